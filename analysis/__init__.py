@@ -1,0 +1,1 @@
+"""From Parquet to tables, figures and a report."""

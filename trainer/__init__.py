@@ -1,0 +1,1 @@
+"""What one trial does: configuration, data, models, training and its records."""

@@ -1,0 +1,232 @@
+"""What a trial leaves on disk: file names, Parquet schemas, atomic writing, careful reading.
+
+A trial's folder holds config.json, epochs.parquet (a row an epoch, rewritten whole each epoch),
+checkpoint.pt, and, only when it finished, predictions.parquet (a row a test image) and last of
+all run.parquet (one row). A failed attempt leaves failure.json. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer.config import field_types
+from trainer.errors import EXIT_IO, InputError
+
+SCHEMA_VERSION = 1
+
+CONFIG = "config.json"
+EPOCHS = "epochs.parquet"
+CHECKPOINT = "checkpoint.pt"
+PREDICTIONS = "predictions.parquet"
+RUN = "run.parquet"
+FAILURE = "failure.json"
+
+Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL", "DATA", "ERROR"]
+
+_VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
+
+# Epochs count from 0, as in the learning rate's formula. Accuracies are fractions in 0..1, losses
+# are nats an image. Loss and accuracy in training are running means over the epoch's augmented
+# images; val_loss is plain cross-entropy, val_loss_smoothed the loss that is trained on.
+EPOCHS_SCHEMA = pa.schema(
+    [
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("lr", pa.float64(), nullable=False),
+        pa.field("train_loss", pa.float64()),
+        pa.field("train_accuracy", pa.float64()),
+        pa.field("val_loss", pa.float64()),
+        pa.field("val_loss_smoothed", pa.float64()),
+        pa.field("val_accuracy", pa.float64()),
+        pa.field("seconds", pa.float64()),
+        pa.field("images_per_second", pa.float64()),
+    ],
+    metadata=_VERSION,
+)
+
+# index: the image's place in the data set's test set, from 0. logits: fp32, one a class.
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("label", pa.int16(), nullable=False),
+        pa.field("logits", pa.list_(pa.float32()), nullable=False),
+    ],
+    metadata=_VERSION,
+)
+
+_RUN_FIELDS = [
+    pa.field("fingerprint", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),  # done; other outcomes add their own word
+    pa.field("best_epoch", pa.int32()),  # from 0: the epoch whose weights were tested
+    pa.field("epochs_run", pa.int32()),
+    pa.field("stopped_early", pa.bool_()),
+    pa.field("train_accuracy", pa.float64()),  # running, augmented images, best epoch
+    pa.field("train_accuracy_clean", pa.float64()),  # plain training images, tested weights
+    pa.field("train_accuracy_last", pa.float64()),  # running, last epoch
+    pa.field("val_accuracy", pa.float64()),  # best epoch
+    pa.field("val_accuracy_last", pa.float64()),
+    pa.field("val_loss", pa.float64()),  # best epoch, no smoothing
+    pa.field("test_accuracy", pa.float64()),
+    pa.field("test_loss", pa.float64()),
+    pa.field("top_1", pa.float64()),
+    pa.field("top_3", pa.float64()),
+    pa.field("top_5", pa.float64()),
+    pa.field("train_images", pa.int32()),
+    pa.field("val_images", pa.int32()),
+    pa.field("test_images", pa.int32()),
+    pa.field("split_sha256", pa.string()),  # of the training and validation indices
+    pa.field("classes", pa.string()),  # names by label, comma-separated
+    pa.field("parameters", pa.int64()),
+    pa.field("seconds", pa.float64()),  # training and validation, over all attempts
+    pa.field("images_per_second", pa.float64()),  # training, median over epochs
+    pa.field("peak_memory_bytes", pa.int64()),  # of the device; on a CPU, of the process
+    pa.field("precision_used", pa.string()),
+    pa.field("device", pa.string()),
+    pa.field("world_size", pa.int32()),
+    pa.field("host", pa.string()),
+    pa.field("slurm_job_id", pa.string()),
+    pa.field("command", pa.string()),
+    pa.field("git_commit", pa.string()),
+    pa.field("git_dirty", pa.bool_()),
+    pa.field("torch_version", pa.string()),
+    pa.field("python_version", pa.string()),
+    pa.field("finished_at", pa.string()),  # UTC, ISO 8601
+]
+
+
+_ARROW = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+
+def _arrow_type(kind: Any) -> pa.DataType:
+    """The column type of a configuration field's annotation."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return pa.string()
+    if origin is Literal:
+        return _ARROW[type(options[0])]
+    if options:  # Annotated[T, ...] or T | None
+        return _arrow_type(next(option for option in options if option is not type(None)))
+    return _ARROW[kind]
+
+
+def run_schema() -> pa.Schema:
+    """Schema of run.parquet: the outcome, then every field of TrainConfig under its dotted name.
+
+    Tuples are stored as the comma-separated text that `TrainConfig.override` parses.
+    """
+    config = [pa.field(name, _arrow_type(kind)) for name, kind in field_types().items()]
+    return pa.schema([*_RUN_FIELDS, *config], metadata=_VERSION)
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write aside in the same folder, fsync, rename: a reader sees the old file or the new one.
+
+    Raises OSError (disk full, no permission); the file that was there is then still there, and
+    nothing is left beside it.
+    """
+    # The process and thread are in the name so that two writers cannot share a part file.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    # Without this a power cut can forget the rename.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> Any:
+    """Raises InputError where the file is damaged, FileNotFoundError where there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged: {error}",
+            f"move it away: mv {path} {path}.damaged",
+            exit_code=EXIT_IO,
+        ) from None
+
+
+def write_table(
+    path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema
+) -> None:
+    """Write rows atomically as one Parquet file. Raises OSError, or ArrowInvalid for a bad row."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    write_atomic(path, lambda file: pq.write_table(table.cast(schema), file, compression="zstd"))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Raises InputError where the file is damaged, FileNotFoundError where there is none.
+
+    The file is left in place.
+    """
+    try:
+        # ParquetFile and not read_table: the latter takes a folder, or a dotted name for a dataset.
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is damaged: {first}",
+            f"it was left in place; move its trial's folder away and launch again: mv {path.parent}"
+            f" {path.parent}.damaged",
+            exit_code=EXIT_IO,
+        ) from None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed, as failure.json holds it."""
+
+    cause: Cause
+    exception: str
+    traceback: str
+    log_tail: list[str]
+    attempt: int
+    failed_at: float  # seconds since 1970, the clock of `host`
+    host: str
+    epoch: int | None = None  # from 0, where the cause has one
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / FAILURE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Failure | None:
+        """None where the folder has none. Raises InputError for a damaged file."""
+        path = folder / FAILURE
+        try:
+            values = read_json(path)
+            return cls(**values)
+        except FileNotFoundError:
+            return None
+        except TypeError:
+            raise InputError(
+                f"{path} is not a failure record",
+                f"move it away: mv {path} {path}.damaged",
+                exit_code=EXIT_IO,
+            ) from None
