@@ -6,6 +6,7 @@ names the field and the nearest right one. Imports no torch, so that commands st
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -246,6 +247,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + key, value
 
 
+@functools.cache
 def field_types() -> dict[str, Any]:
     """The annotation of every leaf field by its dotted name, constraints included."""
 

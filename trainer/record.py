@@ -174,7 +174,9 @@ def write_table(
 ) -> None:
     """Write rows atomically as one Parquet file. Raises OSError, or ArrowInvalid for a bad row."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
-    write_atomic(path, lambda file: pq.write_table(table.cast(schema), file, compression="zstd"))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.cast(schema), buffer, compression="zstd")
+    write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
 def read_table(path: Path) -> pa.Table:

@@ -25,7 +25,7 @@ MODELS: dict[str, str] = {
 }
 
 # Any Wide ResNet may be asked for by name: wrn_40_2 is depth 40, widening factor 2.
-WRN_NAME = re.compile(r"wrn_(\d+)_(\d+)")
+WRN_NAME = re.compile(r"wrn_([1-9]\d*)_([1-9]\d*)")
 
 
 def build(config: ModelConfig, num_classes: int, image_size: int = 32) -> nn.Module:
@@ -35,3 +35,11 @@ def build(config: ModelConfig, num_classes: int, image_size: int = 32) -> nn.Mod
     make = getattr(importlib.import_module(module), function)
     model: nn.Module = make(config, num_classes, image_size)
     return model
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, to the nearest multiple of 8 and at least 8.
+
+    Kernels in bf16 and channels_last are fast at multiples of 8. Width 1 changes no multiple of 8.
+    """
+    return max(8, 8 * int(channels * width / 8 + 0.5))

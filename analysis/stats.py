@@ -1,0 +1,46 @@
+"""Intervals, 95 %. Two sources of error that are never mixed: which images happened to be in the
+test set (Wilson, Newcombe), and which seed was drawn (Student's t).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy import stats
+
+LEVEL = 0.95
+MIN_SEEDS = 3
+
+Interval = tuple[float, float]
+
+
+def sample_interval(accuracy: float, images: int) -> Interval:
+    """Wilson (1927): of the accuracy (a fraction) that was seen on so many test images."""
+    test = stats.binomtest(round(accuracy * images), images)
+    found = test.proportion_ci(confidence_level=LEVEL, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def seed_interval(values: Sequence[float]) -> Interval | None:
+    """Student's t: of the mean over seeds. None under three seeds, where it would say nothing."""
+    n = len(values)
+    if n < MIN_SEEDS:
+        return None
+    mean = math.fsum(values) / n
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    return mean - reach, mean + reach
+
+
+def difference_interval(a: float, images_a: int, b: float, images_b: int) -> Interval:
+    """Newcombe (1998, method 10): of accuracy a minus accuracy b, on two independent samples.
+
+    Two models on the same test images err together, so that this is then on the wide side.
+    """
+    low_a, high_a = sample_interval(a, images_a)
+    low_b, high_b = sample_interval(b, images_b)
+    return (
+        a - b - math.hypot(a - low_a, high_b - b),
+        a - b + math.hypot(high_a - a, b - low_b),
+    )

@@ -1,0 +1,268 @@
+"""Tables: pure functions from the frames of load.py to frames.
+
+Accuracies are fractions here; `show` writes them as percent with two decimals. A frame's columns
+named `x` and `x sd` are a mean over seeds and its standard deviation; `n` of `planned` trials have
+a test accuracy, and the means are over those n.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from analysis.load import POINT
+from analysis.stats import difference_interval, sample_interval, seed_interval
+
+# Column heading: column of run.parquet.
+SPLITS = {
+    "train": "train_accuracy",
+    "train clean": "train_accuracy_clean",
+    "validation": "val_accuracy",
+    "test": "test_accuracy",
+}
+SAMPLE, SEEDS, DIFFERENCE_95 = "test sample 95 %", "seeds 95 %", "difference 95 %"
+
+_PERCENT = {*SPLITS, *(f"{split} sd" for split in SPLITS)}
+_PERCENT |= {"reported", "reported train", "reported validation", SAMPLE, SEEDS}
+_SIGNED = {"difference", DIFFERENCE_95}
+
+
+def kind(axes: list[str], runs: pd.DataFrame) -> str:
+    """`grid` for batch size x epochs, `architectures` for the model alone, else `sweep`."""
+    if axes == ["model.name"]:
+        return "architectures"
+    whole = all(pd.api.types.is_integer_dtype(runs[POINT + axis]) for axis in axes)
+    return "grid" if set(axes) == {"batch_size", "epochs"} and whole else "sweep"
+
+
+def cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a point of the sweep, in the plan's order: its axes, mean and sd over seeds of every
+    split, `n`, `planned`, `images` (in the test set), `flags` (text) and both intervals.
+    """
+    points = [name for name in runs.columns if name.startswith(POINT)]
+    # A sweep without axes is one point; NaN and None are values of an axis like any other.
+    keys: Any = points or (lambda _: 0)
+    groups = runs.groupby(keys, sort=False, dropna=False)
+    spread = groups[list(SPLITS.values())].agg(["mean", "std"])
+    table = pd.DataFrame(index=spread.index)
+    for split, column in SPLITS.items():
+        table[split] = spread[column, "mean"]
+        table[f"{split} sd"] = spread[column, "std"]
+    table["n"] = groups["test_accuracy"].count()
+    table["planned"] = groups.size()
+    table["images"] = groups["test_images"].max()
+    table["flags"] = groups["flags"].agg(_count_flags)
+    table[SAMPLE] = _objects(
+        table,
+        [
+            sample_interval(test, int(images)) if n and images else None
+            for test, images, n in zip(table["test"], table["images"], table["n"], strict=True)
+        ],
+    )
+    values = groups["test_accuracy"].agg(lambda column: list(column.dropna()))
+    table[SEEDS] = _objects(table, [seed_interval(found) for found in values])
+    table = table.reset_index(drop=not points)
+    return table.rename(columns={name: name.removeprefix(POINT) for name in points})
+
+
+def _objects(table: pd.DataFrame, values: list[Any]) -> pd.Series[Any]:
+    """A column of intervals and None, which pandas would else take for something of its own."""
+    return pd.Series(values, index=table.index, dtype=object)
+
+
+def _count_flags(lists: pd.Series[Any]) -> str:
+    counts = Counter(code for codes in lists for code in codes)
+    one = len(lists) == 1
+    return ", ".join(code if one else f"{code} x{n}" for code, n in sorted(counts.items()))
+
+
+def grid_cells(runs: pd.DataFrame, reported: dict[str, Any]) -> pd.DataFrame:
+    """A row a cell of batch size x epochs, the reported accuracy and the difference beside.
+
+    `reported` is reported.json's "grid_bs_epoch". Epochs are as in the definition, before scaling.
+    """
+    figures = {(c["epochs"], c["batch_size"]): c["test"] / 100 for c in reported["cells"]}
+    table = cells(runs).sort_values(["epochs", "batch_size"], ignore_index=True)
+    points = zip(table["epochs"], table["batch_size"], strict=True)
+    table["reported"] = [figures.get(point, math.nan) for point in points]
+    head = ["epochs", "batch_size", "validation", "validation sd", *_TEST, *_BESIDE]
+    return _beside(table)[head]
+
+
+def grid(table: pd.DataFrame) -> pd.DataFrame:
+    """`grid_cells`, with a row a number of epochs and a column a batch size; a cell is text."""
+    rows = []
+    for epochs, row in table.groupby("epochs"):
+        texts: dict[str, Any] = {"epochs": epochs}
+        for batch_size in sorted(table["batch_size"].unique()):
+            cell = row[row["batch_size"] == batch_size]
+            text = _cell(cell.iloc[0]) if len(cell) else "not planned"
+            texts[f"batch size {batch_size}"] = text
+        rows.append(texts)
+    return pd.DataFrame(rows)
+
+
+def _cell(cell: pd.Series[Any]) -> str:
+    test = _percent(cell["test"])
+    if not math.isnan(cell["test sd"]):
+        test += f" ± {_percent(cell['test sd'])}"
+    lines = [test if cell["n"] else "no result"]
+    if not math.isnan(cell["reported"]):
+        difference = f" ({_percent(cell['difference'], '+')})" if cell["n"] else ""
+        lines.append(f"reported {_percent(cell['reported'])}{difference}")
+    lines.append(f"n {cell['n']} of {cell['planned']}")
+    return "\n".join([*lines, *([cell["flags"]] if cell["flags"] else [])])
+
+
+def architectures(runs: pd.DataFrame, reported: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row a model: every split, the reported figures, the difference on the test images.
+
+    `reported` is reported.json's "architectures", whose order the rows take; others follow.
+    """
+    figures = {row["model"]: row for row in reported}
+    order = {model: i for i, model in enumerate(figures)}
+    table = cells(runs).rename(columns={"model.name": "model"})
+    place = table["model"].map(lambda model: order.get(model, len(order)))
+    table = table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
+    for column in ("train", "validation", "test"):
+        name = "reported" if column == "test" else f"reported {column}"
+        found = [figures.get(model, {}).get(column) for model in table["model"]]
+        table[name] = [math.nan if figure is None else figure / 100 for figure in found]
+    splits = [name for split in SPLITS for name in (split, f"{split} sd") if split != "test"]
+    head = ["model", *splits, *_TEST, "reported train", "reported validation", *_BESIDE]
+    return _beside(table)[head]
+
+
+_TEST = ["test", "test sd", "n", "planned", SAMPLE, SEEDS]
+_BESIDE = ["reported", "difference", DIFFERENCE_95, "flags"]
+_REPORTED_IMAGES = 10_000
+
+
+def _beside(table: pd.DataFrame) -> pd.DataFrame:
+    """With `difference`, test minus reported, and its interval from the two test samples."""
+    table = table.assign(difference=table["test"] - table["reported"])
+    known = zip(table["test"], table["images"], table["reported"], strict=True)
+    table[DIFFERENCE_95] = _objects(
+        table,
+        [
+            None
+            if math.isnan(test - figure) or math.isnan(images)
+            else difference_interval(test, int(images), figure, _REPORTED_IMAGES)
+            for test, images, figure in known
+        ],
+    )
+    return table
+
+
+def sweep(runs: pd.DataFrame) -> pd.DataFrame:
+    """Any other sweep: a row a point, its axes, validation and test."""
+    axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
+    return cells(runs)[[*axes, "validation", "validation sd", *_TEST, "flags"]]
+
+
+def chosen(table: pd.DataFrame) -> pd.Series[Any] | None:
+    """The row of the best mean validation accuracy, the first of equals; None where none is."""
+    known = table["validation"].fillna(-1.0)
+    return table.iloc[int(known.argmax())] if known.max() >= 0 else None
+
+
+def trials(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a planned trial, whatever became of it."""
+    table = pd.DataFrame(
+        {
+            "trial": runs["trial"],
+            "seed": runs["seed"],
+            "state": runs["state"],
+            "validation": runs["val_accuracy"],
+            "test": runs["test_accuracy"],
+            "best epoch": runs["best_epoch"].astype("Int64"),
+            "epochs run": runs["epochs_run"].astype("Int64"),
+            "of": runs["epochs"],
+            "seconds": runs["seconds"].astype(float).round(1),
+            "flags": runs["flags"].map(", ".join),
+        }
+    )
+    if runs["failure"].any():
+        table["failure"] = runs["failure"]
+    return table
+
+
+def flagged(runs: pd.DataFrame) -> pd.DataFrame:
+    """The trials with a flag."""
+    found = runs[runs["flags"].map(bool)]
+    return pd.DataFrame(
+        {
+            "trial": found["trial"],
+            "seed": found["seed"],
+            "flags": found["flags"].map(", ".join),
+            "failure": found["failure"],
+        }
+    )
+
+
+_SOURCES = {
+    "git_commit": "git commit",
+    "git_dirty": "uncommitted changes",
+    "torch_version": "torch",
+    "python_version": "python",
+    "device": "device",
+    "precision_used": "precision",
+    "world_size": "ranks",
+    "train_images": "train images",
+    "val_images": "val images",
+    "test_images": "test images",
+    "split_sha256": "split SHA-256",
+}
+
+
+def sources(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the finished trials ran on: a row a distinct combination, with its number of trials."""
+    found = runs[runs["status"].notna()]
+    groups = found.groupby(list(_SOURCES), sort=True, dropna=False)["finished_at"]
+    table = groups.agg(["size", "max"]).reset_index()
+    for column in ("world_size", "train_images", "val_images", "test_images"):
+        table[column] = table[column].astype("Int64")
+    names = {**_SOURCES, "size": "trials", "max": "last finished"}
+    return table.rename(columns=names)
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def show(table: pd.DataFrame, *, merge: bool = True, missing: str = "-") -> pd.DataFrame:
+    """The table as text: percent with two decimals, intervals as `low to high`.
+
+    With `merge`, `x sd` joins `x` as `x ± sd`, and `planned` joins `n` as `n of planned`; without,
+    every number keeps its own column.
+    """
+    texts = {
+        name: [_text(str(name), value, missing) for value in table[name]] for name in table.columns
+    }
+    if merge:
+        for name in [name for name in texts if f"{name} sd" in texts]:
+            spreads = texts.pop(f"{name} sd")
+            pairs = zip(texts[name], spreads, strict=True)
+            texts[name] = [a if b == missing else f"{a} ± {b}" for a, b in pairs]
+        if {"n", "planned"} <= texts.keys():
+            pairs = zip(texts["n"], texts.pop("planned"), strict=True)
+            texts["n"] = [f"{a} of {b}" for a, b in pairs]
+    return pd.DataFrame(texts)
+
+
+def _percent(fraction: float, sign: str = "") -> str:
+    return f"{100 * fraction:{sign}.2f}"
+
+
+def _text(column: str, value: Any, missing: str) -> str:
+    sign = "+" if column in _SIGNED else ""
+    if isinstance(value, tuple):
+        low, high = value
+        return f"{_percent(low, sign)} to {_percent(high, sign)}"
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return missing
+    if isinstance(value, float) and (column in _PERCENT or sign):
+        return _percent(value, sign)
+    return str(value)

@@ -1,0 +1,142 @@
+"""How many augmented images a second, beside torchvision's transforms in a DataLoader?
+
+    python benchmarks/input_pipeline.py [--root FOLDER_OF_CIFAR10] [--mixup ALPHA]
+
+Both make the reported protocol's batches (crop with padding 4, flip, normalise, cutout 12) of 128
+from the same uint8 images, in turns, on a CPU; the median over the rounds is shown. Ours has as
+many threads as the peer has workers.
+
+@@MEASURED@@
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from trainer import data
+from trainer.augment import Augmenter, draw
+from trainer.config import AugmentConfig, DataConfig
+
+Images = npt.NDArray[np.uint8]
+
+
+class Cutout:
+    """The usual one, an image at a time: a square of zeros, clipped at the borders."""
+
+    def __init__(self, length: int) -> None:
+        self.half = length // 2
+
+    def __call__(self, image: Tensor) -> Tensor:
+        height, width = image.shape[1:]
+        y, x = (int(torch.randint(0, side, ())) for side in (height, width))
+        rows = slice(max(y - self.half, 0), y + self.half)
+        image[:, rows, max(x - self.half, 0) : x + self.half] = 0.0
+        return image
+
+
+class Peer(Dataset[Tensor]):
+    def __init__(self, images: Images, cutout: int) -> None:
+        self.images = images
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(data.CIFAR10_MEAN, data.CIFAR10_STD),
+                Cutout(cutout),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image: Tensor = self.transform(Image.fromarray(self.images[index]))
+        return image
+
+
+def rate(images: int, epoch: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    epoch()
+    return images / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", help="CIFAR-10 as Parquet or class folders; none: random images")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--mixup", type=float, default=0.0, help="ours only: the peer has none")
+    options = parser.parse_args()
+
+    if options.root:
+        images = data.load(DataConfig(root=options.root)).train_images[: options.images]
+    else:
+        shape = (options.images, 32, 32, 3)
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    count = len(images)
+    labels = np.zeros(count, np.int64)
+    config = AugmentConfig(mixup=options.mixup)
+    torch.set_num_threads(options.workers)
+
+    loader = DataLoader(
+        Peer(images, config.cutout),
+        batch_size=options.batch,
+        shuffle=True,
+        num_workers=options.workers,
+        persistent_workers=True,
+    )
+    augmenters = {
+        name: Augmenter(images, labels, data.CIFAR10_MEAN, data.CIFAR10_STD, config, "cpu", dtype)
+        for name, dtype in (("ours, fp32", torch.float32), ("ours, bf16", torch.bfloat16))
+    }
+
+    def peer() -> None:
+        for _ in loader:
+            pass
+
+    def ours(augmenter: Augmenter) -> None:
+        # The epoch's draws are part of the cost.
+        draws = draw(config, count, 32, 42, 0, "cpu")
+        for start in range(0, count, options.batch):
+            augmenter.batch(draws, draws.order[start : start + options.batch])
+
+    epochs: dict[str, Callable[[], None]] = {"torchvision": peer}
+    for name, augmenter in augmenters.items():
+        epochs[name] = lambda augmenter=augmenter: ours(augmenter)  # type: ignore[misc]
+    for epoch in epochs.values():  # starts the workers, warms the allocator
+        epoch()
+    rates: dict[str, list[float]] = {name: [] for name in epochs}
+    for _ in range(options.rounds):
+        for name, epoch in epochs.items():
+            rates[name].append(rate(count, epoch))
+
+    print(
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
+        f"{options.workers} threads or workers, {count} images, batch {options.batch}"
+    )
+    base = statistics.median(rates["torchvision"])
+    for name, values in rates.items():
+        median = statistics.median(values)
+        print(
+            f"{name:12} {median:10,.0f} images/s  {median / base:6.1f} x  "
+            f"({min(values):,.0f} to {max(values):,.0f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The sweeps of the study, a file each."""

@@ -1,0 +1,64 @@
+"""What a trial's workers said.
+
+python -m sweeps.logs NAME TRIAL
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainer.errors import EXIT_DONE, InputError, nearest, run_command
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str, typer.Argument(help="The sweep.")],
+    trial: Annotated[str, typer.Argument(help="The trial: its name, or any part of it.")],
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+) -> int:
+    """Print everything that was logged while the trial ran, attempt after attempt."""
+    from sweeps.ledger import LOGS, resolve
+
+    ledger = resolve(results, name)
+    names = {one.name for plan in ledger.plans() for one in plan.trials}
+    found = [one for one in sorted(names) if one == trial] or [
+        one for one in sorted(names) if trial in one
+    ]
+    if len(found) != 1:
+        what = f"{len(found)} trials match {trial!r}" if found else f"no trial matches {trial!r}"
+        raise InputError(f"{what} in {name}", nearest(trial, found or names))
+    logs = sorted((ledger.folder / LOGS).glob("*.log"), key=lambda path: path.stat().st_mtime)
+    empty = True
+    for log in logs:
+        for line in _part(log, found[0]):
+            empty = False
+            print(line, end="")
+    if empty:
+        print(f"{found[0]} has no log: it has not run under launch", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _part(log: Path, name: str) -> Iterator[str]:
+    """The lines between the marks that the worker sets around each attempt at the trial."""
+    from sweeps.worker import END, START
+
+    inside = False
+    with log.open(errors="replace") as lines:
+        for line in lines:
+            if START in line:
+                inside = f"{START} {name}," in line
+            if inside:
+                yield line
+            if END in line:
+                inside = False
+
+
+if __name__ == "__main__":
+    run_command(app)

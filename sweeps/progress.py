@@ -1,0 +1,140 @@
+"""Progress: how far each trial has come, read from its records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.ledger import Ledger, Standing, State
+from sweeps.sweep import Trial
+from trainer import record
+from trainer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One trial's standing and its figures; validation only, so that nobody selects on the test."""
+
+    standing: Standing
+    epochs_done: int = 0
+    best_val_accuracy: float | None = None
+    seconds_per_epoch: float | None = None
+    stopped_early: bool = False
+    problem: str | None = None  # a damaged file, by name
+
+    @property
+    def trial(self) -> Trial:
+        return self.standing.trial
+
+    @property
+    def state(self) -> State:
+        return self.standing.state
+
+    @property
+    def epochs_left(self) -> int:
+        return 0 if self.state.is_over else self.trial.config.epochs - self.epochs_done
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """For a running trial, as its epochs have gone so far."""
+        if self.state is not State.RUNNING or self.seconds_per_epoch is None:
+            return None
+        return self.epochs_left * self.seconds_per_epoch
+
+    @property
+    def note(self) -> str:
+        """Why it failed, where it runs, what is damaged."""
+        claim, failure = self.standing.claim, self.standing.failure
+        if self.problem:
+            return self.problem
+        if failure is not None:
+            return f"{failure.cause}: {failure.exception}"
+        if claim is not None:
+            where = f"pid {claim.pid} on {claim.host}"
+            return where if claim.attempt == 1 else f"{where}, attempt {claim.attempt}"
+        return "stopped early" if self.stopped_early else ""
+
+    def to_json(self) -> dict[str, Any]:
+        claim, failure = self.standing.claim, self.standing.failure
+        return {
+            "name": self.trial.name,
+            "fingerprint": self.trial.config.fingerprint,
+            "point": dict(self.trial.point),
+            "state": str(self.state),
+            "epochs_done": self.epochs_done,
+            "epochs": self.trial.config.epochs,
+            "best_val_accuracy": self.best_val_accuracy,
+            "eta_seconds": self.eta_seconds,
+            "stopped_early": self.stopped_early,
+            "attempt": claim.attempt if claim else failure.attempt if failure else None,
+            "cause": failure.cause if failure else None,
+            "problem": self.problem,
+        }
+
+
+def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
+    """How far the trials have come. `known` keeps what can no longer change between looks."""
+    return [known.get(trial.name) or _look(ledger, trial, known) for trial in trials]
+
+
+def _look(ledger: Ledger, trial: Trial, known: dict[str, Progress]) -> Progress:
+    try:
+        standing = ledger.standing(trial)
+    except InputError as error:
+        return Progress(Standing(trial, State.PENDING), problem=error.what)
+    if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
+        return Progress(standing)
+    try:
+        rows = record.read_table(ledger.folder_of(trial) / record.EPOCHS).to_pylist()
+    except FileNotFoundError:
+        rows = []
+    except InputError as error:
+        return Progress(standing, problem=error.what)
+    progress = Progress(
+        standing,
+        epochs_done=len(rows),
+        best_val_accuracy=max((row["val_accuracy"] for row in rows), default=None),
+        seconds_per_epoch=sum(row["seconds"] for row in rows) / len(rows) if rows else None,
+        stopped_early=standing.state is State.DONE and len(rows) < trial.config.epochs,
+    )
+    if standing.state is State.DONE:
+        known[trial.name] = progress
+    return progress
+
+
+def counts(progress: Iterable[Progress]) -> dict[str, int]:
+    """How many trials are in each state, every state named."""
+    found = Counter(one.state for one in progress)
+    return {str(state): found[state] for state in State}
+
+
+def summary(progress: list[Progress]) -> str:
+    """The counts in a line: `9 trials: 3 done, 1 running, 5 pending`."""
+    named = ", ".join(f"{number} {state}" for state, number in counts(progress).items() if number)
+    return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}"
+
+
+def eta_seconds(progress: list[Progress]) -> float | None:
+    """Until the last trial ends, with as many at once as run now; None while nobody can tell."""
+    running = [one for one in progress if one.state is State.RUNNING]
+    timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
+    if not running or not timed:
+        return None
+    mean = sum(timed) / len(timed)
+    left = sum(
+        one.epochs_left * (one.seconds_per_epoch or mean)
+        for one in progress
+        if not one.state.is_over
+    )
+    return left / len(running)
+
+
+def duration(seconds: float | None) -> str:
+    """`1:05`, `2:03:04`, or a dash."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    return time.strftime("%-H:%M:%S" if seconds >= 3600 else "%-M:%S", time.gmtime(seconds))

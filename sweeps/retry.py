@@ -1,0 +1,47 @@
+"""Try the failed and lost trials of a sweep again.
+
+python -m sweeps.retry NAME [--fresh]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.launch import On, Results, Where, Workers, run
+from trainer.errors import run_command
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str, typer.Argument(help="The sweep.")],
+    on: On = Where.AUTO,
+    workers: Workers = None,
+    results: Results = Path("results"),
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="From epoch 0; the checkpoints are kept under another name."),
+    ] = False,
+) -> int:
+    """Run the failed and lost trials again, from their checkpoints."""
+    from sweeps.ledger import State, resolve
+    from trainer import record
+
+    ledger = resolve(results, name)
+    plans = ledger.plans()
+    if fresh:
+        for plan in plans:
+            for trial in plan.trials:
+                if ledger.standing(trial).state in (State.FAILED, State.LOST):
+                    checkpoint = ledger.folder_of(trial) / record.CHECKPOINT
+                    if checkpoint.exists():
+                        checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.before-retry"))
+    return run(ledger, plans, {}, on, workers, retry=True)
+
+
+if __name__ == "__main__":
+    run_command(app)

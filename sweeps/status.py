@@ -1,0 +1,178 @@
+"""How a sweep stands: states, progress, time left, best so far, failures by cause.
+
+python -m sweeps.status [NAME] [--json] [--watch] [--failures]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sweeps.ledger import Ledger, Plan
+    from sweeps.progress import Progress
+
+COLUMNS = ("trial", "state", "epoch", "best val", "left", "note")
+WATCH_SECONDS = 1.0
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str | None, typer.Argument(help="The sweep; without it, all of them.")] = None,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and show what changes.")] = False,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="Group equal failures, with their tracebacks.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Show how a sweep stands."""
+    from sweeps.ledger import launched, resolve
+    from sweeps.progress import summary
+    from trainer.errors import InputError
+
+    if name is None:
+        names = launched(results)
+        if not names:
+            raise InputError(
+                f"no sweep in {results}", "launch one: python -m sweeps.launch grid_bs_epoch"
+            )
+    else:
+        names = [resolve(results, name).sweep]
+    ledgers = [resolve(results, one) for one in names]
+    if watch:
+        return _watch(ledgers)
+    seen = {ledger.sweep: _by_plan(ledger, {}) for ledger in ledgers}
+    everything = [one for plans in seen.values() for _, progress in plans for one in progress]
+    if as_json:
+        print(json.dumps(_json(seen), indent=2))
+    elif failures:
+        _print_failures(everything)
+    elif name is None:
+        from sweeps import table
+
+        rows = [
+            (sweep, plan.setting, summary(progress))
+            for sweep, plans in seen.items()
+            for plan, progress in plans
+        ]
+        table.show(("sweep", "setting", "trials"), rows)
+    else:
+        from sweeps import table
+
+        for plan, progress in seen[names[0]]:
+            table.console(sys.stdout).print(view(plan, progress))
+    failed = any(one.state == "failed" or one.problem for one in everything)
+    return EXIT_FLAGGED if failed else EXIT_DONE
+
+
+def view(plan: Plan, progress: list[Progress]) -> RenderableType:
+    """The table of one plan's trials, under a line that sums them up."""
+    from sweeps import table
+    from sweeps.progress import duration, eta_seconds, summary
+
+    rows = [
+        (
+            one.trial.name,
+            str(one.state),
+            f"{one.epochs_done}/{one.trial.config.epochs}",
+            "-" if one.best_val_accuracy is None else f"{100 * one.best_val_accuracy:.2f} %",
+            duration(one.eta_seconds),
+            one.note,
+        )
+        for one in progress
+    ]
+    line = f"{plan.sweep} ({plan.setting}): {summary(progress)}"
+    if (left := eta_seconds(progress)) is not None:
+        line += f"; about {duration(left)} left"
+    best = [one for one in progress if one.best_val_accuracy is not None]
+    if best:
+        top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
+        line += f"; best validation {100 * (top.best_val_accuracy or 0):.2f} % ({top.trial.name})"
+    return table.make(COLUMNS, rows, line)
+
+
+def _by_plan(ledger: Ledger, known: dict[str, Progress]) -> list[tuple[Plan, list[Progress]]]:
+    from sweeps.progress import look
+
+    return [(plan, look(ledger, plan.trials, known)) for plan in ledger.plans()]
+
+
+def _json(seen: dict[str, list[tuple[Plan, list[Progress]]]]) -> dict[str, Any]:
+    from sweeps.progress import counts
+
+    trials: dict[tuple[str, str], dict[str, Any]] = {}
+    progress: dict[tuple[str, str], Progress] = {}
+    for sweep, plans in seen.items():
+        for plan, ones in plans:
+            for one in ones:
+                key = (sweep, one.trial.name)
+                progress[key] = one
+                trials.setdefault(key, {"sweep": sweep, **one.to_json(), "plans": []})
+                trials[key]["plans"].append(plan.id)
+    return {
+        "schema_version": 1,
+        "trials": list(trials.values()),
+        "counts": counts(progress.values()),
+    }
+
+
+def _print_failures(progress: list[Progress]) -> None:
+    """Failures with one traceback together, the most frequent first."""
+    groups: dict[tuple[str, str], list[Progress]] = {}
+    for one in progress:
+        if one.standing.failure is not None:
+            key = (str(one.standing.failure.cause), one.standing.failure.traceback)
+            groups.setdefault(key, []).append(one)
+    for (cause, traceback), ones in sorted(groups.items(), key=lambda item: -len(item[1])):
+        failure = ones[0].standing.failure
+        assert failure is not None
+        names = list(dict.fromkeys(one.trial.name for one in ones))
+        print(f"{cause}: {len(names)} trial{'s' * (len(names) != 1)}: {', '.join(names)}")
+        print(traceback.rstrip())
+        print("the log's end:", *failure.log_tail, sep="\n  ")
+        print()
+    if not groups:
+        print("no failures", file=sys.stderr)
+
+
+def _watch(ledgers: list[Ledger]) -> int:
+    """Redraw until every trial is over; off a terminal, print a line whenever something changed."""
+    from rich.console import Group
+    from rich.live import Live
+
+    from sweeps import table
+    from sweeps.progress import summary
+
+    known: dict[str, dict[str, Progress]] = {ledger.sweep: {} for ledger in ledgers}
+    last = ""
+    with Live(console=table.console(sys.stdout), auto_refresh=False) as live:
+        while True:
+            plans = [pair for ledger in ledgers for pair in _by_plan(ledger, known[ledger.sweep])]
+            if sys.stdout.isatty():
+                live.update(Group(*(view(*pair) for pair in plans)), refresh=True)
+            else:
+                now = "\n".join(f"{plan.sweep}: {summary(ones)}" for plan, ones in plans)
+                if now != last:
+                    print(now, flush=True)
+                last = now
+            progress = [one for _, ones in plans for one in ones]
+            if not any(one.state == "running" for one in progress):
+                break
+            time.sleep(WATCH_SECONDS)
+    return EXIT_FLAGGED if any(one.state == "failed" for one in progress) else EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(app)

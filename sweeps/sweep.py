@@ -1,0 +1,166 @@
+"""Sweep, Trial: a definition, what it expands to, and where definitions are found.
+
+A definition is a Python file with one known name in it, `sweep`; its docstring says what it is for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.scale import Scale, scaled
+from sweeps.space import Point, Space, axes_of
+from trainer.config import TrainConfig
+from trainer.errors import InputError, nearest
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A named set of trials: a base configuration and the points at which it is changed."""
+
+    base: TrainConfig | Callable[[Point], TrainConfig]
+    """The configuration at every point, or a function of the point where they differ by it."""
+    space: Space = ({},)
+    """The points, each a set of overrides; see sweeps.space."""
+    seeds: int = 1
+    """How many seeds each point is run with, counted up from the configuration's own."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training configuration of a sweep, identified by its content."""
+
+    name: str
+    """Readable, unique in the sweep, a safe folder name; ends in 8 digits of the fingerprint."""
+    point: Point
+    """The axes' values as the definition has them, before any scaling."""
+    config: TrainConfig
+
+
+def names() -> list[str]:
+    """The sweeps that come with the project."""
+    return sorted(path.stem for path in DEFINITIONS.glob("*.py") if path.stem != "__init__")
+
+
+def find(name: str) -> tuple[str, Sweep]:
+    """The sweep called `name`, or the one defined in the Python file at that path; with its name.
+
+    Raises InputError where there is none, or the file fails or has no `sweep` in it.
+    """
+    path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
+    if not NAME.fullmatch(path.stem):
+        raise InputError(
+            f"{path.stem!r} is no name for a sweep",
+            "use letters, digits, '_', '-' and '.', since it names a folder",
+        )
+    if not path.is_file():
+        if name.endswith(".py"):
+            raise InputError(f"no definition file {name}", "give the path of a Python file")
+        raise InputError(
+            f"no sweep is called {name!r}",
+            f"{nearest(name, names())} Or give the path of a definition file (.py).",
+        )
+    return path.stem, _load(path)
+
+
+def _load(path: Path) -> Sweep:
+    spec = importlib.util.spec_from_file_location(f"sweeps.definitions.{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"{path}{_line(error, path)}: {error.what}", error.help) from None
+    except Exception as error:
+        raise InputError(
+            f"{path}{_line(error, path)}: {type(error).__name__}: {error}",
+            "mend the definition; --debug shows the whole traceback",
+        ) from error
+    sweep = getattr(module, "sweep", None)
+    if not isinstance(sweep, Sweep):
+        found = "no `sweep`" if sweep is None else f"a `sweep` that is a {type(sweep).__name__}"
+        raise InputError(f"{path} has {found} in it", "it must hold: sweep = Sweep(base=..., ...)")
+    return sweep
+
+
+def _line(error: Exception, path: Path) -> str:
+    """`:LINE`, the last line of the definition that the error passed through."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
+
+
+def expand(
+    sweep: Sweep,
+    *,
+    scale: Scale = Scale.FULL,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
+) -> list[Trial]:
+    """The sweep's trials in order: for each point, each seed.
+
+    `overrides` are applied last and win over the point and the scale. Raises InputError for an
+    empty space, a bad value, and a trial that occurs twice.
+    """
+    if not sweep.space:
+        raise InputError("an empty grid: the sweep has no points", "give its space some values")
+    count = sweep.seeds if seeds is None else seeds
+    if count < 1:
+        raise InputError(f"{count} seeds", "ask for at least one: --seeds 1")
+    configs: list[TrainConfig] = []
+    points: list[Point] = []
+    for point in sweep.space:
+        base = sweep.base(point) if callable(sweep.base) else sweep.base
+        config = base.override(point)
+        for offset in range(count):
+            configs.append(config.override({"seed": config.seed + offset}) if offset else config)
+            points.append(point)
+    changes = [{**by_scale, **(overrides or {})} for by_scale in scaled(configs, scale)]
+    if overrides and "seed" in overrides and count > 1:
+        raise InputError(
+            f"--set seed={overrides['seed']} with {count} seeds gives the same trial {count} times",
+            "use --seeds N alone, or --seeds 1 with --set seed=S",
+        )
+    configs = [
+        config.override(change) if change else config
+        for config, change in zip(configs, changes, strict=True)
+    ]
+    axes = axes_of(sweep.space)
+    seen: dict[str, Point] = {}
+    trials = []
+    for config, point in zip(configs, points, strict=True):
+        if config.fingerprint in seen:
+            swept = [key for key in overrides or {} if key in axes]
+            first = _readable(seen[config.fingerprint])
+            raise InputError(
+                f"the same trial twice: {first} and {_readable(point)} have one configuration",
+                f"--set {swept[0]} makes cells of the grid equal: leave it out"
+                if swept
+                else "remove one of the points from the definition's space",
+            )
+        seen[config.fingerprint] = point
+        words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
+        words = words or [config.model.name]
+        name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
+        trials.append(Trial(name, point, config))
+    return trials
+
+
+def _readable(point: Point) -> str:
+    return ", ".join(f"{key}={value}" for key, value in point.items()) or "the only point"
+
+
+def _word(key: str, value: Any) -> str:
+    """A piece of a folder's name: `batch_size64`, or the value alone where the key is a `name`."""
+    leaf = key.rpartition(".")[2]
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9._]+", "_", shown if leaf == "name" else f"{leaf}{shown}")

@@ -1,0 +1,232 @@
+"""The worker: claim, train, record, next.
+
+    python -m sweeps.worker RESULTS/SWEEP --plan ID --launch SECONDS
+
+A worker runs trial after trial of a sweep until none is left. `launch` starts it; any number may
+run at once, in any process that sees the folder.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from sweeps.ledger import MAX_DEATHS, Claim, Ledger, Standing, State
+from sweeps.sweep import Trial
+from trainer import record
+from trainer.config import DataConfig
+from trainer.errors import InputError, run_command, storage_error
+
+log = logging.getLogger("sweeps.worker")
+
+LOG_TAIL = 30
+START = "=== trial"
+END = "=== end of"
+
+
+class StopRequested(BaseException):
+    """SIGTERM: give the trial back and leave. No Exception, so that no trial's handler eats it."""
+
+
+@dataclass
+class Worker:
+    """One process's run through a sweep's open trials."""
+
+    ledger: Ledger
+    launch: float  # seconds since 1970: failures from before are tried again, later ones are not
+    log: str  # the file that this process's output goes to, in the sweep's folder
+    retry_only: bool = False  # lost and failed trials, not those that never ran
+    tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LOG_TAIL))
+
+    def run(self, trials: Iterable[Trial]) -> None:
+        """Run every trial that is open and not held by another worker.
+
+        Raises InputError where the disk is full or may not be written: that is the machine's
+        trouble, so the trial is given back unharmed and no other is begun.
+        """
+        waiting = list(trials)
+        while waiting:
+            for trial in waiting:
+                standing = self.ledger.standing(trial)
+                if self.wants(standing) and self._attempt(standing):
+                    break  # time has passed: look at them all again, from the first
+            else:
+                return
+
+    def wants(self, standing: Standing) -> bool:
+        """Whether this worker should run the trial now."""
+        if standing.state is State.FAILED:
+            return standing.failure is not None and standing.failure.failed_at < self.launch
+        if standing.state is State.PENDING:
+            return not self.retry_only
+        return standing.state is State.LOST
+
+    def _attempt(self, standing: Standing) -> bool:
+        """Claim and run the trial; False where another worker was faster."""
+        trial = standing.trial
+        claim = self.ledger.claim(trial, self.launch, self.log)
+        if claim is None:
+            return False
+        self.tail.clear()
+        log.info("%s %s, attempt %d", START, trial.name, claim.attempt)
+        try:
+            if claim.deaths >= MAX_DEATHS:
+                self._give_up(trial, claim)
+            else:
+                self._train(trial, claim)
+        except BaseException:
+            self.ledger.release(trial, claim)
+            raise
+        finally:
+            log.info("%s %s", END, trial.name)
+        return True
+
+    def _train(self, trial: Trial, claim: Claim) -> None:
+        from trainer.train import epoch_line, train
+
+        def say(row: dict[str, Any]) -> None:
+            log.info("%s", epoch_line(row, trial.config.epochs))
+
+        try:
+            run = train(trial.config, self.ledger.folder_of(trial), on_epoch=say)
+        except Exception as error:
+            if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
+                raise storage from error
+            log.error("%s", traceback.format_exc().rstrip())
+            self.ledger.fail(trial, claim, self._failure(error, claim))
+        else:
+            log.info(
+                "done: validation %.2f %%, test %.2f %%",
+                100 * run["val_accuracy"],
+                100 * run["test_accuracy"],
+            )
+            self.ledger.finish(trial, claim)
+
+    def _failure(self, error: Exception, claim: Claim) -> record.Failure:
+        return record.Failure(
+            cause=cause_of(error),
+            exception=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+            log_tail=list(self.tail),
+            attempt=claim.attempt,
+            failed_at=time.time(),
+            host=socket.gethostname(),
+            epoch=getattr(error, "epoch", None),
+        )
+
+    def _give_up(self, trial: Trial, claim: Claim) -> None:
+        error = ChildProcessError(
+            f"its worker died {claim.deaths} times without a word; the kernel kills a process that "
+            "takes too much memory (dmesg tells)"
+        )
+        log.error("%s", error)
+        self.ledger.fail(trial, claim, self._failure(error, claim))
+
+
+def cause_of(error: Exception) -> record.Cause:
+    """The word for what ended an attempt."""
+    import torch
+
+    from trainer.train import NonFiniteLossError
+
+    text = str(error).lower()
+    if isinstance(error, NonFiniteLossError):
+        return "NONFINITE"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+        return "OUT_OF_MEMORY"
+    if isinstance(error, torch.distributed.DistError) or "nccl" in text:
+        return "NCCL"
+    return "DATA" if isinstance(error, InputError) else "ERROR"
+
+
+def prepare_data(configs: Iterable[DataConfig]) -> None:
+    """Bring the data sets into the cache before any worker needs them. Raises InputError."""
+    from trainer.data import prepare
+
+    for config in dict.fromkeys(configs):
+        prepare(config)
+
+
+def check_data(configs: Iterable[DataConfig]) -> None:
+    """Raises InputError where a data folder has no data in it; touches nothing."""
+    from trainer.data import check
+
+    for config in dict.fromkeys(configs):
+        check(config)
+
+
+class _Tail(logging.Handler):
+    """Keeps the last lines for failure.json."""
+
+    def __init__(self, lines: collections.deque[str]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.lines.extend(self.format(entry).splitlines())
+
+
+def start_logging(worker: Worker) -> None:
+    """Log lines to stderr, which is the worker's log file where launch started it."""
+    form = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    for handler in (logging.StreamHandler(sys.stderr), _Tail(worker.tail)):
+        handler.setFormatter(form)
+        logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.INFO)
+
+
+def _stop(*_: object) -> NoReturn:
+    raise StopRequested
+
+
+def _die_with(parent: int) -> None:
+    """Have Linux send SIGTERM when the parent dies, so that a killed launch leaves no worker."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise StopRequested  # it died before we asked
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder, RESULTS/SWEEP.")],
+    plan: Annotated[list[str], typer.Option(help="Run the trials of this plan.")],
+    launch: Annotated[float, typer.Option(help="When the launch began, seconds since 1970.")],
+    log_file: Annotated[str, typer.Option(help="This process's log, in the sweep's folder.")] = "",
+    parent: Annotated[int, typer.Option(help="Stop when this process is gone; 0: never.")] = 0,
+    retry: Annotated[bool, typer.Option(help="Only trials that failed or were lost.")] = False,
+) -> int:
+    """Run the open trials of a sweep, one after another."""
+    signal.signal(signal.SIGTERM, _stop)
+    ledger = Ledger(folder.parent, folder.name)
+    worker = Worker(ledger, launch, log_file, retry)
+    start_logging(worker)
+    try:
+        if parent:
+            _die_with(parent)
+        worker.run(trial for identity in plan for trial in ledger.plan(identity).trials)
+    except StopRequested:
+        log.info("stopped on request; the trial was given back")
+        return 128 + signal.SIGTERM
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(app)

@@ -1,0 +1,53 @@
+"""Saving and resuming: everything that the next epoch needs, in one file, written atomically."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.record import write_atomic
+
+SCHEMA_VERSION = 1
+
+_UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, ValueError)
+
+
+class DamagedCheckpointError(Exception):
+    """The file is no checkpoint of this trial; the message says why."""
+
+
+def save(path: Path, state: dict[str, Any], fingerprint: str) -> None:
+    """Raises OSError where the disk is full; the checkpoint that was there then still is."""
+    state = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, **state}
+    # Through memory: torch's writer turns a full disk into a RuntimeError without a cause.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The saved state, on the CPU; None where there is no file.
+
+    Raises DamagedCheckpointError where the file is cut short, has a flipped bit, holds another
+    trial's state or anything but tensors and plain values (it is never unpickled freely).
+    """
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch reads tensors without looking at the checksums that it wrote.
+            if (bad := archive.testzip()) is not None:
+                raise DamagedCheckpointError(f"checksum of {bad} is wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise DamagedCheckpointError(str(error).splitlines()[0]) from None
+    if not isinstance(state, dict) or state.get("schema_version") != SCHEMA_VERSION:
+        raise DamagedCheckpointError("written by another version")
+    if state["fingerprint"] != fingerprint:
+        raise DamagedCheckpointError(f"holds trial {state['fingerprint'][:8]}")
+    return state

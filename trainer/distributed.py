@@ -1,0 +1,96 @@
+"""The process group of one trial: one process, or DDP through the env:// variables.
+
+torchrun and Slurm launchers set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; without
+them there is one process and every reduction is the identity.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from trainer.errors import EXIT_IO, InputError
+
+RENDEZVOUS_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process's place among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value, on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def shard(self, index: torch.Tensor) -> torch.Tensor:
+        """This rank's contiguous part of a global batch; parts differ in size by at most one."""
+        return torch.tensor_split(index, self.world)[self.rank]
+
+
+def _env(name: str) -> int:
+    text = os.environ.get(name, "")
+    if not text.isdigit():
+        raise InputError(
+            f"WORLD_SIZE is set but {name}={text!r} is no number",
+            "start the trial with torchrun, or unset WORLD_SIZE for one process",
+        )
+    return int(text)
+
+
+@contextmanager
+def join() -> Iterator[Group]:
+    """Join the group that the environment describes, and leave it at the end.
+
+    Raises InputError where the environment is incomplete or the others cannot be reached in time.
+    """
+    world = _env("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
+    rank = _env("RANK") if world > 1 else 0
+    cuda = torch.cuda.is_available()
+    # A launcher may show each rank one GPU only, or all of them.
+    local = _env("LOCAL_RANK") % torch.cuda.device_count() if cuda and world > 1 else 0
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if world == 1:
+        yield Group(0, 1, device)
+        return
+    try:
+        dist.init_process_group(
+            "nccl" if cuda else "gloo", timeout=timedelta(seconds=RENDEZVOUS_SECONDS)
+        )
+    except (ValueError, RuntimeError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise InputError(
+            f"rank {rank} of {world} could not meet the others at {where}: {error}",
+            "check that MASTER_ADDR resolves and is reachable from every node",
+            exit_code=EXIT_IO,
+        ) from None
+    try:
+        yield Group(rank, world, device)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,327 @@
+"""train(config, out): one trial, from its configuration to its records.
+
+Exact resume: order, augmentation and dropout of an epoch are drawn from (seed, epoch) alone, and a
+checkpoint holds everything else, so a run that was killed and resumed computes what an undisturbed
+one computes. Selection is on validation accuracy; the test images are evaluated once, at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer import checkpoint, distributed, models, record
+from trainer.augment import Augmenter, Draws, draw
+from trainer.config import TrainConfig
+from trainer.data import Dataset, load
+from trainer.distributed import Group
+from trainer.errors import EXIT_IO, InputError
+from trainer.evaluate import evaluate
+from trainer.optim import EarlyStopping, lr_at, make_optimizer
+from trainer.precision import Precision, autocast, resolve
+from trainer.provenance import peak_memory_bytes, provenance
+
+log = logging.getLogger("trainer")
+
+Row = dict[str, Any]
+
+
+class NonFiniteLossError(Exception):
+    """The training loss of `epoch` (from 0) was not finite."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the training loss of epoch {epoch} is not finite")
+        self.epoch = epoch
+
+
+def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None = None) -> Row:
+    """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
+
+    Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
+    `on_epoch` gets each new row of epochs.parquet, on rank 0. Raises InputError (bad data, a folder
+    that holds another trial), NonFiniteLossError, OSError where `out` cannot be written.
+    """
+    with distributed.join() as group:
+        if (out / record.RUN).exists():
+            finished: Row = record.read_table(out / record.RUN).to_pylist()[0]
+            return finished
+        if group.is_main:
+            _open_folder(out, config)
+        data = load(config.data)
+        device = group.device
+        precision = resolve(config.precision, device)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        # cuDNN's fastest algorithm for each shape, of which an epoch has two.
+        torch.backends.cudnn.benchmark = True
+
+        torch.manual_seed(config.seed)
+        size = data.train_images.shape[1]
+        model = models.build(config.model, len(data.classes), size)
+        model = model.to(device).to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(model, config.optimizer)
+        stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
+        rows: list[Row] = []
+        best_epoch, best_correct, best_weights = -1, -1, {}
+        finished_training = False
+
+        state = _resume(out / record.CHECKPOINT, config, group)
+        if state is not None:
+            rows, finished_training = state["rows"], state["finished_training"]
+            best_epoch, best_correct = state["best_epoch"], state["best_correct"]
+            best_weights = state["best_weights"]
+            stopper.best, stopper.waited = state["stopper"]
+            if not finished_training:
+                model.load_state_dict(state["model"])
+                optimizer.load_state_dict(state["optimizer"])
+            log.info("resuming at epoch %d", len(rows))
+
+        # DDP takes its copy of the weights from rank 0; statistics of BatchNorm are averaged below.
+        network = (
+            DistributedDataParallel(model, broadcast_buffers=False) if group.world > 1 else model
+        )
+        augmenter = Augmenter(
+            data.train_images, data.train_labels, data.mean, data.std, config.augment, device, dtype
+        )
+        train_labels = augmenter.labels
+        val_images = torch.from_numpy(data.val_images).to(device)
+        val_labels = torch.from_numpy(data.val_labels).to(device)
+        evaluation = (
+            (data.mean, data.std), len(data.classes), precision, group,
+        )  # fmt: skip
+
+        while not finished_training:
+            epoch, started = len(rows), time.perf_counter()
+            draws = draw(config.augment, len(train_labels), size, config.seed, epoch, device)
+            _seed_dropout(config.seed, epoch, group.rank)
+            train_loss, train_correct = _train_epoch(
+                network, optimizer, augmenter, draws, config, epoch, precision, group
+            )
+            train_seconds = time.perf_counter() - started
+            if not math.isfinite(train_loss):
+                raise NonFiniteLossError(epoch)
+            _average_statistics(model, group)
+            val = evaluate(
+                model, val_images, val_labels, *evaluation,
+                label_smoothing=config.label_smoothing,
+            )  # fmt: skip
+            if val.correct[0] > best_correct:
+                best_epoch, best_correct = epoch, val.correct[0]
+                best_weights = {
+                    name: value.detach().to("cpu", copy=True)
+                    for name, value in model.state_dict().items()
+                }
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "lr": lr_at(config, epoch),
+                    "train_loss": train_loss / len(train_labels),
+                    "train_accuracy": train_correct / len(train_labels),
+                    "val_loss": val.loss,
+                    "val_loss_smoothed": val.loss_smoothed,
+                    "val_accuracy": val.top(1),
+                    "seconds": time.perf_counter() - started,
+                    "images_per_second": len(train_labels) / train_seconds,
+                }
+            )
+            stop = stopper.update(val.correct[0])
+            finished_training = stop or epoch + 1 == config.epochs
+            if group.is_main:
+                progress = {
+                    "rows": rows,
+                    "best_epoch": best_epoch,
+                    "best_correct": best_correct,
+                    "best_weights": best_weights,
+                    "stopper": (stopper.best, stopper.waited),
+                    "finished_training": finished_training,
+                }
+                # What is left to do is evaluation of the best weights: nothing else is kept then.
+                if not finished_training:
+                    progress |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
+                checkpoint.save(out / record.CHECKPOINT, progress, config.fingerprint)
+                record.write_table(out / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+                if on_epoch is not None:
+                    on_epoch(rows[-1])
+
+        model.load_state_dict(best_weights)
+        clean = evaluate(
+            model, torch.from_numpy(data.train_images).to(device), train_labels, *evaluation
+        )
+        test_labels = torch.from_numpy(data.test_labels).to(device)
+        test = evaluate(
+            model, torch.from_numpy(data.test_images).to(device), test_labels, *evaluation,
+            keep_logits=True,
+        )  # fmt: skip
+        run: Row = {
+            "fingerprint": config.fingerprint,
+            "status": "done",
+            "best_epoch": best_epoch,
+            "epochs_run": len(rows),
+            "stopped_early": len(rows) < config.epochs,
+            "train_accuracy": rows[best_epoch]["train_accuracy"],
+            "train_accuracy_clean": clean.top(1),
+            "train_accuracy_last": rows[-1]["train_accuracy"],
+            "val_accuracy": rows[best_epoch]["val_accuracy"],
+            "val_accuracy_last": rows[-1]["val_accuracy"],
+            "val_loss": rows[best_epoch]["val_loss"],
+            "test_accuracy": test.top(1),
+            "test_loss": test.loss,
+            "top_1": test.top(1),
+            "top_3": test.top(3),
+            "top_5": test.top(5),
+            "train_images": len(data.train_labels),
+            "val_images": len(data.val_labels),
+            "test_images": len(data.test_labels),
+            "split_sha256": data.split_sha256,
+            "classes": ",".join(data.classes),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "seconds": sum(row["seconds"] for row in rows),
+            "images_per_second": statistics.median(row["images_per_second"] for row in rows),
+            "peak_memory_bytes": peak_memory_bytes(device),
+            "precision_used": precision,
+            "world_size": group.world,
+            **provenance(device),
+            **config.flat(),
+        }
+        if group.is_main:
+            assert test.logits is not None
+            _write_predictions(out, data, test.logits)
+            record.write_table(out / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+            record.write_table(out / record.RUN, [run], record.run_schema())
+        return run
+
+
+def epoch_line(row: Row, epochs: int) -> str:
+    """An epoch in a line; counts epochs from 1, as people do."""
+    return (
+        f"epoch {row['epoch'] + 1}/{epochs}  lr {row['lr']:.4g}  "
+        f"train loss {row['train_loss']:.4f} accuracy {100 * row['train_accuracy']:.2f} %  "
+        f"val loss {row['val_loss']:.4f} accuracy {100 * row['val_accuracy']:.2f} %  "
+        f"{row['seconds']:.1f} s  {row['images_per_second']:.0f} images/s"
+    )
+
+
+def _train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    augmenter: Augmenter,
+    draws: Draws,
+    config: TrainConfig,
+    epoch: int,
+    precision: Precision,
+    group: Group,
+) -> tuple[float, int]:
+    """One pass over the training images; the summed loss and the correct count, over all ranks.
+
+    Under MixUp an image counts as correct when its heavier label is predicted.
+    """
+    network.train()
+    batches = torch.split(draws.order, config.batch_size)
+    # Accumulated on the device: reading a loss here would be a host sync in every step.
+    total_loss = torch.zeros((), dtype=torch.float64, device=group.device)
+    total_correct = torch.zeros((), dtype=torch.int64, device=group.device)
+    for step, batch in enumerate(batches):
+        lr = lr_at(config, epoch, step, len(batches))
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = lr
+        index = group.shard(batch)
+        weight = 1.0
+        if not len(index):
+            # Fewer images than ranks: this one still takes part in DDP's sum, with nothing.
+            index, weight = batch[:1], 0.0
+        with autocast(precision, group.device):
+            logits = network(augmenter.batch(draws, index)).float()
+        losses, label = _losses(logits, augmenter.labels, draws, index, config.label_smoothing)
+        loss = losses.sum() * weight
+        # DDP averages gradients over ranks; scaled so, that is the mean over the global batch,
+        # also where the ranks' parts differ in size.
+        torch.autograd.backward(loss * (group.world / len(batch)))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        total_loss += loss.detach()
+        total_correct += (logits.argmax(1) == label).sum() * int(weight)
+    return float(group.sum(total_loss)), int(group.sum(total_correct))
+
+
+def _losses(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    draws: Draws,
+    index: torch.Tensor,
+    label_smoothing: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each image's loss (B,) and the label (B,) that its accuracy is counted against."""
+    label = labels[index]
+    losses = F.cross_entropy(logits, label, reduction="none", label_smoothing=label_smoothing)
+    if draws.lam is None or draws.partner is None:
+        return losses, label
+    lam, other = draws.lam[index], labels[draws.partner[index]]
+    mixed = F.cross_entropy(logits, other, reduction="none", label_smoothing=label_smoothing)
+    return lam * losses + (1 - lam) * mixed, torch.where(lam >= 0.5, label, other)
+
+
+def _seed_dropout(seed: int, epoch: int, rank: int) -> None:
+    """Dropout has its own stream for each epoch and rank, so that no generator state is saved."""
+    words = np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)
+    torch.manual_seed(int(words[0]))
+
+
+def _average_statistics(model: nn.Module, group: Group) -> None:
+    """BatchNorm's running statistics: each rank saw its own part, all continue with the mean."""
+    for buffer in model.buffers() if group.world > 1 else ():
+        if buffer.is_floating_point():
+            group.sum(buffer).div_(group.world)
+
+
+def _open_folder(out: Path, config: TrainConfig) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / record.CONFIG
+    if not path.exists():
+        record.write_atomic(path, lambda file: file.write(config.to_json().encode()))
+    elif TrainConfig.from_file(path).fingerprint != config.fingerprint:
+        raise InputError(
+            f"{out} holds another trial: its {record.CONFIG} differs from the one given",
+            "give a folder of its own to each trial",
+            exit_code=EXIT_IO,
+        )
+
+
+def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | None:
+    """The checkpoint's state on every rank; None to start anew.
+
+    A damaged checkpoint is set aside under another name and the trial starts from nothing.
+    """
+    state = None
+    if group.is_main:
+        try:
+            state = checkpoint.load(path, config.fingerprint)
+        except checkpoint.DamagedCheckpointError as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            log.warning(
+                "%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside.name
+            )
+    if group.world > 1 and group.broadcast(state is not None) and not group.is_main:
+        state = checkpoint.load(path, config.fingerprint)
+    return state
+
+
+def _write_predictions(out: Path, data: Dataset, logits: torch.Tensor) -> None:
+    rows = [
+        {"index": index, "label": label, "logits": values}
+        for index, label, values in zip(
+            data.test_index.tolist(), data.test_labels.tolist(), logits.tolist(), strict=True
+        )
+    ]
+    record.write_table(out / record.PREDICTIONS, rows, record.PREDICTIONS_SCHEMA)
