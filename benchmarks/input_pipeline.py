@@ -6,7 +6,17 @@ Both make the reported protocol's batches (crop with padding 4, flip, normalise,
 from the same uint8 images, in turns, on a CPU; the median over the rounds is shown. Ours has as
 many threads as the peer has workers.
 
-@@MEASURED@@
+Last measured with --root on 2 cores of an AMD EPYC, torch 2.14.1, others using at most 2 % of
+the machine, two runs: torchvision 5,621 and 5,701 images/s; ours fp32 106,938 and 104,665 (19.0
+and 18.4 x), bf16 106,519 and 109,895 (19.0 and 19.3 x). It needs an idle machine: with others
+taking half of both cores ours fell to anything from 0.7 to 4 x, since two threads that wait for
+each other at every operation lose far more than independent workers do; one thread alone made
+57,000 to 70,000 images/s. With MixUp, 0.4, two runs, both disturbed: 8.3 and 0.9 x. No GPU was
+tried.
+
+A batch's steps, best of 60, ms: crops as a view of windows and flip 0.21, one index_select of
+pixels from a flat table 0.31; normalisation by rows 0.31, by pixels 0.62, by a table of 256 values
+0.79.
 """
 
 from __future__ import annotations

@@ -154,9 +154,9 @@ def run(
     if not open_trials:
         return _end(ledger, progress, as_json)
     check_data(trial.config.data for trial in open_trials)
+    prepare_data(trial.config.data for trial in open_trials)
     for plan in plans:
         ledger.write_plan(plan)
-    prepare_data(trial.config.data for trial in open_trials)
     if on is Where.DEBUG:
         start_logging(worker)
         logging.getLogger("matplotlib").setLevel(logging.WARNING)

@@ -186,12 +186,20 @@ class Ledger:
     def write_plan(self, plan: Plan) -> None:
         """Record what a launch is about to run. The same trials again leave the file as it is.
 
-        Raises OSError where the folder cannot be written.
+        Raises InputError where the folder cannot be written.
         """
         path = self.folder / PLANS / f"{plan.id}.json"
-        if not path.exists():
+        if path.exists():
+            return
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             record.write_json(path, plan.to_json())
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error.strerror}",
+                "free some space there, or choose a folder that you may write with --results DIR",
+                exit_code=EXIT_IO,
+            ) from None
 
     def plans(self) -> list[Plan]:
         """Every plan, oldest first. Raises InputError for a damaged one."""

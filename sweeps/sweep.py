@@ -33,6 +33,20 @@ class Sweep:
     seeds: int = 1
     """How many seeds each point is run with, counted up from the configuration's own."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, TrainConfig) and not callable(self.base):
+            raise InputError(
+                f"base is a {type(self.base).__name__}",
+                'give a TrainConfig, such as reported("resnet18"), or a function of the point',
+            )
+        if not isinstance(self.space, tuple) or not all(
+            isinstance(point, Mapping) for point in self.space
+        ):
+            raise InputError(
+                f"space is {self.space!r}, not a tuple of points",
+                'make it with grid, zipped or chain, as in grid({"epochs": [25, 50]})',
+            )
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -79,7 +93,7 @@ def _load(path: Path) -> Sweep:
         spec.loader.exec_module(module)
     except InputError as error:
         raise InputError(f"{path}{_line(error, path)}: {error.what}", error.help) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{path}{_line(error, path)}: {type(error).__name__}: {error}",
             "mend the definition; --debug shows the whole traceback",
@@ -91,7 +105,7 @@ def _load(path: Path) -> Sweep:
     return sweep
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """`:LINE`, the last line of the definition that the error passed through."""
     if isinstance(error, SyntaxError):
         return f":{error.lineno}"
@@ -119,8 +133,7 @@ def expand(
     configs: list[TrainConfig] = []
     points: list[Point] = []
     for point in sweep.space:
-        base = sweep.base(point) if callable(sweep.base) else sweep.base
-        config = base.override(point)
+        config = _at(sweep, point)
         for offset in range(count):
             configs.append(config.override({"seed": config.seed + offset}) if offset else config)
             points.append(point)
@@ -153,6 +166,20 @@ def expand(
         name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
         trials.append(Trial(name, point, config))
     return trials
+
+
+def _at(sweep: Sweep, point: Point) -> TrainConfig:
+    """The configuration at a point. Raises InputError that names the point."""
+    try:
+        base = sweep.base(point) if callable(sweep.base) else sweep.base
+        return base.override(point)
+    except InputError as error:
+        raise InputError(f"at {_readable(point)}: {error.what}", error.help) from None
+    except Exception as error:
+        raise InputError(
+            f"at {_readable(point)}: base fails with {type(error).__name__}: {error}",
+            "mend the definition's base function; --debug shows the whole traceback",
+        ) from error
 
 
 def _readable(point: Point) -> str:

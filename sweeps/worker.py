@@ -181,7 +181,7 @@ class _Tail(logging.Handler):
 
 def start_logging(worker: Worker) -> None:
     """Log lines to stderr, which is the worker's log file where launch started it."""
-    form = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    form = logging.Formatter("%(asctime)s %(message)s")
     for handler in (logging.StreamHandler(sys.stderr), _Tail(worker.tail)):
         handler.setFormatter(form)
         logging.getLogger().addHandler(handler)

@@ -263,8 +263,8 @@ def field_types() -> dict[str, Any]:
 
 
 def _locate(key: str) -> tuple[list[str], Any]:
-    types = field_types()
-    if key not in types or key == "schema_version":
+    types = {name: kind for name, kind in field_types().items() if name != "schema_version"}
+    if key not in types:
         section = [name for name in types if name.startswith(f"{key}.")]
         if section:
             raise InputError(f"{key} is a section, not a field", nearest(key + ".", section))

@@ -1,0 +1,560 @@
+"""The report, from results folders that the trial's own writers made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import report, tables
+from analysis.load import FLAGS, Plan, load, reported
+from analysis.page import latex, markdown
+from analysis.stats import difference_interval, sample_interval, seed_interval
+from trainer.config import TrainConfig
+from trainer.errors import InputError, run_command
+from trainer.recipes import ARCHITECTURES
+from trainer.recipes import reported as protocol
+from trainer.record import (
+    CONFIG,
+    EPOCHS,
+    EPOCHS_SCHEMA,
+    RUN,
+    Failure,
+    run_schema,
+    write_json,
+    write_table,
+)
+
+HOSTILE = "<script>alert(1)</script> a|b_c & 50% $x$ `q` \\d {e}"
+
+# --- a results folder ------------------------------------------------------------------------
+
+
+def finish(folder: Path, config: TrainConfig, **changes: Any) -> None:
+    """What a trial that finished leaves: a test accuracy of 0.9 unless `changes` say otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, config.model_dump(mode="json"))
+    begin(folder)
+    outcome = {
+        "fingerprint": config.fingerprint,
+        "status": "done",
+        "best_epoch": 2,
+        "epochs_run": 3,
+        "stopped_early": False,
+        "train_accuracy": 0.93,
+        "train_accuracy_clean": 0.94,
+        "val_accuracy": 0.91,
+        "val_accuracy_last": 0.91,
+        "test_accuracy": 0.9,
+        "train_images": 45_000,
+        "val_images": 5_000,
+        "test_images": 10_000,
+        "split_sha256": "ab" * 32,
+        "classes": "a,b,c,d,e,f,g,h,i,j",
+        "seconds": 12.34,
+        "precision_used": "fp32",
+        "device": "cpu",
+        "world_size": 1,
+        "git_commit": "c0ffee",
+        "git_dirty": False,
+        "torch_version": "2.9",
+        "python_version": "3.11",
+        "finished_at": "2026-01-01T00:00:00+00:00",
+    }
+    empty = dict.fromkeys(run_schema().names)
+    write_table(folder / RUN, [empty | config.flat() | outcome | changes], run_schema())
+
+
+def begin(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        dict.fromkeys(EPOCHS_SCHEMA.names, 0.5) | {"epoch": epoch, "val_accuracy": 0.3 * epoch}
+        for epoch in range(3)
+    ]
+    write_table(folder / EPOCHS, rows, EPOCHS_SCHEMA)
+
+
+def fail(folder: Path, cause: Any, exception: str = "loss is nan") -> None:
+    begin(folder)
+    Failure(cause, exception, "", [], 1, 0.0, "host", epoch=1).write(folder)
+
+
+Point = tuple[dict[str, Any], TrainConfig]
+
+
+def name_of(config: TrainConfig, word: str = "t") -> str:
+    return f"{word}-{config.fingerprint[:8]}"
+
+
+def write_plan(
+    results: Path,
+    points: Iterable[Point],
+    sweep: str = "grid",
+    id: str = "00000001",
+    **changes: Any,
+) -> None:
+    """A plan whose trials are named t-<8 hex>, or by `word`."""
+    points = list(points)
+    word = changes.pop("word", "t")
+    plan: dict[str, Any] = {
+        "schema_version": 1,
+        "sweep": sweep,
+        "id": id,
+        "scale": "full",
+        "overrides": {},
+        "axes": list(dict.fromkeys(axis for point, _ in points for axis in point)),
+        "seeds": [42],
+        "created": "2026-01-01T00:00:00+00:00",
+        "command": f"python -m sweeps.launch {sweep}",
+        "trials": [
+            {
+                "name": name_of(config, word),
+                "fingerprint": config.fingerprint,
+                "point": point,
+                "config": config.model_dump(mode="json"),
+            }
+            for point, config in points
+        ],
+    }
+    (results / sweep / "plans").mkdir(parents=True, exist_ok=True)
+    write_json(results / sweep / "plans" / f"{id}.json", plan | changes)
+
+
+def grid_points(
+    sizes: tuple[int, ...] = (64, 128), epochs: tuple[int, ...] = (25, 50)
+) -> list[Point]:
+    points = [{"batch_size": size, "epochs": count} for size in sizes for count in epochs]
+    return [(point, protocol("dla34").override(point)) for point in points]
+
+
+def folder_of(results: Path, point: Point, sweep: str = "grid") -> Path:
+    return results / sweep / name_of(point[1])
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """batch size x epochs: one done, one missing, one NONFINITE, one stopped early."""
+    results = tmp_path / "results"
+    points = grid_points()
+    write_plan(results, points)
+    finish(folder_of(results, points[0]), points[0][1])
+    begin(folder_of(results, points[1]))
+    fail(folder_of(results, points[2]), "NONFINITE")
+    finish(folder_of(results, points[3]), points[3][1], stopped_early=True, test_accuracy=0.8)
+    return results
+
+
+def only(results: Path) -> Plan:
+    (plan,) = load(results, []).plans
+    return plan
+
+
+def run(*words: object) -> int:
+    """The exit code of the command."""
+    with pytest.raises(SystemExit) as end:
+        run_command(report.app, [str(word) for word in words])
+    return int(str(end.value.code))
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# --- load ------------------------------------------------------------------------------------
+
+
+def test_every_planned_trial_is_a_row_with_its_state_and_flags(results: Path) -> None:
+    runs = only(results).runs
+    assert runs["state"].tolist() == ["done", "missing", "failed", "done"]
+    assert runs["flags"].tolist() == [[], ["MISSING"], ["NONFINITE"], ["EARLY_STOP"]]
+    assert runs["failure"].tolist() == ["", "", "loss is nan (epoch 1)", ""]
+    assert runs["point.batch_size"].tolist() == [64, 64, 128, 128]
+    assert runs["test_accuracy"].tolist()[::3] == [0.9, 0.8]
+    # The configuration is there for trials that never ran, too.
+    assert runs["model.name"].tolist() == ["dla34"] * 4
+    assert set(run_schema().names) <= set(runs.columns)
+    assert len(only(results).epochs) == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "diverged"),
+    [
+        ({"test_accuracy": 0.108}, True),  # 0.1 + 3 standard errors of 10,000 is 0.109
+        ({"test_accuracy": 0.110}, False),
+        ({"test_accuracy": 0.110, "test_images": 100}, True),
+        ({"val_accuracy": 0.9, "val_accuracy_last": 0.44}, True),
+        ({"val_accuracy": 0.9, "val_accuracy_last": 0.46}, False),
+    ],
+)
+def test_diverged(tmp_path: Path, changes: dict[str, Any], diverged: bool) -> None:
+    points = grid_points((64,), (25,))
+    write_plan(tmp_path, points)
+    finish(folder_of(tmp_path, points[0]), points[0][1], **changes)
+    assert only(tmp_path).runs["flags"].tolist() == [["DIVERGED"] * diverged]
+
+
+def test_a_damaged_run_is_named_left_in_place_and_the_rest_read(results: Path) -> None:
+    points = grid_points()
+    damaged = folder_of(results, points[0]) / RUN
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    before = files(results)
+    study = load(results, [])
+    assert [str(damaged) in problem.what for problem in study.problems] == [True]
+    assert study.plans[0].runs["state"].tolist() == ["missing", "missing", "failed", "done"]
+    assert files(results) == before
+
+
+def test_a_file_of_another_version_is_a_problem(results: Path) -> None:
+    point = grid_points()[0]
+    path = folder_of(results, point) / EPOCHS
+    newer = EPOCHS_SCHEMA.with_metadata({b"schema_version": b"2"})
+    write_table(path, [dict.fromkeys(newer.names, 0.5) | {"epoch": 0}], newer)
+    study = load(results, [])
+    assert ["version 2" in problem.what for problem in study.problems] == [True]
+    assert len(study.plans[0].epochs) == 3 * 3
+
+
+def test_a_folder_with_another_trials_run_is_not_counted(results: Path) -> None:
+    points = grid_points()
+    finish(folder_of(results, points[0]), points[1][1])
+    study = load(results, [])
+    assert "another configuration" in study.problems[0].what
+    assert study.plans[0].runs["state"].tolist()[0] == "missing"
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"cause": "ERROR"}'])
+def test_a_damaged_failure_record_is_a_problem_and_its_trial_failed(
+    results: Path, text: bytes
+) -> None:
+    (folder_of(results, grid_points()[2]) / "failure.json").write_bytes(text)
+    study = load(results, [])
+    assert len(study.problems) == 1
+    assert study.plans[0].runs["flags"].tolist()[2] == ["ERROR"]
+
+
+def test_no_results_and_no_plans_say_what_to_launch(tmp_path: Path) -> None:
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError) as error:
+            load(folder, [])
+        assert error.value.exit_code == 2
+        assert "python -m sweeps.launch NAME" in error.value.help
+
+
+def test_an_unknown_name_gets_the_near_one(results: Path) -> None:
+    with pytest.raises(InputError) as error:
+        load(results, ["gird"])
+    assert "'grid'" in error.value.help
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"schema_version": 2},
+        {"axes": ["no_such_field"]},
+        {"trials": [{"name": "../elsewhere"}]},
+        {"id": "../x"},
+    ],
+)
+def test_a_damaged_plan_is_a_problem_and_alone_an_error(
+    results: Path, damage: dict[str, Any]
+) -> None:
+    write_plan(results, grid_points((256,)), id="00000002")
+    path = results / "grid" / "plans" / "00000002.json"
+    write_json(path, json.loads(path.read_bytes()) | damage)
+    study = load(results, [])
+    assert [str(path) in problem.what for problem in study.problems] == [True]
+    assert len(study.plans) == 1
+    (results / "grid" / "plans" / "00000001.json").unlink()
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        load(results, [])
+
+
+def test_a_plan_inside_another_is_superseded_and_equal_ones_count_once(tmp_path: Path) -> None:
+    write_plan(tmp_path, grid_points((64,)), id="00000001")
+    write_plan(tmp_path, grid_points((64, 128)), id="00000002")
+    write_plan(tmp_path, grid_points((64, 128)), id="00000003")
+    write_plan(tmp_path, grid_points((256,)), id="00000004")
+    (sweep,) = load(tmp_path, []).sweeps
+    assert [plan.id for plan in sweep.plans] == ["00000003", "00000004"]
+    assert sweep.superseded == ["00000001", "00000002"]
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+def test_known_intervals() -> None:
+    # Newcombe (1998): 56/70 and 48/80 give 0.0524 to 0.3339 by method 10.
+    assert difference_interval(56 / 70, 70, 48 / 80, 80) == pytest.approx(
+        (0.0524, 0.3339), abs=1e-4
+    )
+    # t(0.975, 2) is 4.3027, and the standard error of 1, 2, 3 is 1 / sqrt(3).
+    assert seed_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)
+    assert seed_interval([1.0, 2.0]) is None
+
+
+@given(st.integers(1, 20_000), st.floats(0, 1))
+def test_the_sample_interval_holds_the_accuracy(images: int, accuracy: float) -> None:
+    seen = round(accuracy * images) / images
+    low, high = sample_interval(accuracy, images)
+    assert 0 <= low <= seen + 1e-12
+    assert seen - 1e-12 <= high <= 1
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def test_reported_figures() -> None:
+    figures = reported()
+    cells = {(c["epochs"], c["batch_size"]): c for c in figures["grid_bs_epoch"]["cells"]}
+    assert len(cells) == 9
+    assert cells[100, 128]["test"] == 52.11
+    assert (cells[25, 256]["test"], cells[25, 256]["epochs_printed"]) == (68.10, 20)
+    models = {row["model"]: row for row in figures["architectures"]}
+    assert tuple(models) == ARCHITECTURES
+    assert models["wrn_28_10"]["test"] == 96.45 == figures["wrn_final"]["top_1"]
+    assert sum(row["support"] for row in figures["wrn_final"]["per_class"]) == 10_000
+
+
+def test_the_grid_shows_every_cell_beside_the_reported_one(results: Path) -> None:
+    cells = tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
+    assert cells["reported"].tolist() == [0.8138, 0.81, 0.8591, 0.8803]
+    assert cells["difference"].tolist()[0] == pytest.approx(0.9 - 0.8138)
+    grid = tables.grid(cells)
+    assert grid["epochs"].tolist() == [25, 50]
+    assert grid["batch size 64"].tolist() == [
+        "90.00\nreported 81.38 (+8.62)\nn 1 of 1",
+        "no result\nreported 85.91\nn 0 of 1\nMISSING",
+    ]
+    assert grid["batch size 128"].tolist() == [
+        "no result\nreported 81.00\nn 0 of 1\nNONFINITE",
+        "80.00\nreported 88.03 (-8.03)\nn 1 of 1\nEARLY_STOP",
+    ]
+
+
+def test_several_seeds_give_a_mean_a_spread_and_an_interval(tmp_path: Path) -> None:
+    base = TrainConfig()
+    points: list[Point] = [
+        (
+            {"optimizer.weight_decay": decay},
+            base.override({"optimizer.weight_decay": decay, "seed": s}),
+        )
+        for decay in (0.0, 1e-3)
+        for s in (1, 2, 3)
+    ]
+    write_plan(tmp_path, points, seeds=[1, 2, 3])
+    for point, accuracy in zip(points[:5], (0.90, 0.91, 0.92, 0.95, 0.97), strict=True):
+        finish(folder_of(tmp_path, point), point[1], test_accuracy=accuracy)
+    table = tables.sweep(only(tmp_path).runs)
+    assert table["test"].tolist() == pytest.approx([0.91, 0.96])
+    assert table["test sd"].tolist()[0] == pytest.approx(0.01)
+    assert table["n"].tolist() == [3, 2]
+    assert table["planned"].tolist() == [3, 3]
+    assert table["flags"].tolist() == ["", "MISSING x1"]
+    assert table[tables.SEEDS][1] is None
+    shown = tables.show(table)
+    assert shown["test"].tolist() == ["91.00 ± 1.00", "96.00 ± 1.41"]
+    assert shown["n"].tolist() == ["3 of 3", "2 of 3"]
+    assert shown[tables.SEEDS][0] == "88.52 to 93.48"
+
+
+def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
+    models = ("wrn_16_4", *reversed(ARCHITECTURES))
+    points: list[Point] = [({"model.name": name}, protocol(name)) for name in models]
+    write_plan(tmp_path, points)
+    for point in points:
+        finish(folder_of(tmp_path, point), point[1])
+    plan = only(tmp_path)
+    assert tables.kind(plan.axes, plan.runs) == "architectures"
+    table = tables.architectures(plan.runs, reported()["architectures"])
+    assert table["model"].tolist() == [*ARCHITECTURES, "wrn_16_4"]
+    assert table["difference"].tolist()[0] == pytest.approx(0.9 - 0.9577)
+    assert math.isnan(table["reported"].tolist()[-1])
+
+
+def test_a_sweep_without_axes_and_an_axis_with_none_are_shown(tmp_path: Path) -> None:
+    write_plan(tmp_path, [({}, TrainConfig())], sweep="alone")
+    limits: list[Point] = [
+        ({"data.train_limit": limit}, TrainConfig().override({"data.train_limit": limit}))
+        for limit in (None, 1000)
+    ]
+    write_plan(tmp_path, limits, sweep="limits")
+    finish(folder_of(tmp_path, limits[0], "limits"), limits[0][1])
+    alone, plan = load(tmp_path, []).plans
+    assert len(tables.sweep(alone.runs)) == 1
+    table = tables.sweep(plan.runs)
+    assert table["n"].tolist() == [1, 0]
+    best = tables.chosen(table)
+    assert best is not None and best["test"] == 0.9
+    assert tables.chosen(tables.sweep(alone.runs)) is None
+
+
+# --- report ----------------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_the_command_writes_its_files_and_prints_the_page(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--results", results) == 0
+    out = results / "report"
+    printed = capsys.readouterr()
+    assert printed.out == f"{out / 'report.html'}\n"
+    assert printed.err
+    names = set(files(out))
+    assert {"report.html", "report.md", "tables/grid-00000001-grid.csv"} <= names
+    assert {"figures/grid-00000001-heatmap.png", "figures/grid-00000001-curves.pdf"} <= names
+    page = (out / "report.html").read_text()
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert titles == ["Summary", "Batch size x epochs", "Every trial", "Provenance", "Problems"]
+    for code in ("MISSING", "NONFINITE", "EARLY_STOP"):
+        assert code in page
+        assert html.escape(FLAGS[code]) in page
+
+
+def test_the_page_stands_alone_under_its_policy(results: Path) -> None:
+    run("--results", results)
+    page = (results / "report" / "report.html").read_text()
+    tags = Tags(page).seen
+    assert not [tag for tag, _ in tags if tag in ("script", "link", "iframe", "object")]
+    sources = [attributes["src"] or "" for tag, attributes in tags if tag == "img"]
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert not [attributes for _, attributes in tags if "style" in attributes]
+    (policy,) = [a["content"] or "" for t, a in tags if a.get("http-equiv")]
+    assert policy.startswith("default-src 'none';")
+    css = re.search("<style>(.*?)</style>", page, re.DOTALL)
+    assert css is not None
+    digest = hashlib.sha256(css[1].encode()).digest()
+    assert f"style-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+
+
+def test_hostile_text_is_text_in_every_format(tmp_path: Path) -> None:
+    points = grid_points((64,), (25,))
+    write_plan(tmp_path, points, word="<b>a|b_c&", command=HOSTILE, scale=HOSTILE)
+    folder = tmp_path / "grid" / name_of(points[0][1], "<b>a|b_c&")
+    fail(folder, "<i>new</i>", HOSTILE)
+    (folder / EPOCHS).write_bytes(b"not Parquet")
+    assert run("--results", tmp_path) == 0
+    out = tmp_path / "report"
+    page = (out / "report.html").read_text()
+    assert not {"script", "b", "i"} & {tag for tag, _ in Tags(page).seen}
+    assert html.escape(HOSTILE) in page
+    text = (out / "report.md").read_text()
+    assert "<script" not in text
+    assert "<b>" not in text
+    for block in text.split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("| ")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
+    tex = (out / "tables" / "flagged.tex").read_text()
+    assert r"\textless{}script\textgreater{}" in tex
+    assert r"a\textbar{}b\_c \& 50\% \$x\$" in tex
+    frame = pd.read_csv(out / "tables" / "flagged.csv")
+    assert frame["failure"].tolist() == [f"<i>new</i>: {HOSTILE} (epoch 1)"]
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", min_codepoint=32)))
+def test_escapes_leave_no_character_of_the_formats(text: str) -> None:
+    assert not re.search(r"[<>]|(?<!\\)(?:\\\\)*[|_*`\[\]]", markdown(text).replace("<br>", ""))
+    bare = re.sub(r"\\(?:text[a-z]+\{\}|[&%$#_{}])", "", latex(text))
+    assert not re.search(r"[&%$#_{}~^\\<>|]", bare)
+
+
+def test_same_input_same_bytes(results: Path, tmp_path: Path) -> None:
+    found = []
+    for seed in ("1", "2"):
+        out = tmp_path / seed
+        command = [sys.executable, "-m", "analysis.report", "--results", str(results)]
+        subprocess.run(
+            [*command, "--out", str(out)],
+            check=True,
+            capture_output=True,
+            cwd=Path(__file__).parent.parent,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )
+        found.append(files(out))
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
+
+
+def test_strict_and_json(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--results", results, "--strict", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["schema_version"] == 1
+    assert [flag["codes"] for flag in answer["flags"]] == [
+        ["MISSING"],
+        ["NONFINITE"],
+        ["EARLY_STOP"],
+    ]
+    assert answer["problems"] == []
+    points = grid_points()
+    for point in points[1:]:
+        finish(folder_of(results, point), point[1])
+    assert run("--results", results, "--strict") == 0
+    (folder_of(results, points[0]) / EPOCHS).write_bytes(b"")
+    assert run("--results", results, "--strict") == 1
+
+
+def test_errors_are_two_lines(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--results", results / "none") == 2
+    assert run("gird", "--results", results) == 2
+    assert run("--no-such-option") == 2
+    in_the_way = results / "file"
+    in_the_way.write_text("mine")
+    assert run("--results", results, "--out", in_the_way) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("error: ") == said.err.count("help: ") == 4
+    assert "Traceback" not in said.err
+    assert in_the_way.read_text() == "mine"
+
+
+def test_a_smoke_report_says_that_it_is_no_evidence(tmp_path: Path) -> None:
+    points = [
+        (point, config.override({"epochs": 2, "data.name": "digits"}))
+        for point, config in grid_points((64,), (25,))
+    ]
+    write_plan(tmp_path, points, scale="smoke", overrides={"data.name": "digits"})
+    finish(folder_of(tmp_path, points[0]), points[0][1])
+    run("--results", tmp_path)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "no evidence about the study (smoke scale, another data set, overrides)" in page
+    assert "2 for 25" in page
+    assert "reported 81.38" in page
+
+
+def test_the_command_starts_without_torch_and_pandas() -> None:
+    code = (
+        "import sys, analysis.report; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

@@ -1,0 +1,192 @@
+"""Definitions, their expansion, scales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps import sweep as sweeps
+from sweeps.ledger import Ledger
+from sweeps.scale import Scale
+from sweeps.space import grid
+from sweeps.sweep import NAME, Sweep, Trial, expand, find
+from trainer import record
+from trainer.config import TrainConfig
+from trainer.errors import InputError
+from trainer.recipes import reported
+
+
+@pytest.mark.parametrize("name", sweeps.names())
+@pytest.mark.parametrize("scale", Scale)
+def test_every_definition_expands(name: str, scale: Scale) -> None:
+    found, sweep = find(name)
+    trials = expand(sweep, scale=scale, seeds=2)
+    assert found == name
+    assert len(trials) == 2 * len(sweep.space)
+    assert len({trial.config.fingerprint for trial in trials}) == len(trials)
+    assert len({trial.name for trial in trials}) == len(trials)
+    for trial in trials:
+        assert NAME.fullmatch(trial.name)
+        assert trial.name.endswith(trial.config.fingerprint[:8])
+
+
+def test_the_study_has_its_sweeps() -> None:
+    assert {
+        "grid_bs_epoch",
+        "architectures",
+        "weight_decay",
+        "mixup",
+        "cutout",
+        "schedules",
+        "wrn_final",
+    } <= set(sweeps.names())
+
+
+def test_the_grid_is_the_reported_one() -> None:
+    trials = expand(find("grid_bs_epoch")[1])
+    assert [(t.config.batch_size, t.config.epochs) for t in trials] == [
+        (batch, epochs) for batch in (64, 128, 256) for epochs in (25, 50, 100)
+    ]
+    for trial in trials:
+        point = {"batch_size": trial.config.batch_size, "epochs": trial.config.epochs}
+        assert trial.config == reported("dla34").override(point)
+
+
+def test_presets_follow_the_architecture() -> None:
+    by_name = {t.config.model.name: t.config for t in expand(find("architectures")[1])}
+    assert list(by_name) == ["resnet18", "resnet34", "resnet50", "wrn_28_10", "dla34", "vit"]
+    wrn = by_name.pop("wrn_28_10")
+    assert (wrn.optimizer.weight_decay, wrn.augment.cutout, wrn.model.dropout) == (5e-4, 16, 0.3)
+    for config in by_name.values():
+        assert (config.optimizer.weight_decay, config.augment.cutout) == (1e-3, 12)
+        assert config.model.dropout == 0
+
+
+@given(
+    st.lists(st.integers(2, 512), min_size=1, max_size=4, unique=True),
+    st.lists(st.integers(1, 300), min_size=1, max_size=4, unique=True),
+    st.integers(1, 3),
+    st.sampled_from(Scale),
+)
+@settings(max_examples=60)
+def test_expansion_laws(batches: list[int], epochs: list[int], seeds: int, scale: Scale) -> None:
+    sweep = Sweep(base=reported("dla34"), space=grid({"batch_size": batches, "epochs": epochs}))
+    trials = expand(sweep, scale=scale, seeds=seeds)
+    assert len(trials) == len(batches) * len(epochs) * seeds
+    assert len({trial.config.fingerprint for trial in trials}) == len(trials)
+    assert trials == expand(sweep, scale=scale, seeds=seeds)
+    for trial in trials:
+        assert trial.config.batch_size == trial.point["batch_size"]
+        if scale is Scale.FULL:
+            assert trial.config.epochs == trial.point["epochs"]
+    # More epochs stay more epochs at any scale.
+    order = {trial.point["epochs"]: trial.config.epochs for trial in trials}
+    ranked = [order[count] for count in sorted(order)]
+    assert ranked == sorted(set(ranked))
+
+
+def test_overrides_win_over_point_and_scale() -> None:
+    sweep = Sweep(base=reported("resnet18"))
+    (trial,) = expand(sweep, scale=Scale.SMOKE, overrides={"model.width": "0.5", "epochs": "3"})
+    assert (trial.config.model.width, trial.config.epochs) == (0.5, 3)
+
+
+def test_seeds_count_up_from_the_configurations_own() -> None:
+    sweep = Sweep(base=reported().override({"seed": 7}), seeds=2)
+    assert [trial.config.seed for trial in expand(sweep)] == [7, 8]
+    assert [trial.config.seed for trial in expand(sweep, seeds=3)] == [7, 8, 9]
+
+
+def test_warm_up_shrinks_with_the_epochs() -> None:
+    base = reported().override({"schedule.warmup_epochs": 10, "epochs": 11})
+    (trial,) = expand(Sweep(base=base), scale=Scale.SMOKE)
+    assert trial.config.schedule.warmup_epochs < trial.config.epochs
+
+
+BAD = {
+    "raises": ("x = 1 / 0", r":1: ZeroDivisionError"),
+    "syntax": ("def f(:", r":1: SyntaxError"),
+    "nothing": ("x = 1", "no `sweep`"),
+    "other": ("sweep = 5", "a `sweep` that is a int"),
+    "exits": ("raise SystemExit(3)", "SystemExit"),
+    "empty": (
+        "from sweeps.space import grid\ngrid({'epochs': []})",
+        r":2: an empty grid: axis 'epochs'",
+    ),
+    "base": ("from sweeps.sweep import Sweep\nsweep = Sweep(base={})", "base is a dict"),
+    "space": (
+        "from sweeps.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "sweep = Sweep(base=reported(), space=5)",
+        "space is 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_definition_is_an_input_error(tmp_path: Path, name: str) -> None:
+    source, message = BAD[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(source)
+    with pytest.raises(InputError, match=message):
+        find(str(path))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (({"epoch": 3},), "at epoch=3: unknown field 'epoch'"),
+        (({"epochs": "x"},), "at epochs=x: epochs=x"),
+        (({"epochs": 3}, {"epochs": 3}), "the same trial twice"),
+        ((), "an empty grid"),
+    ],
+)
+def test_a_bad_space_is_an_input_error(space: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        expand(Sweep(base=reported(), space=space))
+
+
+def test_a_base_that_fails_names_the_point() -> None:
+    def base(point: Any) -> TrainConfig:
+        return reported(point["model"])
+
+    with pytest.raises(InputError, match="at epochs=3: base fails with KeyError"):
+        expand(Sweep(base=base, space=grid({"epochs": [3]})))
+
+
+def test_setting_a_swept_axis_says_so() -> None:
+    with pytest.raises(InputError) as caught:
+        expand(find("grid_bs_epoch")[1], overrides={"epochs": "5"})
+    assert "--set epochs makes cells of the grid equal" in caught.value.help
+
+
+def test_a_seed_and_seeds_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="same trial 3 times"):
+        expand(Sweep(base=reported()), overrides={"seed": "5"}, seeds=3)
+
+
+@pytest.mark.parametrize("name", ["grid_bs_epohc", "grid-bs-epoch", "wieght_decay"])
+def test_a_misspelt_name_is_answered_with_the_near_one(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        find(name)
+    assert caught.value.exit_code == 2
+    assert "did you mean" in caught.value.help
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "", "-x", "a b", "$(x)"])
+def test_a_name_cannot_leave_the_folder(name: str) -> None:
+    with pytest.raises(InputError):
+        find(name)
+
+
+def test_a_trial_keeps_its_folder_when_the_definition_gains_an_axis(tmp_path: Path) -> None:
+    (trial,) = expand(Sweep(base=reported()))
+    folder = tmp_path / "sweep" / trial.name
+    folder.mkdir(parents=True)
+    (folder / record.CONFIG).write_text(trial.config.to_json())
+    longer = Trial(f"dropout0-{trial.name}", trial.point, trial.config)
+    other = Trial("other-00000000", trial.point, trial.config.override({"seed": 1}))
+    assert Ledger(tmp_path, "sweep").settle_names([longer, other]) == [trial, other]
