@@ -232,7 +232,7 @@ def _read_one(path: Path, schema: pa.Schema) -> pa.Table | InputError | None:
     """The file's columns that `schema` has; None where there is no file."""
     try:
         with pq.ParquetFile(path) as file:
-            version = (file.schema_arrow.metadata or {}).get(b"schema_version", b"none").decode()
+            version = (file.metadata.metadata or {}).get(b"schema_version", b"none").decode()
             if version != str(SCHEMA_VERSION):
                 return InputError(
                     f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",

@@ -251,7 +251,7 @@ class Ledger:
         """
         try:
             folders = {entry.name for entry in os.scandir(self.folder) if entry.is_dir()}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return list(trials)
         by_suffix: dict[str, list[str]] = {}
         for name in folders:
@@ -277,7 +277,7 @@ class Ledger:
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Standing(trial, State.PENDING)
         if record.RUN in files:
             return Standing(trial, State.DONE)

@@ -51,7 +51,9 @@ def test_zipped_is_the_columns_side_by_side(values: dict[str, list[int]]) -> Non
 
 
 @given(axes, axes)
-def test_chain_keeps_both_in_order(first: dict[str, list[int]], second: dict[str, list[int]]) -> None:
+def test_chain_keeps_both_in_order(
+    first: dict[str, list[int]], second: dict[str, list[int]]
+) -> None:
     points = chain(grid(first), grid(second))
     assert points == grid(first) + grid(second)
     assert axes_of(points) == list(dict.fromkeys([*first, *second]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import torch
 from trainer.record import write_atomic
 
 SCHEMA_VERSION = 1
-
-_UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, ValueError)
 
 
 class DamagedCheckpointError(Exception):
@@ -34,20 +31,28 @@ def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The saved state, on the CPU; None where there is no file.
 
     Raises DamagedCheckpointError where the file is cut short, has a flipped bit, holds another
-    trial's state or anything but tensors and plain values (it is never unpickled freely).
+    trial's state or anything but tensors and plain values (it is never unpickled freely); OSError
+    where the disk does not give the file, which may be whole.
     """
-    if not path.exists():
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             # torch reads tensors without looking at the checksums that it wrote.
             if (bad := archive.testzip()) is not None:
                 raise DamagedCheckpointError(f"checksum of {bad} is wrong")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise DamagedCheckpointError(str(error).splitlines()[0]) from None
+        content.seek(0)
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except DamagedCheckpointError:
+        raise
+    # Flipped bits make zipfile and torch raise whatever they happen to run into.
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        raise DamagedCheckpointError(first or type(error).__name__) from None
     if not isinstance(state, dict) or state.get("schema_version") != SCHEMA_VERSION:
         raise DamagedCheckpointError("written by another version")
-    if state["fingerprint"] != fingerprint:
-        raise DamagedCheckpointError(f"holds trial {state['fingerprint'][:8]}")
+    if (other := state.get("fingerprint")) != fingerprint:
+        raise DamagedCheckpointError(f"holds trial {str(other)[:8]}")
     return state

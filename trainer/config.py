@@ -32,6 +32,8 @@ SCHEMA_VERSION = 1
 
 # -0.0 equals 0.0 but prints otherwise, which would give one configuration two fingerprints.
 Real = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: value + 0.0)]
+# Stored in int64 columns.
+Integer = Annotated[int, Field(lt=2**63)]
 Fraction = Annotated[Real, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[Real, Field(ge=0.0)]
 Positive = Annotated[Real, Field(gt=0.0)]
@@ -51,11 +53,11 @@ class DataConfig(_Section):
     """A folder of Parquet files or of class folders; none: the cache, downloaded into at need."""
     val_fraction: Annotated[Real, Field(gt=0.0, lt=1.0)] = 0.1
     """The part of the training images held out for validation, the same for every class."""
-    split_seed: Annotated[int, Field(ge=0)] = 42
+    split_seed: Annotated[Integer, Field(ge=0)] = 42
     """Seed of the split into training and validation images; not the trial's own seed."""
-    train_limit: Annotated[int, Field(ge=100)] | None = None
+    train_limit: Annotated[Integer, Field(ge=100)] | None = None
     """Keep at most so many training images, before the split, balanced over classes; none: all."""
-    test_limit: Annotated[int, Field(ge=100)] | None = None
+    test_limit: Annotated[Integer, Field(ge=100)] | None = None
     """Keep at most so many test images, balanced over classes; none: all."""
 
 
@@ -116,7 +118,7 @@ class ScheduleConfig(_Section):
     """How the learning rate falls after the warm-up."""
     every: Literal["epoch", "step"] = "epoch"
     """Whether the learning rate moves once an epoch or at every optimizer step."""
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_epochs: Annotated[Integer, Field(ge=0)] = 0
     """Epochs of linear warm-up."""
     step_fraction: Annotated[Real, Field(gt=0.0, le=1.0)] = 0.3
     """step: multiply by gamma after every such part of the epochs."""
@@ -133,7 +135,7 @@ class ScheduleConfig(_Section):
 
 
 class EarlyStoppingConfig(_Section):
-    patience: Annotated[int, Field(ge=0)] = 15
+    patience: Annotated[Integer, Field(ge=0)] = 15
     """Stop after so many epochs in a row without improvement of validation accuracy; 0: never."""
     min_delta: Fraction = 0.001
     """The least gain in validation accuracy that counts as improvement."""
@@ -144,11 +146,11 @@ class TrainConfig(_Section):
 
     schema_version: Literal[1] = 1
     """Version of this schema."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    seed: Annotated[Integer, Field(ge=0)] = 42
     """Seed of initialisation, order, augmentation and dropout."""
-    epochs: Annotated[int, Field(ge=1)] = 100
+    epochs: Annotated[Integer, Field(ge=1)] = 100
     """Passes over the training images."""
-    batch_size: Annotated[int, Field(ge=2)] = 256
+    batch_size: Annotated[Integer, Field(ge=2)] = 256
     """Images in one optimizer step, over all ranks together."""
     label_smoothing: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.1
     """Label smoothing of the training loss."""

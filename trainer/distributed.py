@@ -7,11 +7,11 @@ them there is one process and every reduction is the identity.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,10 @@ import torch.distributed as dist
 from trainer.errors import EXIT_IO, InputError
 
 RENDEZVOUS_SECONDS = 180
+
+_HELP = "start the trial with torchrun, or unset WORLD_SIZE for one process"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class Group:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What `make` returns, or the InputError or OSError it raises, on rank 0: on every rank."""
+        if self.world == 1:
+            return make()
+        result, error = None, None
+        if self.is_main:
+            try:
+                result = make()
+            except (InputError, OSError) as caught:
+                error = caught
+        result, error = self.broadcast((result, error))
+        if error is not None:
+            raise error
+        return cast(T, result)
+
     def shard(self, index: torch.Tensor) -> torch.Tensor:
         """This rank's contiguous part of a global batch; parts differ in size by at most one."""
         return torch.tensor_split(index, self.world)[self.rank]
@@ -54,11 +73,8 @@ class Group:
 
 def _env(name: str) -> int:
     text = os.environ.get(name, "")
-    if not text.isdigit():
-        raise InputError(
-            f"WORLD_SIZE is set but {name}={text!r} is no number",
-            "start the trial with torchrun, or unset WORLD_SIZE for one process",
-        )
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"WORLD_SIZE is set but {name}={text!r} is no number", _HELP)
     return int(text)
 
 
@@ -70,6 +86,12 @@ def join() -> Iterator[Group]:
     """
     world = _env("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
     rank = _env("RANK") if world > 1 else 0
+    if not rank < world:
+        raise InputError(f"RANK={rank} is not below WORLD_SIZE={world}", _HELP)
+    if world > 1 and not os.environ.get("MASTER_ADDR"):
+        raise InputError("WORLD_SIZE is set but MASTER_ADDR is not", _HELP)
+    if world > 1:
+        _env("MASTER_PORT")
     cuda = torch.cuda.is_available()
     # A launcher may show each rank one GPU only, or all of them.
     local = _env("LOCAL_RANK") % torch.cuda.device_count() if cuda and world > 1 else 0

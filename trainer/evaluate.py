@@ -66,7 +66,9 @@ def evaluate(
         with autocast(precision, group.device):
             logits = model(plain(images[chunk], *normalise, dtype)).float()
         own = logits.gather(1, label[:, None])
-        ahead = (logits > own) | ((logits == own) & (column < label[:, None]))
+        # Said by what is not ahead, so that a label whose logit is NaN is never counted as right.
+        behind = (logits < own) | ((logits == own) & (column >= label[:, None]))
+        ahead = ~behind
         places += (ahead.sum(1, keepdim=True) == column).sum(0)
         losses[0] += F.cross_entropy(logits, label, reduction="sum")
         losses[1] += F.cross_entropy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import torch
@@ -61,7 +62,8 @@ def lr_at(config: TrainConfig, epoch: int, step: int = 0, steps_per_epoch: int =
     if schedule.name == "step":
         return peak * schedule.gamma ** (now // max(1, round(schedule.step_fraction * total)))
     if schedule.name == "multi_step":
-        return peak * schedule.gamma ** sum(now >= round(m * total) for m in schedule.milestones)
+        milestones = (max(1, round(part * total)) for part in schedule.milestones)
+        return peak * schedule.gamma ** sum(now >= milestone for milestone in milestones)
     return peak
 
 
@@ -80,7 +82,9 @@ class EarlyStopping:
 
     def update(self, correct: int) -> bool:
         """Takes an epoch's correct count; True when training should stop."""
-        if self.best < 0 or correct - self.best > self.config.min_delta * self.images:
+        # Decimal: 0.043 * 5000 is 214.99... in floats, which a gain of exactly 215 would exceed.
+        least = Decimal(repr(self.config.min_delta)) * self.images
+        if self.best < 0 or correct - self.best > least:
             self.best, self.waited = correct, 0
         else:
             self.waited += 1

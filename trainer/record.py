@@ -41,7 +41,7 @@ _VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
 EPOCHS_SCHEMA = pa.schema(
     [
         pa.field("epoch", pa.int32(), nullable=False),
-        pa.field("lr", pa.float64(), nullable=False),
+        pa.field("lr", pa.float64(), nullable=False),  # of the epoch's first step
         pa.field("train_loss", pa.float64()),
         pa.field("train_accuracy", pa.float64()),
         pa.field("val_loss", pa.float64()),
@@ -141,8 +141,11 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # A failing write does not say where, and the part file's name helps nobody.
+            error.filename = str(path)
         raise
     # Without this a power cut can forget the rename.
     folder = os.open(path.parent, os.O_RDONLY)
@@ -175,7 +178,7 @@ def write_table(
     """Write rows atomically as one Parquet file. Raises OSError, or ArrowInvalid for a bad row."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.cast(schema), buffer, compression="zstd")
+    pq.write_table(table.cast(schema), buffer, compression="zstd", write_page_checksum=True)
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
@@ -186,11 +189,12 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         # ParquetFile and not read_table: the latter takes a folder, or a dotted name for a dataset.
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read()
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    # ValueError: names in the footer that are no UTF-8.
+    except (pa.ArrowException, OSError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is damaged: {first}",

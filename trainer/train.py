@@ -38,10 +38,10 @@ Row = dict[str, Any]
 
 
 class NonFiniteLossError(Exception):
-    """The training loss of `epoch` (from 0) was not finite."""
+    """The training or validation loss of `epoch` (from 0) was not finite."""
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(f"the training loss of epoch {epoch} is not finite")
+        super().__init__(f"the loss of epoch {epoch} is not finite")
         self.epoch = epoch
 
 
@@ -53,12 +53,11 @@ def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None
     that holds another trial), NonFiniteLossError, OSError where `out` cannot be written.
     """
     with distributed.join() as group:
-        if (out / record.RUN).exists():
-            finished: Row = record.read_table(out / record.RUN).to_pylist()[0]
+        finished = group.from_main(lambda: _open_folder(out, config))
+        if finished is not None:
             return finished
-        if group.is_main:
-            _open_folder(out, config)
         data = load(config.data)
+        _check_last_batch(config, len(data.train_labels), group.world)
         device = group.device
         precision = resolve(config.precision, device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -108,13 +107,14 @@ def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None
                 network, optimizer, augmenter, draws, config, epoch, precision, group
             )
             train_seconds = time.perf_counter() - started
-            if not math.isfinite(train_loss):
-                raise NonFiniteLossError(epoch)
             _average_statistics(model, group)
             val = evaluate(
                 model, val_images, val_labels, *evaluation,
                 label_smoothing=config.label_smoothing,
             )  # fmt: skip
+            # The validation loss, too: it is the first to see what the epoch's last step did.
+            if not math.isfinite(train_loss + val.loss):
+                raise NonFiniteLossError(epoch)
             if val.correct[0] > best_correct:
                 best_epoch, best_correct = epoch, val.correct[0]
                 best_weights = {
@@ -124,7 +124,7 @@ def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None
             rows.append(
                 {
                     "epoch": epoch,
-                    "lr": lr_at(config, epoch),
+                    "lr": lr_at(config, epoch, 0, math.ceil(len(train_labels) / config.batch_size)),
                     "train_loss": train_loss / len(train_labels),
                     "train_accuracy": train_correct / len(train_labels),
                     "val_loss": val.loss,
@@ -284,8 +284,14 @@ def _average_statistics(model: nn.Module, group: Group) -> None:
             group.sum(buffer).div_(group.world)
 
 
-def _open_folder(out: Path, config: TrainConfig) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+def _open_folder(out: Path, config: TrainConfig) -> Row | None:
+    """Make the trial's folder, or see that it is this trial's; its run's row if it is finished."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"cannot make the folder {out}: {error.strerror}", "give a folder, or a new name"
+        ) from None
     path = out / record.CONFIG
     if not path.exists():
         record.write_atomic(path, lambda file: file.write(config.to_json().encode()))
@@ -294,6 +300,22 @@ def _open_folder(out: Path, config: TrainConfig) -> None:
             f"{out} holds another trial: its {record.CONFIG} differs from the one given",
             "give a folder of its own to each trial",
             exit_code=EXIT_IO,
+        )
+    try:
+        row: Row = record.read_table(out / record.RUN).to_pylist()[0]
+    except FileNotFoundError:
+        return None
+    return row
+
+
+def _check_last_batch(config: TrainConfig, images: int, world: int) -> None:
+    last = images % config.batch_size or config.batch_size
+    # Its last map is 1x1, so that one image has no variance to normalise by.
+    if config.model.stem == "imagenet" and last < 2 * world:
+        raise InputError(
+            f"batch_size={config.batch_size} leaves {last} of {images} images for the last batch, "
+            f"and batch normalisation behind stem=imagenet needs two on each of {world} ranks",
+            "choose another batch_size, or fewer ranks",
         )
 
 
@@ -314,6 +336,12 @@ def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | N
             )
     if group.world > 1 and group.broadcast(state is not None) and not group.is_main:
         state = checkpoint.load(path, config.fingerprint)
+        if state is None:
+            raise InputError(
+                f"rank {group.rank} does not see {path}, which rank 0 resumes from",
+                "put the results on a filesystem that all nodes share",
+                exit_code=EXIT_IO,
+            )
     return state
 
 

@@ -1,0 +1,159 @@
+"""The house's rules: who imports whom, and what a command loads before it is asked to work."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("trainer", "sweeps", "analysis", "slurm")
+COMMANDS = (
+    "sweeps.launch",
+    "sweeps.status",
+    "sweeps.retry",
+    "sweeps.logs",
+    "sweeps.worker",
+    "analysis.report",
+    "trainer.__main__",
+)
+
+# What of its siblings a package may import; the files named may import a little more, and only
+# where the work is done, inside a function.
+ALLOWED = {
+    "trainer": set(),
+    "slurm": set(),
+    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.errors", "trainer.recipes",
+               "slurm"},
+    "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.errors",
+                 "trainer.recipes"},
+}  # fmt: skip
+EXTRA = {
+    "sweeps/worker.py": {"trainer.train", "trainer.data"},
+    "analysis/explain.py": {"trainer.models", "trainer.data"},
+}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module of the project that the file imports, at any depth; `from a import b` is a.b
+    where that is a module, else a."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            for alias in node.names:
+                full = ROOT / module.replace(".", "/") / alias.name
+                is_module = full.with_suffix(".py").exists() or (full / "__init__.py").exists()
+                found.add(f"{module}.{alias.name}" if is_module else module)
+    return {name for name in found if name.partition(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    for path in files(package):
+        name = str(path.relative_to(ROOT))
+        allowed = ALLOWED[package] | EXTRA.get(name, set())
+        for module in imports(path):
+            if module.partition(".")[0] != package:
+                assert module in allowed, f"{name} imports {module}"
+
+
+def test_what_trains_is_imported_late() -> None:
+    for name in EXTRA:
+        path = ROOT / name
+        if path.exists():
+            body = ast.parse(path.read_text()).body
+            top = [node for node in body if isinstance(node, ast.ImportFrom | ast.Import)]
+            for node in top:
+                module = getattr(node, "module", "") or ""
+                assert module not in EXTRA[name], f"{name} imports {module} at its top"
+
+
+def test_no_import_circles() -> None:
+    graph = {}
+    for package in PACKAGES:
+        for path in files(package):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            module = module.removesuffix(".__init__")
+            # Imports under TYPE_CHECKING make no circle: nothing runs them.
+            tree = ast.parse(path.read_text())
+            typing_only = {
+                node
+                for guard in ast.walk(tree)
+                if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.unparse(guard.test)
+                for node in ast.walk(guard)
+            }
+            names = set()
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node not in typing_only:
+                    names |= {node.module or ""} | {
+                        f"{node.module}.{alias.name}" for alias in node.names
+                    }
+            graph[module] = names
+    graph = {module: {n for n in names if n in graph} for module, names in graph.items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for other in graph[module] - {module}:
+                visit(other, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_no_drawers() -> None:
+    for package in (*PACKAGES, "tests", "benchmarks"):
+        for path in files(package):
+            assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, path
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_a_command_loads_no_torch() -> None:
+    code = "\n".join(f"import {command}" for command in COMMANDS)
+    assert not loaded_by(code) & {"torch", "torchvision", "pandas", "matplotlib", "sklearn"}
+
+
+@pytest.mark.parametrize("command", ["sweeps.launch", "sweeps.status", "analysis.report"])
+def test_help_loads_nothing_that_takes_long(command: str) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = ["x", "--help"]
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()):
+    try:
+        runpy.run_module({command!r}, run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+"""
+    heavy = {"torch", "pydantic", "pyarrow", "numpy", "pandas", "matplotlib"}
+    assert not loaded_by(code) & heavy
+
+
+def test_the_package_installs_without_the_checkouts_folder() -> None:
+    """Every package folder is a package, so that an installed copy is whole."""
+    for package in PACKAGES:
+        for folder in {path.parent for path in files(package)}:
+            assert (folder / "__init__.py").exists(), folder

@@ -1,0 +1,411 @@
+"""The sitting: launch, launch again, status, logs, retry; and what bad input is answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import sweeps.launch
+import sweeps.logs
+import sweeps.retry
+import sweeps.status
+from sweeps.ledger import Ledger, State
+from sweeps.local import visible_gpus
+from trainer import record
+from trainer.errors import run_command
+
+ROOT = Path(__file__).parent.parent
+TINY = """
+from sweeps.space import grid
+from sweeps.sweep import Sweep
+from trainer.recipes import reported
+
+base = reported("resnet18").override({
+    "data.name": "digits", "data.train_limit": 200, "data.test_limit": 100, "model.width": 0.125,
+    "epochs": 2, "batch_size": 64, "precision": "fp32",
+})
+sweep = Sweep(base=base, space=grid({"optimizer.lr": [0.01, 0.02]}))
+"""
+ONE_FAILS = TINY.replace("[0.01, 0.02]", "[0.01, 1e30]")
+
+
+def command(module: Any, *words: object) -> int:
+    """The exit code of a command run in this process."""
+    with pytest.raises(SystemExit) as end:
+        run_command(module.app, [str(word) for word in words])
+    return int(end.value.code or 0)
+
+
+def launch(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sweeps.launch", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **more},
+        timeout=100,
+    )
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A definition and a results folder in which one launch has run it."""
+    folder = tmp_path_factory.mktemp("finished")
+    definition = folder / "tiny.py"
+    definition.write_text(TINY)
+    done = launch(definition, "--results", folder / "results", "--on", "local")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{folder / 'results' / 'tiny'}\n"
+    assert "2 trials: 2 pending; 2 to run" in done.stderr
+    assert "[2/2]" in done.stderr
+    assert "2 trials: 2 done" in done.stderr
+    yield definition, folder / "results"
+
+
+def test_a_finished_trial_has_its_five_files(finished: tuple[Path, Path]) -> None:
+    folders = [path.parent for path in finished[1].rglob(record.RUN)]
+    assert len(folders) == 2
+    for folder in folders:
+        names = {path.name for path in folder.iterdir()}
+        assert names == {
+            record.CONFIG, record.EPOCHS, record.CHECKPOINT, record.PREDICTIONS, record.RUN,
+        }  # fmt: skip
+        run = pq.read_table(folder / record.RUN).to_pylist()[0]
+        assert run["status"] == "done"
+        assert folder.name.endswith(run["fingerprint"][:8])
+
+
+def test_launching_again_runs_nothing(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(finished[1])
+    assert command(sweeps.launch, finished[0], "--results", finished[1]) == 0
+    said = capsys.readouterr()
+    assert "2 trials: 2 done; 0 to run" in said.err
+    assert tree(finished[1]) == before
+
+
+def test_a_dry_run_shows_the_trials_and_touches_nothing(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    assert command(sweeps.launch, finished[0], "--results", results, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert "2 trials: 2 pending" in said.err
+    assert sum("pending" in line for line in said.out.splitlines()) == 2
+    assert not results.exists()
+    before = tree(finished[1])
+    words = (finished[0], "--results", finished[1], "--dry-run", "--json")
+    assert command(sweeps.launch, *words) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["schema_version"] == 1
+    assert value["counts"]["done"] == 2
+    assert [trial["state"] for trial in value["trials"]] == ["done", "done"]
+    assert [trial["point"] for trial in value["trials"]] == [
+        {"optimizer.lr": 0.01},
+        {"optimizer.lr": 0.02},
+    ]
+    assert tree(finished[1]) == before
+
+
+def test_status_tells_how_it_stands(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["tiny"], [], ["tiny", "--watch"]):
+        assert command(sweeps.status, *words, "--results", finished[1]) == 0
+        assert "2 done" in capsys.readouterr().out
+    assert command(sweeps.status, "tiny", "--results", finished[1], "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["schema_version"] == 1
+    assert value["counts"]["done"] == 2
+    for trial in value["trials"]:
+        assert trial["epochs_done"] == trial["epochs"] == 2
+        assert 0 <= trial["best_val_accuracy"] <= 1
+    assert command(sweeps.status, "tiny", "--results", finished[1], "--failures") == 0
+    assert "no failures" in capsys.readouterr().err
+
+
+def test_status_never_shows_the_test_set(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(sweeps.status, "tiny", "--results", finished[1], "--json")
+    assert "test" not in capsys.readouterr().out
+
+
+def test_logs_are_a_trials_own(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for lr in ("0.01", "0.02"):
+        assert command(sweeps.logs, "tiny", f"lr{lr}", "--results", finished[1]) == 0
+        said = capsys.readouterr().out
+        assert "epoch 1/2" in said
+        assert "epoch 2/2" in said
+        assert said.count("=== trial") == said.count("=== end of") == 1
+        assert f"lr{lr}" in said
+    assert command(sweeps.logs, "tiny", "lr", "--results", finished[1]) == 2
+    assert "2 trials match" in capsys.readouterr().err
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A results folder of one's own to spoil."""
+    shutil.copytree(finished[1], tmp_path / "results")
+    return finished[0], tmp_path / "results"
+
+
+def test_damaged_files_are_named_and_left(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    epochs = next(copy[1].rglob(record.EPOCHS))
+    epochs.write_bytes(epochs.read_bytes()[:-9])
+    before = tree(copy[1])
+    assert command(sweeps.status, "tiny", "--results", copy[1]) == 1
+    said = capsys.readouterr().out
+    assert f"{epochs} is damaged" in said
+    assert "2 done" in said
+    plan = next((copy[1] / "tiny" / "plans").iterdir())
+    plan.write_text("{")
+    before = tree(copy[1])
+    assert command(sweeps.status, "tiny", "--results", copy[1]) == 3
+    error, help_line = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {plan} is damaged")
+    assert help_line.startswith("help: ")
+    assert tree(copy[1]) == before
+
+
+def test_a_failed_trial_is_told_apart_and_tried_again(tmp_path: Path) -> None:
+    """In this process, so that one import of torch serves all of it."""
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(ONE_FAILS)
+    done = launch(definition, "--results", results, "--on", "debug")
+    assert done.returncode == 1, done.stderr
+    assert "1 done, 1 failed" in done.stderr or "1 failed, 1 done" in done.stderr
+    ledger = Ledger(results, "tiny")
+    (plan,) = ledger.plans()
+    good, bad = (ledger.standing(trial) for trial in plan.trials)
+    assert (good.state, bad.state) == (State.DONE, State.FAILED)
+    assert bad.failure is not None
+    assert (bad.failure.cause, bad.failure.epoch, bad.failure.attempt) == ("NONFINITE", 0, 1)
+    assert any("attempt 1" in line for line in bad.failure.log_tail)
+    again = launch(definition, "--results", results, "--on", "debug")
+    assert "1 done, 1 failed; 1 to run" in again.stderr or "1 failed, 1 done; 1" in again.stderr
+    failure = ledger.standing(plan.trials[1]).failure
+    assert failure is not None
+    assert failure.attempt == 2
+
+
+def test_failures_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(TINY)
+    command(sweeps.launch, definition, "--results", results, "--dry-run", "--json")
+    value = json.loads(capsys.readouterr().out)
+    plan = {**value, "id": value["plan"], "created": "2026", "command": "c", "seeds": [42]}
+    path = results / "tiny" / "plans" / f"{value['plan']}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(plan))
+    for number, trial in enumerate(value["trials"]):
+        folder = results / "tiny" / trial["name"]
+        folder.mkdir()
+        record.Failure("ERROR", f"E: {number}", "the traceback", ["tail"], 1, 0.0, "h").write(
+            folder
+        )
+    assert command(sweeps.status, "tiny", "--results", results, "--failures") == 1
+    said = capsys.readouterr().out
+    assert "ERROR: 2 trials" in said
+    assert said.count("the traceback") == 1
+    assert "tail" in said
+
+
+def test_retry_starts_afresh_and_keeps_the_checkpoint(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = next(copy[1].rglob(record.RUN)).parent
+    (folder / record.RUN).unlink()
+    record.Failure("ERROR", "x", "tb", [], 1, 0.0, "h").write(folder)
+    words = ("tiny", "--results", copy[1], "--fresh", "--on", "debug")
+    assert command(sweeps.retry, *words) == 0
+    assert "1 to run" in capsys.readouterr().err
+    assert (folder / record.RUN).exists()
+    assert not (folder / record.FAILURE).exists()
+    assert (folder / f"{record.CHECKPOINT}.before-retry").exists()
+
+
+def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(tmp_path: Path) -> None:
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(TINY.replace('"epochs": 2', '"epochs": 40'))
+    words = [sys.executable, "-m", "sweeps.launch", str(definition), "--results", str(results)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as process:
+        wait_for(lambda: list(results.rglob(record.EPOCHS)))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert not list(results.rglob("claim.json"))
+    rows = [pq.read_table(path).num_rows for path in results.rglob(record.EPOCHS)]
+    assert sum(rows) > 0
+    (plan,) = Ledger(results, "tiny").plans()
+    assert all(
+        Ledger(results, "tiny").standing(trial).state is State.PENDING for trial in plan.trials
+    )
+
+
+def test_a_killed_launch_takes_its_workers_along(tmp_path: Path) -> None:
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(TINY.replace('"epochs": 2', '"epochs": 200'))
+    words = [sys.executable, "-m", "sweeps.launch", str(definition), "--results", str(results)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment) as process:
+        wait_for(lambda: list(results.rglob("claim.json")))
+        process.kill()
+    wait_for(lambda: not list(results.rglob("claim.json")))
+
+
+def test_detached_workers_go_on_alone(tmp_path: Path) -> None:
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(TINY)
+    done = launch(definition, "--results", results, "--detach")
+    assert done.returncode == 0
+    assert "sweeps.status tiny" in done.stderr
+    wait_for(lambda: len(list(results.rglob(record.RUN))) == 2)
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error", "help_words"),
+    [
+        (["grid_bs_epohc"], 2, "no sweep is called 'grid_bs_epohc'", "'grid_bs_epoch'"),
+        (["nowhere.py"], 2, "no definition file nowhere.py", "path"),
+        (["grid_bs_epoch", "--set", "wieght_decay=1"], 2, "unknown field", "weight_decay"),
+        (["grid_bs_epoch", "--set", "optimizer.lr=fast"], 2, "optimizer.lr=fast", "learning rate"),
+        (["grid_bs_epoch", "--set", "optimizer.lr"], 2, "--set optimizer.lr", "KEY=VALUE"),
+        (["grid_bs_epoch", "--set", "optimizer.lr=-1"], 2, "greater than 0", "learning rate"),
+        (["cutout", "--set", "seed=1", "--set", "seed=2"], 2, "given twice", "once"),
+        (["grid_bs_epoch", "--set", "epochs=3"], 2, "the same trial twice", "leave it out"),
+        (["grid_bs_epoch", "--set", "data.root=/no/data"], 2, "/no/data", "data.root"),
+        (["grid_bs_epoch", "--seeds", "0"], 2, "--seeds", "--help"),
+        (["grid_bs_epoch", "--scale", "huge"], 2, "--scale", "--help"),
+        (["grid_bs_epoch", "--sacle", "smoke"], 2, "--sacle", "--help"),
+        ([], 2, "name", "--help"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_bad_input_is_answered_and_changes_nothing(
+    words: list[str],
+    code: int,
+    error: str,
+    help_words: str,
+    dry: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results = tmp_path / "results"
+    assert command(sweeps.launch, *words, "--results", results, *dry) == code
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert lines[-2].startswith("error: ")
+    assert lines[-1].startswith("help: ")
+    assert error in lines[-2]
+    assert help_words in lines[-1]
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert not results.exists()
+
+
+def test_an_empty_data_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    words = ("grid_bs_epoch", "--set", f"data.root={tmp_path / 'data'}")
+    assert command(sweeps.launch, *words, "--results", tmp_path / "results") == 2
+    assert "no data" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_results_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for results in (tmp_path / "file", Path("/proc/results")):
+        words = ("cutout", "--scale", "smoke", "--set", "data.name=digits", "--results", results)
+        assert command(sweeps.launch, *words) == 3
+        *_, error, help_line = capsys.readouterr().err.splitlines()
+        assert error.startswith("error: cannot write")
+        assert "--results DIR" in help_line
+
+
+@pytest.mark.parametrize("module", [sweeps.status, sweeps.retry, sweeps.logs])
+def test_an_unknown_sweep_is_answered_with_the_near_one(
+    module: Any, finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = ["x"] if module is sweeps.logs else []
+    for name in ("tinny", "../results", ""):
+        assert command(module, name, *trial, "--results", finished[1]) == 2
+        assert "'tiny'" in capsys.readouterr().err or name != "tinny"
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(Exception, match="no sweep is called"):
+        run_command(sweeps.launch.app, ["nope", "--debug"])
+
+
+def test_a_disk_that_fills_up_stops_the_worker_and_harms_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    size = "size=400k"  # a few small files, not the checkpoint of the second epoch
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(results)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {mounted.stderr.strip()}")
+    try:
+        definition = tmp_path / "tiny.py"
+        definition.write_text(TINY.replace('"model.width": 0.125', '"model.width": 0.25'))
+        full = launch(definition, "--results", results)
+        assert full.returncode == 3, full.stderr
+        *_, error, help_line = full.stderr.splitlines()
+        assert error.startswith("error: cannot write")
+        assert "No space left" in error
+        assert "free some space" in help_line
+        assert "Traceback" not in full.stderr
+        assert not list(results.rglob("claim.json"))
+        assert not list(results.rglob("*.part"))
+        more = subprocess.run(["mount", "-o", "remount,size=90m", str(results)], check=True)
+        assert more.returncode == 0
+        done = launch(definition, "--results", results)
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
+
+
+def test_gpus_are_those_that_the_environment_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, gpus in (("", []), ("-1", []), ("2,3", ["2", "3"]), ("GPU-ab", ["GPU-ab"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert visible_gpus() == gpus
