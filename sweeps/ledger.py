@@ -91,7 +91,7 @@ def _process_started(pid: int) -> str | None:
 class Claim:
     """Who holds a trial."""
 
-    attempt: int  # from 1, over the trial's life
+    attempt: int  # from 1; one more after each that failed or died, not after a hand-back
     deaths: int  # attempts in a row that died within this launch
     launch: float  # the launch that the worker belongs to, seconds since 1970
     log: str  # the worker's log file, in the sweep's folder

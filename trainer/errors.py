@@ -57,7 +57,7 @@ def storage_error(error: OSError) -> InputError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         todo = "free some space (`df -h`, `quota -s`), then run the same command again: it resumes"
     else:
-        todo = "choose a folder that you may write with --results DIR, or mend its permissions"
+        todo = "choose a folder that you may write (--results DIR, --out DIR), or mend its rights"
     return InputError(f"cannot write{where}: {reason}", todo, exit_code=EXIT_IO)
 
 

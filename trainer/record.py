@@ -178,7 +178,15 @@ def write_table(
     """Write rows atomically as one Parquet file. Raises OSError, or ArrowInvalid for a bad row."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.cast(schema), buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table.cast(schema),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+        # They help files of many rows; here they would be most of the bytes.
+        use_dictionary=False,
+        write_statistics=False,
+    )
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
