@@ -7,6 +7,7 @@ all run.parquet (one row). A failed attempt leaves failure.json. Imports no torc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -58,7 +59,7 @@ PREDICTIONS_SCHEMA = pa.schema(
     [
         pa.field("index", pa.int32(), nullable=False),
         pa.field("label", pa.int16(), nullable=False),
-        pa.field("logits", pa.list_(pa.float32()), nullable=False),
+        pa.field("logits", pa.list_(pa.field("element", pa.float32())), nullable=False),
     ],
     metadata=_VERSION,
 )
@@ -142,7 +143,9 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        # A read-only disk answers EROFS also where there is no file.
+        with contextlib.suppress(OSError):
+            part.unlink()
         if isinstance(error, OSError):
             # A failing write does not say where, and the part file's name helps nobody.
             error.filename = str(path)
@@ -175,7 +178,7 @@ def read_json(path: Path) -> Any:
 def write_table(
     path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema
 ) -> None:
-    """Write rows atomically as one Parquet file. Raises OSError, or ArrowInvalid for a bad row."""
+    """Write rows atomically as one Parquet file. Raises OSError; for a bad row, ValueError."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     buffer = pa.BufferOutputStream()
     pq.write_table(

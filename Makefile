@@ -1,0 +1,45 @@
+# make demo, make test: everything that they need is set up first, in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.complete
+
+.PHONY: setup demo test check format lock clean
+
+setup: $(SETUP)
+
+# The mark comes last, so that an installation that was cut short is taken up again.
+$(SETUP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed\nhelp: make $(MAKECMDGOALS) PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The batch-size x epochs grid on scikit-learn's digits: nine small trials, then their report.
+demo: setup
+	$(BIN)/python -m sweeps.launch grid_bs_epoch --scale smoke --set data.name=digits --results demo
+	$(BIN)/python -m analysis.report grid_bs_epoch --results demo
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+# What CI runs.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header \
+		--no-annotate pyproject.toml --output-file requirements.lock
+	sed -i '1i # Every package that `make setup` installs. Made by `make lock` from pyproject.toml.' requirements.lock
+
+clean:
+	rm -rf .venv demo .mypy_cache .ruff_cache *.egg-info
