@@ -18,7 +18,8 @@ $(SETUP): requirements.lock pyproject.toml
 
 # The batch-size x epochs grid on scikit-learn's digits: nine small trials, then their report.
 demo: setup
-	$(BIN)/python -m sweeps.launch grid_bs_epoch --scale smoke --set data.name=digits --results demo
+	$(BIN)/python -m sweeps.launch grid_bs_epoch --scale smoke --set data.name=digits \
+		--workers 2 --results demo
 	$(BIN)/python -m analysis.report grid_bs_epoch --results demo
 
 test: setup

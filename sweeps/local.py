@@ -59,6 +59,9 @@ class Pool:
         # Threads of several workers on the same cores wait for each other, at a huge cost.
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.workers)))
+        # By default threads spin while they wait: 6 % faster on an idle machine, five times slower
+        # beside one busy process.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.launch))
         log = self.ledger.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
         command = [

@@ -137,8 +137,10 @@ def expand(
         for offset in range(count):
             configs.append(config.override({"seed": config.seed + offset}) if offset else config)
             points.append(point)
-    changes = [{**by_scale, **(overrides or {})} for by_scale in scaled(configs, scale)]
-    if overrides and "seed" in overrides and count > 1:
+    overrides = overrides or {}
+    chosen = [config.override(overrides) if overrides else config for config in configs]
+    changes = [{**by_scale, **overrides} for by_scale in scaled(chosen, scale)]
+    if "seed" in overrides and count > 1:
         raise InputError(
             f"--set seed={overrides['seed']} with {count} seeds gives the same trial {count} times",
             "use --seeds N alone, or --seeds 1 with --set seed=S",
@@ -152,7 +154,7 @@ def expand(
     trials = []
     for config, point in zip(configs, points, strict=True):
         if config.fingerprint in seen:
-            swept = [key for key in overrides or {} if key in axes]
+            swept = [key for key in overrides if key in axes]
             first = _readable(seen[config.fingerprint])
             raise InputError(
                 f"the same trial twice: {first} and {_readable(point)} have one configuration",
