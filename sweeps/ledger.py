@@ -1,14 +1,9 @@
 """The ledger: a sweep's folder, read as plans, claims and states.
 
-    results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
-    results/<sweep>/<trial>/              a trial's folder, made by its first attempt
-    results/<sweep>/<trial>/claim.json    there while an attempt holds the trial
-    results/<sweep>/logs/                 what the workers said
-
-A claim is a file that only one process can create (by link). It is broken only when its holder's
-process is gone, and then by one winner: whoever creates the dead claim's successor, a file named by
-the dead claim's token. The winner alone may put the successor in claim.json's place; the slow, who
-read the dead claim earlier, find the successor taken, or claim.json moved on, and step back.
+results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
+results/<sweep>/<trial>/              a trial's folder, made by its first attempt
+results/<sweep>/<trial>/claim.json    there while an attempt holds the trial
+results/<sweep>/logs/                 what the workers said
 """
 
 from __future__ import annotations
@@ -16,29 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
-import subprocess
-import time
-import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sweeps import claim as claims
+from sweeps.claim import Claim
 from sweeps.sweep import NAME, Trial
 from trainer import record
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, nearest
 
 SCHEMA_VERSION = 1
-CLAIM = "claim.json"
 PLANS = "plans"
 LOGS = "logs"
-# A trial whose worker dies so often within one launch is given up until the next.
-MAX_DEATHS = 3
 
 
 class State(StrEnum):
@@ -54,67 +43,6 @@ class State(StrEnum):
     def is_over(self) -> bool:
         """No attempt is needed or under way."""
         return self in (State.DONE, State.FAILED)
-
-
-@cache
-def _boot_id() -> str:
-    """This boot of this machine, and the process namespace; the latter alone where there is no
-    /proc."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return "/"
-
-
-def _process_started(pid: int) -> str | None:
-    """When the process started, which tells it from a later one of the same number; None if gone.
-
-    A process that has died but not been waited for is gone.
-    """
-    if Path("/proc/self/stat").exists():
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return None
-        # The second field is the command in brackets and may itself hold spaces and brackets.
-        fields = text.rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    done = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    state, _, started = done.stdout.strip().partition(" ")
-    return None if not state or state.startswith("Z") else started.strip()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Who holds a trial."""
-
-    attempt: int  # from 1; one more after each that failed or died, not after a hand-back
-    deaths: int  # attempts in a row that died within this launch
-    launch: float  # the launch that the worker belongs to, seconds since 1970
-    log: str  # the worker's log file, in the sweep's folder
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    host: str = field(default_factory=socket.gethostname)
-    boot: str = field(default_factory=_boot_id)
-    pid: int = field(default_factory=os.getpid)
-    process_started: str = field(default_factory=lambda: _process_started(os.getpid()) or "")
-    claimed_at: float = field(default_factory=time.time)
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def is_alive(self) -> bool:
-        """False only where its process is known to be gone; on another machine nobody can tell."""
-        if self.host != socket.gethostname():
-            return True
-        machine, _, namespace = self.boot.partition("/")
-        here, _, here_namespace = _boot_id().partition("/")
-        if machine != here:
-            return False  # this machine has been restarted since
-        if namespace != here_namespace:
-            return True  # in another container, whose processes are not to be seen from here
-        return _process_started(self.pid) == self.process_started
 
 
 @dataclass(frozen=True)
@@ -281,25 +209,15 @@ class Ledger:
             return Standing(trial, State.PENDING)
         if record.RUN in files:
             return Standing(trial, State.DONE)
-        claim = self._claim(folder) if CLAIM in files else None
+        claim = claims.read(folder) if claims.CLAIM in files else None
         if claim is not None:
             return Standing(trial, State.RUNNING if claim.is_alive else State.LOST, claim)
-        if CLAIM in files:
+        if claims.CLAIM in files:
             return self.standing(trial)  # it was given back while we were reading
         failure = record.Failure.read(folder) if record.FAILURE in files else None
         if failure is not None:
             return Standing(trial, State.FAILED, failure=failure)
         return Standing(trial, State.PENDING)
-
-    def _claim(self, folder: Path) -> Claim | None:
-        """The claim in force: claim.json, or a successor whose maker died before installing it."""
-        claim = _read_claim(folder / CLAIM)
-        while claim is not None:
-            successor = _read_claim(_successor(folder, claim))
-            if successor is None:
-                break
-            claim = successor
-        return claim
 
     # Claims
 
@@ -312,39 +230,17 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / record.RUN).exists():
             return None
-        dead = self._claim(folder)
-        if dead is None:
-            failure = record.Failure.read(folder)
-            claim = Claim(failure.attempt + 1 if failure else 1, 0, launch, log)
-            if not _create(folder / CLAIM, claim):
-                return None
-        elif dead.is_alive:
+        failure = record.Failure.read(folder)
+        held = claims.take(folder, launch, log, failure.attempt if failure else 0)
+        if held is not None and (folder / record.RUN).exists():
+            # Its holder before us finished it between our look and our claim.
+            claims.release(folder, held)
             return None
-        else:
-            deaths = dead.deaths + 1 if dead.launch == launch else 1
-            claim = Claim(dead.attempt + 1, deaths, launch, log)
-            successor = _successor(folder, dead)
-            if not _create(successor, claim):
-                return None
-            # Nobody but us can replace the dead claim now, unless that was done before we came.
-            if self._claim(folder) != claim:
-                successor.unlink(missing_ok=True)
-                return None
-            successor.replace(folder / CLAIM)
-            # Slots of earlier claims lead nowhere now: those who made them died or step back.
-            for stale in folder.glob(f".{CLAIM}.*.next"):
-                if stale != _successor(folder, claim):
-                    stale.unlink(missing_ok=True)
-        if (folder / record.RUN).exists():
-            self.release(trial, claim)
-            return None
-        return claim
+        return held
 
     def release(self, trial: Trial, claim: Claim) -> None:
         """Give the trial back. A claim that is no longer ours is left alone."""
-        path = self.folder_of(trial) / CLAIM
-        if _read_claim(path) == claim:
-            path.unlink()
+        claims.release(self.folder_of(trial), claim)
 
     def finish(self, trial: Trial, claim: Claim) -> None:
         """The trial is done: an earlier attempt's failure no longer matters."""
@@ -355,44 +251,6 @@ class Ledger:
         """The attempt failed: say why, then give the trial back."""
         failure.write(self.folder_of(trial))
         self.release(trial, claim)
-
-
-def _successor(folder: Path, claim: Claim) -> Path:
-    return folder / f".{CLAIM}.{claim.token}.next"
-
-
-def _read_claim(path: Path) -> Claim | None:
-    try:
-        return Claim(**record.read_json(path))
-    except FileNotFoundError:
-        return None
-    except TypeError:
-        raise InputError(
-            f"{path} is no claim",
-            f"see that no worker runs this trial, then remove it: rm {path}",
-            exit_code=EXIT_IO,
-        ) from None
-
-
-def _create(path: Path, claim: Claim) -> bool:
-    """Create the file whole, or not at all where there is one already."""
-    part = path.with_name(f".{claim.token}.part")
-    try:
-        with part.open("w") as file:
-            json.dump(asdict(claim), file)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            return False
-        except OSError:
-            # Over NFS the answer to a link that succeeded can get lost.
-            if part.stat().st_nlink != 2:
-                raise
-        return True
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def resolve(results: Path, name: str) -> Ledger:

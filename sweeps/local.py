@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeps.ledger import LOGS, MAX_DEATHS, Ledger, Plan
+from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps.worker import MAX_DEATHS
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 # How long a worker that was asked to stop may take before it is killed.

@@ -24,7 +24,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from sweeps.ledger import MAX_DEATHS, Claim, Ledger, Standing, State
+from sweeps.claim import Claim
+from sweeps.ledger import Ledger, Standing, State
 from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import DataConfig
@@ -32,6 +33,8 @@ from trainer.errors import InputError, run_command, storage_error
 
 log = logging.getLogger("sweeps.worker")
 
+# A trial whose worker dies so often within one launch is given up until the next.
+MAX_DEATHS = 3
 LOG_TAIL = 30
 START = "=== trial"
 END = "=== end of"

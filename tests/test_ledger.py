@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from sweeps import ledger as ledgers
-from sweeps.ledger import CLAIM, Claim, Ledger, Plan, State, launched, resolve
+from sweeps import claim as claims
+from sweeps.claim import CLAIM, Claim
+from sweeps.ledger import Ledger, Plan, State, launched, resolve
 from sweeps.sweep import Sweep, Trial, expand, find
 from trainer import record
 from trainer.errors import InputError
@@ -73,7 +74,7 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
 def claim_of_the_dead(ledger: Ledger, trial: Trial) -> Claim:
     """A claim whose process has ended, as its death left it."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    started = ledgers._process_started(process.pid)
+    started = claims._process_started(process.pid)
     assert started
     process.kill()
     process.wait()
@@ -159,9 +160,9 @@ def test_a_slow_breaker_steps_back(
     dead = claim_of_the_dead(ledger, trial)
     folder = ledger.folder_of(trial)
     winner = Ledger(ledger.folder.parent, ledger.sweep).claim(trial, 1.0, "")
-    real = Ledger._claim
+    real = claims.read
     answers = iter([dead])
-    monkeypatch.setattr(Ledger, "_claim", lambda self, f: next(answers, None) or real(self, f))
+    monkeypatch.setattr(claims, "read", lambda folder: next(answers, None) or real(folder))
     assert ledger.claim(trial, 1.0, "") is None
     assert [path.name for path in folder.iterdir()] == [CLAIM]
     assert ledger.standing(trial).claim == winner
@@ -170,9 +171,9 @@ def test_a_slow_breaker_steps_back(
 def test_a_zombie_is_dead() -> None:
     process = subprocess.Popen(["true"])
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and ledgers._process_started(process.pid):
+    while time.monotonic() < deadline and claims._process_started(process.pid):
         time.sleep(0.01)
-    assert ledgers._process_started(process.pid) is None  # not waited for yet
+    assert claims._process_started(process.pid) is None  # not waited for yet
     process.wait()
 
 

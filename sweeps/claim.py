@@ -1,0 +1,174 @@
+"""Claims: who holds a trial.
+
+A claim is a file that only one process can create (by link). It is broken only when its holder's
+process is gone, and then by one winner: whoever creates the dead claim's successor, a file named by
+the dead claim's token. The winner alone may put the successor in claim.json's place; the slow, who
+read the dead claim earlier, find the successor taken, or claim.json moved on, and step back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+from trainer import record
+from trainer.errors import EXIT_IO, InputError
+
+SCHEMA_VERSION = 1
+CLAIM = "claim.json"
+
+
+@cache
+def _boot_id() -> str:
+    """This boot of this machine, and the process namespace; the latter alone where there is no
+    /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return "/"
+
+
+def _process_started(pid: int) -> str | None:
+    """When the process started, which tells it from a later one of the same number; None if gone.
+
+    A process that has died but not been waited for is gone.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        # The second field is the command in brackets and may itself hold spaces and brackets.
+        fields = text.rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    done = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    state, _, started = done.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else started.strip()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who holds a trial."""
+
+    attempt: int  # from 1; one more after each that failed or died, not after a hand-back
+    deaths: int  # attempts in a row that died within this launch
+    launch: float  # the launch that the worker belongs to, seconds since 1970
+    log: str  # the worker's log file, in the sweep's folder
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    host: str = field(default_factory=socket.gethostname)
+    boot: str = field(default_factory=_boot_id)
+    pid: int = field(default_factory=os.getpid)
+    process_started: str = field(default_factory=lambda: _process_started(os.getpid()) or "")
+    claimed_at: float = field(default_factory=time.time)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_alive(self) -> bool:
+        """False only where its process is known to be gone; on another machine nobody can tell."""
+        if self.host != socket.gethostname():
+            return True
+        machine, _, namespace = self.boot.partition("/")
+        here, _, here_namespace = _boot_id().partition("/")
+        if machine != here:
+            return False  # this machine has been restarted since
+        if namespace != here_namespace:
+            return True  # in another container, whose processes are not to be seen from here
+        return _process_started(self.pid) == self.process_started
+
+
+def read(folder: Path) -> Claim | None:
+    """The claim in force: claim.json, or a successor whose maker died before installing it.
+
+    Raises InputError where the file is damaged.
+    """
+    claim = _read(folder / CLAIM)
+    while claim is not None:
+        successor = _read(_successor(folder, claim))
+        if successor is None:
+            break
+        claim = successor
+    return claim
+
+
+def take(folder: Path, launch: float, log: str, failed_attempt: int) -> Claim | None:
+    """Claim the trial in `folder` for this process; None where a living process holds it.
+
+    `failed_attempt` is the number of the last attempt that failed, 0 for none. Raises OSError
+    where the folder cannot be written.
+    """
+    dead = read(folder)
+    if dead is None:
+        claim = Claim(failed_attempt + 1, 0, launch, log)
+        return claim if _create(folder / CLAIM, claim) else None
+    if dead.is_alive:
+        return None
+    deaths = dead.deaths + 1 if dead.launch == launch else 1
+    claim = Claim(dead.attempt + 1, deaths, launch, log)
+    successor = _successor(folder, dead)
+    if not _create(successor, claim):
+        return None
+    # Nobody but us can replace the dead claim now, unless that was done before we came.
+    if read(folder) != claim:
+        successor.unlink(missing_ok=True)
+        return None
+    successor.replace(folder / CLAIM)
+    # Slots of earlier claims lead nowhere now: those who made them died or step back.
+    for stale in folder.glob(f".{CLAIM}.*.next"):
+        if stale != _successor(folder, claim):
+            stale.unlink(missing_ok=True)
+    return claim
+
+
+def release(folder: Path, claim: Claim) -> None:
+    """Remove the claim. One that is no longer in force is left alone."""
+    path = folder / CLAIM
+    if _read(path) == claim:
+        path.unlink()
+
+
+def _successor(folder: Path, claim: Claim) -> Path:
+    return folder / f".{CLAIM}.{claim.token}.next"
+
+
+def _read(path: Path) -> Claim | None:
+    try:
+        return Claim(**record.read_json(path))
+    except FileNotFoundError:
+        return None
+    except TypeError:
+        raise InputError(
+            f"{path} is no claim",
+            f"see that no worker runs this trial, then remove it: rm {path}",
+            exit_code=EXIT_IO,
+        ) from None
+
+
+def _create(path: Path, claim: Claim) -> bool:
+    """Create the file whole, or not at all where there is one already."""
+    part = path.with_name(f".{claim.token}.part")
+    try:
+        with part.open("w") as file:
+            json.dump(asdict(claim), file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # Over NFS the answer to a link that succeeded can get lost.
+            if part.stat().st_nlink != 2:
+                raise
+        return True
+    finally:
+        part.unlink(missing_ok=True)
