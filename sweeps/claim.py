@@ -14,7 +14,8 @@ import socket
 import subprocess
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -70,10 +71,15 @@ class Claim:
     pid: int = field(default_factory=os.getpid)
     process_started: str = field(default_factory=lambda: _process_started(os.getpid()) or "")
     claimed_at: float = field(default_factory=time.time)
+    submission: str = ""  # of the Slurm job that is to run the trial: the token in its comment
+    task: int = 0  # which of the submission's array
+    job: str = ""  # Slurm's id, once it is known
+    started: bool = False  # whether the job itself has taken the claim over from its launch
+    restarts: int = 0  # of the job, by Slurm's count
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def is_alive(self) -> bool:
+    def has_live_process(self) -> bool:
         """False only where its process is known to be gone; on another machine nobody can tell."""
         if self.host != socket.gethostname():
             return True
@@ -100,20 +106,19 @@ def read(folder: Path) -> Claim | None:
     return claim
 
 
-def take(folder: Path, launch: float, log: str, failed_attempt: int) -> Claim | None:
-    """Claim the trial in `folder` for this process; None where a living process holds it.
+def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim], bool]) -> Claim | None:
+    """Hold the trial in `folder` by the claim `wanted`; None where a living holder has it.
 
-    `failed_attempt` is the number of the last attempt that failed, 0 for none. Raises OSError
-    where the folder cannot be written.
+    Where a dead holder's claim is broken, the claim returned counts its attempt and its death.
+    Raises OSError where the folder cannot be written.
     """
     dead = read(folder)
     if dead is None:
-        claim = Claim(failed_attempt + 1, 0, launch, log)
-        return claim if _create(folder / CLAIM, claim) else None
-    if dead.is_alive:
+        return wanted if _create(folder / CLAIM, wanted) else None
+    if is_alive(dead):
         return None
-    deaths = dead.deaths + 1 if dead.launch == launch else 1
-    claim = Claim(dead.attempt + 1, deaths, launch, log)
+    deaths = dead.deaths + 1 if dead.launch == wanted.launch else 1
+    claim = replace(wanted, attempt=dead.attempt + 1, deaths=deaths)
     successor = _successor(folder, dead)
     if not _create(successor, claim):
         return None
@@ -127,6 +132,14 @@ def take(folder: Path, launch: float, log: str, failed_attempt: int) -> Claim | 
         if stale != _successor(folder, claim):
             stale.unlink(missing_ok=True)
     return claim
+
+
+def install(folder: Path, held: Claim, claim: Claim) -> bool:
+    """Put `claim` in the place of `held`, by its holder; False where that is no longer in force."""
+    if read(folder) != held:
+        return False
+    record.write_json(folder / CLAIM, asdict(claim))
+    return True
 
 
 def release(folder: Path, claim: Claim) -> None:

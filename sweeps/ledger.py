@@ -12,14 +12,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from slurm.queue import Job
 from sweeps import claim as claims
 from sweeps.claim import Claim
+from sweeps.scheduler import Scheduler
 from sweeps.sweep import NAME, Trial
 from trainer import record
 from trainer.config import TrainConfig
@@ -34,6 +36,7 @@ class State(StrEnum):
     """Where a trial stands."""
 
     PENDING = "pending"  # not begun, or handed back; may have a checkpoint
+    QUEUED = "queued"  # a Slurm job that is to run it waits
     RUNNING = "running"  # an attempt holds it
     LOST = "lost"  # its attempt's process is gone
     FAILED = "failed"  # its last attempt ended in an error; failure.json says which
@@ -100,14 +103,16 @@ class Standing:
     state: State
     claim: Claim | None = None
     failure: record.Failure | None = None
+    job: Job | None = None  # the Slurm job that holds it, or held it
 
 
 class Ledger:
     """One sweep's folder under a results folder."""
 
-    def __init__(self, results: Path, sweep: str) -> None:
+    def __init__(self, results: Path, sweep: str, scheduler: Scheduler | None = None) -> None:
         self.sweep = sweep
         self.folder = results / sweep
+        self.scheduler = scheduler or Scheduler()
 
     # Plans
 
@@ -201,7 +206,18 @@ class Ledger:
         return self.folder / trial.name
 
     def standing(self, trial: Trial) -> Standing:
-        """Where the trial stands, from its files alone. Raises InputError for a damaged file."""
+        """Where the trial stands. Raises InputError for a damaged file, SlurmError where Slurm does
+        not answer."""
+        return self.standings([trial])[0]
+
+    def standings(self, trials: Iterable[Trial]) -> list[Standing]:
+        """Where the trials stand, with one question to Slurm for all of them."""
+        found = [self._from_files(trial) for trial in trials]
+        self.scheduler.look(one.claim for one in found if one.claim is not None)
+        return [one if one.claim is None else self._from_claim(one) for one in found]
+
+    def _from_files(self, trial: Trial) -> Standing:
+        """What the trial's own files say; whether a claim's holder lives is not among it."""
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
@@ -209,29 +225,41 @@ class Ledger:
             return Standing(trial, State.PENDING)
         if record.RUN in files:
             return Standing(trial, State.DONE)
-        claim = claims.read(folder) if claims.CLAIM in files else None
-        if claim is not None:
-            return Standing(trial, State.RUNNING if claim.is_alive else State.LOST, claim)
         if claims.CLAIM in files:
-            return self.standing(trial)  # it was given back while we were reading
+            claim = claims.read(folder)
+            # Where it was given back while we were reading, look again.
+            return Standing(trial, State.RUNNING, claim) if claim else self._from_files(trial)
         failure = record.Failure.read(folder) if record.FAILURE in files else None
         if failure is not None:
             return Standing(trial, State.FAILED, failure=failure)
         return Standing(trial, State.PENDING)
 
+    def _from_claim(self, standing: Standing) -> Standing:
+        assert standing.claim is not None
+        job = self.scheduler.job(standing.claim)
+        if not self.scheduler.is_alive(standing.claim):
+            state = State.LOST
+        elif standing.claim.submission and (job is None or job.state.is_queued):
+            state = State.QUEUED
+        else:
+            state = State.RUNNING
+        return replace(standing, state=state, job=job)
+
     # Claims
 
-    def claim(self, trial: Trial, launch: float, log: str) -> Claim | None:
+    def claim(self, trial: Trial, launch: float, log: str, **job: Any) -> Claim | None:
         """Hold the trial for this process; None where it is done, or held by another.
 
-        Creates the trial's folder. Raises OSError where it cannot be written.
+        `job` gives submission and task where the claim is for a Slurm job to come. Creates the
+        trial's folder. Raises OSError where it cannot be written.
         """
         folder = self.folder_of(trial)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / record.RUN).exists():
             return None
         failure = record.Failure.read(folder)
-        held = claims.take(folder, launch, log, failure.attempt if failure else 0)
+        wanted = Claim(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
+        held = claims.take(folder, wanted, self.scheduler.is_alive)
         if held is not None and (folder / record.RUN).exists():
             # Its holder before us finished it between our look and our claim.
             claims.release(folder, held)

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -52,22 +52,32 @@ class Worker:
     launch: float  # seconds since 1970: failures from before are tried again, later ones are not
     log: str  # the file that this process's output goes to, in the sweep's folder
     retry_only: bool = False  # lost and failed trials, not those that never ran
+    stop: Callable[[], bool] | None = None  # asked after every step whether to stop
+    job: dict[str, Any] | None = None  # what its claims say of the Slurm job that it runs in
     tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LOG_TAIL))
 
-    def run(self, trials: Iterable[Trial]) -> None:
+    def run(self, trials: Iterable[Trial]) -> bool:
         """Run every trial that is open and not held by another worker.
 
-        Raises InputError where the disk is full or may not be written: that is the machine's
-        trouble, so the trial is given back unharmed and no other is begun.
+        True where it stopped before that, because `stop` said so. Raises InputError where the disk
+        is full or may not be written: that is the machine's trouble, so the trial is given back
+        unharmed and no other is begun.
         """
         waiting = list(trials)
-        while waiting:
-            for trial in waiting:
-                standing = self.ledger.standing(trial)
-                if self.wants(standing) and self._attempt(standing):
-                    break  # time has passed: look at them all again, from the first
+        while not self._should_stop():
+            for standing in self.ledger.standings(waiting):
+                if self.wants(standing):
+                    claim = self.ledger.claim(
+                        standing.trial, self.launch, self.log, **(self.job or {})
+                    )
+                    if claim is not None:
+                        if self.run_claimed(standing.trial, claim):
+                            self.ledger.release(standing.trial, claim)
+                            return True
+                        break  # time has passed: look at them all again, from the first
             else:
-                return
+                return False
+        return True
 
     def wants(self, standing: Standing) -> bool:
         """Whether this worker should run the trial now."""
@@ -77,34 +87,36 @@ class Worker:
             return not self.retry_only
         return standing.state is State.LOST
 
-    def _attempt(self, standing: Standing) -> bool:
-        """Claim and run the trial; False where another worker was faster."""
-        trial = standing.trial
-        claim = self.ledger.claim(trial, self.launch, self.log)
-        if claim is None:
-            return False
+    def run_claimed(self, trial: Trial, claim: Claim) -> bool:
+        """Run a trial that this process holds. True where it was stopped and is still held."""
         self.tail.clear()
         log.info("%s %s, attempt %d", START, trial.name, claim.attempt)
         try:
             if claim.deaths >= MAX_DEATHS:
                 self._give_up(trial, claim)
-            else:
-                self._train(trial, claim)
+                return False
+            return self._train(trial, claim)
         except BaseException:
             self.ledger.release(trial, claim)
             raise
         finally:
             log.info("%s %s", END, trial.name)
-        return True
 
-    def _train(self, trial: Trial, claim: Claim) -> None:
-        from trainer.train import epoch_line, train
+    def _should_stop(self) -> bool:
+        return self.stop is not None and self.stop()
+
+    def _train(self, trial: Trial, claim: Claim) -> bool:
+        from trainer.train import PreemptedError, epoch_line, train
 
         def say(row: dict[str, Any]) -> None:
             log.info("%s", epoch_line(row, trial.config.epochs))
 
         try:
-            run = train(trial.config, self.ledger.folder_of(trial), on_epoch=say)
+            run = train(
+                trial.config, self.ledger.folder_of(trial), on_epoch=say, should_stop=self.stop
+            )
+        except PreemptedError:
+            return True
         except Exception as error:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
@@ -117,6 +129,7 @@ class Worker:
                 100 * run["test_accuracy"],
             )
             self.ledger.finish(trial, claim)
+        return False
 
     def _failure(self, error: Exception, claim: Claim) -> record.Failure:
         return record.Failure(

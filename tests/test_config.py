@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -67,7 +68,7 @@ OTHER: dict[str, Any] = {
 BESIDE = {"model.dropout": {"model.name": "vit"}}
 
 
-def reals(low: float, high: float, **more: bool) -> st.SearchStrategy[float]:
+def reals(low: float, high: float, **more: Any) -> st.SearchStrategy[float]:
     return st.floats(low, high, allow_nan=False, **more)
 
 
@@ -304,7 +305,8 @@ def test_bad_files_are_refused(tmp_path: Path, content: str | bytes, what: str, 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.json", tmp_path, Path(sys.executable, "config.json")):
-        assert f"cannot read {path}" in refused(lambda path=path: TrainConfig.from_file(path)).what
+        error = refused(functools.partial(TrainConfig.from_file, path))
+        assert f"cannot read {path}" in error.what
 
 
 @pytest.mark.parametrize(

@@ -178,15 +178,15 @@ def test_a_zombie_is_dead() -> None:
 
 
 def test_another_process_of_the_same_number_is_no_life(ledger: Ledger) -> None:
-    assert Claim(1, 0, 0.0, "").is_alive
-    assert not Claim(1, 0, 0.0, "", process_started="1").is_alive
+    assert Claim(1, 0, 0.0, "").has_live_process
+    assert not Claim(1, 0, 0.0, "", process_started="1").has_live_process
 
 
 def test_an_earlier_boot_is_death_and_another_machine_is_unknown() -> None:
     boot, _, namespace = Claim(1, 0, 0.0, "").boot.partition("/")
-    assert not Claim(1, 0, 0.0, "", boot=f"0{boot[1:]}x/{namespace}").is_alive
-    assert Claim(1, 0, 0.0, "", boot=f"{boot}/pid:[1]", pid=1, process_started="").is_alive
-    assert Claim(1, 0, 0.0, "", host=socket.gethostname() + "x", pid=1).is_alive
+    assert not Claim(1, 0, 0.0, "", boot=f"0{boot[1:]}x/{namespace}").has_live_process
+    assert Claim(1, 0, 0.0, "", boot=f"{boot}/pid:[1]", pid=1, process_started="").has_live_process
+    assert Claim(1, 0, 0.0, "", host=socket.gethostname() + "x", pid=1).has_live_process
 
 
 def test_release_leaves_another_workers_claim(ledger: Ledger, trial: Trial) -> None:

@@ -6,15 +6,19 @@ them there is one process and every reduction is the identity.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from trainer.errors import EXIT_IO, InputError
 
@@ -32,6 +36,7 @@ class Group:
     rank: int
     world: int
     device: torch.device
+    hosts: Any = None  # a gloo group beside NCCL's; None for the default group
 
     @property
     def is_main(self) -> bool:
@@ -42,6 +47,14 @@ class Group:
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any rank; through the hosts, so that no GPU is waited for."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(int(flag))
+        dist.all_reduce(flags, group=self.hosts)
+        return bool(flags)
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
@@ -78,7 +91,20 @@ def _env(name: str) -> int:
     return int(text)
 
 
-@contextmanager
+@functools.cache
+def _store(rank: int, world: int, address: str, port: str) -> Store:
+    """Where the ranks meet: one for all groups of this process, since a second server at the same
+    port could take the first one's clients."""
+    timeout = timedelta(seconds=RENDEZVOUS_SECONDS)
+    store: Store = next(rendezvous("env://", rank, world, timeout=timeout))[0]
+    return store
+
+
+# Groups joined by this process: their keys in the store, which outlives them, must differ.
+_joined = itertools.count()
+
+
+@contextlib.contextmanager
 def join() -> Iterator[Group]:
     """Join the group that the environment describes, and leave it at the end.
 
@@ -88,9 +114,9 @@ def join() -> Iterator[Group]:
     rank = _env("RANK") if world > 1 else 0
     if not rank < world:
         raise InputError(f"RANK={rank} is not below WORLD_SIZE={world}", _HELP)
-    if world > 1 and not os.environ.get("MASTER_ADDR"):
-        raise InputError("WORLD_SIZE is set but MASTER_ADDR is not", _HELP)
     if world > 1:
+        if not os.environ.get("MASTER_ADDR"):
+            raise InputError("WORLD_SIZE is set but MASTER_ADDR is not", _HELP)
         _env("MASTER_PORT")
     cuda = torch.cuda.is_available()
     # A launcher may show each rank one GPU only, or all of them.
@@ -101,18 +127,29 @@ def join() -> Iterator[Group]:
     if world == 1:
         yield Group(0, 1, device)
         return
+    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    timeout = timedelta(seconds=RENDEZVOUS_SECONDS)
     try:
+        store = PrefixStore(f"{next(_joined)}", _store(rank, world, address, port))
         dist.init_process_group(
-            "nccl" if cuda else "gloo", timeout=timedelta(seconds=RENDEZVOUS_SECONDS)
+            "nccl" if cuda else "gloo", timeout=timeout, store=store, rank=rank, world_size=world
         )
     except (ValueError, RuntimeError) as error:
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise InputError(
-            f"rank {rank} of {world} could not meet the others at {where}: {error}",
+            f"rank {rank} of {world} could not meet the others at {address}:{port}: {error}",
             "check that MASTER_ADDR resolves and is reachable from every node",
             exit_code=EXIT_IO,
         ) from None
+    finished = False
     try:
-        yield Group(rank, world, device)
+        hosts = dist.new_group(backend="gloo") if cuda else None
+        yield Group(rank, world, device, hosts)
+        finished = True
     finally:
+        # A rank that closes its connections can reset them under another that still reads the
+        # last message: all leave together. Without a store, rank 0 was done and is gone.
+        with contextlib.suppress(RuntimeError):
+            store.set(f"left-{rank}", "")
+            if finished:
+                store.wait([f"left-{other}" for other in range(world)], timeout)
         dist.destroy_process_group()

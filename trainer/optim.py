@@ -56,7 +56,7 @@ def lr_at(config: TrainConfig, epoch: int, step: int = 0, steps_per_epoch: int =
     warmup = schedule.warmup_epochs * steps_per_epoch
     peak = config.optimizer.lr
     if now < warmup:
-        return peak * (now + 1) / warmup
+        return peak * ((now + 1) / warmup)
     if schedule.name == "cosine":
         return peak * 0.5 * (1.0 + math.cos(math.pi * (now - warmup) / (total - warmup)))
     if schedule.name == "step":

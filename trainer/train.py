@@ -11,7 +11,9 @@ import logging
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,15 @@ from trainer.data import Dataset, load
 from trainer.distributed import Group
 from trainer.errors import EXIT_IO, InputError
 from trainer.evaluate import evaluate
+from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import Precision, autocast, resolve
 from trainer.provenance import peak_memory_bytes, provenance
 
 log = logging.getLogger("trainer")
 
-Row = dict[str, Any]
+# How many steps apart several ranks ask each other whether to stop.
+AGREE_STEPS = 10
 
 
 class NonFiniteLossError(Exception):
@@ -45,12 +49,24 @@ class NonFiniteLossError(Exception):
         self.epoch = epoch
 
 
-def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None = None) -> Row:
+class PreemptedError(Exception):
+    """Training stopped because it was asked to; the checkpoint holds all that was done."""
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    on_epoch: Callable[[Row], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Row:
     """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
-    `on_epoch` gets each new row of epochs.parquet, on rank 0. Raises InputError (bad data, a folder
-    that holds another trial), NonFiniteLossError, OSError where `out` cannot be written.
+    `on_epoch` gets each new row of epochs.parquet, on rank 0. `should_stop` is asked between steps;
+    once any rank's says yes, all of them stop.
+
+    Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
+    PreemptedError where it was stopped, OSError where `out` cannot be written.
     """
     with distributed.join() as group:
         finished = group.from_main(lambda: _open_folder(out, config))
@@ -70,25 +86,21 @@ def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None
         model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = make_optimizer(model, config.optimizer)
         stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
-        rows: list[Row] = []
-        best_epoch, best_correct, best_weights = -1, -1, {}
-        finished_training = False
-
+        history = History()
         state = _resume(out / record.CHECKPOINT, config, group)
         if state is not None:
-            rows, finished_training = state["rows"], state["finished_training"]
-            best_epoch, best_correct = state["best_epoch"], state["best_correct"]
-            best_weights = state["best_weights"]
-            stopper.best, stopper.waited = state["stopper"]
-            if not finished_training:
-                model.load_state_dict(state["model"])
-                optimizer.load_state_dict(state["optimizer"])
-            log.info("resuming at epoch %d", len(rows))
+            history = History.restore(state, model, optimizer)
+            stopper.best, stopper.waited = history.stopper
+            log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
+
+        def save() -> None:
+            if group.is_main:
+                checkpoint.save(
+                    out / record.CHECKPOINT, history.state(model, optimizer), config.fingerprint
+                )
 
         # DDP takes its copy of the weights from rank 0; statistics of BatchNorm are averaged below.
-        network = (
-            DistributedDataParallel(model, broadcast_buffers=False) if group.world > 1 else model
-        )
+        network = _parallel(model) if group.world > 1 else model
         augmenter = Augmenter(
             data.train_images, data.train_labels, data.mean, data.std, config.augment, device, dtype
         )
@@ -99,62 +111,50 @@ def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None
             (data.mean, data.std), len(data.classes), precision, group,
         )  # fmt: skip
 
-        while not finished_training:
-            epoch, started = len(rows), time.perf_counter()
+        steps = math.ceil(len(train_labels) / config.batch_size)
+        while not history.finished_training:
+            epoch, before, started = len(history.rows), history.partial, time.perf_counter()
             draws = draw(config.augment, len(train_labels), size, config.seed, epoch, device)
-            _seed_dropout(config.seed, epoch, group.rank)
-            train_loss, train_correct = _train_epoch(
-                network, optimizer, augmenter, draws, config, epoch, precision, group
-            )
-            train_seconds = time.perf_counter() - started
+            seen = _train_epoch(
+                network, optimizer, augmenter, draws, config, epoch, precision, group, before,
+                should_stop,
+            )  # fmt: skip
+            train_seconds = before.seconds + time.perf_counter() - started
             _average_statistics(model, group)
+            if seen.step < steps:
+                if seen.step > before.step:
+                    history.partial = replace(seen, seconds=train_seconds)
+                    save()
+                raise PreemptedError(f"stopped in epoch {epoch} after step {seen.step}")
             val = evaluate(
                 model, val_images, val_labels, *evaluation,
                 label_smoothing=config.label_smoothing,
             )  # fmt: skip
             # The validation loss, too: it is the first to see what the epoch's last step did.
-            if not math.isfinite(train_loss + val.loss):
+            if not math.isfinite(seen.loss + val.loss):
                 raise NonFiniteLossError(epoch)
-            if val.correct[0] > best_correct:
-                best_epoch, best_correct = epoch, val.correct[0]
-                best_weights = {
-                    name: value.detach().to("cpu", copy=True)
-                    for name, value in model.state_dict().items()
-                }
-            rows.append(
-                {
-                    "epoch": epoch,
-                    "lr": lr_at(config, epoch, 0, math.ceil(len(train_labels) / config.batch_size)),
-                    "train_loss": train_loss / len(train_labels),
-                    "train_accuracy": train_correct / len(train_labels),
-                    "val_loss": val.loss,
-                    "val_loss_smoothed": val.loss_smoothed,
-                    "val_accuracy": val.top(1),
-                    "seconds": time.perf_counter() - started,
-                    "images_per_second": len(train_labels) / train_seconds,
-                }
-            )
+            row = {
+                "epoch": epoch,
+                "lr": lr_at(config, epoch, 0, steps),
+                "train_loss": seen.loss / len(train_labels),
+                "train_accuracy": seen.correct / len(train_labels),
+                "val_loss": val.loss,
+                "val_loss_smoothed": val.loss_smoothed,
+                "val_accuracy": val.top(1),
+                "seconds": before.seconds + time.perf_counter() - started,
+                "images_per_second": len(train_labels) / train_seconds,
+            }
             stop = stopper.update(val.correct[0])
-            finished_training = stop or epoch + 1 == config.epochs
+            history.see(row, val.correct[0], model, (stopper.best, stopper.waited))
+            history.finished_training = stop or epoch + 1 == config.epochs
+            # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
+            save()
             if group.is_main:
-                progress = {
-                    "rows": rows,
-                    "best_epoch": best_epoch,
-                    "best_correct": best_correct,
-                    "best_weights": best_weights,
-                    "stopper": (stopper.best, stopper.waited),
-                    "finished_training": finished_training,
-                }
-                # What is left to do is evaluation of the best weights: nothing else is kept then.
-                if not finished_training:
-                    progress |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
-                checkpoint.save(out / record.CHECKPOINT, progress, config.fingerprint)
-                record.write_table(out / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+                record.write_table(out / record.EPOCHS, history.rows, record.EPOCHS_SCHEMA)
                 if on_epoch is not None:
-                    on_epoch(rows[-1])
+                    on_epoch(row)
 
-        model.load_state_dict(best_weights)
+        model.load_state_dict(history.best_weights)
         clean = evaluate(
             model, torch.from_numpy(data.train_images).to(device), train_labels, *evaluation
         )
@@ -163,18 +163,19 @@ def train(config: TrainConfig, out: Path, on_epoch: Callable[[Row], None] | None
             model, torch.from_numpy(data.test_images).to(device), test_labels, *evaluation,
             keep_logits=True,
         )  # fmt: skip
+        rows, best = history.rows, history.rows[history.best_epoch]
         run: Row = {
             "fingerprint": config.fingerprint,
             "status": "done",
-            "best_epoch": best_epoch,
+            "best_epoch": history.best_epoch,
             "epochs_run": len(rows),
             "stopped_early": len(rows) < config.epochs,
-            "train_accuracy": rows[best_epoch]["train_accuracy"],
+            "train_accuracy": best["train_accuracy"],
             "train_accuracy_clean": clean.top(1),
             "train_accuracy_last": rows[-1]["train_accuracy"],
-            "val_accuracy": rows[best_epoch]["val_accuracy"],
+            "val_accuracy": best["val_accuracy"],
             "val_accuracy_last": rows[-1]["val_accuracy"],
-            "val_loss": rows[best_epoch]["val_loss"],
+            "val_loss": best["val_loss"],
             "test_accuracy": test.top(1),
             "test_loss": test.loss,
             "top_1": test.top(1),
@@ -221,17 +222,26 @@ def _train_epoch(
     epoch: int,
     precision: Precision,
     group: Group,
-) -> tuple[float, int]:
-    """One pass over the training images; the summed loss and the correct count, over all ranks.
+    partial: Partial,
+    should_stop: Callable[[], bool] | None,
+) -> Partial:
+    """The rest of one pass over the training images, from `partial` on.
 
-    Under MixUp an image counts as correct when its heavier label is predicted.
+    The steps, loss and correct count of the whole pass so far, over all ranks; fewer steps than an
+    epoch has where it was asked to stop. Under MixUp an image counts as correct when its heavier
+    label is predicted.
     """
     network.train()
     batches = torch.split(draws.order, config.batch_size)
     # Accumulated on the device: reading a loss here would be a host sync in every step.
-    total_loss = torch.zeros((), dtype=torch.float64, device=group.device)
-    total_correct = torch.zeros((), dtype=torch.int64, device=group.device)
-    for step, batch in enumerate(batches):
+    # What was summed before a break is every rank's, and counted by the first alone.
+    loss_before, correct_before = (partial.loss, partial.correct) if group.is_main else (0.0, 0)
+    total_loss = torch.tensor(loss_before, dtype=torch.float64, device=group.device)
+    total_correct = torch.tensor(correct_before, dtype=torch.int64, device=group.device)
+    step = partial.step
+    while step < len(batches) and not _agree_to_stop(should_stop, step, group):
+        batch = batches[step]
+        _seed_dropout(config.seed, epoch, step, group.rank)
         lr = lr_at(config, epoch, step, len(batches))
         for parameters in optimizer.param_groups:
             parameters["lr"] = lr
@@ -251,7 +261,15 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         total_loss += loss.detach()
         total_correct += (logits.argmax(1) == label).sum() * int(weight)
-    return float(group.sum(total_loss)), int(group.sum(total_correct))
+        step += 1
+    return Partial(step, float(group.sum(total_loss)), int(group.sum(total_correct)))
+
+
+def _agree_to_stop(should_stop: Callable[[], bool] | None, step: int, group: Group) -> bool:
+    """Whether any rank was asked to stop. Several ranks ask each other at every tenth step only."""
+    if should_stop is None or (group.world > 1 and step % AGREE_STEPS):
+        return False
+    return group.any(should_stop())
 
 
 def _losses(
@@ -271,10 +289,17 @@ def _losses(
     return lam * losses + (1 - lam) * mixed, torch.where(lam >= 0.5, label, other)
 
 
-def _seed_dropout(seed: int, epoch: int, rank: int) -> None:
-    """Dropout has its own stream for each epoch and rank, so that no generator state is saved."""
-    words = np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)
+def _seed_dropout(seed: int, epoch: int, step: int, rank: int) -> None:
+    """Dropout has its own stream for each step and rank, so that no generator state is saved."""
+    words = np.random.SeedSequence([seed, epoch, step, rank]).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
+
+
+def _parallel(model: nn.Module) -> DistributedDataParallel:
+    with warnings.catch_warnings():
+        # The argument that newer versions of torch want instead is unknown to those before.
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def _average_statistics(model: nn.Module, group: Group) -> None:

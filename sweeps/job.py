@@ -1,0 +1,247 @@
+"""What a Slurm job runs: one trial on all its ranks, or a worker that takes trial after trial.
+
+submitit carries these as pickles, so they hold plain values only; what there is to resume is found
+on disk. The warning signal sets a flag that training polls: submitit's own handler would stop the
+main thread wherever it is, and ask rank 0 alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slurm.node import Place, address, free_port
+from slurm.queue import Queue, describe, requeue
+from sweeps import claim as claims
+from sweeps.claim import Claim
+from sweeps.ledger import LOGS, Ledger
+from sweeps.scheduler import Scheduler
+from sweeps.sweep import Trial
+from sweeps.worker import Worker, start_logging
+from trainer import record
+from trainer.errors import EXIT_IO, InputError
+
+log = logging.getLogger("sweeps.job")
+
+# How long the ranks wait for rank 0 to say where they meet, and a requeued job for its end.
+PATIENCE_SECONDS = 180
+# How often a running attempt looks whether its trial is still its own.
+FENCE_SECONDS = 5.0
+
+
+class LostTrialError(BaseException):
+    """Another attempt holds the trial now. This one must write nothing more."""
+
+
+@dataclass
+class Stop:
+    """Whether this job should stop: asked after every step of training."""
+
+    warned: bool = False
+    held: tuple[Path, Claim] | None = None
+    _looked: float = 0.0
+
+    def listen(self) -> None:
+        """Take the signals that announce an end: of time, and of a preempted job."""
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, self._hear)
+        # Slurm sends it with SIGTERM to wake a stopped process.
+        signal.signal(signal.SIGCONT, signal.SIG_IGN)
+
+    def _hear(self, number: int, _: object) -> None:
+        log.warning("%s: stopping after this step", signal.Signals(number).name)
+        self.warned = True
+
+    def __call__(self) -> bool:
+        """Raises LostTrialError where the trial was given to another attempt meanwhile.
+
+        That happens where Slurm takes a node for dead whose processes live on.
+        """
+        if self.held is not None and time.monotonic() - self._looked > FENCE_SECONDS:
+            self._looked = time.monotonic()
+            folder, mine = self.held
+            now = claims.read(folder)
+            if now is None or (now.submission, now.task, now.restarts) != (
+                mine.submission, mine.task, mine.restarts,
+            ):  # fmt: skip
+                raise LostTrialError
+        return self.warned
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One trial, on every rank of a job."""
+
+    folder: str
+    """The sweep's folder."""
+    plan: str
+    trial: str
+    submission: str
+    """The token in the job's comment and in the trial's claim."""
+    task: int
+    """Which task of the submission's array."""
+    launch: float
+
+    def __call__(self) -> None:
+        """Run the trial, or what is left of it. Called by submitit, on every rank."""
+        place, stop = _enter()
+        path = Path(self.folder)
+        ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
+        trial = next(one for one in ledger.plan(self.plan).trials if one.name == self.trial)
+        worker = Worker(ledger, self.launch, _log_name(place), stop=stop)
+        start_logging(worker)
+        meeting = path / LOGS / f".meet-{place.job}-{place.restarts}"
+        if place.rank:
+            if _meet(meeting, place):
+                from trainer.train import PreemptedError, train
+
+                try:
+                    train(trial.config, ledger.folder_of(trial), should_stop=stop)
+                except PreemptedError:
+                    _await_end()
+            return
+        claim = self._adopt(ledger, trial, place)
+        if claim is None:
+            log.warning("%s is done, or another attempt holds it: nothing to do", trial.name)
+            record.write_json(meeting, None)
+            return
+        describe(place.job, name=trial.name, comment=comment_of(self.submission, trial))
+        stop.held = (ledger.folder_of(trial), claim)
+        where = {"address": address(place), "port": free_port()}
+        record.write_json(meeting, where)
+        _set_environment(place, where)
+        try:
+            preempted = worker.run_claimed(trial, claim)
+        finally:
+            meeting.unlink(missing_ok=True)
+        if preempted:
+            log.warning("requeueing job %s", place.job)
+            requeue(place.job)
+            _await_end()
+
+    def checkpoint(self) -> object:
+        """For a warning that comes before our own handler is in place."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _adopt(self, ledger: Ledger, trial: Trial, place: Place) -> Claim | None:
+        """Make the claim that launch took for this job the job's own; None where it is not there.
+
+        A start that got no further than the one before it counts as a death.
+        """
+        folder = ledger.folder_of(trial)
+        held = claims.read(folder)
+        if held is None or (held.submission, held.task) != (self.submission, self.task):
+            return None
+        if (folder / record.RUN).exists():
+            claims.release(folder, held)
+            return None
+        checkpoint = folder / record.CHECKPOINT
+        got_on = checkpoint.exists() and checkpoint.stat().st_mtime > held.claimed_at
+        fresh = Claim(
+            attempt=held.attempt + held.started,
+            deaths=held.deaths + 1 if held.started and not got_on else 0,
+            launch=held.launch,
+            log=_log_name(place),
+            submission=held.submission,
+            task=held.task,
+            job=_job_id(),
+            restarts=place.restarts,
+            started=True,
+        )
+        return fresh if claims.install(folder, held, fresh) else None
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """A worker in a job of one task: trial after trial of a sweep until none is open."""
+
+    folder: str
+    plans: tuple[str, ...]
+    submission: str
+    launch: float
+    retry: bool = False
+
+    def __call__(self) -> None:
+        """Called by submitit. A warned worker hands its trial back and has itself requeued."""
+        place, stop = _enter()
+        path = Path(self.folder)
+        ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
+        job = {"submission": f"worker-{self.submission}", "job": _job_id(), "started": True}
+        worker = Worker(ledger, self.launch, _log_name(place), self.retry, stop=stop, job=job)
+        start_logging(worker)
+        trials = [trial for plan in self.plans for trial in ledger.plan(plan).trials]
+        if worker.run(trials):
+            log.warning("requeueing job %s", place.job)
+            requeue(place.job)
+            _await_end()
+
+    def checkpoint(self) -> object:
+        """For a warning that comes before our own handler is in place."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _enter() -> tuple[Place, Stop]:
+    """What every rank does first, before torch is imported."""
+    place, stop = Place.here(), Stop()
+    stop.listen()
+    os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    return place, stop
+
+
+def _set_environment(place: Place, where: dict[str, Any]) -> None:
+    """The env:// variables, by which the trainer's ranks find each other."""
+    if place.world > 1:
+        os.environ |= {
+            "RANK": str(place.rank),
+            "WORLD_SIZE": str(place.world),
+            "LOCAL_RANK": str(place.local_rank),
+            "MASTER_ADDR": where["address"],
+            "MASTER_PORT": str(where["port"]),
+        }
+
+
+def _meet(meeting: Path, place: Place) -> bool:
+    """Wait for rank 0's word where to meet; False where there is nothing to do."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not meeting.exists():
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"rank {place.rank} on {place.node} heard nothing from rank 0 in "
+                f"{PATIENCE_SECONDS} s",
+                f"see that {meeting.parent} is on a filesystem that every node shares",
+                exit_code=EXIT_IO,
+            )
+        time.sleep(0.1)
+    where = record.read_json(meeting)
+    if where is not None:
+        _set_environment(place, where)
+    return where is not None
+
+
+def _await_end() -> None:
+    """Slurm ends a requeued job's processes; to return before that would end the job as done."""
+    time.sleep(PATIENCE_SECONDS)
+
+
+def _job_id() -> str:
+    """As squeue shows it: `123`, or `123_4` in an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def _log_name(place: Place) -> str:
+    return f"{LOGS}/{_job_id()}_{place.rank}_log.out"
+
+
+def comment_of(submission: str, trial: Trial) -> str:
+    """A job's comment: the submission's token, by which it is found again, and the fingerprint."""
+    return f"{submission} {trial.config.fingerprint[:8]}"
