@@ -40,9 +40,7 @@ def main() -> None:
     )
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        run = train(
-            config, Path(out), lambda row: print(epoch_line(row, EPOCHS), file=sys.stderr)
-        )
+        run = train(config, Path(out), lambda row: print(epoch_line(row, EPOCHS), file=sys.stderr))
     minutes = (time.perf_counter() - started) / 60
     print(
         f"test {100 * run['test_accuracy']:.2f} %, validation {100 * run['val_accuracy']:.2f} %, "

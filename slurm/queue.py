@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from slurm.errors import SlurmError
 
@@ -32,6 +33,8 @@ SACCT_COLUMNS = (
     "Comment",
 )
 # fmt: on
+CONFIGURATIONS = (Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf"))
+"""Where Slurm looks for its configuration, and where it keeps one that it was sent."""
 MANY = 1000
 """Ids on one command line; a single word of it may have 128 KiB."""
 
@@ -406,8 +409,9 @@ def config(*, timeout: float = SECONDS) -> dict[str, str]:
 
 
 def available() -> bool:
-    """Whether jobs can be submitted from here."""
-    return shutil.which("sbatch") is not None
+    """Whether jobs can be submitted from here: sbatch is installed and knows of a cluster."""
+    configured = "SLURM_CONF" in os.environ or any(path.exists() for path in CONFIGURATIONS)
+    return configured and shutil.which("sbatch") is not None
 
 
 class _MissingError(SlurmError):

@@ -153,6 +153,8 @@ def submitit_parameters(
         "signal_delay_s": site.signal_seconds,
         "array_parallelism": site.max_running or site.max_array_size,
         "stderr_to_stdout": True,
+        # One rank's end is the attempt's: the others would wait for it without a word.
+        "srun_args": ["--kill-on-bad-exit=1"],
         # submitit's own default, "submitit", is refused where keys are enforced.
         "wckey": None,
         "setup": [
@@ -173,7 +175,7 @@ def submitit_parameters(
     if cpus := resources.cpus_per_gpu or site.cpus_per_gpu:
         parameters["cpus_per_task"] = cpus
         # From 22.05 on srun no longer takes it from the job.
-        parameters["srun_args"] = [f"--cpus-per-task={cpus}"]
+        parameters["srun_args"].append(f"--cpus-per-task={cpus}")
     if memory := resources.mem_gb_per_gpu or site.mem_gb_per_gpu:
         parameters["mem"] = f"{memory * resources.gpus_per_node}GB"
     return parameters

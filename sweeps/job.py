@@ -97,13 +97,8 @@ class TrialJob:
         start_logging(worker)
         meeting = path / LOGS / f".meet-{place.job}-{place.restarts}"
         if place.rank:
-            if _meet(meeting, place):
-                from trainer.train import PreemptedError, train
-
-                try:
-                    train(trial.config, ledger.folder_of(trial), should_stop=stop)
-                except PreemptedError:
-                    _await_end()
+            if _meet(meeting, place) and worker.follow(trial):
+                _await_end()
             return
         claim = self._adopt(ledger, trial, place)
         if claim is None:

@@ -104,6 +104,7 @@ class Standing:
     claim: Claim | None = None
     failure: record.Failure | None = None
     job: Job | None = None  # the Slurm job that holds it, or held it
+    problem: str | None = None  # why nobody can tell: a damaged file, by name
 
 
 class Ledger:
@@ -283,7 +284,7 @@ class Ledger:
 
 def resolve(results: Path, name: str) -> Ledger:
     """The ledger of a sweep that was launched. Raises InputError, with near names, where none."""
-    ledger = Ledger(results, name)
+    ledger = Ledger(results, name, Scheduler.here())
     if not NAME.fullmatch(name) or not (ledger.folder / PLANS).is_dir():
         known = launched(results)
         raise InputError(

@@ -34,7 +34,9 @@ def main(
     if len(found) != 1:
         what = f"{len(found)} trials match {trial!r}" if found else f"no trial matches {trial!r}"
         raise InputError(f"{what} in {name}", nearest(trial, found or names))
-    logs = sorted((ledger.folder / LOGS).glob("*.log"), key=lambda path: path.stat().st_mtime)
+    folder = ledger.folder / LOGS
+    logs = [*folder.glob("*.log"), *folder.glob("*_log.out")]  # of local workers, and of jobs
+    logs.sort(key=lambda path: path.stat().st_mtime)
     empty = True
     for log in logs:
         for line in _part(log, found[0]):

@@ -9,10 +9,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from slurm.queue import JobState
+from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.sweep import Trial
 from trainer import record
 from trainer.errors import InputError
+
+# Slurm's words for the end of a job, in ours.
+CAUSES: dict[JobState, record.Cause] = {
+    JobState.OUT_OF_MEMORY: "OUT_OF_MEMORY",
+    JobState.TIMEOUT: "TIMEOUT",
+    JobState.DEADLINE: "TIMEOUT",
+    JobState.NODE_FAIL: "NODE_FAILURE",
+    JobState.BOOT_FAIL: "NODE_FAILURE",
+}
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,31 @@ class Progress:
         if failure is not None:
             return f"{failure.cause}: {failure.exception}"
         if claim is not None:
-            where = f"pid {claim.pid} on {claim.host}"
-            return where if claim.attempt == 1 else f"{where}, attempt {claim.attempt}"
+            return self._whereabouts(claim)
         return "stopped early" if self.stopped_early else ""
+
+    def _whereabouts(self, claim: Claim) -> str:
+        words = [f"pid {claim.pid} on {claim.host}"]
+        if claim.submission:
+            job = self.standing.job
+            words = [f"job {claim.job or (job.id if job else '')}".rstrip()]
+            if self.state is State.QUEUED:
+                words.append(job.reason if job else "on its way to Slurm")
+            elif self.state is State.LOST:
+                words.append(str(job.state) if job else "Slurm knows it no more")
+            elif claim.started:
+                words.append(f"on {claim.host}")
+        if claim.attempt > 1:
+            words.append(f"attempt {claim.attempt}")
+        return ", ".join(word for word in words if word)
+
+    @property
+    def cause(self) -> str | None:
+        """The word for why it failed, or why Slurm ended its job."""
+        failure, job = self.standing.failure, self.standing.job
+        if failure is not None:
+            return failure.cause
+        return CAUSES.get(job.state) if self.state is State.LOST and job is not None else None
 
     def to_json(self) -> dict[str, Any]:
         claim, failure = self.standing.claim, self.standing.failure
@@ -71,21 +104,38 @@ class Progress:
             "eta_seconds": self.eta_seconds,
             "stopped_early": self.stopped_early,
             "attempt": claim.attempt if claim else failure.attempt if failure else None,
-            "cause": failure.cause if failure else None,
+            "cause": self.cause,
+            "job": self.standing.job.id if self.standing.job else None,
             "problem": self.problem,
         }
 
 
 def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
-    """How far the trials have come. `known` keeps what can no longer change between looks."""
-    return [known.get(trial.name) or _look(ledger, trial, known) for trial in trials]
+    """How far the trials have come. `known` keeps what can no longer change between looks.
 
-
-def _look(ledger: Ledger, trial: Trial, known: dict[str, Progress]) -> Progress:
+    A damaged file becomes the problem of its trial. Raises SlurmError where Slurm does not answer.
+    """
+    trials = list(trials)
+    fresh = [trial for trial in trials if trial.name not in known]
     try:
-        standing = ledger.standing(trial)
+        standings = ledger.standings(fresh)
+    except InputError:
+        standings = [_standing(ledger, trial) for trial in fresh]
+    found = {one.trial.name: _look(ledger, one, known) for one in standings}
+    return [known.get(trial.name) or found[trial.name] for trial in trials]
+
+
+def _standing(ledger: Ledger, trial: Trial) -> Standing:
+    try:
+        return ledger.standing(trial)
     except InputError as error:
-        return Progress(Standing(trial, State.PENDING), problem=error.what)
+        return Standing(trial, State.PENDING, problem=error.what)
+
+
+def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Progress:
+    trial = standing.trial
+    if standing.problem is not None:
+        return Progress(standing, problem=standing.problem)
     if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
         return Progress(standing)
     try:

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from sweeps.launch import On, Results, Where, Workers, run
+from sweeps.launch import Gpus, Minutes, Nodes, On, Results, SiteName, Workers
+from sweeps.where import Where
 from trainer.errors import run_command
 
 app = typer.Typer(add_completion=False)
@@ -21,6 +22,10 @@ def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
     on: On = Where.AUTO,
     workers: Workers = None,
+    site: SiteName = "default",
+    nodes: Nodes = None,
+    gpus_per_node: Gpus = None,
+    minutes: Minutes = None,
     results: Results = Path("results"),
     fresh: Annotated[
         bool,
@@ -28,10 +33,14 @@ def main(
     ] = False,
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
+    from slurm.site import Resources
+    from sweeps import dispatch
     from sweeps.ledger import State, resolve
     from trainer import record
 
+    where = dispatch.place(on)
     ledger = resolve(results, name)
+    cluster = dispatch.cluster(site, Resources(), nodes, gpus_per_node, minutes)
     plans = ledger.plans()
     if fresh:
         for plan in plans:
@@ -40,7 +49,7 @@ def main(
                     checkpoint = ledger.folder_of(trial) / record.CHECKPOINT
                     if checkpoint.exists():
                         checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.before-retry"))
-    return run(ledger, plans, {}, on, workers, retry=True)
+    return dispatch.run(ledger, plans, {}, where, cluster, workers, retry=True)
 
 
 if __name__ == "__main__":

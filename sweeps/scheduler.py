@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from slurm.queue import Job, Queue
+from slurm.queue import Job, Queue, available
 from sweeps.claim import Claim
 
 # How long after its launch died a submission may still be on its way into the queue.
@@ -24,6 +24,11 @@ class Scheduler:
     queue: Queue | None = None
     _jobs: dict[str, Job | None] = field(default_factory=dict)  # by job id
     _submitted: dict[str, Job] = field(default_factory=dict)  # by submission and task
+
+    @classmethod
+    def here(cls, min_seconds: float = 15.0) -> Scheduler:
+        """One that asks this machine's Slurm, where it has one, at most once in `min_seconds`."""
+        return cls(Queue(min_seconds=min_seconds) if available() else None)
 
     def look(self, claims: Iterable[Claim]) -> None:
         """Ask about all these claims at once. Raises SlurmError where Slurm does not answer."""

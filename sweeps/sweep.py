@@ -9,10 +9,11 @@ import importlib.util
 import re
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slurm.site import Resources
 from sweeps.scale import Scale, scaled
 from sweeps.space import Point, Space, axes_of
 from trainer.config import TrainConfig
@@ -32,6 +33,8 @@ class Sweep:
     """The points, each a set of overrides; see sweeps.space."""
     seeds: int = 1
     """How many seeds each point is run with, counted up from the configuration's own."""
+    resources: Resources = field(default_factory=Resources)
+    """What a Slurm job asks for; the command line wins. No part of a trial's identity."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, TrainConfig) and not callable(self.base):

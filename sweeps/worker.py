@@ -102,6 +102,19 @@ class Worker:
         finally:
             log.info("%s %s", END, trial.name)
 
+    def follow(self, trial: Trial) -> bool:
+        """Train as one of the other ranks of a trial that rank 0 holds. True where it was stopped.
+
+        Rank 0 alone writes down what became of it.
+        """
+        from trainer.train import PreemptedError, train
+
+        try:
+            train(trial.config, self.ledger.folder_of(trial), should_stop=self.stop)
+        except PreemptedError:
+            return True
+        return False
+
     def _should_stop(self) -> bool:
         return self.stop is not None and self.stop()
 

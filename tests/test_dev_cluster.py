@@ -199,8 +199,11 @@ def test_a_step_spans_nodes_whose_names_mean_nothing(cluster: Cluster, tmp_path:
 
 
 @pytest.mark.slurm
-def test_a_second_one_from_a_boot_cut_short_to_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    folder, system = tmp_path / "two", listing("/etc", "/run")
+def test_a_second_one_from_a_boot_cut_short_to_nothing(
+    cluster: Cluster, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Not below tmp_path, which is too long a name.
+    folder, system = tmp_path_factory.mktemp("two"), listing("/etc", "/run")
     where = ("--dir", str(folder))
     up = ("up", "--nodes", "1", "--max-array-size", "5000", *where)
     cut = subprocess.Popen([sys.executable, "-m", "slurm.dev_cluster", *up], cwd=ROOT)

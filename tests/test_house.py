@@ -27,7 +27,7 @@ ALLOWED = {
     "trainer": set(),
     "slurm": set(),
     "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.errors", "trainer.recipes",
-               "slurm", "slurm.queue", "slurm.site", "slurm.errors"},
+               "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.errors",
                  "trainer.recipes"},
 }  # fmt: skip

@@ -464,16 +464,27 @@ def test_cancel(slurm: Slurm) -> None:
         cancel(["7"])
 
 
-def test_requeue_and_available(slurm: Slurm) -> None:
+def test_available_needs_sbatch_and_a_cluster_to_send_to(
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("slurm.queue.CONFIGURATIONS", (tmp_path / "slurm.conf",))
+    monkeypatch.setenv("SLURM_CONF", "x")
+    assert not available()
+    slurm.says("sbatch")
+    assert available()
+    monkeypatch.delenv("SLURM_CONF")
+    assert not available()  # Debian's packages without a cluster
+    (tmp_path / "slurm.conf").write_text("")
+    assert available()
+
+
+def test_requeue(slurm: Slurm) -> None:
     slurm.says("scontrol")
     requeue("7_1")
     assert slurm.calls("scontrol")[0][0] == ["requeue", "7_1"]
     slurm.says("scontrol", rc=1, stderr="Invalid job id specified for job 7_1\n")
     with pytest.raises(SlurmError, match="scontrol ended with 1: Invalid job id"):
         requeue("7_1")
-    assert not available()
-    slurm.says("sbatch")
-    assert available()
 
 
 def test_config(slurm: Slurm) -> None:

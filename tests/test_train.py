@@ -431,3 +431,13 @@ def test_a_stop_before_the_first_step_leaves_no_checkpoint(tmp_path: Path) -> No
     with pytest.raises(PreemptedError):
         train(TINY, tmp_path, should_stop=lambda: True)
     assert not (tmp_path / record.CHECKPOINT).exists()
+
+
+def test_a_killed_writers_part_is_swept_up(tmp_path: Path) -> None:
+    parts = [tmp_path / f".{name}.1-2.part" for name in (record.CHECKPOINT, record.EPOCHS)]
+    other = tmp_path / ".0123456789abcdef.part"  # a claim in the making is another's
+    for path in (*parts, other):
+        path.write_bytes(b"half")
+    with pytest.raises(PreemptedError):
+        train(TINY, tmp_path, should_stop=lambda: True)
+    assert names_in(tmp_path) == [other.name, record.CONFIG]

@@ -86,9 +86,6 @@ def run_command(app: Callable[..., object], argv: list[str] | None = None) -> No
     words = [word for word in words if word != "--debug"]
     try:
         code = app(args=words, standalone_mode=False)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # `... | head` closed our stdout: point it at nothing so that Python's exit stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,9 +98,10 @@ def run_command(app: Callable[..., object], argv: list[str] | None = None) -> No
 
 
 def _report(error: Exception) -> int:
-    if isinstance(error, InputError):
+    # InputError, and the error of the slurm package, which this one may not import.
+    if hasattr(error, "what") and hasattr(error, "help") and hasattr(error, "exit_code"):
         print_error(error.what, error.help)
-        return error.exit_code
+        return int(error.exit_code)
     if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
         print_error(storage.what, storage.help)
         return storage.exit_code

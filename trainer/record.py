@@ -202,7 +202,7 @@ def read_table(path: Path) -> pa.Table:
         # ParquetFile and not read_table: the latter takes a folder, or a dotted name for a dataset.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -317,6 +317,10 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
         raise InputError(
             f"cannot make the folder {out}: {error.strerror}", "give a folder, or a new name"
         ) from None
+    # A writer that was killed left its part, and nobody else writes these while we do.
+    for name in (record.CHECKPOINT, record.EPOCHS, record.PREDICTIONS, record.RUN):
+        for part in out.glob(f".{name}.*.part"):
+            part.unlink(missing_ok=True)
     path = out / record.CONFIG
     if not path.exists():
         record.write_atomic(path, lambda file: file.write(config.to_json().encode()))

@@ -25,7 +25,7 @@ MODELS: dict[str, str] = {
 }
 
 # Any Wide ResNet may be asked for by name: wrn_40_2 is depth 40, widening factor 2.
-WRN_NAME = re.compile(r"wrn_([1-9]\d*)_([1-9]\d*)")
+WRN_NAME = re.compile(r"wrn_([1-9][0-9]*)_([1-9][0-9]*)")
 
 
 def build(config: ModelConfig, num_classes: int, image_size: int = 32) -> nn.Module:

@@ -1,0 +1,271 @@
+"""Dispatch: send a plan's open trials to where they run, and see them through."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from slurm import queue as slurm_queue
+from slurm.errors import SlurmError
+from slurm.queue import Queue
+from slurm.site import Resources, Site, find_site
+from sweeps.ledger import Ledger, Plan
+from sweeps.local import Pool, visible_gpus
+from sweeps.progress import Progress, counts, look, summary
+from sweeps.sweep import Trial
+from sweeps.where import Where
+from sweeps.worker import Worker, check_data, prepare_data, start_logging
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED
+
+LOCAL_SECONDS = 0.5
+SLURM_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster, and what a job asks of it."""
+
+    site: Site
+    resources: Resources
+
+
+def place(on: Where) -> Where:
+    """Where `on` means. Raises SlurmError where Slurm is asked for and not there."""
+    if on is Where.AUTO:
+        return Where.SLURM if slurm_queue.available() else Where.LOCAL
+    if on is Where.SLURM and not slurm_queue.available():
+        raise SlurmError(
+            "there is no Slurm here: no sbatch on PATH, or no SLURM_CONF that it could read",
+            "run on this machine with --on local, or try a small Slurm of your own: "
+            "python -m slurm.dev_cluster up",
+        )
+    return on
+
+
+def cluster(
+    site: str,
+    resources: Resources,
+    nodes: int | None,
+    gpus_per_node: int | None,
+    minutes: int | None,
+) -> Cluster:
+    """The site by name or file, and the resources with what the command line says of them."""
+    asked = {"nodes": nodes, "gpus_per_node": gpus_per_node, "minutes": minutes}
+    given = {key: value for key, value in asked.items() if value is not None}
+    return Cluster(find_site(site), replace(resources, **given))
+
+
+def script(ledger: Ledger, plan: Plan, where: Cluster, workers: int | None) -> str:
+    """The sbatch script that a launch would send first."""
+    from sweeps.submit import Submission
+
+    submission = Submission(ledger, plan, 0.0, where.site, where.resources, Queue())
+    return submission.script(plan.trials[: workers or len(plan.trials)])
+
+
+class Running(Protocol):
+    """What works on the trials of a launch."""
+
+    def poll(self) -> bool:
+        """Look after it; False when it has ended."""
+
+
+@dataclass
+class Jobs:
+    """Slurm's jobs as something to wait for: until no trial is queued or running."""
+
+    ledger: Ledger
+    trials: list[Trial]
+    workers: list[str]
+    queue: Queue
+
+    def poll(self) -> bool:
+        if self.workers:
+            jobs = self.queue.jobs(self.workers).values()
+            return any(job is not None and job.state.is_alive for job in jobs)
+        return any(one.state in ("queued", "running") for one in self.ledger.standings(self.trials))
+
+
+def run(
+    ledger: Ledger,
+    plans: list[Plan],
+    known: dict[str, Progress],
+    where: Where,
+    cluster: Cluster,
+    workers: int | None,
+    *,
+    retry: bool = False,
+    detach: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run the open trials of the plans and see them through; the command's exit code."""
+    trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
+    launch = time.time()
+    worker = Worker(ledger, launch, log="", retry_only=retry)
+    progress = look(ledger, trials, known)
+    open_trials = [one.trial for one in progress if worker.wants(one.standing)]
+    print(
+        f"{ledger.sweep}: {summary(progress)}; {len(open_trials)} to run",
+        file=sys.stderr,
+        flush=True,
+    )
+    if not open_trials:
+        return _end(ledger, progress, as_json)
+    check_data(trial.config.data for trial in open_trials)
+    prepare_data(trial.config.data for trial in open_trials)
+    for plan in plans:
+        ledger.write_plan(plan)
+    if where is Where.DEBUG:
+        start_logging(worker)
+        logging.getLogger("matplotlib").setLevel(logging.WARNING)
+        try:
+            worker.run(trials)
+        except KeyboardInterrupt:
+            return _interrupted(ledger, "gave its trial")
+        return _end(ledger, look(ledger, trials, known), as_json)
+    if where is Where.SLURM:
+        running: Running = _submit(
+            ledger, plans, open_trials, launch, cluster, workers, retry=retry
+        )
+        seconds = SLURM_SECONDS
+    else:
+        count = min(workers or len(visible_gpus()) or 1, len(open_trials))
+        running = Pool(ledger, plans, launch, count, retry=retry, detach=detach)
+        running.start()
+        seconds = LOCAL_SECONDS
+    if detach:
+        print(f"launched; watch: {_command(ledger, 'status')} --watch", file=sys.stderr)
+        print(ledger.folder)
+        return EXIT_DONE
+    try:
+        _see_through(ledger, plans, trials, running, known, seconds)
+    except BaseException as error:
+        if isinstance(running, Pool):
+            running.stop()
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        return (
+            _interrupted(ledger, "gave their trials")
+            if isinstance(running, Pool)
+            else _left(ledger)
+        )
+    return _end(ledger, look(ledger, trials, known), as_json)
+
+
+def _submit(
+    ledger: Ledger,
+    plans: list[Plan],
+    trials: list[Trial],
+    launch: float,
+    where: Cluster,
+    workers: int | None,
+    *,
+    retry: bool,
+) -> Jobs:
+    from sweeps.submit import Submission
+
+    queue = ledger.scheduler.queue or Queue()
+    ids: list[str] = []
+    if workers is not None:
+        submission = Submission(ledger, plans[0], launch, where.site, where.resources, queue)
+        ids = submission.workers(min(workers, len(trials)), plans, retry=retry)
+        print(f"sent {len(ids)} workers: {', '.join(ids)}", file=sys.stderr, flush=True)
+    else:
+        names = {trial.name for trial in trials}
+        for plan in plans:
+            mine = [trial for trial in plan.trials if trial.name in names]
+            names -= {trial.name for trial in mine}
+            submission = Submission(ledger, plan, launch, where.site, where.resources, queue)
+            print(f"sent {submission.trials(mine)} trials", file=sys.stderr, flush=True)
+    return Jobs(ledger, trials, ids, queue)
+
+
+def _see_through(
+    ledger: Ledger,
+    plans: list[Plan],
+    trials: list[Trial],
+    running: Running,
+    known: dict[str, Progress],
+    seconds: float,
+) -> None:
+    """Show progress until it has ended: a live table on a terminal, a line a change off it."""
+    from rich.live import Live
+
+    from sweeps import table
+    from sweeps.status import view
+
+    said: dict[str, str] = {}
+    terminal = sys.stderr.isatty() and len(plans) == 1
+    with Live(console=table.console(sys.stderr), auto_refresh=False) as live:
+        while True:
+            alive = running.poll()
+            progress = look(ledger, trials, known)
+            if terminal:
+                live.update(view(plans[0], progress), refresh=True)
+            else:
+                _say_changes(progress, said)
+            if not alive:
+                return
+            time.sleep(seconds)
+
+
+def _say_changes(progress: list[Progress], said: dict[str, str]) -> None:
+    over = sum(one.state.is_over for one in progress)
+    for one in progress:
+        best = one.best_val_accuracy
+        words = str(one.state)
+        if one.state == "done" and best is not None:
+            words += f", best validation {100 * best:.2f} % in {one.epochs_done} epochs"
+        elif one.state in ("failed", "lost"):
+            words += f", {one.note}"
+        if one.trial.name not in said and one.state != "running":
+            said[one.trial.name] = words  # how things stood at the start is no news
+        elif said.get(one.trial.name) != words:
+            said[one.trial.name] = words
+            print(
+                f"[{over}/{len(progress)}] {one.trial.name}: {words}", file=sys.stderr, flush=True
+            )
+
+
+def _end(ledger: Ledger, progress: list[Progress], as_json: bool) -> int:
+    print(f"{ledger.sweep}: {summary(progress)}", file=sys.stderr)
+    if as_json:
+        trials = [one.to_json() for one in progress]
+        value = {"schema_version": 1, "trials": trials, "counts": counts(progress)}
+        print(json.dumps(value, indent=2))
+    else:
+        print(ledger.folder)
+    failed = [one for one in progress if one.state == "failed"]
+    if failed:
+        print(
+            f"{len(failed)} failed: {_command(ledger, 'status')} --failures says why, "
+            f"{_command(ledger, 'retry')} tries them again",
+            file=sys.stderr,
+        )
+    unfinished = [one for one in progress if one.state != "done"]
+    return EXIT_FLAGGED if unfinished else EXIT_DONE
+
+
+def _command(ledger: Ledger, name: str) -> str:
+    return f"python -m sweeps.{name} {ledger.sweep} --results {ledger.folder.parent}"
+
+
+def _interrupted(ledger: Ledger, gave: str) -> int:
+    print(
+        f"interrupted: {ledger.sweep} {gave} back; the same command goes on from the last epoch",
+        file=sys.stderr,
+    )
+    return EXIT_INTERRUPTED
+
+
+def _left(ledger: Ledger) -> int:
+    print(
+        f"the jobs go on; watch: {_command(ledger, 'status')} --watch, "
+        f"cancel: {_command(ledger, 'cancel')} --yes",
+        file=sys.stderr,
+    )
+    return EXIT_INTERRUPTED

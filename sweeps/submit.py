@@ -1,0 +1,148 @@
+"""Submitting a sweep to Slurm: arrays of trials, or workers, through submitit.
+
+The intent comes first: each trial is claimed for the submission, by a token, before sbatch is
+called; the job's id is noted after. A launch that dies in between leaves claims whose job can be
+found by the token in its comment, or is known not to exist.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from slurm.errors import SlurmError
+from slurm.queue import Queue, describe
+from slurm.site import Resources, Site, submitit_parameters
+from sweeps import claim as claims
+from sweeps.claim import Claim
+from sweeps.job import TrialJob, WorkerJob, comment_of
+from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps.sweep import Trial
+
+# Beyond so many, the tasks of an array are named by their own jobs as they start, not by us.
+NAMED_AT_ONCE = 64
+
+
+@dataclass
+class Submission:
+    """What one launch sends to one site."""
+
+    ledger: Ledger
+    plan: Plan
+    launch: float
+    site: Site
+    resources: Resources
+    queue: Queue
+
+    def executor(self, name: str, comment: str) -> SlurmExecutor:
+        """A submitit executor whose logs and pickles go to the sweep's log folder."""
+        folder = (self.ledger.folder / LOGS).resolve()
+        executor = SlurmExecutor(folder, python=self.site.interpreter)
+        executor.update_parameters(
+            **submitit_parameters(self.site, self.resources, name=name, comment=comment)
+        )
+        return executor
+
+    def script(self, trials: Sequence[Trial]) -> str:
+        """The sbatch script that would be sent for the first array of these trials."""
+        executor = self.executor(self.plan.sweep, "0" * 12)
+        count = min(len(trials), self.site.max_array_size)
+        if count > 1:
+            executor.parameters["map_count"] = count
+        text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+        return text
+
+    def trials(self, trials: Sequence[Trial]) -> int:
+        """Send the trials as arrays, one task a trial; how many were sent.
+
+        Those that another launch claimed meanwhile are left out. Raises SlurmError where Slurm
+        refuses an array: its claims are given back, and what was sent before stays.
+        """
+        room = self.site.max_submit - len([job for job in self.queue.mine() if job.state.is_alive])
+        sent = 0
+        while sent < min(len(trials), max(0, room)):
+            size = min(self.site.max_array_size, room - sent)
+            sent += self._array(trials[sent : sent + size])
+        if sent < len(trials):
+            raise SlurmError(
+                f"{sent} of {len(trials)} trials were sent: the site allows "
+                f"{self.site.max_submit} jobs in the queue (max_submit)",
+                "launch again, by the same command, once some have ended: it sends the others",
+            )
+        return sent
+
+    def _array(self, trials: Sequence[Trial]) -> int:
+        token = uuid.uuid4().hex[:12]
+        held: list[tuple[Trial, Claim]] = []
+        for trial in trials:
+            claim = self.ledger.claim(trial, self.launch, LOGS, submission=token, task=len(held))
+            if claim is not None:
+                held.append((trial, claim))
+        if not held:
+            return len(trials)
+        jobs = [
+            TrialJob(
+                str(self.ledger.folder.resolve()), self.plan.id, trial.name, token, task,
+                self.launch,
+            )
+            for task, (trial, _) in enumerate(held)
+        ]  # fmt: skip
+        try:
+            ids = self._send(jobs, self.plan.sweep, token)
+        except BaseException:
+            for trial, claim in held:
+                self.ledger.release(trial, claim)
+            raise
+        for (trial, claim), job in zip(held, ids, strict=True):
+            # The job may have started and taken the claim over already: then it noted more.
+            claims.install(self.ledger.folder_of(trial), claim, replace(claim, job=job))
+        if len(held) <= NAMED_AT_ONCE:
+            for (trial, _), job in zip(held, ids, strict=True):
+                _name(job, trial, token)
+        self.queue.forget()
+        return len(trials)
+
+    def workers(self, count: int, plans: Sequence[Plan], *, retry: bool) -> list[str]:
+        """Send jobs of one task that each run trial after trial; their ids."""
+        if self.resources.nodes * self.resources.gpus_per_node > 1:
+            raise SlurmError(
+                "--workers runs each trial on one GPU, and the resources ask for more",
+                "leave out --workers: then each trial is a job of its own, on all its GPUs",
+                exit_code=2,
+            )
+        token = uuid.uuid4().hex[:12]
+        job = WorkerJob(
+            str(self.ledger.folder.resolve()), tuple(plan.id for plan in plans), token,
+            self.launch, retry,
+        )  # fmt: skip
+        ids = self._send([job] * count, self.plan.sweep, f"worker-{token}")
+        self.queue.forget()
+        return ids
+
+    def _send(self, jobs: Sequence[Callable[[], None]], name: str, token: str) -> list[str]:
+        """Through submitit; the ids, one a job. Raises SlurmError in Slurm's own words."""
+        (self.ledger.folder / LOGS).mkdir(parents=True, exist_ok=True)
+        try:
+            sent = self.executor(name, token).submit_array(jobs)
+        except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError) as error:
+            words = [line for line in str(error).splitlines() if "sbatch: error" in line]
+            said = "; ".join(line.partition("error: ")[2] for line in words) or str(error)
+            raise SlurmError(
+                f"Slurm refused the jobs: {said}",
+                f"mend site {self.site.name!r} (--site), then launch again: nothing of this array "
+                "was sent",
+            ) from None
+        return [job.job_id for job in sent]
+
+
+def _name(job: str, trial: Trial, token: str) -> None:
+    """Show the trial in squeue. A job that has ended meanwhile needs no name."""
+    try:
+        describe(job, name=trial.name, comment=comment_of(token, trial))
+    except SlurmError:
+        return

@@ -1,0 +1,14 @@
+"""Where trials run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Where(StrEnum):
+    """What runs the trials."""
+
+    AUTO = "auto"
+    SLURM = "slurm"
+    LOCAL = "local"
+    DEBUG = "debug"
