@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slurm.errors import SlurmError
 from slurm.node import Place, address, free_port
 from slurm.queue import Queue, describe, requeue
 from sweeps import claim as claims
@@ -105,7 +106,7 @@ class TrialJob:
             log.warning("%s is done, or another attempt holds it: nothing to do", trial.name)
             record.write_json(meeting, None)
             return
-        describe(place.job, name=trial.name, comment=comment_of(self.submission, trial))
+        _describe(trial, self.submission)
         stop.held = (ledger.folder_of(trial), claim)
         where = {"address": address(place), "port": free_port()}
         record.write_json(meeting, where)
@@ -115,8 +116,8 @@ class TrialJob:
         finally:
             meeting.unlink(missing_ok=True)
         if preempted:
-            log.warning("requeueing job %s", place.job)
-            requeue(place.job)
+            log.warning("requeueing job %s", _job_id())
+            requeue(_job_id())
             _await_end()
 
     def checkpoint(self) -> object:
@@ -173,8 +174,8 @@ class WorkerJob:
         start_logging(worker)
         trials = [trial for plan in self.plans for trial in ledger.plan(plan).trials]
         if worker.run(trials):
-            log.warning("requeueing job %s", place.job)
-            requeue(place.job)
+            log.warning("requeueing job %s", _job_id())
+            requeue(_job_id())
             _await_end()
 
     def checkpoint(self) -> object:
@@ -228,7 +229,11 @@ def _await_end() -> None:
 
 
 def _job_id() -> str:
-    """As squeue shows it: `123`, or `123_4` in an array."""
+    """As squeue shows it: `123`, or `123_4` in an array.
+
+    SLURM_JOB_ID will not do: an array's last task has the array's own number, so that what is asked
+    for it would be done to all.
+    """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
@@ -237,6 +242,13 @@ def _log_name(place: Place) -> str:
     return f"{LOGS}/{_job_id()}_{place.rank}_log.out"
 
 
-def comment_of(submission: str, trial: Trial) -> str:
-    """A job's comment: the submission's token, by which it is found again, and the fingerprint."""
-    return f"{submission} {trial.config.fingerprint[:8]}"
+def _describe(trial: Trial, submission: str) -> None:
+    """Show the trial in squeue: its name, and after the submission's token its fingerprint.
+
+    An array has one name and comment for all its tasks until each gives itself its own.
+    """
+    comment = f"{submission} {trial.config.fingerprint[:8]}"
+    try:
+        describe(_job_id(), name=trial.name, comment=comment)
+    except SlurmError as error:
+        log.warning("the job keeps the sweep's name: %s", error.what)

@@ -16,16 +16,13 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm.errors import SlurmError
-from slurm.queue import Queue, describe
+from slurm.queue import Queue
 from slurm.site import Resources, Site, submitit_parameters
 from sweeps import claim as claims
 from sweeps.claim import Claim
-from sweeps.job import TrialJob, WorkerJob, comment_of
+from sweeps.job import TrialJob, WorkerJob
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.sweep import Trial
-
-# Beyond so many, the tasks of an array are named by their own jobs as they start, not by us.
-NAMED_AT_ONCE = 64
 
 
 @dataclass
@@ -101,9 +98,6 @@ class Submission:
         for (trial, claim), job in zip(held, ids, strict=True):
             # The job may have started and taken the claim over already: then it noted more.
             claims.install(self.ledger.folder_of(trial), claim, replace(claim, job=job))
-        if len(held) <= NAMED_AT_ONCE:
-            for (trial, _), job in zip(held, ids, strict=True):
-                _name(job, trial, token)
         self.queue.forget()
         return len(trials)
 
@@ -138,11 +132,3 @@ class Submission:
                 "was sent",
             ) from None
         return [job.job_id for job in sent]
-
-
-def _name(job: str, trial: Trial, token: str) -> None:
-    """Show the trial in squeue. A job that has ended meanwhile needs no name."""
-    try:
-        describe(job, name=trial.name, comment=comment_of(token, trial))
-    except SlurmError:
-        return
