@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test test-slurm check format lock clean
 
 setup: $(SETUP)
 
@@ -23,14 +23,17 @@ demo: setup
 	$(BIN)/python -m analysis.report grid_bs_epoch --results demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slurm"
 
-# What CI runs.
+# On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
+test-slurm: setup
+	$(BIN)/python -m pytest -m slurm
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slurm"
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -176,7 +176,9 @@ def cause_of(error: Exception) -> record.Cause:
         return "NONFINITE"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
         return "OUT_OF_MEMORY"
-    if isinstance(error, torch.distributed.DistError) or "nccl" in text:
+    # NCCL stands for the talk between ranks, over gloo too: one that died shows itself so.
+    talk = ("nccl", "gloo", "connection closed by peer", "connection reset by peer")
+    if isinstance(error, torch.distributed.DistError) or any(word in text for word in talk):
         return "NCCL"
     return "DATA" if isinstance(error, InputError) else "ERROR"
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 import pytest
-import torch
-
-from trainer import record
+from outcome import assert_one_at_a_time, outcome
 
 ROOT = Path(__file__).parent.parent
 # Dropout and MixUp are on, since they too must be drawn alike after a resume.
@@ -33,8 +28,6 @@ base = reported("wrn_10_1").override({
 sweep = Sweep(base=base, space=grid({"optimizer.lr": [0.05, 0.1]}))
 """
 KILLS = 10
-TIMING = {"seconds", "images_per_second"}
-ATTEMPT = re.compile(r"=== trial (\S+), attempt \d+$")
 
 
 def start(definition: Path, results: Path, workers: int) -> subprocess.Popen[bytes]:
@@ -58,42 +51,6 @@ def workers_of(launch: int) -> list[int]:
 def kill(process: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # it may have ended by itself, just before
         os.kill(process, signal.SIGKILL)
-
-
-def outcome(results: Path) -> dict[str, tuple[object, ...]]:
-    """Each trial's epochs without their timing, its predictions' bytes, its weights' bytes."""
-    found: dict[str, tuple[object, ...]] = {}
-    for run in results.rglob(record.RUN):
-        folder = run.parent
-        epochs = [
-            {key: value for key, value in row.items() if key not in TIMING}
-            for row in record.read_table(folder / record.EPOCHS).to_pylist()
-        ]
-        state = torch.load(folder / record.CHECKPOINT, weights_only=True)
-        weights = {name: value.numpy().tobytes() for name, value in state["best_weights"].items()}
-        found[folder.name] = (epochs, (folder / record.PREDICTIONS).read_bytes(), weights)
-    return found
-
-
-def attempts(results: Path) -> dict[str, list[tuple[datetime, datetime]]]:
-    """Each trial's attempts in the workers' logs: times of the first and last line."""
-    found: dict[str, list[tuple[datetime, datetime]]] = {}
-    for log in (results / "killed" / "logs").glob("*.log"):
-        trial = ""
-        for line in log.read_text().splitlines():
-            stamp = re.match(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ", line)
-            if stamp is None:
-                continue
-            now = datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S,%f")
-            if (begun := ATTEMPT.search(line)) is not None:
-                trial = begun[1]
-                found.setdefault(trial, []).append((now, now))
-            elif trial:
-                first, _ = found[trial].pop()
-                found[trial].append((first, now))
-                if "=== end of" in line:
-                    trial = ""
-    return {trial: sorted(spans) for trial, spans in found.items()}
 
 
 @pytest.mark.timeout(240)
@@ -127,6 +84,4 @@ def test_killed_and_resumed_is_bit_for_bit_what_was_undisturbed(tmp_path: Path) 
     whole, pieces = outcome(tmp_path / "whole"), outcome(results)
     assert len(whole) == 2
     assert pieces == whole
-    for spans in attempts(results).values():
-        for (_, end), (begin, _) in itertools.pairwise(spans):
-            assert begin >= end, "two attempts ran at once"
+    assert_one_at_a_time((results / "killed" / "logs").glob("*.log"))
