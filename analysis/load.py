@@ -207,7 +207,10 @@ def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
     runs, unread = _read_all(folder, trials, RUN, run_schema(), problems)
     epochs, _ = _read_all(folder, trials, EPOCHS, EPOCHS_SCHEMA, problems)
+    read = set(runs["trial"])
     runs = _own(folder, runs, trials, problems)
+    # The epochs beside a run that is another configuration's are no more this trial's than it is.
+    epochs = epochs[~epochs["trial"].isin(read - set(runs["trial"]))]
     rest = trials.keys() - set(runs["trial"]) - unread
     failures = _failures(folder, (name for name in trials if name in rest), problems)
     return Sweep(

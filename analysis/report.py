@@ -151,9 +151,10 @@ def _caveat(runs: pd.DataFrame) -> str:
 
     done = runs[runs["test_accuracy"].notna() & runs["test_images"].notna()]
     if done.empty:
-        return "No trial has finished yet, so there is nothing to conclude from."
-    images = int(done["test_images"].median())
-    accuracy = float(done["test_accuracy"].median())
+        return "No trial has a result, so there is nothing to conclude from."
+    # A trial that exists, not the mean of two: in the middle by test accuracy.
+    middle = done.sort_values("test_accuracy", kind="stable").iloc[(len(done) - 1) // 2]
+    images, accuracy = int(middle["test_images"]), float(middle["test_accuracy"])
     low, high = sample_interval(accuracy, images)
     return (
         f"How sure: the {images:,} test images alone leave an accuracy of {100 * accuracy:.2f} % "
@@ -275,7 +276,7 @@ def _provenance(study: Study) -> Section:
     for sweep in study.sweeps:
         if sweep.superseded:
             notes.append(
-                f"{sweep.name}: left out since a later launch holds all of their trials: "
+                f"{sweep.name}: left out since another launch holds all of their trials: "
                 + ", ".join(sweep.superseded)
             )
     launches = [
@@ -328,6 +329,22 @@ def _name(plan: Plan) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", plan.sweep) + f"-{plan.id}"
 
 
+def _unlike_reported(plan: Plan) -> list[str]:
+    """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
+    import pandas as pd
+
+    from trainer.recipes import reported
+
+    free = {"seed", "schema_version", "data.root", *plan.axes}
+    found: dict[str, None] = {}
+    for _, run in plan.runs.iterrows():
+        for key, value in reported(str(run["model.name"])).flat().items():
+            same = pd.isna(run[key]) if value is None else run[key] == value
+            if key not in free and not same:
+                found[key] = None
+    return list(found)
+
+
 def _preface(plan: Plan, model: str | None = None) -> str:
     """Scale, data and overrides; where figures are reported, whether these compare with them."""
     runs = plan.runs
@@ -342,6 +359,8 @@ def _preface(plan: Plan, model: str | None = None) -> str:
         model is not None and set(runs["model.name"]) != {model}
     )
     reasons += ["overrides"] * bool(plan.overrides)
+    if not reasons and (others := _unlike_reported(plan)):
+        reasons.append("other settings than reported: " + ", ".join(others))
     if reasons:
         words += (
             f" These figures are no evidence about the study ({', '.join(reasons)}); where it "

@@ -6,9 +6,9 @@ python -m sweeps.cancel NAME --yes    # cancels it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,11 +46,11 @@ def main(
             job = claim.job or (one.job.id if one.job else "")
             jobs += [job] if job else []
             where = f"job {job or '(on its way to Slurm)'}"
-        elif claim.host == socket.gethostname():
+        elif claim.is_own_process:
             processes.add(claim.pid)
             where = f"process {claim.pid}"
         else:
-            where = f"process {claim.pid} on {claim.host}: cancel it there"
+            where = f"process {claim.pid} of {claim.host}: not to be seen from here"
         print(f"{one.trial.name}  {one.state}  {where}")
     if not held:
         print(f"nothing of {name} is queued or running", file=sys.stderr)
@@ -61,7 +61,8 @@ def main(
     if jobs:
         cancel(dict.fromkeys(jobs))
     for process in processes:
-        os.kill(process, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+            os.kill(process, signal.SIGTERM)
     print(f"cancelled {len(set(jobs)) + len(processes)} jobs and processes", file=sys.stderr)
     return EXIT_DONE
 

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from trainer import record
 from trainer.errors import EXIT_IO, InputError
 
@@ -79,6 +81,16 @@ class Claim:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def is_own_process(self) -> bool:
+        """Whether its process is, beyond doubt, one that runs on this machine now."""
+        return (
+            self.host == socket.gethostname()
+            and self.boot == _boot_id()
+            and self.process_started != ""
+            and _process_started(self.pid) == self.process_started
+        )
+
+    @property
     def has_live_process(self) -> bool:
         """False only where its process is known to be gone; on another machine nobody can tell."""
         if self.host != socket.gethostname():
@@ -90,6 +102,9 @@ class Claim:
         if namespace != here_namespace:
             return True  # in another container, whose processes are not to be seen from here
         return _process_started(self.pid) == self.process_started
+
+
+_CLAIM = TypeAdapter(Claim)
 
 
 def read(folder: Path) -> Claim | None:
@@ -155,12 +170,15 @@ def _successor(folder: Path, claim: Claim) -> Path:
 
 def _read(path: Path) -> Claim | None:
     try:
-        return Claim(**record.read_json(path))
+        values = record.read_json(path)
     except FileNotFoundError:
         return None
-    except TypeError:
+    try:
+        return _CLAIM.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
         raise InputError(
-            f"{path} is no claim",
+            f"{path} is no claim: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             f"see that no worker runs this trial, then remove it: rm {path}",
             exit_code=EXIT_IO,
         ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import signal
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -18,7 +18,14 @@ from sweeps.local import Pool, visible_gpus
 from sweeps.progress import Progress, counts, look, summary
 from sweeps.sweep import Trial
 from sweeps.where import Where
-from sweeps.worker import Worker, check_data, prepare_data, start_logging
+from sweeps.worker import (
+    StopRequested,
+    Worker,
+    check_data,
+    prepare_data,
+    start_logging,
+    stop_at_once,
+)
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED
 
 LOCAL_SECONDS = 0.5
@@ -113,18 +120,18 @@ def run(
         file=sys.stderr,
         flush=True,
     )
-    if not open_trials:
-        return _end(ledger, progress, as_json)
     check_data(trial.config.data for trial in open_trials)
     prepare_data(trial.config.data for trial in open_trials)
     for plan in plans:
         ledger.write_plan(plan)
+    if not open_trials:
+        return _end(ledger, progress, as_json)
     if where is Where.DEBUG:
         start_logging(worker)
-        logging.getLogger("matplotlib").setLevel(logging.WARNING)
+        signal.signal(signal.SIGTERM, stop_at_once)
         try:
             worker.run(trials)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopRequested):
             return _interrupted(ledger, "gave its trial")
         return _end(ledger, look(ledger, trials, known), as_json)
     if where is Where.SLURM:
@@ -138,8 +145,10 @@ def run(
         running.start()
         seconds = LOCAL_SECONDS
     if detach:
+        if isinstance(running, Pool):
+            running.wait_for_claims(trials)
         print(f"launched; watch: {_command(ledger, 'status')} --watch", file=sys.stderr)
-        print(ledger.folder)
+        _print(ledger, look(ledger, trials, known), as_json)
         return EXIT_DONE
     try:
         _see_through(ledger, plans, trials, running, known, seconds)
@@ -233,12 +242,7 @@ def _say_changes(progress: list[Progress], said: dict[str, str]) -> None:
 
 def _end(ledger: Ledger, progress: list[Progress], as_json: bool) -> int:
     print(f"{ledger.sweep}: {summary(progress)}", file=sys.stderr)
-    if as_json:
-        trials = [one.to_json() for one in progress]
-        value = {"schema_version": 1, "trials": trials, "counts": counts(progress)}
-        print(json.dumps(value, indent=2))
-    else:
-        print(ledger.folder)
+    _print(ledger, progress, as_json)
     failed = [one for one in progress if one.state == "failed"]
     if failed:
         print(
@@ -246,8 +250,21 @@ def _end(ledger: Ledger, progress: list[Progress], as_json: bool) -> int:
             f"{_command(ledger, 'retry')} tries them again",
             file=sys.stderr,
         )
-    unfinished = [one for one in progress if one.state != "done"]
-    return EXIT_FLAGGED if unfinished else EXIT_DONE
+    for one in progress:
+        if one.problem is not None:
+            print(f"warning: {one.problem}", file=sys.stderr)
+    bad = [one for one in progress if one.state != "done" or one.problem is not None]
+    return EXIT_FLAGGED if bad else EXIT_DONE
+
+
+def _print(ledger: Ledger, progress: list[Progress], as_json: bool) -> None:
+    """What the command has to say on stdout: the folder, or every trial as JSON."""
+    if not as_json:
+        print(ledger.folder)
+        return
+    trials = [one.to_json() for one in progress]
+    value = {"schema_version": 1, "trials": trials, "counts": counts(progress)}
+    print(json.dumps(value, indent=2))
 
 
 def _command(ledger: Ledger, name: str) -> str:

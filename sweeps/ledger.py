@@ -41,6 +41,7 @@ class State(StrEnum):
     LOST = "lost"  # its attempt's process is gone
     FAILED = "failed"  # its last attempt ended in an error; failure.json says which
     DONE = "done"
+    UNKNOWN = "unknown"  # a file that would tell is damaged
 
     @property
     def is_over(self) -> bool:
@@ -147,6 +148,8 @@ class Ledger:
     def _read_plan(self, path: Path) -> Plan:
         try:
             values = record.read_json(path)
+            if not isinstance(values["overrides"], dict):
+                raise TypeError("overrides are no object")
             trials = [
                 Trial(
                     one["name"],
@@ -158,6 +161,8 @@ class Ledger:
             for trial in trials:
                 if not NAME.fullmatch(trial.name):
                     raise ValueError(f"unsafe trial name {trial.name!r}")
+                if not isinstance(trial.point, dict):
+                    raise TypeError(f"the point of {trial.name} is no object")
             return Plan(
                 self.sweep,
                 trials,
@@ -179,20 +184,24 @@ class Ledger:
             ) from None
 
     def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
-        """The trials, each under the name of the folder that already holds its content.
+        """The trials, each under the name by which a plan or a folder already knows its content.
 
-        A definition that gained an axis calls the same configuration by a longer name.
+        A definition that gained an axis calls the same configuration by a longer name. Raises
+        InputError for a damaged plan.
         """
+        known = {
+            trial.config.fingerprint: trial.name for plan in self.plans() for trial in plan.trials
+        }
         try:
             folders = {entry.name for entry in os.scandir(self.folder) if entry.is_dir()}
         except (FileNotFoundError, NotADirectoryError):
-            return list(trials)
+            folders = set()
         by_suffix: dict[str, list[str]] = {}
         for name in folders:
             by_suffix.setdefault(name[-8:], []).append(name)
         settled = []
         for trial in trials:
-            name = trial.name
+            name = known.get(trial.config.fingerprint, trial.name)
             if name not in folders:
                 for other in by_suffix.get(name[-8:], []):
                     path = self.folder / other / record.CONFIG
@@ -207,23 +216,35 @@ class Ledger:
         return self.folder / trial.name
 
     def standing(self, trial: Trial) -> Standing:
-        """Where the trial stands. Raises InputError for a damaged file, SlurmError where Slurm does
-        not answer."""
+        """Where the trial stands. Raises SlurmError where Slurm does not answer."""
         return self.standings([trial])[0]
 
     def standings(self, trials: Iterable[Trial]) -> list[Standing]:
         """Where the trials stand, with one question to Slurm for all of them."""
-        found = [self._from_files(trial) for trial in trials]
+        found = [self._tolerantly(trial) for trial in trials]
         self.scheduler.look(one.claim for one in found if one.claim is not None)
         return [one if one.claim is None else self._from_claim(one) for one in found]
+
+    def _tolerantly(self, trial: Trial) -> Standing:
+        """A damaged file is its own trial's problem, and no other's."""
+        try:
+            return self._from_files(trial)
+        except InputError as error:
+            return Standing(trial, State.UNKNOWN, problem=error.what)
 
     def _from_files(self, trial: Trial) -> Standing:
         """What the trial's own files say; whether a claim's holder lives is not among it."""
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return Standing(trial, State.PENDING)
+        except NotADirectoryError:
+            if not self.folder.is_dir():
+                return Standing(trial, State.PENDING)
+            raise InputError(
+                f"{folder} is no folder", f"move it away: mv {folder} {folder}.damaged"
+            ) from None
         if record.RUN in files:
             return Standing(trial, State.DONE)
         if claims.CLAIM in files:
@@ -296,4 +317,5 @@ def resolve(results: Path, name: str) -> Ledger:
 
 def launched(results: Path) -> list[str]:
     """The sweeps that have a plan in the results folder."""
-    return sorted(path.parent.name for path in results.glob(f"*/{PLANS}"))
+    names = (path.parent.name for path in results.glob(f"*/{PLANS}"))
+    return sorted(name for name in names if NAME.fullmatch(name))

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps.sweep import Trial
 from sweeps.worker import MAX_DEATHS
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
+# How long a detached launch waits for its workers to begin.
+CLAIM_SECONDS = 30
 
 
 def visible_gpus() -> list[str]:
@@ -83,6 +86,15 @@ class Pool:
                 start_new_session=True,
             )
         self.logs[slot] = log
+
+    def wait_for_claims(self, trials: list[Trial]) -> None:
+        """Wait until every worker holds a trial or has ended, so that status and cancel see it."""
+        deadline = time.monotonic() + CLAIM_SECONDS
+        while time.monotonic() < deadline:
+            held = {one.claim.pid for one in self.ledger.standings(trials) if one.claim is not None}
+            if all(p.pid in held or p.poll() is not None for p in self.processes.values()):
+                return
+            time.sleep(0.1)
 
     def poll(self) -> bool:
         """Look after the workers; False when none is left. One that was killed is replaced.

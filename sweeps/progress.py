@@ -116,20 +116,9 @@ def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) ->
     A damaged file becomes the problem of its trial. Raises SlurmError where Slurm does not answer.
     """
     trials = list(trials)
-    fresh = [trial for trial in trials if trial.name not in known]
-    try:
-        standings = ledger.standings(fresh)
-    except InputError:
-        standings = [_standing(ledger, trial) for trial in fresh]
+    standings = ledger.standings(trial for trial in trials if trial.name not in known)
     found = {one.trial.name: _look(ledger, one, known) for one in standings}
     return [known.get(trial.name) or found[trial.name] for trial in trials]
-
-
-def _standing(ledger: Ledger, trial: Trial) -> Standing:
-    try:
-        return ledger.standing(trial)
-    except InputError as error:
-        return Standing(trial, State.PENDING, problem=error.what)
 
 
 def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Progress:
@@ -138,18 +127,25 @@ def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Pro
         return Progress(standing, problem=standing.problem)
     if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
         return Progress(standing)
+    folder = ledger.folder_of(trial)
     try:
-        rows = record.read_table(ledger.folder_of(trial) / record.EPOCHS).to_pylist()
+        if standing.state is State.DONE:
+            record.read_run(folder)
+        table = record.read_table(folder / record.EPOCHS)
+        accuracies = table["val_accuracy"].drop_null().to_pylist()
+        seconds = table["seconds"].drop_null().to_pylist()
     except FileNotFoundError:
-        rows = []
+        accuracies, seconds = [], []
+    except KeyError as error:
+        return Progress(standing, problem=f"{folder / record.EPOCHS} has no column {error}")
     except InputError as error:
         return Progress(standing, problem=error.what)
     progress = Progress(
         standing,
-        epochs_done=len(rows),
-        best_val_accuracy=max((row["val_accuracy"] for row in rows), default=None),
-        seconds_per_epoch=sum(row["seconds"] for row in rows) / len(rows) if rows else None,
-        stopped_early=standing.state is State.DONE and len(rows) < trial.config.epochs,
+        epochs_done=len(accuracies),
+        best_val_accuracy=max(accuracies, default=None),
+        seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
+        stopped_early=standing.state is State.DONE and len(accuracies) < trial.config.epochs,
     )
     if standing.state is State.DONE:
         known[trial.name] = progress

@@ -48,7 +48,7 @@ def main(
                 if ledger.standing(trial).state in (State.FAILED, State.LOST):
                     checkpoint = ledger.folder_of(trial) / record.CHECKPOINT
                     if checkpoint.exists():
-                        checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.before-retry"))
+                        record.set_aside(checkpoint, "before-retry")
     return dispatch.run(ledger, plans, {}, where, cluster, workers, retry=True)
 
 

@@ -51,6 +51,8 @@ def main(
     else:
         names = [resolve(results, name).sweep]
     ledgers = [resolve(results, one) for one in names]
+    if watch and as_json:
+        raise InputError("--watch with --json", "give one of them")
     if watch:
         return _watch(ledgers)
     seen = {ledger.sweep: _by_plan(ledger, {}) for ledger in ledgers}
@@ -79,6 +81,9 @@ def main(
 
 def view(plan: Plan, progress: list[Progress]) -> RenderableType:
     """The table of one plan's trials, under a line that sums them up."""
+    from rich.console import Group
+    from rich.text import Text
+
     from sweeps import table
     from sweeps.progress import duration, eta_seconds, summary
 
@@ -100,7 +105,7 @@ def view(plan: Plan, progress: list[Progress]) -> RenderableType:
     if best:
         top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
         line += f"; best validation {100 * (top.best_val_accuracy or 0):.2f} % ({top.trial.name})"
-    return table.make(COLUMNS, rows, line)
+    return Group(Text(line), table.make(COLUMNS, rows))
 
 
 def _by_plan(ledger: Ledger, known: dict[str, Progress]) -> list[tuple[Plan, list[Progress]]]:
@@ -168,7 +173,7 @@ def _watch(ledgers: list[Ledger]) -> int:
                     print(now, flush=True)
                 last = now
             progress = [one for _, ones in plans for one in ones]
-            if not any(one.state == "running" for one in progress):
+            if not any(one.state in ("running", "queued") for one in progress):
                 break
             time.sleep(WATCH_SECONDS)
     return EXIT_FLAGGED if any(one.state == "failed" for one in progress) else EXIT_DONE

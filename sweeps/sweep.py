@@ -5,8 +5,10 @@ A definition is a Python file with one known name in it, `sweep`; its docstring 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +50,13 @@ class Sweep:
             raise InputError(
                 f"space is {self.space!r}, not a tuple of points",
                 'make it with grid, zipped or chain, as in grid({"epochs": [25, 50]})',
+            )
+        if type(self.seeds) is not int or self.seeds < 1:
+            raise InputError(f"seeds is {self.seeds!r}", "give a whole number from 1: seeds=3")
+        if not isinstance(self.resources, Resources):
+            raise InputError(
+                f"resources is a {type(self.resources).__name__}",
+                "give slurm.site's: resources=Resources(nodes=1, gpus_per_node=2)",
             )
 
 
@@ -93,7 +102,9 @@ def _load(path: Path) -> Sweep:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        # What a definition prints is no data of the command's.
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except InputError as error:
         raise InputError(f"{path}{_line(error, path)}: {error.what}", error.help) from None
     except (Exception, SystemExit) as error:
@@ -141,6 +152,12 @@ def expand(
             configs.append(config.override({"seed": config.seed + offset}) if offset else config)
             points.append(point)
     overrides = overrides or {}
+    for key in overrides:
+        if key in axes_of(sweep.space):
+            raise InputError(
+                f"--set {key}={overrides[key]}: the sweep varies {key}",
+                "leave it out, or write a definition of your own with the values that you want",
+            )
     chosen = [config.override(overrides) if overrides else config for config in configs]
     changes = [{**by_scale, **overrides} for by_scale in scaled(chosen, scale)]
     if "seed" in overrides and count > 1:
@@ -157,13 +174,10 @@ def expand(
     trials = []
     for config, point in zip(configs, points, strict=True):
         if config.fingerprint in seen:
-            swept = [key for key in overrides if key in axes]
             first = _readable(seen[config.fingerprint])
             raise InputError(
                 f"the same trial twice: {first} and {_readable(point)} have one configuration",
-                f"--set {swept[0]} makes cells of the grid equal: leave it out"
-                if swept
-                else "remove one of the points from the definition's space",
+                "remove one of the points from the definition's space",
             )
         seen[config.fingerprint] = point
         words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]

@@ -29,7 +29,7 @@ from sweeps.ledger import Ledger, Standing, State
 from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import DataConfig
-from trainer.errors import InputError, run_command, storage_error
+from trainer.errors import run_command, storage_error
 
 log = logging.getLogger("sweeps.worker")
 
@@ -180,7 +180,11 @@ def cause_of(error: Exception) -> record.Cause:
     talk = ("nccl", "gloo", "connection closed by peer", "connection reset by peer")
     if isinstance(error, torch.distributed.DistError) or any(word in text for word in talk):
         return "NCCL"
-    return "DATA" if isinstance(error, InputError) else "ERROR"
+    from_data = any(
+        frame.filename.endswith("trainer/data.py")
+        for frame in traceback.extract_tb(error.__traceback__)
+    )
+    return "DATA" if from_data else "ERROR"
 
 
 def prepare_data(configs: Iterable[DataConfig]) -> None:
@@ -219,7 +223,7 @@ def start_logging(worker: Worker) -> None:
     logging.getLogger().setLevel(logging.INFO)
 
 
-def _stop(*_: object) -> NoReturn:
+def stop_at_once(*_: object) -> NoReturn:
     raise StopRequested
 
 
@@ -245,7 +249,7 @@ def main(
     retry: Annotated[bool, typer.Option(help="Only trials that failed or were lost.")] = False,
 ) -> int:
     """Run the open trials of a sweep, one after another."""
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, stop_at_once)
     ledger = Ledger(folder.parent, folder.name)
     worker = Worker(ledger, launch, log_file, retry)
     start_logging(worker)

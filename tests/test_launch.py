@@ -308,7 +308,7 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
         (["grid_bs_epoch", "--set", "optimizer.lr"], 2, "--set optimizer.lr", "KEY=VALUE"),
         (["grid_bs_epoch", "--set", "optimizer.lr=-1"], 2, "greater than 0", "learning rate"),
         (["cutout", "--set", "seed=1", "--set", "seed=2"], 2, "given twice", "once"),
-        (["grid_bs_epoch", "--set", "epochs=3"], 2, "the same trial twice", "leave it out"),
+        (["grid_bs_epoch", "--set", "epochs=3"], 2, "the sweep varies epochs", "leave it out"),
         (["grid_bs_epoch", "--set", "data.root=/no/data"], 2, "/no/data", "data.root"),
         (["grid_bs_epoch", "--seeds", "0"], 2, "--seeds", "--help"),
         (["grid_bs_epoch", "--scale", "huge"], 2, "--scale", "--help"),
@@ -409,3 +409,60 @@ def test_gpus_are_those_that_the_environment_shows(monkeypatch: pytest.MonkeyPat
     for value, gpus in (("", []), ("-1", []), ("2,3", ["2", "3"]), ("GPU-ab", ["GPU-ab"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
         assert visible_gpus() == gpus
+
+
+def test_one_damaged_trial_does_not_stop_the_others(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted(path.parent for path in copy[1].rglob(record.RUN))
+    for folder in (first, second):
+        (folder / record.RUN).unlink()
+    (first / "claim.json").write_text("")
+    assert command(sweeps.launch, copy[0], "--results", copy[1], "--on", "debug") == 1
+    said = capsys.readouterr().err
+    assert "1 done" in said
+    assert "1 unknown" in said
+    assert f"warning: {first / 'claim.json'} is damaged" in said
+    assert (second / record.RUN).exists()
+    assert (first / "claim.json").read_text() == ""
+
+
+def test_a_damaged_run_is_done_but_told(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next(copy[1].rglob(record.RUN))
+    run.write_bytes(b"")
+    assert command(sweeps.status, "tiny", "--results", copy[1]) == 1
+    assert f"{run} is damaged" in capsys.readouterr().out
+    assert command(sweeps.launch, copy[0], "--results", copy[1]) == 1
+    assert f"warning: {run} is damaged" in capsys.readouterr().err
+
+
+def test_a_finished_sweep_without_its_plan_gets_it_back(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = next((copy[1] / "tiny" / "plans").iterdir())
+    plan.unlink()
+    assert command(sweeps.launch, copy[0], "--results", copy[1]) == 0
+    assert plan.exists()
+
+
+def test_cancel_reaches_a_launch_that_was_just_detached(tmp_path: Path) -> None:
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(TINY.replace('"epochs": 2', '"epochs": 500'))
+    done = launch(definition, "--results", results, "--detach", "--json")
+    assert json.loads(done.stdout)["counts"]["running"] == 1
+    words = [sys.executable, "-m", "sweeps.cancel", "tiny", "--results", str(results)]
+    listed = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert listed.returncode == 1
+    assert "running  process" in listed.stdout
+    subprocess.run([*words, "--yes"], check=True, capture_output=True, cwd=ROOT)
+    wait_for(lambda: not list(results.rglob("claim.json")))
+
+
+def test_two_retries_keep_two_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for text in ("first", "second"):
+        path.write_text(text)
+        record.set_aside(path, "before-retry")
+    assert {one.read_text() for one in tmp_path.iterdir()} == {"first", "second"}

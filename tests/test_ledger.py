@@ -267,12 +267,14 @@ def test_a_damaged_plan_is_named_and_left(ledger: Ledger, damage: Any) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_damaged_claim_is_an_input_error(ledger: Ledger, trial: Trial) -> None:
+def test_a_damaged_claim_is_its_own_trials_problem(ledger: Ledger, trial: Trial) -> None:
     ledger.folder_of(trial).mkdir(parents=True)
-    for text in ("{", '{"token": 1}'):
+    for text in ("{", '{"token": 1}', "", "[]", '{"attempt": 1, "boot": 5}'):
         (ledger.folder_of(trial) / CLAIM).write_text(text)
-        with pytest.raises(InputError, match=CLAIM):
-            ledger.standing(trial)
+        standing = ledger.standing(trial)
+        assert standing.state is State.UNKNOWN
+        assert standing.problem is not None
+        assert CLAIM in standing.problem
 
 
 def test_a_claim_survives_no_holder(ledger: Ledger, trial: Trial) -> None:
@@ -286,3 +288,29 @@ def test_a_claim_survives_no_holder(ledger: Ledger, trial: Trial) -> None:
     claim = ledger.claim(trial, 1.0, "")
     assert claim is not None
     assert (claim.attempt, claim.deaths) == (2, 1)
+
+
+def test_a_configuration_keeps_the_name_that_a_plan_gave_it(ledger: Ledger, trial: Trial) -> None:
+    """Also before its folder is there: two names would be two attempts at once."""
+    ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
+    longer = Trial(f"dropout0-{trial.name}", {"model.dropout": 0.0}, trial.config)
+    assert [one.name for one in ledger.settle_names([longer])] == [trial.name]
+
+
+def test_only_a_process_of_this_machine_is_ones_own() -> None:
+    claim = Claim(1, 0, 0.0, "")
+    assert claim.is_own_process
+    boot, _, _ = claim.boot.partition("/")
+    for other in (
+        replace(claim, boot=f"{boot}/pid:[1]"),
+        replace(claim, process_started="1"),
+        replace(claim, host="elsewhere"),
+    ):
+        assert not other.is_own_process
+
+
+def test_a_neighbours_odd_folder_is_no_sweep(ledger: Ledger) -> None:
+    ledger.write_plan(plan_of("wrn_final"))
+    for name in (".hidden", "two words"):
+        (ledger.folder.parent / name / "plans").mkdir(parents=True)
+    assert launched(ledger.folder.parent) == ["sweep"]

@@ -8,6 +8,7 @@ all run.parquet (one row). A failed attempt leaves failure.json. Imports no torc
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import threading
@@ -164,9 +165,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises InputError where the file is damaged, FileNotFoundError where there is none."""
+    """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
+    is none."""
     try:
         return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except ValueError as error:
         raise InputError(
             f"{path} is damaged: {error}",
@@ -194,7 +200,8 @@ def write_table(
 
 
 def read_table(path: Path) -> pa.Table:
-    """Raises InputError where the file is damaged, FileNotFoundError where there is none.
+    """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
+    is none.
 
     The file is left in place.
     """
@@ -202,8 +209,10 @@ def read_table(path: Path) -> pa.Table:
         # ParquetFile and not read_table: the latter takes a folder, or a dotted name for a dataset.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read()
-    except (FileNotFoundError, PermissionError):
+    except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise _unreadable(path, error) from None
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -213,6 +222,35 @@ def read_table(path: Path) -> pa.Table:
             f" {path.parent}.damaged",
             exit_code=EXIT_IO,
         ) from None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The one row of a finished trial's run.parquet. Raises as `read_table` does."""
+    rows = read_table(folder / RUN).to_pylist()
+    if len(rows) != 1:
+        raise InputError(
+            f"{folder / RUN} is damaged: it has {len(rows)} rows, not one",
+            f"it was left in place; move its trial's folder away and launch again: mv {folder} "
+            f"{folder}.damaged",
+            exit_code=EXIT_IO,
+        )
+    return dict(rows[0])
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Keep the file under another name, `path.word`, numbered where that is taken; the new name."""
+    names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    path.replace(aside)
+    return aside
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot read {path}: {error.strerror}",
+        f"mend its rights, or move it away: mv {path} {path}.damaged",
+        exit_code=EXIT_IO,
+    )
 
 
 @dataclass(frozen=True)

@@ -331,10 +331,9 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
             exit_code=EXIT_IO,
         )
     try:
-        row: Row = record.read_table(out / record.RUN).to_pylist()[0]
+        return record.read_run(out)
     except FileNotFoundError:
         return None
-    return row
 
 
 def _check_last_batch(config: TrainConfig, images: int, world: int) -> None:
@@ -358,8 +357,7 @@ def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | N
         try:
             state = checkpoint.load(path, config.fingerprint)
         except checkpoint.DamagedCheckpointError as error:
-            aside = path.with_name(f"{path.name}.damaged")
-            path.replace(aside)
+            aside = record.set_aside(path, "damaged")
             log.warning(
                 "%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside.name
             )
