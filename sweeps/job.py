@@ -1,5 +1,7 @@
 """What a Slurm job runs: one trial on all its ranks, or a worker that takes trial after trial.
 
+    srun python -m sweeps.job NAME      # a worker, in a job that launch did not send: sweep.sbatch
+
 submitit carries these as pickles, so they hold plain values only; what there is to resume is found
 on disk. The warning signal sets a flag that training polls: submitit's own handler would stop the
 main thread wherever it is, and ask rank 0 alone.
@@ -7,25 +9,30 @@ main thread wherever it is, and ask rank 0 alone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from slurm.errors import SlurmError
 from slurm.node import Place, address, free_port
-from slurm.queue import Queue, describe, requeue
+from slurm.queue import JobState, Queue, describe, requeue
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.ledger import LOGS, Ledger
+from sweeps.request import AtScale, ScaleName, Seeds, Settings, plan_of
 from sweeps.scheduler import Scheduler
-from sweeps.sweep import Trial
-from sweeps.worker import Worker, start_logging
+from sweeps.sweep import Trial, find
+from sweeps.worker import Worker, check_data, prepare_data, start_logging
 from trainer import record
-from trainer.errors import EXIT_IO, InputError
+from trainer.errors import EXIT_IO, InputError, run_command
 
 log = logging.getLogger("sweeps.job")
 
@@ -116,9 +123,7 @@ class TrialJob:
         finally:
             meeting.unlink(missing_ok=True)
         if preempted:
-            log.warning("requeueing job %s", _job_id())
-            requeue(_job_id())
-            _await_end()
+            _start_again()
 
     def checkpoint(self) -> object:
         """For a warning that comes before our own handler is in place."""
@@ -174,9 +179,7 @@ class WorkerJob:
         start_logging(worker)
         trials = [trial for plan in self.plans for trial in ledger.plan(plan).trials]
         if worker.run(trials):
-            log.warning("requeueing job %s", _job_id())
-            requeue(_job_id())
-            _await_end()
+            _start_again()
 
     def checkpoint(self) -> object:
         """For a warning that comes before our own handler is in place."""
@@ -223,6 +226,20 @@ def _meet(meeting: Path, place: Place) -> bool:
     return where is not None
 
 
+def _start_again() -> None:
+    """Have this job requeued, unless Slurm ends it: cancelled, out of time, or requeued by others.
+
+    A cancelled job gets the same SIGTERM as a preempted one, and to requeue it would bring it back.
+    """
+    job = Queue().jobs([_job_id()])[_job_id()]
+    if job is not None and job.state is not JobState.RUNNING:
+        log.warning("not requeueing job %s: it is %s", _job_id(), job.state)
+        return
+    log.warning("requeueing job %s", _job_id())
+    requeue(_job_id())
+    _await_end()
+
+
 def _await_end() -> None:
     """Slurm ends a requeued job's processes; to return before that would end the job as done."""
     time.sleep(PATIENCE_SECONDS)
@@ -252,3 +269,55 @@ def _describe(trial: Trial, submission: str) -> None:
         describe(_job_id(), name=trial.name, comment=comment)
     except SlurmError as error:
         log.warning("the job keeps the sweep's name: %s", error.what)
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
+    scale: AtScale = ScaleName.FULL,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+) -> None:
+    """Work on a sweep in this Slurm job, trial after trial; slurm/sweep.sbatch starts it."""
+    if "SLURM_PROCID" not in os.environ:
+        raise InputError(
+            "this is no step of a Slurm job",
+            f"sbatch slurm/sweep.sbatch {name}, or on this machine: python -m sweeps.launch {name}",
+        )
+    sweep_name, sweep = find(name)
+    ledger = Ledger(results, sweep_name)
+    plan = plan_of(sweep, ledger, scale, settings, seeds, program="sbatch slurm/sweep.sbatch")
+    check_data(trial.config.data for trial in plan.trials)
+    prepare_data(trial.config.data for trial in plan.trials)
+    ledger.write_plan(plan)
+    log_file = ledger.folder / _log_name(Place.here())
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    array = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
+    job = WorkerJob(
+        str(ledger.folder.resolve()), (plan.id,), array, _first_start(log_file.parent, array)
+    )
+    print(f"{sweep_name}: what follows is in {log_file}", file=sys.stderr, flush=True)
+    with log_file.open("a") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    job()
+
+
+def _first_start(folder: Path, array: str) -> float:
+    """When the first task of the array began, seconds since 1970, by a file that it leaves.
+
+    It is the launch of all of them, and of what Slurm starts again: a trial that failed since is
+    not begun anew by each task that comes later.
+    """
+    mark = folder / f".started-{array}"
+    with contextlib.suppress(FileExistsError):
+        mark.touch(exist_ok=False)
+    return mark.stat().st_mtime
+
+
+if __name__ == "__main__":
+    run_command(app)

@@ -10,29 +10,21 @@ failed ones resume from their checkpoints.
 from __future__ import annotations
 
 import json
-import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.request import AtScale, ScaleName, Seeds, Settings, plan_of
 from sweeps.where import Where
-from trainer.errors import EXIT_DONE, InputError, run_command
+from trainer.errors import EXIT_DONE, run_command
 
 if TYPE_CHECKING:
     from sweeps.ledger import Plan
     from sweeps.progress import Progress
 
 app = typer.Typer(add_completion=False)
-
-
-class ScaleName(StrEnum):
-    """sweeps.scale.Scale, named here so that --help need not import it."""
-
-    FULL = "full"
-    SMOKE = "smoke"
 
 
 On = Annotated[
@@ -59,16 +51,9 @@ Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time li
 def main(
     name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
     on: On = Where.AUTO,
-    scale: Annotated[
-        ScaleName, typer.Option(help="smoke: the same grid, small enough for minutes on a CPU.")
-    ] = ScaleName.FULL,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a field in every trial."),
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Run every point with so many seeds.")
-    ] = None,
+    scale: AtScale = ScaleName.FULL,
+    settings: Settings = None,
+    seeds: Seeds = None,
     workers: Workers = None,
     site: SiteName = "default",
     nodes: Nodes = None,
@@ -85,28 +70,16 @@ def main(
 ) -> int:
     """Run what is left of a sweep, and watch it."""
     from sweeps import dispatch
-    from sweeps.ledger import Ledger, Plan
+    from sweeps.ledger import Ledger
     from sweeps.progress import look
-    from sweeps.scale import Scale
     from sweeps.scheduler import Scheduler
-    from sweeps.space import axes_of
-    from sweeps.sweep import expand, find
+    from sweeps.sweep import find
     from sweeps.worker import check_data
 
     sweep_name, sweep = find(name)
-    overrides = parse_settings(settings or [])
-    chosen = Scale(str(scale))
     place = dispatch.place(on)
     ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
-    trials = expand(sweep, scale=chosen, overrides=overrides, seeds=seeds)
-    plan = Plan(
-        sweep=sweep_name,
-        trials=ledger.settle_names(trials),
-        scale=str(chosen),
-        overrides=overrides,
-        axes=axes_of(sweep.space),
-        command=shlex.join(["python", "-m", "sweeps.launch", *sys.argv[1:]]),
-    )
+    plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
     known: dict[str, Progress] = {}
     if dry_run:
@@ -119,22 +92,6 @@ def main(
     return dispatch.run(
         ledger, [plan], known, place, cluster, workers, detach=detach, as_json=as_json
     )
-
-
-def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """KEY=VALUE words as a mapping; values stay text, which the field's type parses.
-
-    Raises InputError for a word without '=', and for a key given twice.
-    """
-    parsed: dict[str, Any] = {}
-    for word in settings:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {word}", "write KEY=VALUE, as in --set optimizer.lr=0.05")
-        if key in parsed:
-            raise InputError(f"--set {key} is given twice", "give it once")
-        parsed[key] = value
-    return parsed
 
 
 def _print_plan(plan: Plan, progress: list[Progress], script: str | None, as_json: bool) -> None:

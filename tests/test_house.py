@@ -16,6 +16,7 @@ COMMANDS = (
     "sweeps.status",
     "sweeps.retry",
     "sweeps.logs",
+    "sweeps.doctor",
     "sweeps.worker",
     "analysis.report",
     "trainer.__main__",

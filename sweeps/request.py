@@ -1,0 +1,81 @@
+"""A request: which trials a command line asks for, by the options that launch and a job share."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trainer.errors import InputError
+
+if TYPE_CHECKING:
+    from sweeps.ledger import Ledger, Plan
+    from sweeps.sweep import Sweep
+
+
+class ScaleName(StrEnum):
+    """sweeps.scale.Scale, named here so that --help need not import it."""
+
+    FULL = "full"
+    SMOKE = "smoke"
+
+
+AtScale = Annotated[
+    ScaleName,
+    typer.Option("--scale", help="smoke: the same grid, small enough for minutes on a CPU."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a field in every trial."),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Run every point with so many seeds.")]
+
+
+def plan_of(
+    sweep: Sweep,
+    ledger: Ledger,
+    scale: ScaleName,
+    settings: list[str] | None,
+    seeds: int | None,
+    program: str,
+) -> Plan:
+    """The trials that a command line asks for, under the names that the ledger knows them by.
+
+    `program` is what stood before the words of the command line. Raises InputError for settings and
+    seeds that the sweep cannot take, and for a damaged plan.
+    """
+    from sweeps.ledger import Plan
+    from sweeps.scale import Scale
+    from sweeps.space import axes_of
+    from sweeps.sweep import expand
+
+    overrides = parse_settings(settings or [])
+    chosen = Scale(str(scale))
+    trials = expand(sweep, scale=chosen, overrides=overrides, seeds=seeds)
+    return Plan(
+        sweep=ledger.sweep,
+        trials=ledger.settle_names(trials),
+        scale=str(chosen),
+        overrides=overrides,
+        axes=axes_of(sweep.space),
+        command=f"{program} {shlex.join(sys.argv[1:])}",
+    )
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """KEY=VALUE words as a mapping; values stay text, which the field's type parses.
+
+    Raises InputError for a word without '=', and for a key given twice.
+    """
+    parsed: dict[str, Any] = {}
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {word}", "write KEY=VALUE, as in --set optimizer.lr=0.05")
+        if key in parsed:
+            raise InputError(f"--set {key} is given twice", "give it once")
+        parsed[key] = value
+    return parsed

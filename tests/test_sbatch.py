@@ -1,0 +1,160 @@
+"""The sbatch scripts: as text, and on a real Slurm as they stand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from test_slurm import DEFINITION, ROOT, running, wait_for
+
+from slurm.dev_cluster import Cluster
+from trainer import record
+
+SCRIPTS = sorted((ROOT / "slurm").glob("*.sbatch"))
+TINY = DEFINITION.replace('"epochs": 30', '"epochs": 2').replace("LR", "[0.02, 0.05, 0.1]")
+
+
+def test_both_are_there() -> None:
+    assert [path.name for path in SCRIPTS] == ["report.sbatch", "sweep.sbatch"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_bash_can_parse_it(script: Path) -> None:
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_without_an_environment_it_says_so(script: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "SLURM_SUBMIT_DIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", str(script), "grid"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2
+    error, advice = done.stderr.splitlines()
+    assert error == f"error: there is no {tmp_path}/.venv/bin/python"
+    assert advice.startswith("help: ")
+
+
+def test_the_worker_wants_a_job() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.job", "grid_bs_epoch"],
+        capture_output=True, text=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "sbatch slurm/sweep.sbatch grid_bs_epoch" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    # Cores for one worker: the second task of an array starts when the first has ended.
+    with running(tmp_path_factory.mktemp("sb"), nodes=1) as one:
+        yield one
+
+
+@dataclass
+class Project:
+    """A checkout, seen through links, that has its own .venv; jobs are sent from it."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("slurm", "sweeps", "trainer", "analysis"):
+            (self.folder / name).symlink_to(ROOT / name)
+        python = self.folder / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        self.results = self.folder / "results"
+
+    def sbatch(self, *words: str) -> str:
+        """The job's id."""
+        done = subprocess.run(
+            ["sbatch", "--parsable", *words], capture_output=True, text=True, cwd=self.folder
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def said(self, job: str) -> str:
+        return "".join(path.read_text() for path in sorted(self.folder.glob(f"slurm-{job}*.out")))
+
+    def runs(self) -> int:
+        return len(list(self.results.rglob(record.RUN)))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_an_array_of_workers_and_then_the_report(cluster: Cluster, project: Project) -> None:
+    """A trial can fail only once in an array, though each task begins at another time."""
+    # A loss that is soon no number.
+    (project.folder / "tiny.py").write_text(TINY.replace("0.02", "1e30"))
+    array = project.sbatch("--array=0-1", "slurm/sweep.sbatch", "tiny.py")
+    report = project.sbatch(f"--dependency=afterany:{array}", "slurm/report.sbatch")
+    wait_for(lambda: not cluster.command("squeue", "--noheader"), 200)
+    assert project.runs() == 2, project.said(array)
+    (failed,) = project.results.rglob(record.FAILURE)
+    failure = record.Failure.read(failed.parent)
+    assert failure is not None
+    assert failure.attempt == 1
+    assert not list(project.results.rglob("claim.json"))
+    assert "error" not in project.said(array)
+    for trial in ("lr0.05", "lr0.1"):
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeps.logs", "tiny", trial, "--results", str(project.results)],
+            capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert "epoch 2/2" in done.stdout, done.stderr
+        assert "done: validation" in done.stdout
+    assert "results/report/report.html" in project.said(report)
+    assert (project.results / "report" / "report.html").exists()
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(300)
+def test_a_cancelled_array_stays_cancelled_and_a_warned_one_comes_back(
+    cluster: Cluster, project: Project
+) -> None:
+    """Both get a signal; to requeue oneself at each would undo the scancel."""
+
+    def start() -> str:
+        job = project.sbatch("--array=0", "slurm/sweep.sbatch", "long.py")
+        log = project.results / "long" / "logs" / f"{job}_0_0_log.out"
+        wait_for(lambda: log.exists() and "/20  lr" in log.read_text())  # it trains
+        return job
+
+    def shows(job: str) -> str:
+        return cluster.command("squeue", "--noheader", "--format=%T", f"--jobs={job}", check=False)
+
+    long = TINY.replace('"epochs": 2', '"epochs": 20').replace("[0.02, 0.05, 0.1]", "[0.05]")
+    (project.folder / "long.py").write_text(long)
+    cancelled = start()
+    cluster.command("scancel", cancelled)
+    wait_for(lambda: not shows(cancelled).strip(), 60)
+    assert project.runs() == 0
+    assert not list(project.results.rglob("claim.json"))
+    warned = start()
+    cluster.command("scancel", "--signal=USR2", f"{warned}_0")
+    wait_for(lambda: shows(warned).strip() == "PENDING", 60)
+    wait_for(lambda: not shows(warned).strip(), 100)
+    assert project.runs() == 1, project.said(warned)
+
+
+@pytest.mark.slurm
+def test_what_is_wrong_stands_in_the_jobs_output(cluster: Cluster, project: Project) -> None:
+    job = project.sbatch("--array=0", "slurm/sweep.sbatch", "grid_bs_epok", "--results", "a b")
+    wait_for(lambda: not cluster.command("squeue", "--noheader", f"--jobs={job}", check=False))
+    assert "error: no sweep is called 'grid_bs_epok'" in project.said(job)
+    assert "help: did you mean 'grid_bs_epoch'" in project.said(job)
+    assert not (project.folder / "a b").exists()
