@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder of CIFAR-10; without it, the cache (downloaded)")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--val-fraction", type=float, default=0.02)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = reported("resnet18").override(
@@ -42,6 +43,7 @@ def main() -> None:
             "batch_size": options.batch_size,
             "seed": options.seed,
             "data.root": options.root,
+            "data.val_fraction": options.val_fraction,
         }
     )
     started = time.perf_counter()

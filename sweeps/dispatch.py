@@ -16,16 +16,10 @@ from slurm.site import Resources, Site, find_site
 from sweeps.ledger import Ledger, Plan
 from sweeps.local import Pool, visible_gpus
 from sweeps.progress import Progress, counts, look, summary
+from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
 from sweeps.where import Where
-from sweeps.worker import (
-    StopRequested,
-    Worker,
-    check_data,
-    prepare_data,
-    start_logging,
-    stop_at_once,
-)
+from sweeps.worker import PATIENCE_SECONDS, Worker, check_data, prepare_data, start_logging
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED
 
 LOCAL_SECONDS = 0.5
@@ -112,7 +106,7 @@ def run(
     """Run the open trials of the plans and see them through; the command's exit code."""
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
     launch = time.time()
-    worker = Worker(ledger, launch, log="", retry_only=retry)
+    worker = Worker(ledger, launch, log="", retry_only=retry, stop=Stop(PATIENCE_SECONDS))
     progress = look(ledger, trials, known)
     open_trials = [one.trial for one in progress if worker.wants(one.standing)]
     print(
@@ -128,10 +122,12 @@ def run(
         return _end(ledger, progress, as_json)
     if where is Where.DEBUG:
         start_logging(worker)
-        signal.signal(signal.SIGTERM, stop_at_once)
+        worker.stop.listen(signal.SIGTERM)
         try:
-            worker.run(trials)
+            stopped = worker.run(trials)
         except (KeyboardInterrupt, StopRequested):
+            stopped = True
+        if stopped:
             return _interrupted(ledger, "gave its trial")
         return _end(ledger, look(ledger, trials, known), as_json)
     if where is Where.SLURM:
@@ -273,7 +269,7 @@ def _command(ledger: Ledger, name: str) -> str:
 
 def _interrupted(ledger: Ledger, gave: str) -> int:
     print(
-        f"interrupted: {ledger.sweep} {gave} back; the same command goes on from the last epoch",
+        f"interrupted: {ledger.sweep} {gave} back; the same command goes on from where it stopped",
         file=sys.stderr,
     )
     return EXIT_INTERRUPTED

@@ -29,6 +29,7 @@ from sweeps.claim import Claim
 from sweeps.ledger import LOGS, Ledger
 from sweeps.request import AtScale, ScaleName, Seeds, Settings, plan_of
 from sweeps.scheduler import Scheduler
+from sweeps.stop import Stop
 from sweeps.sweep import Trial, find
 from sweeps.worker import Worker, check_data, prepare_data, start_logging
 from trainer import record
@@ -47,23 +48,11 @@ class LostTrialError(BaseException):
 
 
 @dataclass
-class Stop:
-    """Whether this job should stop: asked after every step of training."""
+class JobStop(Stop):
+    """Whether this job should stop: it was warned, or its trial is another attempt's by now."""
 
-    warned: bool = False
     held: tuple[Path, Claim] | None = None
     _looked: float = 0.0
-
-    def listen(self) -> None:
-        """Take the signals that announce an end: of time, and of a preempted job."""
-        for number in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(number, self._hear)
-        # Slurm sends it with SIGTERM to wake a stopped process.
-        signal.signal(signal.SIGCONT, signal.SIG_IGN)
-
-    def _hear(self, number: int, _: object) -> None:
-        log.warning("%s: stopping after this step", signal.Signals(number).name)
-        self.warned = True
 
     def __call__(self) -> bool:
         """Raises LostTrialError where the trial was given to another attempt meanwhile.
@@ -78,7 +67,7 @@ class Stop:
                 mine.submission, mine.task, mine.restarts,
             ):  # fmt: skip
                 raise LostTrialError
-        return self.warned
+        return super().__call__()
 
 
 @dataclass(frozen=True)
@@ -188,10 +177,13 @@ class WorkerJob:
         return DelayedSubmission(self)
 
 
-def _enter() -> tuple[Place, Stop]:
+def _enter() -> tuple[Place, JobStop]:
     """What every rank does first, before torch is imported."""
-    place, stop = Place.here(), Stop()
-    stop.listen()
+    place, stop = Place.here(), JobStop()
+    # What announces an end: of time, and of a preempted job.
+    stop.listen(signal.SIGUSR2, signal.SIGTERM)
+    # Slurm sends it with SIGTERM to wake a stopped process.
+    signal.signal(signal.SIGCONT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     return place, stop
 

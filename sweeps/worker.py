@@ -17,15 +17,16 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
+from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import DataConfig
@@ -36,12 +37,10 @@ log = logging.getLogger("sweeps.worker")
 # A trial whose worker dies so often within one launch is given up until the next.
 MAX_DEATHS = 3
 LOG_TAIL = 30
+# How long a local worker's step may take once it was asked to stop; a launch kills it a bit later.
+PATIENCE_SECONDS = 10.0
 START = "=== trial"
 END = "=== end of"
-
-
-class StopRequested(BaseException):
-    """SIGTERM: give the trial back and leave. No Exception, so that no trial's handler eats it."""
 
 
 @dataclass
@@ -52,7 +51,7 @@ class Worker:
     launch: float  # seconds since 1970: failures from before are tried again, later ones are not
     log: str  # the file that this process's output goes to, in the sweep's folder
     retry_only: bool = False  # lost and failed trials, not those that never ran
-    stop: Callable[[], bool] | None = None  # asked after every step whether to stop
+    stop: Stop = field(default_factory=Stop)
     job: dict[str, Any] | None = None  # what its claims say of the Slurm job that it runs in
     tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LOG_TAIL))
 
@@ -64,7 +63,7 @@ class Worker:
         unharmed and no other is begun.
         """
         waiting = list(trials)
-        while not self._should_stop():
+        while not self.stop():
             for standing in self.ledger.standings(waiting):
                 if self.wants(standing):
                     claim = self.ledger.claim(
@@ -114,9 +113,6 @@ class Worker:
         except PreemptedError:
             return True
         return False
-
-    def _should_stop(self) -> bool:
-        return self.stop is not None and self.stop()
 
     def _train(self, trial: Trial, claim: Claim) -> bool:
         from trainer.train import PreemptedError, epoch_line, train
@@ -223,17 +219,13 @@ def start_logging(worker: Worker) -> None:
     logging.getLogger().setLevel(logging.INFO)
 
 
-def stop_at_once(*_: object) -> NoReturn:
-    raise StopRequested
-
-
-def _die_with(parent: int) -> None:
+def _die_with(parent: int, stop: Stop) -> None:
     """Have Linux send SIGTERM when the parent dies, so that a killed launch leaves no worker."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != parent:
-        raise StopRequested  # it died before we asked
+        stop.warned = True  # it died before we asked
 
 
 app = typer.Typer(add_completion=False)
@@ -249,18 +241,21 @@ def main(
     retry: Annotated[bool, typer.Option(help="Only trials that failed or were lost.")] = False,
 ) -> int:
     """Run the open trials of a sweep, one after another."""
-    signal.signal(signal.SIGTERM, stop_at_once)
+    stop = Stop(PATIENCE_SECONDS)
+    stop.listen(signal.SIGTERM)
     ledger = Ledger(folder.parent, folder.name)
-    worker = Worker(ledger, launch, log_file, retry)
+    worker = Worker(ledger, launch, log_file, retry, stop=stop)
     start_logging(worker)
+    if parent:
+        _die_with(parent, stop)
     try:
-        if parent:
-            _die_with(parent)
-        worker.run(trial for identity in plan for trial in ledger.plan(identity).trials)
+        stopped = worker.run(trial for identity in plan for trial in ledger.plan(identity).trials)
     except StopRequested:
-        log.info("stopped on request; the trial was given back")
-        return 128 + signal.SIGTERM
-    return 0
+        stopped = True
+    if not stopped:
+        return 0
+    log.info("stopped on request; the trial was given back")
+    return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""Stop: whether this process was asked to stop. Training asks after every step.
+
+A signal sets a flag. An exception out of the handler would be lost wherever a library catches
+everything: in the import of torch, in a destructor.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from dataclasses import dataclass
+
+log = logging.getLogger("sweeps.stop")
+
+
+class StopRequested(BaseException):
+    """Asked to stop, and too long in one step. No Exception, so that no trial's handler eats it."""
+
+
+@dataclass
+class Stop:
+    """Whether this process was asked to stop."""
+
+    patience_seconds: float = 0.0
+    """How long the current step may still take before StopRequested ends it; 0: for ever."""
+    warned: bool = False
+
+    def listen(self, *numbers: signal.Signals) -> None:
+        """Take these signals as requests to stop. Only in the main thread."""
+        for number in numbers:
+            signal.signal(number, self._hear)
+        if self.patience_seconds:
+            signal.signal(signal.SIGALRM, self._end_at_once)
+
+    def _hear(self, number: int, _: object) -> None:
+        log.warning("%s: stopping after this step", signal.Signals(number).name)
+        self.warned = True
+        if self.patience_seconds:
+            # Once more and again after that, since one exception may be lost.
+            signal.setitimer(signal.ITIMER_REAL, self.patience_seconds, self.patience_seconds)
+
+    def _end_at_once(self, *_: object) -> None:
+        raise StopRequested
+
+    def __call__(self) -> bool:
+        return self.warned
