@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.config import TrainConfig, field_types
-from trainer.errors import EXIT_IO, InputError, nearest
+from trainer.errors import EXIT_IO, InputError, move_away, nearest
 from trainer.record import EPOCHS, EPOCHS_SCHEMA, RUN, SCHEMA_VERSION, Failure, read_table
 from trainer.record import run_schema as full_run_schema
 
@@ -32,13 +32,14 @@ _THREADS = 4
 FLAGS = {
     "MISSING": "planned, but no readable run.parquet and no failure.json: never ran, is running "
     "or was lost",
-    "NONFINITE": "failed: a loss or gradient that is not a number or is infinite",
-    "OUT_OF_MEMORY": "failed: the device or the job ran out of memory",
-    "TIMEOUT": "failed: the job's time limit",
-    "NODE_FAILURE": "failed: the cluster lost the node",
-    "NCCL": "failed: communication between ranks",
-    "DATA": "failed: the data set could not be read",
-    "ERROR": "failed: any other error",
+    "NONFINITE": "the last attempt that ended failed: a loss or gradient that is not "
+    "a number or is infinite",
+    "OUT_OF_MEMORY": "the last attempt that ended failed: the device or the job ran out of memory",
+    "TIMEOUT": "the last attempt that ended failed: the job's time limit",
+    "NODE_FAILURE": "the last attempt that ended failed: the cluster lost the node",
+    "NCCL": "the last attempt that ended failed: communication between ranks",
+    "DATA": "the last attempt that ended failed: the data set could not be read",
+    "ERROR": "the last attempt that ended failed: any other error",
     "EARLY_STOP": "done, but early stopping ended it before its last planned epoch",
     "DIVERGED": "done, but test accuracy is not above chance (1 / classes + 3 binomial standard "
     "errors) or validation accuracy of the last epoch is below half of its best",
@@ -151,7 +152,7 @@ class _PlanFile(BaseModel):
     seeds: list[int]
     created: str
     command: str
-    trials: list[_Trial]
+    trials: Annotated[list[_Trial], Field(min_length=1)]
 
 
 def _plan_paths(results: Path) -> dict[str, list[Path]]:
@@ -177,7 +178,9 @@ def _read_plan(path: Path) -> _PlanFile:
     except OSError as error:
         what = f"cannot read {path}: {error.strerror}"
     raise InputError(
-        what, f"it was left in place; launch again and move it away: mv {path} {path}.damaged"
+        what,
+        f"it was left in place; move it away and launch again: {move_away(path)}",
+        exit_code=EXIT_IO,
     ) from None
 
 
@@ -257,7 +260,7 @@ def _read_one(path: Path, schema: pa.Schema) -> pa.Table | InputError | None:
         return InputError(
             f"{path} does not hold the columns of version {SCHEMA_VERSION}: "
             + str(error).partition("\n")[0],
-            f"it was left in place; move its folder away: mv {path.parent} {path.parent}.damaged",
+            f"it was left in place; move its folder away: {move_away(path.parent)}",
             exit_code=EXIT_IO,
         )
 
@@ -310,7 +313,7 @@ def _own(
         problems.append(
             InputError(
                 f"{path / RUN} is of another configuration than the plan has under that name",
-                f"it was left in place; move it away and launch again: mv {path} {path}.other",
+                f"it was left in place; move it away and launch again: {move_away(path, 'other')}",
                 exit_code=EXIT_IO,
             )
         )

@@ -273,6 +273,13 @@ def _provenance(study: Study) -> Section:
                 f"The trials of {plan.sweep} ({plan.id}) do not share one split into training and "
                 "validation images."
             )
+        for column, noun in (("precision_used", "precisions"), ("world_size", "numbers of ranks")):
+            ran = plan.runs[column].dropna()
+            if ran.nunique() > 1:
+                notes.append(
+                    f"The trials of {plan.sweep} ({plan.id}) ran with different {noun}: "
+                    f"{_values(ran.sort_values())}."
+                )
     for sweep in study.sweeps:
         if sweep.superseded:
             notes.append(
@@ -384,7 +391,7 @@ def _choice(table: pd.DataFrame, axes: list[str]) -> str:
 
     best = chosen(table)
     if best is None:
-        return "No trial has finished yet."
+        return "No trial has a result."
     point = ", ".join(f"{axis} {best[axis]}" for axis in axes) or "the only point"
     return (
         "Validation images select the epoch whose weights are tested, and the point: the best "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import time
@@ -124,7 +125,8 @@ def read(folder: Path) -> Claim | None:
 def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim], bool]) -> Claim | None:
     """Hold the trial in `folder` by the claim `wanted`; None where a living holder has it.
 
-    Where a dead holder's claim is broken, the claim returned counts its attempt and its death.
+    Where a dead holder's claim is broken, the claim returned counts its attempt, and its death
+    where it had saved nothing.
     Raises OSError where the folder cannot be written.
     """
     dead = read(folder)
@@ -132,7 +134,9 @@ def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim], bool]) -> Clai
         return wanted if _create(folder / CLAIM, wanted) else None
     if is_alive(dead):
         return None
-    deaths = dead.deaths + 1 if dead.launch == wanted.launch else 1
+    deaths = 0 if got_on(folder, dead) else 1
+    if deaths and dead.launch == wanted.launch:
+        deaths += dead.deaths
     claim = replace(wanted, attempt=dead.attempt + 1, deaths=deaths)
     successor = _successor(folder, dead)
     if not _create(successor, claim):
@@ -147,6 +151,14 @@ def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim], bool]) -> Clai
         if stale != _successor(folder, claim):
             stale.unlink(missing_ok=True)
     return claim
+
+
+def got_on(folder: Path, claim: Claim) -> bool:
+    """Whether the claim's holder saved anything; compares the file server's clock with its own."""
+    try:
+        return (folder / record.CHECKPOINT).stat().st_mtime > claim.claimed_at
+    except FileNotFoundError:
+        return False
 
 
 def install(folder: Path, held: Claim, claim: Claim) -> bool:
@@ -179,7 +191,7 @@ def _read(path: Path) -> Claim | None:
         first = error.errors()[0]
         raise InputError(
             f"{path} is no claim: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            f"see that no worker runs this trial, then remove it: rm {path}",
+            f"see that no worker runs this trial, then remove it: {shlex.join(['rm', str(path)])}",
             exit_code=EXIT_IO,
         ) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
@@ -119,7 +120,7 @@ def run(
     for plan in plans:
         ledger.write_plan(plan)
     if not open_trials:
-        return _end(ledger, progress, as_json)
+        return _end(ledger, progress, as_json, retry=retry)
     if where is Where.DEBUG:
         start_logging(worker)
         worker.stop.listen(signal.SIGTERM)
@@ -129,7 +130,7 @@ def run(
             stopped = True
         if stopped:
             return _interrupted(ledger, "gave its trial")
-        return _end(ledger, look(ledger, trials, known), as_json)
+        return _end(ledger, look(ledger, trials, known), as_json, retry=retry)
     if where is Where.SLURM:
         running: Running = _submit(
             ledger, plans, open_trials, launch, cluster, workers, retry=retry
@@ -143,6 +144,7 @@ def run(
     if detach:
         if isinstance(running, Pool):
             running.wait_for_claims(trials)
+            running.poll()
         print(f"launched; watch: {_command(ledger, 'status')} --watch", file=sys.stderr)
         _print(ledger, look(ledger, trials, known), as_json)
         return EXIT_DONE
@@ -158,7 +160,7 @@ def run(
             if isinstance(running, Pool)
             else _left(ledger)
         )
-    return _end(ledger, look(ledger, trials, known), as_json)
+    return _end(ledger, look(ledger, trials, known), as_json, retry=retry)
 
 
 def _submit(
@@ -236,7 +238,7 @@ def _say_changes(progress: list[Progress], said: dict[str, str]) -> None:
             )
 
 
-def _end(ledger: Ledger, progress: list[Progress], as_json: bool) -> int:
+def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool) -> int:
     print(f"{ledger.sweep}: {summary(progress)}", file=sys.stderr)
     _print(ledger, progress, as_json)
     failed = [one for one in progress if one.state == "failed"]
@@ -249,7 +251,9 @@ def _end(ledger: Ledger, progress: list[Progress], as_json: bool) -> int:
     for one in progress:
         if one.problem is not None:
             print(f"warning: {one.problem}", file=sys.stderr)
-    bad = [one for one in progress if one.state != "done" or one.problem is not None]
+    # Those that never ran, and those that others run, are not a retry's business.
+    fine = ("done", "pending", "queued", "running") if retry else ("done",)
+    bad = [one for one in progress if one.state not in fine or one.problem is not None]
     return EXIT_FLAGGED if bad else EXIT_DONE
 
 
@@ -264,7 +268,8 @@ def _print(ledger: Ledger, progress: list[Progress], as_json: bool) -> None:
 
 
 def _command(ledger: Ledger, name: str) -> str:
-    return f"python -m sweeps.{name} {ledger.sweep} --results {ledger.folder.parent}"
+    results = shlex.quote(str(ledger.folder.parent))
+    return f"python -m sweeps.{name} {ledger.sweep} --results {results}"
 
 
 def _interrupted(ledger: Ledger, gave: str) -> int:

@@ -9,14 +9,15 @@ results/<sweep>/logs/                 what the workers said
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from slurm.queue import Job
 from sweeps import claim as claims
@@ -25,7 +26,7 @@ from sweeps.scheduler import Scheduler
 from sweeps.sweep import NAME, Trial
 from trainer import record
 from trainer.config import TrainConfig
-from trainer.errors import EXIT_IO, InputError, nearest
+from trainer.errors import EXIT_IO, InputError, move_away, nearest
 
 SCHEMA_VERSION = 1
 PLANS = "plans"
@@ -96,6 +97,32 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
     }
 
 
+def _safe_name(name: str) -> str:
+    if not NAME.fullmatch(name) or name in (PLANS, LOGS):
+        raise ValueError(f"{name!r} is no name of a trial")
+    return name
+
+
+class _TrialFile(BaseModel):
+    model_config = ConfigDict(strict=True)
+    name: Annotated[str, AfterValidator(_safe_name)]
+    point: dict[str, Any]
+    config: TrainConfig
+
+
+class _PlanFile(BaseModel):
+    """What a plan's file must hold. Its other fields are for other readers."""
+
+    model_config = ConfigDict(strict=True)
+    schema_version: Literal[1]
+    scale: str
+    overrides: dict[str, Any]
+    axes: list[str]
+    created: str
+    command: str
+    trials: Annotated[list[_TrialFile], Field(min_length=1)]
+
+
 @dataclass(frozen=True)
 class Standing:
     """A trial and where it stands."""
@@ -138,8 +165,20 @@ class Ledger:
 
     def plans(self) -> list[Plan]:
         """Every plan, oldest first. Raises InputError for a damaged one."""
-        found = [self._read_plan(path) for path in sorted((self.folder / PLANS).glob("*.json"))]
-        return sorted(found, key=lambda plan: (plan.created, plan.id))
+        found, problems = self.readable_plans()
+        for problem in problems:
+            raise problem
+        return found
+
+    def readable_plans(self) -> tuple[list[Plan], list[InputError]]:
+        """Every plan that can be read, oldest first, and what is wrong with the others."""
+        found, problems = [], []
+        for path in sorted((self.folder / PLANS).glob("*.json")):
+            try:
+                found.append(self._read_plan(path))
+            except InputError as problem:
+                problems.append(problem)
+        return sorted(found, key=lambda plan: (plan.created, plan.id)), problems
 
     def plan(self, identity: str) -> Plan:
         """Raises InputError where there is none or it is damaged."""
@@ -147,41 +186,32 @@ class Ledger:
 
     def _read_plan(self, path: Path) -> Plan:
         try:
-            values = record.read_json(path)
-            if not isinstance(values["overrides"], dict):
-                raise TypeError("overrides are no object")
-            trials = [
-                Trial(
-                    one["name"],
-                    one["point"],
-                    TrainConfig.from_json(json.dumps(one["config"]), where=str(path)),
-                )
-                for one in values["trials"]
-            ]
-            for trial in trials:
-                if not NAME.fullmatch(trial.name):
-                    raise ValueError(f"unsafe trial name {trial.name!r}")
-                if not isinstance(trial.point, dict):
-                    raise TypeError(f"the point of {trial.name} is no object")
-            return Plan(
-                self.sweep,
-                trials,
-                values["scale"],
-                values["overrides"],
-                values["axes"],
-                values["command"],
-                values["created"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} is no plan: {type(error).__name__}: {error}",
-                f"move it away and launch the sweep again: mv {path} {path}.damaged",
-                exit_code=EXIT_IO,
-            ) from None
+            values = _PlanFile.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise InputError(
                 f"no plan {path}", f"launch the sweep: python -m sweeps.launch {self.sweep}"
             ) from None
+        except OSError as error:
+            problem = f"cannot read {path}: {error.strerror}"
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            problem = f"{path} is no plan: {where}{': ' if where else ''}{first['msg']}"
+        else:
+            return Plan(
+                self.sweep,
+                [Trial(one.name, one.point, one.config) for one in values.trials],
+                values.scale,
+                values.overrides,
+                values.axes,
+                values.command,
+                values.created,
+            )
+        raise InputError(
+            problem,
+            f"move it away and launch the sweep again: {move_away(path)}",
+            exit_code=EXIT_IO,
+        )
 
     def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials, each under the name by which a plan or a folder already knows its content.
@@ -237,13 +267,11 @@ class Ledger:
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
-        except FileNotFoundError:
-            return Standing(trial, State.PENDING)
-        except NotADirectoryError:
-            if not self.folder.is_dir():
+        except (FileNotFoundError, NotADirectoryError):
+            if not folder.is_symlink() and not folder.exists():
                 return Standing(trial, State.PENDING)
             raise InputError(
-                f"{folder} is no folder", f"move it away: mv {folder} {folder}.damaged"
+                f"{folder} is no folder, or a link to nowhere", f"move it away: {move_away(folder)}"
             ) from None
         if record.RUN in files:
             return Standing(trial, State.DONE)

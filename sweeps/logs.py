@@ -35,7 +35,8 @@ def main(
         what = f"{len(found)} trials match {trial!r}" if found else f"no trial matches {trial!r}"
         raise InputError(f"{what} in {name}", nearest(trial, found or names))
     folder = ledger.folder / LOGS
-    logs = [*folder.glob("*.log"), *folder.glob("*_log.out")]  # of local workers, and of jobs
+    found_logs = [*folder.glob("*.log"), *folder.glob("*_log.out")]  # of local workers, and of jobs
+    logs = [path for path in found_logs if path.is_file()]
     logs.sort(key=lambda path: path.stat().st_mtime)
     empty = True
     for log in logs:
@@ -43,7 +44,10 @@ def main(
             empty = False
             print(line, end="")
     if empty:
-        print(f"{found[0]} has no log: it has not run under launch", file=sys.stderr)
+        print(
+            f"{found[0]} has no log: it has not run under launch, or the log was removed",
+            file=sys.stderr,
+        )
     return EXIT_DONE
 
 

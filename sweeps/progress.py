@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from slurm.queue import JobState
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
@@ -128,28 +130,31 @@ def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Pro
     if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
         return Progress(standing)
     folder = ledger.folder_of(trial)
+    done = standing.state is State.DONE
     try:
-        if standing.state is State.DONE:
-            record.read_run(folder)
-        table = record.read_table(folder / record.EPOCHS)
-        accuracies = table["val_accuracy"].drop_null().to_pylist()
-        seconds = table["seconds"].drop_null().to_pylist()
+        run = record.read_run(folder, trial.config.fingerprint) if done else {}
+        table = record.read_epochs(folder)
     except FileNotFoundError:
-        accuracies, seconds = [], []
-    except KeyError as error:
-        return Progress(standing, problem=f"{folder / record.EPOCHS} has no column {error}")
+        if done:
+            return Progress(standing, problem=f"{folder / record.EPOCHS} is gone")
+        return Progress(standing)
     except InputError as error:
         return Progress(standing, problem=error.what)
+    accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
     progress = Progress(
         standing,
-        epochs_done=len(accuracies),
+        epochs_done=table.num_rows,
         best_val_accuracy=max(accuracies, default=None),
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
-        stopped_early=standing.state is State.DONE and len(accuracies) < trial.config.epochs,
+        stopped_early=bool(run.get("stopped_early")),
     )
-    if standing.state is State.DONE:
+    if done:
         known[trial.name] = progress
     return progress
+
+
+def _finite(column: pa.ChunkedArray) -> list[float]:
+    return [value for value in column.drop_null().to_pylist() if math.isfinite(value)]
 
 
 def counts(progress: Iterable[Progress]) -> dict[str, int]:

@@ -31,7 +31,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a field in every trial."),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Run every point with so many seeds.")]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Run every point with so many seeds.")
+]
 
 
 def plan_of(

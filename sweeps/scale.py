@@ -37,12 +37,16 @@ def scaled(configs: Sequence[TrainConfig], scale: Scale) -> list[dict[str, Any]]
         {
             "epochs": (count := epochs[config.epochs, config.data.name]),
             "schedule.warmup_epochs": config.schedule.warmup_epochs * count // config.epochs,
-            "data.train_limit": SMOKE_TRAIN_IMAGES,
-            "data.test_limit": SMOKE_TEST_IMAGES,
+            "data.train_limit": _at_most(SMOKE_TRAIN_IMAGES, config.data.train_limit),
+            "data.test_limit": _at_most(SMOKE_TEST_IMAGES, config.data.test_limit),
             "model.width": config.model.width * SMOKE_WIDTH,
         }
         for config in configs
     ]
+
+
+def _at_most(images: int, limit: int | None) -> int:
+    return images if limit is None else min(images, limit)
 
 
 def _shrink(epochs: set[tuple[int, str]]) -> dict[tuple[int, str], int]:

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from sweeps.ledger import Ledger, Plan
     from sweeps.progress import Progress
+    from trainer.errors import InputError
 
 COLUMNS = ("trial", "state", "epoch", "best val", "left", "note")
 WATCH_SECONDS = 1.0
+# A worker holds no trial for an instant between two: so many looks in a row must find none held.
+IDLE_LOOKS = 3
 
 app = typer.Typer(add_completion=False)
 
@@ -55,10 +58,15 @@ def main(
         raise InputError("--watch with --json", "give one of them")
     if watch:
         return _watch(ledgers)
-    seen = {ledger.sweep: _by_plan(ledger, {}) for ledger in ledgers}
+    problems: list[InputError] = []
+    seen = {ledger.sweep: _by_plan(ledger, {}, problems) for ledger in ledgers}
+    if problems and not any(seen.values()):
+        raise problems[0]
+    for problem in problems:
+        print(f"warning: {problem.what}", file=sys.stderr)
     everything = [one for plans in seen.values() for _, progress in plans for one in progress]
     if as_json:
-        print(json.dumps(_json(seen), indent=2))
+        print(json.dumps(_json(seen, problems), indent=2))
     elif failures:
         _print_failures(everything)
     elif name is None:
@@ -75,8 +83,7 @@ def main(
 
         for plan, progress in seen[names[0]]:
             table.console(sys.stdout).print(view(plan, progress))
-    failed = any(one.state == "failed" or one.problem for one in everything)
-    return EXIT_FLAGGED if failed else EXIT_DONE
+    return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
 
 
 def view(plan: Plan, progress: list[Progress]) -> RenderableType:
@@ -108,13 +115,20 @@ def view(plan: Plan, progress: list[Progress]) -> RenderableType:
     return Group(Text(line), table.make(COLUMNS, rows))
 
 
-def _by_plan(ledger: Ledger, known: dict[str, Progress]) -> list[tuple[Plan, list[Progress]]]:
+def _by_plan(
+    ledger: Ledger, known: dict[str, Progress], problems: list[InputError]
+) -> list[tuple[Plan, list[Progress]]]:
+    """The plans that can be read, with their trials' progress; the others are added to problems."""
     from sweeps.progress import look
 
-    return [(plan, look(ledger, plan.trials, known)) for plan in ledger.plans()]
+    plans, unread = ledger.readable_plans()
+    problems += unread
+    return [(plan, look(ledger, plan.trials, known)) for plan in plans]
 
 
-def _json(seen: dict[str, list[tuple[Plan, list[Progress]]]]) -> dict[str, Any]:
+def _json(
+    seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
+) -> dict[str, Any]:
     from sweeps.progress import counts
 
     trials: dict[tuple[str, str], dict[str, Any]] = {}
@@ -130,6 +144,7 @@ def _json(seen: dict[str, list[tuple[Plan, list[Progress]]]]) -> dict[str, Any]:
         "schema_version": 1,
         "trials": list(trials.values()),
         "counts": counts(progress.values()),
+        "problems": [{"what": one.what, "help": one.help} for one in problems],
     }
 
 
@@ -161,10 +176,17 @@ def _watch(ledgers: list[Ledger]) -> int:
     from sweeps.progress import summary
 
     known: dict[str, dict[str, Progress]] = {ledger.sweep: {} for ledger in ledgers}
-    last = ""
+    last, idle = "", 0
     with Live(console=table.console(sys.stdout), auto_refresh=False) as live:
         while True:
-            plans = [pair for ledger in ledgers for pair in _by_plan(ledger, known[ledger.sweep])]
+            problems: list[InputError] = []
+            plans = [
+                pair
+                for ledger in ledgers
+                for pair in _by_plan(ledger, known[ledger.sweep], problems)
+            ]
+            if problems and not plans:
+                raise problems[0]
             if sys.stdout.isatty():
                 live.update(Group(*(view(*pair) for pair in plans)), refresh=True)
             else:
@@ -173,10 +195,18 @@ def _watch(ledgers: list[Ledger]) -> int:
                     print(now, flush=True)
                 last = now
             progress = [one for _, ones in plans for one in ones]
-            if not any(one.state in ("running", "queued") for one in progress):
+            if all(one.state.is_over for one in progress):
+                break
+            idle = 0 if any(one.state in ("running", "queued") for one in progress) else idle + 1
+            if idle == IDLE_LOOKS:
                 break
             time.sleep(WATCH_SECONDS)
-    return EXIT_FLAGGED if any(one.state == "failed" for one in progress) else EXIT_DONE
+    return max(_code(progress), EXIT_FLAGGED if problems else EXIT_DONE)
+
+
+def _code(progress: list[Progress]) -> int:
+    failed = any(one.state == "failed" or one.problem is not None for one in progress)
+    return EXIT_FLAGGED if failed else EXIT_DONE
 
 
 if __name__ == "__main__":

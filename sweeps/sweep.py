@@ -158,7 +158,9 @@ def expand(
                 f"--set {key}={overrides[key]}: the sweep varies {key}",
                 "leave it out, or write a definition of your own with the values that you want",
             )
-    chosen = [config.override(overrides) if overrides else config for config in configs]
+    # What the scale looks at. Not the epochs: the warm-up shrinks by those of the definition.
+    seen_by_scale = {key: value for key, value in overrides.items() if key != "epochs"}
+    chosen = [config.override(seen_by_scale) if seen_by_scale else config for config in configs]
     changes = [{**by_scale, **overrides} for by_scale in scaled(chosen, scale)]
     if "seed" in overrides and count > 1:
         raise InputError(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import sweeps.logs
 import sweeps.retry
 import sweeps.status
 from sweeps.ledger import Ledger, State
-from sweeps.local import visible_gpus
+from sweeps.local import Pool, visible_gpus
 from trainer import record
 from trainer.errors import run_command
 
@@ -187,7 +187,7 @@ def test_damaged_files_are_named_and_left(
     before = tree(copy[1])
     assert command(sweeps.status, "tiny", "--results", copy[1]) == 3
     error, help_line = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"error: {plan} is damaged")
+    assert error.startswith(f"error: {plan} is no plan")
     assert help_line.startswith("help: ")
     assert tree(copy[1]) == before
 
@@ -438,6 +438,120 @@ def test_a_damaged_run_is_done_but_told(
     assert f"warning: {run} is damaged" in capsys.readouterr().err
 
 
+def test_a_run_of_another_configuration_is_told_and_trains_nothing(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = copy[1].rglob(record.RUN)
+    shutil.copy(other, one)
+    before = tree(copy[1])
+    assert command(sweeps.status, "tiny", "--results", copy[1]) == 1
+    assert "another configuration" in capsys.readouterr().out
+    assert command(sweeps.launch, copy[0], "--results", copy[1]) == 1
+    assert f"{one} is of another configuration" in capsys.readouterr().err
+    assert tree(copy[1]) == before
+
+
+def test_a_done_trial_without_its_epochs_is_told(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    epochs = next(copy[1].rglob(record.EPOCHS))
+    epochs.unlink()
+    assert command(sweeps.status, "tiny", "--results", copy[1], "--json") == 1
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [one["problem"] for one in trials].count(f"{epochs} is gone") == 1
+    assert not any(one["stopped_early"] for one in trials)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_odd_things_in_the_place_of_files_and_folders(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str], make: Callable[[Path], None]
+) -> None:
+    """A folder among the logs; a file or a link to nowhere as a trial's folder."""
+    make(copy[1] / "tiny" / "logs" / "odd.log")
+    assert command(sweeps.logs, "tiny", "lr0.01", "--results", copy[1]) == 0
+    folder = next(copy[1].rglob(record.RUN)).parent
+    shutil.rmtree(folder)
+    folder.symlink_to("nowhere")
+    capsys.readouterr()
+    assert command(sweeps.launch, copy[0], "--results", copy[1]) == 1
+    assert f"{folder} is no folder, or a link to nowhere" in capsys.readouterr().err
+
+
+def test_a_report_in_the_place_of_a_folder_is_answered(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = copy[1].parent / "other"
+    blocked.write_text("")
+    assert command(sweeps.launch, copy[0], "--results", blocked, "--on", "debug") == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("error: cannot")
+    assert said[-1].startswith("help: ")
+
+
+def test_a_damaged_plan_hides_no_other(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = copy[1] / "tiny" / "plans" / "00000000.json"
+    damaged.write_text("{")
+    assert command(sweeps.status, "--results", copy[1]) == 1
+    said = capsys.readouterr()
+    assert "2 done" in said.out
+    assert f"warning: {damaged} is no plan" in said.err
+    assert command(sweeps.status, "--results", copy[1], "--json") == 1
+    value = json.loads(capsys.readouterr().out)
+    assert (value["counts"]["done"], len(value["problems"])) == (2, 1)
+    assert command(sweeps.status, "--results", copy[1], "--watch") == 1
+    assert damaged.read_text() == "{"
+
+
+def test_a_retry_of_nothing_is_no_failure(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(next(copy[1].rglob(record.RUN)).parent)
+    assert command(sweeps.retry, "tiny", "--results", copy[1]) == 0
+    assert "1 done" in capsys.readouterr().err
+
+
+def test_watching_goes_on_between_two_trials(
+    copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker holds nothing for an instant after it finished one trial."""
+    run = next(copy[1].rglob(record.RUN))
+    aside = run.with_suffix(".aside")
+    run.rename(aside)
+    looks = iter([lambda: None, lambda: aside.rename(run)])
+    monkeypatch.setattr(time, "sleep", lambda _: next(looks)())
+    assert command(sweeps.status, "tiny", "--results", copy[1], "--watch") == 0
+    assert "2 trials: 2 done" in capsys.readouterr().out
+
+
+def test_a_detached_launch_whose_worker_gives_up_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    definition, results = tmp_path / "tiny.py", tmp_path / "results"
+    definition.write_text(TINY)
+    # The worker cannot make the trials' folders; launch itself has written all that it writes.
+    monkeypatch.setattr("sweeps.local.Pool._start", _start_a_worker_that_gives_up)
+    assert command(sweeps.launch, definition, "--results", results, "--detach") == 3
+    assert "error: the disk is full" in capsys.readouterr().err
+
+
+def _start_a_worker_that_gives_up(pool: Pool, slot: int) -> None:
+    log = pool.ledger.folder / "logs" / "x.log"
+    log.write_text("error: the disk is full\nhelp: free some space\n")
+    pool.processes[slot] = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    pool.logs[slot] = log
+
+
+def test_a_folder_name_that_is_no_text_is_refused(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = os.fsdecode(os.fsencode(tmp_path) + b"/r\xff")
+    assert command(sweeps.launch, finished[0], "--results", results) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert not Path(results).exists()
+
+
 def test_a_finished_sweep_without_its_plan_gets_it_back(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -445,19 +559,6 @@ def test_a_finished_sweep_without_its_plan_gets_it_back(
     plan.unlink()
     assert command(sweeps.launch, copy[0], "--results", copy[1]) == 0
     assert plan.exists()
-
-
-def test_cancel_reaches_a_launch_that_was_just_detached(tmp_path: Path) -> None:
-    definition, results = tmp_path / "tiny.py", tmp_path / "results"
-    definition.write_text(TINY.replace('"epochs": 2', '"epochs": 500'))
-    done = launch(definition, "--results", results, "--detach", "--json")
-    assert json.loads(done.stdout)["counts"]["running"] == 1
-    words = [sys.executable, "-m", "sweeps.cancel", "tiny", "--results", str(results)]
-    listed = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
-    assert listed.returncode == 1
-    assert "running  process" in listed.stdout
-    subprocess.run([*words, "--yes"], check=True, capture_output=True, cwd=ROOT)
-    wait_for(lambda: not list(results.rglob("claim.json")))
 
 
 def test_two_retries_keep_two_checkpoints(tmp_path: Path) -> None:

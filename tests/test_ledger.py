@@ -250,6 +250,12 @@ def test_plans_come_back_and_the_same_trials_are_one_plan(ledger: Ledger) -> Non
         lambda values: "{",
         lambda values: "[]",
         lambda values: json.dumps({**values, "trials": 3}),
+        lambda values: json.dumps({**values, "trials": []}),
+        lambda values: json.dumps({**values, "axes": [1]}),
+        lambda values: json.dumps({**values, "created": None}),
+        lambda values: json.dumps({**values, "command": ["x"]}),
+        lambda values: "[" * 100_000,
+        lambda values: json.dumps({**values, "trials": [{**values["trials"][0], "name": "logs"}]}),
         lambda values: json.dumps({k: v for k, v in values.items() if k != "scale"}),
         lambda values: json.dumps(
             {**values, "trials": [{**values["trials"][0], "name": "../../x"}]}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -286,6 +287,30 @@ def test_other_things_in_the_files_place(tmp_path: Path) -> None:
     refused(tmp_path / "text.parquet")
 
 
+@pytest.mark.parametrize("name", ["val_accuracy", "seconds"])
+def test_epochs_of_another_type_are_refused(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / record.EPOCHS, [EPOCH], record.EPOCHS_SCHEMA)
+    assert record.read_epochs(tmp_path).num_rows == 1
+    table = read_table(tmp_path / record.EPOCHS)
+    place = table.schema.get_field_index(name)
+    for other in (table.drop_columns(name), table.set_column(place, name, pa.array(["x"]))):
+        pq.write_table(other, tmp_path / record.EPOCHS)
+        with pytest.raises(InputError, match=name):
+            record.read_epochs(tmp_path)
+
+
+def test_a_run_of_another_version_or_configuration_is_refused(tmp_path: Path) -> None:
+    row = {"fingerprint": "a", "status": "done"}
+    write_table(tmp_path / record.RUN, [row], run_schema())
+    assert record.read_run(tmp_path, "a")["status"] == "done"
+    with pytest.raises(InputError, match="another configuration"):
+        record.read_run(tmp_path, "b")
+    schema = run_schema().with_metadata({b"schema_version": b"99"})
+    pq.write_table(read_table(tmp_path / record.RUN).cast(schema), tmp_path / record.RUN)
+    with pytest.raises(InputError, match="version 99"):
+        record.read_run(tmp_path, "a")
+
+
 def failure() -> Failure:
     return Failure("NONFINITE", "a\nb", "trace", ["last", "lines é"], 2, 1.5e9, "node1", 7)
 
@@ -298,7 +323,22 @@ def test_failures_there_and_back(tmp_path: Path) -> None:
     assert json.loads((tmp_path / record.FAILURE).read_bytes())["schema_version"] == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b'{"cause": "X"}', b"3"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[1]",
+        b'{"cause": "X"}',
+        b"3",
+        b"[" * 100_000,
+        b'{"cause": "ERROR", "exception": 1, "traceback": "", "log_tail": [], "attempt": 1, '
+        b'"failed_at": 1.0, "host": "h"}',
+        b'{"cause": "ERROR", "exception": "", "traceback": "", "log_tail": "line", "attempt": 1, '
+        b'"failed_at": 1.0, "host": "h"}',
+    ],
+)
 def test_damaged_failures_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / record.FAILURE
     path.write_bytes(content)

@@ -101,6 +101,18 @@ def test_seeds_count_up_from_the_configurations_own() -> None:
     assert [trial.config.seed for trial in expand(sweep, seeds=3)] == [7, 8, 9]
 
 
+def test_smoke_keeps_a_smaller_limit() -> None:
+    base = reported("resnet18").override({"data.train_limit": 500, "data.test_limit": 100})
+    (trial,) = expand(Sweep(base=base), scale=Scale.SMOKE)
+    assert (trial.config.data.train_limit, trial.config.data.test_limit) == (500, 100)
+
+
+def test_fewer_epochs_at_smoke_scale_need_no_other_warm_up() -> None:
+    _, sweep = find("vit_recipe")
+    for trial in expand(sweep, scale=Scale.SMOKE, overrides={"epochs": "3"}):
+        assert trial.config.epochs == 3
+
+
 def test_warm_up_shrinks_with_the_epochs() -> None:
     base = reported().override({"schedule.warmup_epochs": 10, "epochs": 11})
     (trial,) = expand(Sweep(base=base), scale=Scale.SMOKE)

@@ -30,6 +30,10 @@ from trainer.models import MODELS, WRN_NAME
 
 SCHEMA_VERSION = 1
 
+# Wider or deeper than any that was published; beyond, a slip of the finger would fill the memory.
+WRN_MAX_DEPTH = 1000
+WRN_MAX_WIDTH = 64
+
 # -0.0 equals 0.0 but prints otherwise, which would give one configuration two fingerprints.
 Real = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: value + 0.0)]
 # Stored in int64 columns.
@@ -88,9 +92,15 @@ class ModelConfig(_Section):
     def _fits(self) -> Self:
         if self.name not in MODELS and not WRN_NAME.fullmatch(self.name):
             raise ValueError(f"unknown architecture {self.name!r}: {nearest(self.name, MODELS)}")
-        depth = WRN_NAME.fullmatch(self.name)
-        if depth and (int(depth[1]) < 10 or (int(depth[1]) - 4) % 6):
-            raise ValueError(f"a WRN's depth is 6n + 4 (10, 16, 22, 28, 40, ...), not {depth[1]}")
+        if wrn := WRN_NAME.fullmatch(self.name):
+            depth, widen = int(wrn[1]), int(wrn[2])
+            if not 10 <= depth <= WRN_MAX_DEPTH or (depth - 4) % 6:
+                raise ValueError(
+                    f"a WRN's depth is 6n + 4 (10, 16, 22, 28, 40, ... to {WRN_MAX_DEPTH}), "
+                    f"not {depth}"
+                )
+            if not 1 <= widen <= WRN_MAX_WIDTH:
+                raise ValueError(f"a WRN is 1 to {WRN_MAX_WIDTH} times as wide, not {widen}")
         if self.stem == "imagenet" and not self.name.startswith(("resnet", "dla")):
             raise ValueError(f"stem=imagenet is for the ResNets and DLA-34, not {self.name}")
         if self.dropout and not self.name.startswith(("wrn", "vit")):
@@ -236,6 +246,7 @@ class TrainConfig(_Section):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+_HELP_FIELDS = "change one of the fields named, as in --set schedule.warmup_epochs=0"
 _HELP_KEYS = "keys are dotted field names, as in --set optimizer.weight_decay=5e-4"
 
 
@@ -332,7 +343,11 @@ def _input_error(error: ValidationError, where: str) -> InputError:
         ),
         None,
     )
-    help_line = f"{field}: {describe(field)}" if field else _HELP_KEYS
+    if field:
+        help_line = f"{field}: {describe(field)}"
+    else:
+        # A rule between fields has no one field to describe: its sentence names them.
+        help_line = _HELP_FIELDS if problem["type"] == "value_error" else _HELP_KEYS
     return InputError(
         f"{where}: {name}{shown}: {_sentence(problem)}".replace(": :", ":"), help_line
     )

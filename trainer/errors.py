@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 EXIT_DONE = 0
 EXIT_FLAGGED = 1
@@ -23,6 +25,10 @@ EXIT_INTERRUPTED = 130
 STORAGE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 )
+
+
+# What a folder answers where a file should be, and a file where a folder should.
+WRONG_KIND_ERRNOS = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST})
 
 
 class InputError(Exception):
@@ -61,6 +67,11 @@ def storage_error(error: OSError) -> InputError | None:
     return InputError(f"cannot write{where}: {reason}", todo, exit_code=EXIT_IO)
 
 
+def move_away(path: Path, word: str = "damaged") -> str:
+    """The command that moves `path` out of the way, for a help line."""
+    return shlex.join(["mv", str(path), f"{path}.{word}"])
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A sentence for a help line: the closest of `choices` where one is close, else all of them."""
     names = sorted(choices)
@@ -85,6 +96,7 @@ def run_command(app: Callable[..., object], argv: list[str] | None = None) -> No
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
+        _check_text(words)
         code = app(args=words, standalone_mode=False)
     except BrokenPipeError:
         # `... | head` closed our stdout: point it at nothing so that Python's exit stays silent.
@@ -97,6 +109,17 @@ def run_command(app: Callable[..., object], argv: list[str] | None = None) -> No
     sys.exit(code if isinstance(code, int) else EXIT_DONE)
 
 
+def _check_text(words: Iterable[str]) -> None:
+    """Raises InputError for words that are no UTF-8, which no record could hold."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{word!a} is not UTF-8", "give the file or folder a name in UTF-8"
+            ) from None
+
+
 def _report(error: Exception) -> int:
     # InputError, and the error of the slurm package, which this one may not import.
     if hasattr(error, "what") and hasattr(error, "help") and hasattr(error, "exit_code"):
@@ -105,6 +128,10 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
         print_error(storage.what, storage.help)
         return storage.exit_code
+    if isinstance(error, OSError) and error.errno in WRONG_KIND_ERRNOS and error.filename:
+        path = Path(os.fsdecode(error.filename))
+        print_error(f"cannot use {path}: {error.strerror}", f"move it away: {move_away(path)}")
+        return EXIT_IO
     # Typer carries its own copy of click, whose usage errors have no public base class to name.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         print_error(

@@ -42,6 +42,12 @@ def device_name(device: torch.device) -> str:
     return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Count the device's peak anew: one process may run trial after trial."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """The device's peak allocation by this process; on a CPU the process's peak resident size."""
     if device.type == "cuda":

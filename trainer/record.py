@@ -20,9 +20,10 @@ from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from trainer.config import field_types
-from trainer.errors import EXIT_IO, InputError
+from trainer.errors import EXIT_IO, InputError, move_away
 
 SCHEMA_VERSION = 1
 
@@ -173,11 +174,9 @@ def read_json(path: Path) -> Any:
         raise
     except OSError as error:
         raise _unreadable(path, error) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} is damaged: {error}",
-            f"move it away: mv {path} {path}.damaged",
-            exit_code=EXIT_IO,
+            f"{path} is damaged: {error}", f"move it away: {move_away(path)}", exit_code=EXIT_IO
         ) from None
 
 
@@ -216,25 +215,43 @@ def read_table(path: Path) -> pa.Table:
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is damaged: {first}",
-            f"it was left in place; move its trial's folder away and launch again: mv {path.parent}"
-            f" {path.parent}.damaged",
-            exit_code=EXIT_IO,
-        ) from None
+        raise _unusable(path, f"is damaged: {first}") from None
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """The one row of a finished trial's run.parquet. Raises as `read_table` does."""
-    rows = read_table(folder / RUN).to_pylist()
-    if len(rows) != 1:
+def read_epochs(folder: Path) -> pa.Table:
+    """A trial's epochs.parquet. Raises as `read_table` does, also where a column is missing or of
+    another type."""
+    path = folder / EPOCHS
+    table = read_table(path)
+    for field in EPOCHS_SCHEMA:
+        found = table.schema.field(field.name).type if field.name in table.column_names else None
+        if found != field.type:
+            what = "has no column" if found is None else f"has {found} and not {field.type} in"
+            raise _unusable(path, f"{what} {field.name}")
+    return table
+
+
+def read_run(folder: Path, fingerprint: str) -> dict[str, Any]:
+    """The one row of a finished trial's run.parquet.
+
+    Raises as `read_table` does, also where it is of another version or of another configuration
+    than the fingerprint's.
+    """
+    path = folder / RUN
+    table = read_table(path)
+    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
+    if version != str(SCHEMA_VERSION):
         raise InputError(
-            f"{folder / RUN} is damaged: it has {len(rows)} rows, not one",
-            f"it was left in place; move its trial's folder away and launch again: mv {folder} "
-            f"{folder}.damaged",
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",
+            "use the program's version that wrote it",
             exit_code=EXIT_IO,
         )
-    return dict(rows[0])
+    if table.num_rows != 1:
+        raise _unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
+    row: dict[str, Any] = table.to_pylist()[0]
+    if row.get("fingerprint") != fingerprint:
+        raise _unusable(path, "is of another configuration than its folder's")
+    return row
 
 
 def set_aside(path: Path, word: str) -> Path:
@@ -248,7 +265,17 @@ def set_aside(path: Path, word: str) -> Path:
 def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(
         f"cannot read {path}: {error.strerror}",
-        f"mend its rights, or move it away: mv {path} {path}.damaged",
+        f"mend its rights, or move it away: {move_away(path)}",
+        exit_code=EXIT_IO,
+    )
+
+
+def _unusable(path: Path, what: str) -> InputError:
+    """For a file of a trial without which the trial's folder is worth nothing."""
+    return InputError(
+        f"{path} {what}",
+        "it was left in place; move its trial's folder away and launch again: "
+        + move_away(path.parent),
         exit_code=EXIT_IO,
     )
 
@@ -257,7 +284,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 class Failure:
     """Why an attempt failed, as failure.json holds it."""
 
-    cause: Cause
+    cause: str  # a Cause; a later version may know more of them
     exception: str
     traceback: str
     log_tail: list[str]
@@ -275,13 +302,13 @@ class Failure:
         """None where the folder has none. Raises InputError for a damaged file."""
         path = folder / FAILURE
         try:
-            values = read_json(path)
-            return cls(**values)
+            return TypeAdapter(cls).validate_python(read_json(path))
         except FileNotFoundError:
             return None
-        except TypeError:
+        except ValidationError as error:
+            first = error.errors()[0]
             raise InputError(
-                f"{path} is not a failure record",
-                f"move it away: mv {path} {path}.damaged",
+                f"{path} is no failure record: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                f"move it away: {move_away(path)}",
                 exit_code=EXIT_IO,
             ) from None

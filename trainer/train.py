@@ -33,7 +33,7 @@ from trainer.evaluate import evaluate
 from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import Precision, autocast, resolve
-from trainer.provenance import peak_memory_bytes, provenance
+from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
 
 log = logging.getLogger("trainer")
 
@@ -79,6 +79,7 @@ def train(
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # cuDNN's fastest algorithm for each shape, of which an epoch has two.
         torch.backends.cudnn.benchmark = True
+        forget_peak_memory(device)
 
         torch.manual_seed(config.seed)
         size = data.train_images.shape[1]
@@ -331,7 +332,7 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
             exit_code=EXIT_IO,
         )
     try:
-        return record.read_run(out)
+        return record.read_run(out, config.fingerprint)
     except FileNotFoundError:
         return None
 

@@ -1,0 +1,132 @@
+"""Cancel: everything that a sweep runs ends, also what was between two trials."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import sweeps.cancel
+from sweeps import claim as claims
+from sweeps.claim import CLAIM, Claim
+from sweeps.ledger import Ledger, Plan
+from sweeps.sweep import Sweep, Trial, expand
+from trainer.errors import run_command
+from trainer.recipes import reported
+
+ROOT = Path(__file__).parent.parent
+LONG = """
+from sweeps.sweep import Sweep
+from trainer.recipes import reported
+
+sweep = Sweep(base=reported("resnet18").override({
+    "data.name": "digits", "data.train_limit": 200, "data.test_limit": 100, "model.width": 0.125,
+    "epochs": 500, "batch_size": 64, "precision": "fp32", "early_stopping.patience": 500,
+}))
+"""
+
+
+def cancel(results: Path, *words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        run_command(sweeps.cancel.app, ["sweep", "--results", str(results), *words])
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    found = Ledger(tmp_path, "sweep")
+    found.write_plan(Plan("sweep", [trial()], "full", {}, [], "command"))
+    return found
+
+
+def trial() -> Trial:
+    return expand(Sweep(base=reported("resnet18")))[0]
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as one:
+        yield one
+        one.kill()
+
+
+def hold(ledger: Ledger, pid: int, **more: str) -> None:
+    started = claims._process_started(pid)
+    assert started
+    claim = Claim(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
+    folder = ledger.folder_of(trial())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CLAIM).write_text(json.dumps(asdict(claim)))
+
+
+def test_nothing_to_cancel(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cancel(ledger.folder.parent, "--yes") == 0
+    assert "nothing of sweep" in capsys.readouterr().err
+
+
+def test_without_yes_it_lists(
+    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold(ledger, process.pid)
+    assert cancel(ledger.folder.parent) == 1
+    assert f"running  process {process.pid}" in capsys.readouterr().out
+    assert process.poll() is None
+
+
+def test_a_worker_between_two_trials_is_found(
+    ledger: Ledger, process: subprocess.Popen[bytes]
+) -> None:
+    threading.Timer(0.4, hold, (ledger, process.pid)).start()
+    assert cancel(ledger.folder.parent, "--yes") == 0
+    assert process.wait(10) == -15
+
+
+def test_another_machines_process_is_out_of_reach_and_told(
+    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold(ledger, process.pid, host="elsewhere")
+    assert cancel(ledger.folder.parent, "--yes") == 1
+    assert f"not cancelled: process {process.pid} of elsewhere" in capsys.readouterr().err
+    assert process.poll() is None
+
+
+def test_a_damaged_plan_keeps_no_other_from_being_cancelled(
+    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (ledger.folder / "plans" / "00000000.json").write_text("{")
+    hold(ledger, process.pid)
+    assert cancel(ledger.folder.parent, "--yes") == 1
+    assert process.wait(10) == -15
+    assert "00000000.json is no plan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.7, 1.6])
+def test_a_worker_gives_its_trial_back_whenever_it_is_asked(tmp_path: Path, seconds: float) -> None:
+    """Also amid the import of torch, which swallows what a signal's handler raises."""
+    (tmp_path / "sweep.py").write_text(LONG)
+    words = [str(tmp_path / "sweep.py"), "--results", str(tmp_path / "results"), "--on", "local"]
+    subprocess.run(
+        [sys.executable, "-m", "sweeps.launch", *words, "--detach"],
+        check=True, capture_output=True, cwd=ROOT,
+    )  # fmt: skip
+    (claim,) = (tmp_path / "results").rglob(CLAIM)
+    pid = json.loads(claim.read_text())["pid"]
+    time.sleep(seconds)
+    assert cancel(tmp_path / "results", "--yes") == 0
+    wait_for(lambda: not claim.exists() and not Path(f"/proc/{pid}").exists())
+    (log,) = (tmp_path / "results").rglob("*.log")
+    assert "stopped on request; the trial was given back" in log.read_text()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
