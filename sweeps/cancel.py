@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,8 @@ import typer
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
-    from sweeps.ledger import Ledger, Standing
+    from sweeps.claim import Claim
+    from sweeps.ledger import Ledger
     from sweeps.sweep import Trial
 
 # A worker holds no trial for an instant between two, so a second look comes so much later.
@@ -51,70 +53,80 @@ def main(
         return EXIT_FLAGGED if problems else EXIT_DONE
     if not yes:
         for one in held:
-            print(f"{one.trial.name}  {one.state}  {_where(one)}")
-        print(f"{len(held)} trials; --yes cancels them", file=sys.stderr)
+            print(f"{one.name}  {one.state}  {one.where}")
+        print(f"{len(held)} to cancel; --yes does it", file=sys.stderr)
         return EXIT_FLAGGED
     seen: set[str] = set()
     ended: set[str] = set()
     # Until a look finds nothing new: what was between two trials shows itself by the next.
-    while new := [one for one in held if _where(one) not in seen]:
+    while new := [one for one in held if one.where not in seen]:
         for one in new:
-            print(f"{one.trial.name}  {one.state}  {_where(one)}")
-        seen |= {_where(one) for one in new}
+            print(f"{one.name}  {one.state}  {one.where}")
+        seen |= {one.where for one in new}
         ended |= _cancel(new)
         time.sleep(GAP_SECONDS)
         held = _held(ledger, trials)
     print(f"cancelled {len(ended)} jobs and processes", file=sys.stderr)
-    left = sorted({_where(one) for one in held} - ended)
+    left = sorted({one.where for one in held} - ended)
     for where in left:
         print(f"not cancelled: {where}", file=sys.stderr)
     return EXIT_FLAGGED if left or problems else EXIT_DONE
 
 
-def _held(ledger: Ledger, trials: list[Trial]) -> list[Standing]:
-    """The trials that are queued or running."""
+@dataclass(frozen=True)
+class _Held:
+    """A trial that is queued or running, or a search that is driven."""
+
+    name: str
+    state: str
+    claim: Claim
+    job: str
+    """Slurm's id; "" for none, or one that is on its way."""
+
+    @property
+    def where(self) -> str:
+        """The job or the process that holds it, in words."""
+        if self.claim.submission:
+            return f"job {self.job or '(on its way to Slurm)'}"
+        if self.claim.is_own_process:
+            return f"process {self.claim.pid}"
+        return f"process {self.claim.pid} of {self.claim.host}, out of reach from here"
+
+
+def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
+    """The drivers, which would start more, before the trials."""
+    from sweeps import claim as claims
     from sweeps.ledger import State
 
-    return [
-        one
+    drivers = []
+    for folder in sorted(ledger.folder.glob("searches/*/")):
+        claim = claims.read(folder)
+        if claim is not None and ledger.scheduler.is_alive(claim):
+            drivers.append(_Held(f"searches/{folder.name}", "driven", claim, claim.job))
+    return drivers + [
+        _Held(
+            one.trial.name,
+            str(one.state),
+            one.claim,
+            one.claim.job or (one.job.id if one.job else ""),
+        )
         for one in ledger.standings(trials)
         if one.state in (State.QUEUED, State.RUNNING) and one.claim is not None
     ]
 
 
-def _where(one: Standing) -> str:
-    """The job or the process that holds a trial, in words."""
-    claim = one.claim
-    assert claim is not None
-    if claim.submission:
-        return f"job {_job(one) or '(on its way to Slurm)'}"
-    if claim.is_own_process:
-        return f"process {claim.pid}"
-    return f"process {claim.pid} of {claim.host}, out of reach from here"
-
-
-def _job(one: Standing) -> str:
-    assert one.claim is not None
-    return one.claim.job or (one.job.id if one.job else "")
-
-
-def _cancel(held: list[Standing]) -> set[str]:
+def _cancel(held: list[_Held]) -> set[str]:
     """Cancel what can be cancelled from here; where that was, in words."""
     from slurm.queue import cancel
 
-    jobs = [one for one in held if one.claim is not None and one.claim.submission and _job(one)]
-    own = [
-        one
-        for one in held
-        if one.claim is not None and not one.claim.submission and one.claim.is_own_process
-    ]
+    jobs = [one for one in held if one.claim.submission and one.job]
+    own = [one for one in held if not one.claim.submission and one.claim.is_own_process]
     if jobs:
-        cancel(dict.fromkeys(_job(one) for one in jobs))
-    for one in own:
-        assert one.claim is not None
+        cancel(dict.fromkeys(one.job for one in jobs))
+    for process in dict.fromkeys(one.claim.pid for one in own):
         with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
-            os.kill(one.claim.pid, signal.SIGTERM)
-    return {_where(one) for one in [*jobs, *own]}
+            os.kill(process, signal.SIGTERM)
+    return {one.where for one in [*jobs, *own]}
 
 
 if __name__ == "__main__":

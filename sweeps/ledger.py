@@ -9,6 +9,7 @@ results/<sweep>/logs/                 what the workers said
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ class State(StrEnum):
     QUEUED = "queued"  # a Slurm job that is to run it waits
     RUNNING = "running"  # an attempt holds it
     LOST = "lost"  # its attempt's process is gone
+    PRUNED = "pruned"  # a search wanted no more of it; its epochs so far are kept
     FAILED = "failed"  # its last attempt ended in an error; failure.json says which
     DONE = "done"
     UNKNOWN = "unknown"  # a file that would tell is damaged
@@ -47,7 +49,7 @@ class State(StrEnum):
     @property
     def is_over(self) -> bool:
         """No attempt is needed or under way."""
-        return self in (State.DONE, State.FAILED)
+        return self in (State.DONE, State.PRUNED, State.FAILED)
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,16 @@ class Plan:
     axes: list[str]
     command: str
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    search: Mapping[str, Any] | None = None
+    """What a search says of itself where its trials are these; then the plan grows."""
+    search_id: str = ""
 
     @property
     def id(self) -> str:
-        """8 hex digits that stand for the set of trials: the same trials are the same plan."""
+        """8 hex digits: the search's, or what stands for the set of trials, so that the same trials
+        are the same plan."""
+        if self.search_id:
+            return self.search_id
         joined = "\n".join(sorted(trial.config.fingerprint for trial in self.trials))
         return hashlib.sha256(joined.encode()).hexdigest()[:8]
 
@@ -74,6 +82,10 @@ class Plan:
         return " ".join([self.scale, *(f"{key}={value}" for key, value in self.overrides.items())])
 
     def to_json(self) -> dict[str, Any]:
+        return self.head() | {"trials": [trial_to_json(trial) for trial in self.trials]}
+
+    def head(self) -> dict[str, Any]:
+        """What its file says beside the trials."""
         return {
             "schema_version": SCHEMA_VERSION,
             "sweep": self.sweep,
@@ -84,7 +96,7 @@ class Plan:
             "seeds": sorted({trial.config.seed for trial in self.trials}),
             "created": self.created,
             "command": self.command,
-            "trials": [trial_to_json(trial) for trial in self.trials],
+            **({"search": dict(self.search)} if self.search is not None else {}),
         }
 
 
@@ -115,6 +127,8 @@ class _PlanFile(BaseModel):
 
     model_config = ConfigDict(strict=True)
     schema_version: Literal[1]
+    id: str
+    search: dict[str, Any] | None = None
     scale: str
     overrides: dict[str, Any]
     axes: list[str]
@@ -131,6 +145,7 @@ class Standing:
     state: State
     claim: Claim | None = None
     failure: record.Failure | None = None
+    pruned: record.Pruned | None = None
     job: Job | None = None  # the Slurm job that holds it, or held it
     problem: str | None = None  # why nobody can tell: a damaged file, by name
 
@@ -162,6 +177,16 @@ class Ledger:
                 "free some space there, or choose a folder that you may write with --results DIR",
                 exit_code=EXIT_IO,
             ) from None
+
+    def rewrite_plan(self, plan: Plan, trials: list[dict[str, Any]]) -> None:
+        """Write a search's plan anew: it has more trials now, given as `trial_to_json` has them.
+
+        Raises OSError as writing does.
+        """
+        path = self.folder / PLANS / f"{plan.id}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(plan.head() | {"trials": trials}, allow_nan=False)
+        record.write_atomic(path, lambda file: file.write(text.encode()))
 
     def plans(self) -> list[Plan]:
         """Every plan, oldest first. Raises InputError for a damaged one."""
@@ -206,6 +231,8 @@ class Ledger:
                 values.axes,
                 values.command,
                 values.created,
+                values.search,
+                values.id if values.search is not None else "",
             )
         raise InputError(
             problem,
@@ -279,6 +306,8 @@ class Ledger:
             claim = claims.read(folder)
             # Where it was given back while we were reading, look again.
             return Standing(trial, State.RUNNING, claim) if claim else self._from_files(trial)
+        if record.PRUNED in files:
+            return Standing(trial, State.PRUNED, pruned=record.Pruned.read(folder))
         failure = record.Failure.read(folder) if record.FAILURE in files else None
         if failure is not None:
             return Standing(trial, State.FAILED, failure=failure)
@@ -289,6 +318,9 @@ class Ledger:
         job = self.scheduler.job(standing.claim)
         if not self.scheduler.is_alive(standing.claim):
             state = State.LOST
+            if (self.folder_of(standing.trial) / record.PRUNED).exists():
+                pruned = record.Pruned.read(self.folder_of(standing.trial))
+                return replace(standing, state=State.PRUNED, pruned=pruned)
         elif standing.claim.submission and (job is None or job.state.is_queued):
             state = State.QUEUED
         else:
@@ -310,6 +342,9 @@ class Ledger:
         failure = record.Failure.read(folder)
         wanted = Claim(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
         held = claims.take(folder, wanted, self.scheduler.is_alive)
+        if held is not None:
+            # Whoever runs it now wants all of it.
+            (folder / record.PRUNED).unlink(missing_ok=True)
         if held is not None and (folder / record.RUN).exists():
             # Its holder before us finished it between our look and our claim.
             claims.release(folder, held)

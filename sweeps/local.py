@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,71 @@ def visible_gpus() -> list[str]:
         return []
 
 
+def start_worker(
+    ledger: Ledger, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a `sweeps.worker` as number `slot` of `workers` on this machine; it, and its log.
+
+    It ends with this process unless it `stays`. Raises OSError where the log cannot be written.
+    """
+    gpus = visible_gpus()
+    environment = dict(os.environ)
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    # Threads of several workers on the same cores wait for each other, at a huge cost.
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    # By default threads spin while they wait: 6 % faster on an idle machine, five times slower
+    # beside one busy process.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(launch))
+    log = ledger.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
+    command = [
+        sys.executable, "-m", "sweeps.worker", str(ledger.folder), *words,
+        "--launch", repr(launch), "--log-file", f"{LOGS}/{log.name}",
+        "--parent", "0" if stays else str(os.getpid()),
+    ]  # fmt: skip
+    with log.open("ab") as output:
+        # A session of its own: Ctrl-C on the terminal reaches its parent, which decides.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+    return process, log
+
+
+def words_of(log: Path, code: int) -> InputError:
+    """The error with which a worker ended, in its own words."""
+    lines = log.read_text(errors="replace").splitlines()
+    said = {
+        word: next((x.removeprefix(word) for x in reversed(lines) if x.startswith(word)), "")
+        for word in ("error: ", "help: ")
+    }
+    return InputError(
+        said["error: "] or f"a worker ended with exit code {code}",
+        said["help: "] or f"its log says more: {log}",
+        exit_code=code,
+    )
+
+
+def stop_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Ask the workers to give their trials back, and wait until they have."""
+    processes = list(processes)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 @dataclass
 class Pool:
     """The worker processes of one launch."""
@@ -56,36 +122,11 @@ class Pool:
             self._start(slot)
 
     def _start(self, slot: int) -> None:
-        gpus = visible_gpus()
-        environment = dict(os.environ)
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-        # Threads of several workers on the same cores wait for each other, at a huge cost.
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.workers)))
-        # By default threads spin while they wait: 6 % faster on an idle machine, five times slower
-        # beside one busy process.
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.launch))
-        log = self.ledger.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
-        command = [
-            sys.executable, "-m", "sweeps.worker", str(self.ledger.folder),
-            *(word for plan in self.plans for word in ("--plan", plan.id)),
-            "--launch", repr(self.launch), "--log-file", f"{LOGS}/{log.name}",
-            "--parent", "0" if self.detach else str(os.getpid()),
-            *(["--retry"] if self.retry else []),
-        ]  # fmt: skip
-        with log.open("ab") as output:
-            # A session of its own: Ctrl-C on the terminal reaches launch, which decides.
-            self.processes[slot] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                start_new_session=True,
-            )
-        self.logs[slot] = log
+        words = [word for plan in self.plans for word in ("--plan", plan.id)]
+        words += ["--retry"] if self.retry else []
+        self.processes[slot], self.logs[slot] = start_worker(
+            self.ledger, words, self.launch, slot, self.workers, stays=self.detach
+        )
 
     def wait_for_claims(self, trials: list[Trial]) -> None:
         """Wait until every worker holds a trial or has ended, so that status and cancel see it."""
@@ -107,34 +148,14 @@ class Pool:
                 continue
             del self.processes[slot]
             if code in (EXIT_USAGE, EXIT_IO):
-                raise self._words_of(slot, code)
+                raise words_of(self.logs[slot], code)
             limit = MAX_DEATHS * sum(len(plan.trials) for plan in self.plans)
             if code < 0 and self.restarts < limit:
                 self.restarts += 1
                 self._start(slot)
         return bool(self.processes)
 
-    def _words_of(self, slot: int, code: int) -> InputError:
-        lines = self.logs[slot].read_text(errors="replace").splitlines()
-        said = {
-            word: next((x.removeprefix(word) for x in reversed(lines) if x.startswith(word)), "")
-            for word in ("error: ", "help: ")
-        }
-        return InputError(
-            said["error: "] or f"a worker ended with exit code {code}",
-            said["help: "] or f"its log says more: {self.logs[slot]}",
-            exit_code=code,
-        )
-
     def stop(self) -> None:
         """Ask every worker to give its trial back, and wait until it has."""
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        stop_all(self.processes.values())
         self.processes.clear()

@@ -1,6 +1,7 @@
-"""Sweep, Trial: a definition, what it expands to, and where definitions are found.
+"""Sweep, Search, Trial: definitions, what they expand to, and where they are found.
 
-A definition is a Python file with one known name in it, `sweep`; its docstring says what it is for.
+A definition is a Python file with a known name in it, `sweep` or `search` or both; its docstring
+says what it is for.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slurm.site import Resources
+from sweeps.ranges import Choice, Numbers, Range
 from sweeps.scale import Scale, scaled
 from sweeps.space import Point, Space, axes_of
 from trainer.config import TrainConfig
@@ -23,6 +25,11 @@ from trainer.errors import InputError, nearest
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+SAMPLERS = ("tpe", "random", "grid", "cmaes", "gp")
+PRUNERS = ("successive_halving", "hyperband", "median", "none")
+OBJECTIVES = ("best", "last")
+
+Definition = TypeVar("Definition")
 
 
 @dataclass(frozen=True)
@@ -71,33 +78,130 @@ class Trial:
     config: TrainConfig
 
 
-def names() -> list[str]:
-    """The sweeps that come with the project."""
-    return sorted(path.stem for path in DEFINITIONS.glob("*.py") if path.stem != "__init__")
+@dataclass(frozen=True)
+class Search:
+    """A search for the best values of some fields: a base configuration and ranges."""
+
+    base: TrainConfig
+    space: Mapping[str, Range]
+    """The fields that are searched, by dotted key; see sweeps.ranges."""
+    trials: int = 20
+    """How many are asked for in all."""
+    sampler: str = "tpe"
+    """Who proposes the next values; one of SAMPLERS."""
+    pruner: str = "successive_halving"
+    """Who stops bad trials early; one of PRUNERS."""
+    objective: str = "best"
+    """What is maximised: validation accuracy of the `best` epoch, or of the `last`."""
+    seed: int = 0
+    """The sampler's; not the trials' own."""
+    start: Sequence[Point] = ()
+    """Points to try first, such as known good ones."""
+    resources: Resources = field(default_factory=Resources)
+    """What a Slurm job asks for; the command line wins."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, TrainConfig):
+            raise InputError(
+                f"base is a {type(self.base).__name__}",
+                'give a TrainConfig, such as reported("resnet18")',
+            )
+        if not isinstance(self.space, Mapping) or not self.space:
+            raise InputError(
+                "an empty space: the search varies nothing",
+                'give it a field: space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)}',
+            )
+        for word, choices, what in (
+            (self.sampler, SAMPLERS, "sampler"),
+            (self.pruner, PRUNERS, "pruner"),
+            (self.objective, OBJECTIVES, "objective"),
+        ):
+            if word not in choices:
+                raise InputError(f"unknown {what} {word!r}", nearest(str(word), choices))
+        if type(self.trials) is not int or self.trials < 1:
+            raise InputError(f"trials is {self.trials!r}", "give a whole number from 1: trials=20")
+        if type(self.seed) is not int or self.seed < 0:
+            raise InputError(f"seed is {self.seed!r}", "give a whole number from 0: seed=0")
+        if not isinstance(self.resources, Resources):
+            raise InputError(
+                f"resources is a {type(self.resources).__name__}",
+                "give slurm.site's: resources=Resources(nodes=1, gpus_per_node=2)",
+            )
+        for key, values in self.space.items():
+            if not isinstance(values, (Numbers, Choice)):
+                raise InputError(
+                    f"{key}: {values!r} is no range", "make it with log_uniform, choice, ..."
+                )
+            if self.sampler == "grid" and not isinstance(values, Choice):
+                raise InputError(
+                    f"{key}: sampler grid takes no {values}", f'"{key}": choice([...])'
+                )
+            for value in values.ends:
+                self.base.override({key: value})
+        for point in self.start:
+            if set(point) != set(self.space):
+                raise InputError(
+                    f"start: {_readable(point)}: not the fields of the space",
+                    f"give a value to each of: {', '.join(self.space)}",
+                )
+            for key, value in point.items():
+                if not self.space[key].holds(value):
+                    raise InputError(
+                        f"start: {key}={value} lies outside of {self.space[key]}",
+                        "widen the range, or start within it",
+                    )
+
+
+def names(kind: str = "sweep") -> list[str]:
+    """The sweeps that come with the project; or the searches, for `search`."""
+    return sorted(
+        path.stem
+        for path in DEFINITIONS.glob("*.py")
+        if re.search(rf"^{kind} = ", path.read_text(), re.MULTILINE)
+    )
 
 
 def find(name: str) -> tuple[str, Sweep]:
     """The sweep called `name`, or the one defined in the Python file at that path; with its name.
 
-    Raises InputError where there is none, or the file fails or has no `sweep` in it.
+    A configuration (.json) is a sweep of one trial. Raises InputError where there is none, or the
+    file fails or has no `sweep` in it.
     """
+    if name.endswith(".json"):
+        return _stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
+    path = _definition(name, "sweep")
+    return path.stem, _load(path, "sweep", Sweep)
+
+
+def find_search(name: str) -> tuple[str, Search]:
+    """The search called `name`, as `find` finds a sweep."""
+    path = _definition(name, "search")
+    return path.stem, _load(path, "search", Search)
+
+
+def _definition(name: str, kind: str) -> Path:
     path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
+    _stem(path)
+    if not path.is_file():
+        if name.endswith(".py"):
+            raise InputError(f"no definition file {name}", "give the path of a Python file")
+        raise InputError(
+            f"no {kind} is called {name!r}",
+            f"{nearest(name, names(kind))} Or give the path of a definition file (.py).",
+        )
+    return path
+
+
+def _stem(path: Path) -> str:
     if not NAME.fullmatch(path.stem):
         raise InputError(
             f"{path.stem!r} is no name for a sweep",
             "use letters, digits, '_', '-' and '.', since it names a folder",
         )
-    if not path.is_file():
-        if name.endswith(".py"):
-            raise InputError(f"no definition file {name}", "give the path of a Python file")
-        raise InputError(
-            f"no sweep is called {name!r}",
-            f"{nearest(name, names())} Or give the path of a definition file (.py).",
-        )
-    return path.stem, _load(path)
+    return path.stem
 
 
-def _load(path: Path) -> Sweep:
+def _load(path: Path, name: str, kind: type[Definition]) -> Definition:
     spec = importlib.util.spec_from_file_location(f"sweeps.definitions.{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -112,11 +216,13 @@ def _load(path: Path) -> Sweep:
             f"{path}{_line(error, path)}: {type(error).__name__}: {error}",
             "mend the definition; --debug shows the whole traceback",
         ) from error
-    sweep = getattr(module, "sweep", None)
-    if not isinstance(sweep, Sweep):
-        found = "no `sweep`" if sweep is None else f"a `sweep` that is a {type(sweep).__name__}"
-        raise InputError(f"{path} has {found} in it", "it must hold: sweep = Sweep(base=..., ...)")
-    return sweep
+    found = getattr(module, name, None)
+    if not isinstance(found, kind):
+        what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
+        raise InputError(
+            f"{path} has {what} in it", f"it must hold: {name} = {kind.__name__}(base=..., ...)"
+        )
+    return found
 
 
 def _line(error: BaseException, path: Path) -> str:
@@ -187,6 +293,19 @@ def expand(
         name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
         trials.append(Trial(name, point, config))
     return trials
+
+
+def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str, Any]) -> Trial:
+    """The trial of a search at one point. Raises InputError for a bad value."""
+    for key in overrides:
+        if key in search.space:
+            raise InputError(
+                f"--set {key}={overrides[key]}: the search varies {key}",
+                "leave it out, or write a definition of your own without it",
+            )
+    sweep = Sweep(base=search.base, space=(point,))
+    (trial,) = expand(sweep, scale=scale, overrides=overrides)
+    return trial
 
 
 def _at(sweep: Sweep, point: Point) -> TrainConfig:

@@ -39,6 +39,8 @@ MAX_DEATHS = 3
 LOG_TAIL = 30
 # How long a local worker's step may take once it was asked to stop; a launch kills it a bit later.
 PATIENCE_SECONDS = 10.0
+# How often a running trial looks whether a search has pruned it.
+LOOK_SECONDS = 0.5
 START = "=== trial"
 END = "=== end of"
 
@@ -82,6 +84,8 @@ class Worker:
         """Whether this worker should run the trial now."""
         if standing.state is State.FAILED:
             return standing.failure is not None and standing.failure.failed_at < self.launch
+        if standing.pruned is not None:
+            return not self.retry_only and standing.pruned.pruned_at < self.launch
         if standing.state is State.PENDING:
             return not self.retry_only
         return standing.state is State.LOST
@@ -108,24 +112,38 @@ class Worker:
         """
         from trainer.train import PreemptedError, train
 
+        folder = self.ledger.folder_of(trial)
         try:
-            train(trial.config, self.ledger.folder_of(trial), should_stop=self.stop)
+            train(trial.config, folder, should_stop=self.stop)
         except PreemptedError:
-            return True
+            return not (folder / record.PRUNED).exists()
         return False
 
     def _train(self, trial: Trial, claim: Claim) -> bool:
         from trainer.train import PreemptedError, epoch_line, train
 
+        folder = self.ledger.folder_of(trial)
+        looked = time.monotonic()
+
         def say(row: dict[str, Any]) -> None:
             log.info("%s", epoch_line(row, trial.config.epochs))
 
+        def should_stop() -> bool:
+            nonlocal looked
+            if self.stop():
+                return True
+            if time.monotonic() - looked < LOOK_SECONDS:
+                return False
+            looked = time.monotonic()
+            return (folder / record.PRUNED).exists()
+
         try:
-            run = train(
-                trial.config, self.ledger.folder_of(trial), on_epoch=say, should_stop=self.stop
-            )
+            run = train(trial.config, folder, on_epoch=say, should_stop=should_stop)
         except PreemptedError:
-            return True
+            if not (folder / record.PRUNED).exists():
+                return True
+            log.info("pruned: a search wants no more of it")
+            self.ledger.release(trial, claim)
         except Exception as error:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
@@ -239,6 +257,7 @@ def main(
     log_file: Annotated[str, typer.Option(help="This process's log, in the sweep's folder.")] = "",
     parent: Annotated[int, typer.Option(help="Stop when this process is gone; 0: never.")] = 0,
     retry: Annotated[bool, typer.Option(help="Only trials that failed or were lost.")] = False,
+    only: Annotated[str, typer.Option(help="Only the trial of this name.")] = "",
 ) -> int:
     """Run the open trials of a sweep, one after another."""
     stop = Stop(PATIENCE_SECONDS)
@@ -249,7 +268,8 @@ def main(
     if parent:
         _die_with(parent, stop)
     try:
-        stopped = worker.run(trial for identity in plan for trial in ledger.plan(identity).trials)
+        trials = [trial for identity in plan for trial in ledger.plan(identity).trials]
+        stopped = worker.run(one for one in trials if one.name == only or not only)
     except StopRequested:
         stopped = True
     if not stopped:

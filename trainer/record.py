@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +33,8 @@ CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "predictions.parquet"
 RUN = "run.parquet"
 FAILURE = "failure.json"
+# Written by a search that wants no more of the trial: its attempt stops when it sees the file.
+PRUNED = "pruned.json"
 
 Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL", "DATA", "ERROR"]
 
@@ -300,15 +302,41 @@ class Failure:
     @classmethod
     def read(cls, folder: Path) -> Failure | None:
         """None where the folder has none. Raises InputError for a damaged file."""
-        path = folder / FAILURE
-        try:
-            return TypeAdapter(cls).validate_python(read_json(path))
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(
-                f"{path} is no failure record: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-                f"move it away: {move_away(path)}",
-                exit_code=EXIT_IO,
-            ) from None
+        return _read_note(cls, folder / FAILURE)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Why a trial was stopped early, as pruned.json holds it."""
+
+    search: str  # the id of the search that wanted no more of it
+    number: int  # Optuna's, of the trial
+    epoch: int  # from 0: the last one that was looked at
+    pruned_at: float  # seconds since 1970
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PRUNED, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Pruned | None:
+        """None where the folder has none. Raises InputError for a damaged file."""
+        return _read_note(cls, folder / PRUNED)
+
+
+Note = TypeVar("Note", Failure, Pruned)
+
+
+def _read_note(kind: type[Note], path: Path) -> Note | None:
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path} is no record of version {SCHEMA_VERSION}: {where}: {first['msg']}",
+            f"move it away: {move_away(path)}",
+            exit_code=EXIT_IO,
+        ) from None

@@ -1,13 +1,15 @@
-"""Weight decay on a logarithmic grid, for ResNet-18 and for WRN-28-10.
+"""Weight decay on a logarithmic grid, for ResNet-18 and for WRN-28-10; and searched for ResNet-18.
 
     python -m sweeps.launch weight_decay
+    python -m sweeps.search weight_decay
 
-Fourteen trials, 1,400 passes over 45,000 images. Reported choice: 1e-3 for ResNet-18, 5e-4 for
-WRN-28-10.
+The grid is fourteen trials, 1,400 passes over 45,000 images; the search twenty trials at most, most
+of which end early. Reported choice: 1e-3 for ResNet-18, 5e-4 for WRN-28-10.
 """
 
+from sweeps.ranges import log_uniform
 from sweeps.space import Point, grid
-from sweeps.sweep import Sweep
+from sweeps.sweep import Search, Sweep
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 
@@ -24,4 +26,10 @@ sweep = Sweep(
             "optimizer.weight_decay": [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3],
         }
     ),
+)
+
+search = Search(
+    base=reported("resnet18"),
+    space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)},
+    start=[{"optimizer.weight_decay": 1e-3}, {"optimizer.weight_decay": 5e-4}],
 )

@@ -1,0 +1,136 @@
+"""What a search's driver costs beside the training: asking, noting, telling; and a restart.
+
+    python benchmarks/search.py
+
+A thousand trials of the weight-decay search over twelve epochs each, which a runner writes down
+as done without training. The peer is Optuna alone: ask, report twelve values, tell, into the same
+kind of journal. The driver's time leaves out the writing of the trials' Parquet files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from sweeps.driver import Driver
+from sweeps.journal import Journal
+from sweeps.ledger import Ledger, Plan
+from sweeps.scale import Scale
+from sweeps.sweep import Search, Trial, find_search
+from trainer import record
+
+EPOCHS = 12
+OVERRIDES = {"epochs": str(EPOCHS)}
+
+
+def accuracy(weight_decay: float, epoch: int) -> float:
+    distance = abs(math.log10(weight_decay) + 3)
+    return (0.9 - 0.1 * distance) * (1 - 0.5 ** (epoch + 1))
+
+
+@dataclass
+class Instantly:
+    """A runner whose trials are done at once."""
+
+    ledger: Ledger
+    seconds: float = 0.0
+
+    def holds(self, trial: Trial) -> bool:
+        return False
+
+    def start(self, plan: Plan, trials: list[Trial]) -> None:
+        started = time.perf_counter()
+        for trial in trials:
+            weight_decay = trial.config.optimizer.weight_decay
+            folder = self.ledger.folder_of(trial)
+            rows = [
+                {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(weight_decay, epoch),
+                 "seconds": 1.0}
+                for epoch in range(EPOCHS)
+            ]  # fmt: skip
+            record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+            run = {
+                "fingerprint": trial.config.fingerprint, "status": "done",
+                "val_accuracy": rows[-1]["val_accuracy"], "val_images": 5000,
+                "stopped_early": False, **trial.config.flat(),
+            }  # fmt: skip
+            record.write_table(folder / record.RUN, [run], record.run_schema())
+        self.seconds += time.perf_counter() - started
+
+    def check(self) -> None:
+        """Nothing can go wrong."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def driver(results: Path, search: Search, trials: int) -> tuple[Driver, Instantly]:
+    ledger = Ledger(results, "weight_decay")
+    folder = ledger.folder / "searches" / "00000000"
+    folder.mkdir(parents=True, exist_ok=True)
+    runner = Instantly(ledger)
+    plan = Plan(
+        "weight_decay", [], "full", OVERRIDES, list(search.space), "benchmark",
+        search={"sampler": search.sampler}, search_id="00000000",
+    )  # fmt: skip
+    journal = Journal(folder, search, {}, EPOCHS)
+    made = Driver(ledger, folder, search, Scale.FULL, OVERRIDES, trials, 1, journal, runner, plan)
+    return made, runner
+
+
+def alone(path: Path, search: Search, trials: int) -> float:
+    """Seconds a trial of Optuna itself."""
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(path))),
+        sampler=optuna.samplers.TPESampler(seed=0),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=3),
+        direction="maximize",
+    )
+    started = time.perf_counter()
+    for _ in range(trials):
+        trial = study.ask()
+        weight_decay = trial.suggest_float("optimizer.weight_decay", 1e-5, 1e-2, log=True)
+        for epoch in range(EPOCHS):
+            trial.report(accuracy(weight_decay, epoch), epoch + 1)
+            trial.should_prune()
+        study.tell(trial, accuracy(weight_decay, EPOCHS - 1))
+    return (time.perf_counter() - started) / trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time a search's driver at many told trials.")
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--last", type=int, default=100, help="time these, after the others")
+    options = parser.parse_args()
+    _, search = find_search("weight_decay")
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder).resolve()
+        made, runner = driver(results, search, options.trials)
+        first = options.trials - options.last
+        while made.journal.asked < first:
+            made.step()
+        runner.seconds = 0.0
+        started = time.perf_counter()
+        while not made.is_over:
+            made.step()
+        ours = (time.perf_counter() - started - runner.seconds) / options.last
+        started = time.perf_counter()
+        driver(results, search, options.trials)
+        restart = time.perf_counter() - started
+        peer = alone(results / "peer.log", search, options.trials)
+    print(
+        f"at {options.trials} told trials: {1000 * ours:.1f} ms a trial, restart {restart:.2f} s; "
+        f"Optuna alone, mean over its first {options.trials}: {1000 * peer:.1f} ms a trial; "
+        f"ratio {ours / peer:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+"""Search: let Optuna choose what to train, and find the best values of some fields.
+
+    python -m sweeps.search weight_decay --scale smoke --set data.name=digits
+    python -m sweeps.search weight_decay --trials 40      # later: goes on to forty
+
+Starting again goes on: what was asked and not finished is found in the trials' folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeps.launch import Gpus, Minutes, Nodes, On, Results, SiteName
+from sweeps.request import AtScale, ScaleName, Settings, parse_settings
+from sweeps.where import Where
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, run_command
+
+if TYPE_CHECKING:
+    from sweeps.claim import Claim
+    from sweeps.driver import Driver
+    from sweeps.scale import Scale
+    from sweeps.scheduler import Scheduler
+    from sweeps.sweep import Search, Trial
+
+SEARCHES = "searches"
+# How many jobs a search has in Slurm's queue at once, unless it is told.
+JOBS = 8
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str, typer.Argument(help="A search's name, or a definition file (.py).")],
+    on: On = Where.AUTO,
+    scale: AtScale = ScaleName.FULL,
+    settings: Settings = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="How many trials in all.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Trials at once; if not given, one a GPU, one without a GPU, 8 jobs on Slurm.",
+        ),
+    ] = None,
+    pruner: Annotated[
+        str, typer.Option(help="Instead of the definition's: successive_halving, ..., none.")
+    ] = "",
+    site: SiteName = "default",
+    nodes: Nodes = None,
+    gpus_per_node: Gpus = None,
+    minutes: Minutes = None,
+    results: Results = Path("results"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be searched and touch nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Search for the best values, training as little as that takes. Goes on where it was."""
+    from sweeps import dispatch
+    from sweeps.claim import Claim
+    from sweeps.driver import Driver, Jobs, Processes, Runner, drive
+    from sweeps.journal import Journal, grid_size
+    from sweeps.ledger import Ledger, Plan
+    from sweeps.local import visible_gpus
+    from sweeps.scale import Scale
+    from sweeps.scheduler import Scheduler
+    from sweeps.stop import Stop, StopRequested
+    from sweeps.sweep import find_search, trial_at
+    from sweeps.worker import PATIENCE_SECONDS, check_data, prepare_data
+
+    job = _leave_job()
+    sweep_name, search = find_search(name)
+    search = replace(search, pruner=pruner or search.pruner)
+    place = dispatch.place(on)
+    if place is Where.DEBUG:
+        raise InputError(
+            "--on debug", "a search runs its trials in workers: --on local --workers 1"
+        )
+    cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
+    ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
+    overrides = parse_settings(settings or [])
+    chosen = Scale(str(scale))
+    wanted = min(trials or search.trials, grid_size(search) or sys.maxsize)
+    ends = [_corner(search, last) for last in (False, True)]
+    low, high = (trial_at(search, point, chosen, overrides) for point in ends)
+    identity = _identity(chosen, overrides)
+    folder = ledger.folder / SEARCHES / identity
+    check_data([low.config.data, high.config.data])
+    if dry_run:
+        return _print_search(search, low, wanted, folder, as_json)
+
+    launch = time.time()
+    mine = Claim(1, 0, launch, "", **job)
+    with _held(folder, mine, ledger.scheduler, sweep_name):
+        prepare_data([low.config.data, high.config.data])
+        settled = _definition(search, low)
+        journal = Journal(folder, search, settled, max(low.config.epochs, high.config.epochs))
+        if journal.repaired:
+            print(f"warning: {journal.repaired}", file=sys.stderr)
+        count = workers or (JOBS if place is Where.SLURM else len(visible_gpus()) or 1)
+        runner: Runner = (
+            Jobs(ledger, launch, cluster)
+            if place is Where.SLURM
+            else Processes(ledger, launch, count)
+        )
+        plan = Plan(
+            sweep=sweep_name,
+            trials=[],
+            scale=str(chosen),
+            overrides=overrides,
+            axes=list(search.space),
+            command=f"python -m sweeps.search {shlex.join(sys.argv[1:])}",
+            search=_described(search, wanted),
+            search_id=identity,
+        )
+        stop = Stop(PATIENCE_SECONDS)
+        stop.listen(signal.SIGTERM, signal.SIGINT)
+        driver = Driver(
+            ledger, folder, search, chosen, overrides, wanted, count, journal, runner, plan
+        )
+        print(
+            f"{sweep_name}: {journal.asked} of {wanted} trials asked before, "
+            f"{len(driver.running)} of them under way",
+            file=sys.stderr,
+            flush=True,
+        )
+        seconds = dispatch.SLURM_SECONDS if place is Where.SLURM else dispatch.LOCAL_SECONDS
+        try:
+            with _Show(driver) as show:
+                ended = drive(driver, stop, show, seconds)
+        except StopRequested:
+            ended = False
+        if not ended:
+            goes = "the jobs go on" if place is Where.SLURM else "its trials were given back"
+            print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        return _end(driver, as_json)
+
+
+def _leave_job() -> dict[str, Any]:
+    """What a claim says of the Slurm job that this runs in; its variables, which would make every
+    sbatch a part of it, are taken away."""
+    job = os.environ.get("SLURM_JOB_ID")
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    for key in list(os.environ):
+        if key.startswith("SLURM_") and key != "SLURM_CONF":
+            del os.environ[key]
+    if job is None:
+        return {}
+    return {"submission": f"driver-{job}", "job": job, "started": True, "restarts": restarts}
+
+
+@contextlib.contextmanager
+def _held(folder: Path, wanted: Claim, scheduler: Scheduler, name: str) -> Iterator[None]:
+    """The claim on a search's folder while it is driven. Raises InputError where another has it."""
+    from sweeps import claim as claims
+
+    def is_alive(held: Claim) -> bool:
+        # A requeued job finds its own claim from before.
+        is_own = bool(held.job) and held.job == wanted.job
+        return not is_own and scheduler.is_alive(held)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = claims.take(folder, wanted, is_alive)
+    if taken is None:
+        held = claims.read(folder)
+        who = "another driver" if held is None else f"process {held.pid} on {held.host}"
+        if held is not None and held.job:
+            who = f"job {held.job}"
+        raise InputError(
+            f"{who} drives this search already ({folder})",
+            f"watch it: python -m sweeps.status {name} --watch",
+        )
+    try:
+        yield
+    finally:
+        claims.release(folder, taken)
+
+
+def _identity(scale: Scale, overrides: Mapping[str, Any]) -> str:
+    """8 hex digits: the same sweep at another scale or with other overrides is another search."""
+    text = json.dumps([str(scale), dict(sorted(overrides.items()))])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _corner(search: Search, last: bool) -> dict[str, Any]:
+    return {key: values.ends[-1 if last else 0] for key, values in search.space.items()}
+
+
+def _definition(search: Search, trial: Trial) -> dict[str, Any]:
+    """What an earlier journal must agree with."""
+    fields = trial.config.flat()
+    return {
+        "objective": search.objective,
+        **{f"the range of {key}": str(values) for key, values in search.space.items()},
+        **{key: value for key, value in fields.items() if key not in search.space},
+    }
+
+
+def _described(search: Search, trials: int) -> dict[str, Any]:
+    """The search as its plan has it, for the report."""
+    return {
+        "sampler": search.sampler,
+        "pruner": search.pruner,
+        "objective": search.objective,
+        "trials": trials,
+        "seed": search.seed,
+        "space": {key: values.to_json() for key, values in search.space.items()},
+    }
+
+
+class _Show:
+    """The live view: a table on a terminal, a line a change off it."""
+
+    def __init__(self, driver: Driver) -> None:
+        from rich.live import Live
+
+        from sweeps import table
+
+        self.said: dict[str, str] = {}
+        self.live = Live(console=table.console(sys.stderr), auto_refresh=False)
+        self.driver = driver
+
+    def __enter__(self) -> _Show:
+        if sys.stderr.isatty():
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *exit: Any) -> None:
+        if sys.stderr.isatty():
+            self.live.__exit__(*exit)
+
+    def __call__(self, driver: Driver) -> None:
+        from sweeps.dispatch import say_changes
+        from sweeps.driver import SHOWN
+        from sweeps.status import view
+
+        progress = driver.progress()
+        if sys.stderr.isatty():
+            self.live.update(
+                view(driver.plan, progress[: len(driver.running) + SHOWN]), refresh=True
+            )
+        else:
+            say_changes(progress, self.said, len(driver.journal.told()), driver.trials)
+
+
+def flat_range(driver: Driver) -> tuple[float, dict[str, tuple[Any, Any]]]:
+    """The standard error of the best trial's accuracy on the validation images (binomial), and for
+    each numeric field the range of values among the trials that come within it of the best."""
+    from sweeps.ranges import Numbers
+
+    complete = driver.journal.complete()
+    best = complete[0]
+    value, images = best.value or 0.0, best.user_attrs["val_images"]
+    error = math.sqrt(value * (1 - value) / images)
+    near = [trial for trial in complete if (trial.value or 0.0) >= value - error]
+    ranges = {}
+    for key, values in driver.search.space.items():
+        if isinstance(values, Numbers):
+            found = [trial.params[key] for trial in near]
+            ranges[key] = (min(found), max(found))
+    return error, ranges
+
+
+def _end(driver: Driver, as_json: bool) -> int:
+    from collections import Counter
+
+    from sweeps.driver import BEST
+
+    told = driver.journal.told()
+    states = Counter(trial.state.name.lower() for trial in told)
+    causes = Counter(str(one.user_attrs["cause"]) for one in told if "cause" in one.user_attrs)
+    words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    print(f"{driver.ledger.sweep}: {len(told)} trials: {words}", file=sys.stderr)
+    for cause, count in causes.most_common():
+        print(f"{count} failed: {cause}", file=sys.stderr)
+    complete = [one for one in driver.journal.complete() if "cause" not in one.user_attrs]
+    if not complete:
+        print("no trial was complete: nothing is best", file=sys.stderr)
+        return EXIT_FLAGGED
+    best, path = complete[0], driver.folder / BEST
+    error, ranges = flat_range(driver)
+    shown = ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+                      for key, value in best.params.items())  # fmt: skip
+    print(
+        f"best: {shown}: validation {100 * (best.value or 0):.2f} % (trial {best.number})",
+        file=sys.stderr,
+    )
+    for key, (low, high) in ranges.items():
+        print(
+            f"within one standard error of it ({100 * error:.2f} points): "
+            f"{key} from {low:g} to {high:g}",
+            file=sys.stderr,
+        )
+    if as_json:
+        answer = {
+            "schema_version": 1,
+            "search": driver.plan.id,
+            "counts": dict(states),
+            "best": {
+                "number": best.number,
+                "value": best.value,
+                "params": best.params,
+                "trial": best.user_attrs["trial"],
+                "config": str(path),
+            },
+            "standard_error": error,
+            "within_one_standard_error": {key: list(ends) for key, ends in ranges.items()},
+            "trials": [
+                {
+                    "number": one.number,
+                    "state": one.state.name.lower(),
+                    "value": one.value,
+                    "params": one.params,
+                    "trial": one.user_attrs["trial"],
+                    "cause": one.user_attrs.get("cause"),
+                }
+                for one in told
+            ],
+        }
+        print(json.dumps(answer, indent=2))
+    else:
+        print(path)
+    return EXIT_FLAGGED if causes else EXIT_DONE
+
+
+def _print_search(search: Search, trial: Trial, wanted: int, folder: Path, as_json: bool) -> int:
+    from sweeps import table
+
+    if as_json:
+        described = _described(search, wanted)
+        value = {"schema_version": 1, "folder": str(folder), "search": described, "trials": []}
+        print(json.dumps(value, indent=2))
+        return EXIT_DONE
+    rows = [(key, str(values)) for key, values in search.space.items()]
+    table.show(("field", "range"), rows)
+    print(
+        f"{wanted} trials by {search.sampler}, pruner {search.pruner}, of at most "
+        f"{trial.config.epochs} epochs each; journal in {folder}; nothing was run or written",
+        file=sys.stderr,
+    )
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(app)

@@ -1,0 +1,256 @@
+"""The driver: what is asked is told once, whoever dies when. Trials are written down, not trained,
+for the laws; test_search trains them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from sweeps.driver import BEST, NOTE, Driver, drive
+from sweeps.journal import Journal
+from sweeps.ledger import Ledger, Plan
+from sweeps.ranges import choice, log_uniform
+from sweeps.scale import Scale
+from sweeps.sweep import Search, Trial, trial_at
+from trainer import record
+from trainer.config import TrainConfig
+from trainer.errors import InputError
+from trainer.recipes import reported
+
+EPOCHS = 6
+DECAY = "optimizer.weight_decay"
+
+
+class Killed(BaseException):
+    """The driver ends here, as by kill -9."""
+
+
+@dataclass
+class Writer:
+    """Runs a trial by writing what a worker would leave, an epoch a look."""
+
+    ledger: Ledger
+    kill_at: int = -1  # the how manyeth call dies
+    failures: dict[str, str] = field(default_factory=dict)  # cause, by a part of the trial's name
+    started: list[str] = field(default_factory=list)
+    epochs: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+
+    def _called(self) -> None:
+        self.calls += 1
+        if self.calls == self.kill_at:
+            raise Killed
+
+    def holds(self, trial: Trial) -> bool:
+        return False
+
+    def start(self, plan: Plan, trials: list[Trial]) -> None:
+        self._called()
+        for trial in trials:
+            self.started.append(trial.name)
+            assert trial.name in [one.name for one in self.ledger.plan(plan.id).trials]
+            self._run(trial)
+        self._called()
+
+    def _run(self, trial: Trial) -> None:
+        folder = self.ledger.folder_of(trial)
+        for part, cause in self.failures.items():
+            if part in trial.name or part == "all":
+                record.Failure(cause, "Error: x", "", [], 1, time.time(), "h").write(folder)
+                return
+        rows = [
+            {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(trial.config, epoch), "seconds": 1}
+            for epoch in range(EPOCHS)
+        ]
+        record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+        run = {
+            "fingerprint": trial.config.fingerprint, "status": "done",
+            "val_accuracy": max(row["val_accuracy"] for row in rows),
+            "val_accuracy_last": rows[-1]["val_accuracy"] - 0.1, "val_images": 500,
+            "stopped_early": False, **trial.config.flat(),
+        }  # fmt: skip
+        record.write_table(folder / record.RUN, [run], record.run_schema())
+
+    def check(self) -> None:
+        self._called()
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def accuracy(config: TrainConfig, epoch: int) -> float:
+    distance = abs(math.log10(config.optimizer.weight_decay) + 3)
+    return (0.9 - 0.1 * distance) * (1 - 0.5 ** (epoch + 1))
+
+
+def search(**changes: Any) -> Search:
+    values = {
+        "base": reported("resnet18").override({"epochs": EPOCHS}),
+        "space": {DECAY: log_uniform(1e-5, 1e-2)},
+        "pruner": "none",
+        **changes,
+    }
+    return Search(**values)
+
+
+def driver(results: Path, wanted: Search, trials: int, workers: int, writer: Writer) -> Driver:
+    ledger = writer.ledger
+    folder = ledger.folder / "searches" / "00000000"
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan("s", [], "full", {}, [*wanted.space], "c", search={}, search_id="00000000")
+    journal = Journal(folder, wanted, {}, EPOCHS)
+    return Driver(ledger, folder, wanted, Scale.FULL, {}, trials, workers, journal, writer, plan)
+
+
+def run(results: Path, wanted: Search, trials: int, workers: int = 2, **more: Any) -> Driver:
+    writer = Writer(Ledger(results, "s"), **more)
+    made = driver(results, wanted, trials, workers, writer)
+    assert drive(made, lambda: False, lambda _: None, 0.0)
+    return made
+
+
+def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
+    made = run(tmp_path, search(), 12)
+    told = made.journal.told()
+    assert [one.state for one in told] == [TrialState.COMPLETE] * 12
+    assert [one.number for one in told] == list(range(12))
+    names = [one.user_attrs["trial"] for one in told]
+    assert Counter(made.runner.started) == Counter(names)  # type: ignore[attr-defined]
+    for one in told:
+        folder = made.ledger.folder / one.user_attrs["trial"]
+        note = json.loads((folder / NOTE).read_text())
+        assert (note["number"], note["params"]) == (one.number, one.params)
+        assert len(one.intermediate_values) == EPOCHS
+    best = TrainConfig.from_file(made.folder / BEST)
+    assert best.optimizer.weight_decay == made.journal.best().params[DECAY]
+    plan = made.ledger.plan("00000000")
+    assert [trial.name for trial in plan.trials] == list(dict.fromkeys(names))
+    assert plan.id == "00000000"
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 4), st.integers(1, 9))
+def test_killed_anywhere_and_started_again_nothing_is_twice_or_lost(
+    tmp_path_factory: pytest.TempPathFactory, kills: list[int], workers: int, trials: int
+) -> None:
+    results = tmp_path_factory.mktemp("r")
+    started: Counter[str] = Counter()
+    for kill_at in [*kills, -1]:
+        writer = Writer(Ledger(results, "s"), kill_at)
+        made = driver(results, search(), trials, workers, writer)
+        with contextlib.suppress(Killed):
+            drive(made, lambda: False, lambda _: None, 0.0)
+        started.update(writer.started)
+    told = made.journal.told()
+    assert [one.state for one in told] == [TrialState.COMPLETE] * trials
+    assert set(started.values()) <= {1}
+    assert made.journal.asked == trials
+    assert not made.journal.running()
+
+
+def test_never_more_at_once_than_asked(tmp_path: Path) -> None:
+    most = 0
+
+    def show(one: Driver) -> None:
+        nonlocal most
+        most = max(most, len(one.running))
+
+    writer = Writer(Ledger(tmp_path, "s"))
+    made = driver(tmp_path, search(), 10, 3, writer)
+    assert drive(made, lambda: False, show, 0.0)
+    assert most == 3
+
+
+def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
+    """The grid called its trials by other names, which they keep."""
+    values = [1e-4, 1e-3]
+    ledger = Ledger(tmp_path, "s")
+    base = search().base
+    grid = [
+        Trial(f"grid{number}-{base.override({DECAY: value}).fingerprint[:8]}", {DECAY: value},
+              base.override({DECAY: value}))
+        for number, value in enumerate(values)
+    ]  # fmt: skip
+    ledger.write_plan(Plan("s", grid, "full", {}, [DECAY], "c"))
+    for trial in grid:
+        ledger.folder_of(trial).mkdir(parents=True)
+        Writer(ledger)._run(trial)
+    wanted = search(sampler="grid", space={DECAY: choice([*values, 1e-2])})
+    made = run(tmp_path, wanted, 3)
+    (started,) = made.runner.started  # type: ignore[attr-defined]
+    assert "weight_decay0.01" in started
+    names = {one.user_attrs["trial"] for one in made.journal.told()}
+    assert names == {grid[0].name, grid[1].name, started}
+    assert made.journal.best().params[DECAY] == 1e-3
+
+
+def test_the_last_epochs_accuracy_by_option(tmp_path: Path) -> None:
+    best = run(tmp_path / "a", search(), 1).journal.best()
+    last = run(tmp_path / "b", search(objective="last"), 1).journal.best()
+    assert best.params == last.params
+    assert best.value is not None and last.value == pytest.approx(best.value - 0.1)
+
+
+def test_a_failure_is_told_as_one_and_a_divergence_as_the_worst(tmp_path: Path) -> None:
+    start = [{DECAY: value} for value in (1e-3, 1e-4, 1e-5)]
+    failures = {"weight_decay0.0001-": "NONFINITE", "weight_decay1e_05-": "DATA"}
+    made = run(tmp_path, search(start=start), 4, failures=failures)
+    good, diverged, failed, other = made.journal.told()
+    assert (good.state, other.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
+    assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
+    assert diverged.user_attrs["cause"] == "NONFINITE"
+    assert (failed.state, failed.value) == (TrialState.FAIL, None)
+    assert failed.user_attrs["cause"] == "DATA: Error: x"
+
+
+def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the first 3 trials failed: DATA: Error: x") as caught:
+        run(tmp_path, search(), 20, workers=1, failures={"all": "DATA"})
+    assert caught.value.exit_code == 1
+    made = run(tmp_path, search(), 5)  # mended: the same command goes on
+    assert Counter(one.state.name for one in made.journal.told()) == {"FAIL": 3, "COMPLETE": 2}
+
+
+def test_a_failure_from_before_is_tried_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "s")
+    trial = trial_at(search(), {DECAY: 1e-3}, Scale.FULL, {})
+    ledger.folder_of(trial).mkdir(parents=True)
+    record.Failure("ERROR", "x", "", [], 1, time.time() - 60, "h").write(ledger.folder_of(trial))
+    made = run(tmp_path, search(start=[{DECAY: 1e-3}]), 1)
+    assert made.runner.started == [trial.name]  # type: ignore[attr-defined]
+
+
+def test_the_same_values_twice_are_one_trial(tmp_path: Path) -> None:
+    made = run(tmp_path, search(sampler="random", space={DECAY: choice([1e-3, 1e-4])}), 6)
+    told = made.journal.told()
+    assert len(told) == 6
+    assert len(made.runner.started) == len({one.user_attrs["trial"] for one in told}) == 2  # type: ignore[attr-defined]
+
+
+def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
+    class Damaging(Writer):
+        def _run(self, trial: Trial) -> None:
+            super()._run(trial)
+            if len(self.started) == 1:
+                (self.ledger.folder_of(trial) / record.RUN).write_bytes(b"PAR1")
+
+    writer = Damaging(Ledger(tmp_path, "s"))
+    made = driver(tmp_path, search(), 3, 1, writer)
+    assert drive(made, lambda: False, lambda _: None, 0.0)
+    first, *others = made.journal.told()
+    assert first.state is TrialState.FAIL
+    assert "is damaged" in first.user_attrs["cause"]
+    assert {one.state for one in others} == {TrialState.COMPLETE}
