@@ -75,36 +75,38 @@ def main(
 
 @dataclass(frozen=True)
 class _Held:
-    """A trial that is queued or running, or a search that is driven."""
+    """A trial that is queued or running, a worker that waits, or a search that is driven."""
 
     name: str
     state: str
-    claim: Claim
-    job: str
-    """Slurm's id; "" for none, or one that is on its way."""
+    where: str
+    """The job or the process that holds it, in words."""
+    job: str = ""
+    """Slurm's id, where it is known."""
+    process: int = 0
+    """Of this machine, or 0."""
 
-    @property
-    def where(self) -> str:
-        """The job or the process that holds it, in words."""
-        if self.claim.submission:
-            return f"job {self.job or '(on its way to Slurm)'}"
-        if self.claim.is_own_process:
-            return f"process {self.claim.pid}"
-        return f"process {self.claim.pid} of {self.claim.host}, out of reach from here"
+
+def _from_claim(name: str, state: str, claim: Claim, job: str) -> _Held:
+    if claim.submission:
+        return _Held(name, state, f"job {job or '(on its way to Slurm)'}", job=job)
+    if claim.is_own_process:
+        return _Held(name, state, f"process {claim.pid}", process=claim.pid)
+    return _Held(name, state, f"process {claim.pid} of {claim.host}, out of reach from here")
 
 
 def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
-    """The drivers, which would start more, before the trials."""
+    """The drivers and waiting workers, which would start more, before the trials."""
     from sweeps import claim as claims
-    from sweeps.ledger import State
+    from sweeps.ledger import LOGS, State
 
-    drivers = []
+    found = []
     for folder in sorted(ledger.folder.glob("searches/*/")):
         claim = claims.read(folder)
         if claim is not None and ledger.scheduler.is_alive(claim):
-            drivers.append(_Held(f"searches/{folder.name}", "driven", claim, claim.job))
-    return drivers + [
-        _Held(
+            found.append(_from_claim(f"searches/{folder.name}", "driven", claim, claim.job))
+    trials_held = [
+        _from_claim(
             one.trial.name,
             str(one.state),
             one.claim,
@@ -113,20 +115,23 @@ def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
         for one in ledger.standings(trials)
         if one.state in (State.QUEUED, State.RUNNING) and one.claim is not None
     ]
+    busy = {one.job for one in trials_held}
+    for job in ledger.scheduler.workers(ledger.folder / LOGS):
+        if job.id not in busy:
+            found.append(_Held("a worker", str(job.state).lower(), f"job {job.id}", job=job.id))
+    return found + trials_held
 
 
 def _cancel(held: list[_Held]) -> set[str]:
     """Cancel what can be cancelled from here; where that was, in words."""
     from slurm.queue import cancel
 
-    jobs = [one for one in held if one.claim.submission and one.job]
-    own = [one for one in held if not one.claim.submission and one.claim.is_own_process]
-    if jobs:
-        cancel(dict.fromkeys(one.job for one in jobs))
-    for process in dict.fromkeys(one.claim.pid for one in own):
+    if jobs := dict.fromkeys(one.job for one in held if one.job):
+        cancel(jobs)
+    for process in dict.fromkeys(one.process for one in held if one.process):
         with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
             os.kill(process, signal.SIGTERM)
-    return {one.where for one in [*jobs, *own]}
+    return {one.where for one in held if one.job or one.process}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shlex
 import signal
@@ -262,84 +261,18 @@ class _Show:
             say_changes(progress, self.said, len(driver.journal.told()), driver.trials)
 
 
-def flat_range(driver: Driver) -> tuple[float, dict[str, tuple[Any, Any]]]:
-    """The standard error of the best trial's accuracy on the validation images (binomial), and for
-    each numeric field the range of values among the trials that come within it of the best."""
-    from sweeps.ranges import Numbers
-
-    complete = driver.journal.complete()
-    best = complete[0]
-    value, images = best.value or 0.0, best.user_attrs["val_images"]
-    error = math.sqrt(value * (1 - value) / images)
-    near = [trial for trial in complete if (trial.value or 0.0) >= value - error]
-    ranges = {}
-    for key, values in driver.search.space.items():
-        if isinstance(values, Numbers):
-            found = [trial.params[key] for trial in near]
-            ranges[key] = (min(found), max(found))
-    return error, ranges
-
-
 def _end(driver: Driver, as_json: bool) -> int:
-    from collections import Counter
-
     from sweeps.driver import BEST
+    from sweeps.finding import Finding
 
-    told = driver.journal.told()
-    states = Counter(trial.state.name.lower() for trial in told)
-    causes = Counter(str(one.user_attrs["cause"]) for one in told if "cause" in one.user_attrs)
-    words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    print(f"{driver.ledger.sweep}: {len(told)} trials: {words}", file=sys.stderr)
-    for cause, count in causes.most_common():
-        print(f"{count} failed: {cause}", file=sys.stderr)
-    complete = [one for one in driver.journal.complete() if "cause" not in one.user_attrs]
-    if not complete:
-        print("no trial was complete: nothing is best", file=sys.stderr)
-        return EXIT_FLAGGED
-    best, path = complete[0], driver.folder / BEST
-    error, ranges = flat_range(driver)
-    shown = ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-                      for key, value in best.params.items())  # fmt: skip
-    print(
-        f"best: {shown}: validation {100 * (best.value or 0):.2f} % (trial {best.number})",
-        file=sys.stderr,
-    )
-    for key, (low, high) in ranges.items():
-        print(
-            f"within one standard error of it ({100 * error:.2f} points): "
-            f"{key} from {low:g} to {high:g}",
-            file=sys.stderr,
-        )
+    finding = Finding.of(driver.plan.id, driver.journal, driver.folder / BEST)
+    for line in finding.lines():
+        print(line, file=sys.stderr)
     if as_json:
-        answer = {
-            "schema_version": 1,
-            "search": driver.plan.id,
-            "counts": dict(states),
-            "best": {
-                "number": best.number,
-                "value": best.value,
-                "params": best.params,
-                "trial": best.user_attrs["trial"],
-                "config": str(path),
-            },
-            "standard_error": error,
-            "within_one_standard_error": {key: list(ends) for key, ends in ranges.items()},
-            "trials": [
-                {
-                    "number": one.number,
-                    "state": one.state.name.lower(),
-                    "value": one.value,
-                    "params": one.params,
-                    "trial": one.user_attrs["trial"],
-                    "cause": one.user_attrs.get("cause"),
-                }
-                for one in told
-            ],
-        }
-        print(json.dumps(answer, indent=2))
-    else:
-        print(path)
-    return EXIT_FLAGGED if causes else EXIT_DONE
+        print(json.dumps(finding.to_json(), indent=2))
+    elif finding.complete:
+        print(finding.config)
+    return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
 def _print_search(search: Search, trial: Trial, wanted: int, folder: Path, as_json: bool) -> int:

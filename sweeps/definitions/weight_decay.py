@@ -30,6 +30,6 @@ sweep = Sweep(
 
 search = Search(
     base=reported("resnet18"),
-    space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)},
+    space={"optimizer.weight_decay": log_uniform(1e-5, 1e-1)},
     start=[{"optimizer.weight_decay": 1e-3}, {"optimizer.weight_decay": 5e-4}],
 )

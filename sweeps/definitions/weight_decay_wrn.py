@@ -11,6 +11,6 @@ from trainer.recipes import reported
 
 search = Search(
     base=reported("wrn_28_10"),
-    space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)},
+    space={"optimizer.weight_decay": log_uniform(1e-5, 1e-1)},
     start=[{"optimizer.weight_decay": 5e-4}, {"optimizer.weight_decay": 1e-3}],
 )
