@@ -17,11 +17,28 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from analysis.space import Search
 from trainer.config import TrainConfig, field_types
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
-from trainer.record import EPOCHS, EPOCHS_SCHEMA, RUN, SCHEMA_VERSION, Failure, read_table
+from trainer.record import (
+    EPOCHS,
+    EPOCHS_SCHEMA,
+    PRUNED,
+    RUN,
+    SCHEMA_VERSION,
+    Failure,
+    Pruned,
+    read_table,
+)
 from trainer.record import run_schema as full_run_schema
 
 POINT = "point."
@@ -30,8 +47,8 @@ _THREADS = 4
 
 # Every flag and its rule, as the report prints them.
 FLAGS = {
-    "MISSING": "planned, but no readable run.parquet and no failure.json: never ran, is running "
-    "or was lost",
+    "MISSING": "planned, but no readable run.parquet, no failure.json and no pruned.json: never "
+    "ran, is running or was lost",
     "NONFINITE": "the last attempt that ended failed: a loss or gradient that is not "
     "a number or is infinite",
     "OUT_OF_MEMORY": "the last attempt that ended failed: the device or the job ran out of memory",
@@ -40,6 +57,8 @@ FLAGS = {
     "NCCL": "the last attempt that ended failed: communication between ranks",
     "DATA": "the last attempt that ended failed: the data set could not be read",
     "ERROR": "the last attempt that ended failed: any other error",
+    "PRUNED": "no result, since a search other than this launch stopped it before its last planned "
+    "epoch",
     "EARLY_STOP": "done, but early stopping ended it before its last planned epoch",
     "DIVERGED": "done, but test accuracy is not above chance (1 / classes + 3 binomial standard "
     "errors) or validation accuracy of the last epoch is below half of its best",
@@ -53,8 +72,9 @@ class Plan:
     `runs` has a row a planned trial, in the plan's order: `trial` (folder name), `point.<axis>`
     (the axis' value in the definition, before scaling), every outcome column of run.parquet (empty
     where the trial has none), every field of TrainConfig under its dotted name, `state` (done,
-    failed, missing, or another word that run.parquet's `status` holds), `flags` (list of FLAGS'
-    codes) and `failure` (a sentence, or ""). Accuracies are fractions.
+    pruned, failed, missing, or another word that run.parquet's `status` holds), `flags` (list of
+    FLAGS' codes) and `failure` (a sentence, or ""). Accuracies are fractions. A search's trials
+    stand in the order in which it asked for them, and those that it pruned itself have no flag.
 
     `epochs` has the columns of epochs.parquet and `trial`, a row an epoch of any trial that
     began.
@@ -70,6 +90,7 @@ class Plan:
     command: str
     runs: pd.DataFrame
     epochs: pd.DataFrame
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +173,18 @@ class _PlanFile(BaseModel):
     seeds: list[int]
     created: str
     command: str
+    search: Search | None = None
     trials: Annotated[list[_Trial], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _points_lie_in_the_space(self) -> _PlanFile:
+        space = {} if self.search is None else self.search.space
+        for trial in self.trials:
+            for key, values in space.items():
+                if not values.holds(trial.point.get(key)):
+                    given = trial.point.get(key)
+                    raise ValueError(f"{trial.name}: {key}={given!r} is not in the search's space")
+        return self
 
 
 def _plan_paths(results: Path) -> dict[str, list[Path]]:
@@ -185,7 +217,11 @@ def _read_plan(path: Path) -> _PlanFile:
 
 
 def _superseded(plans: list[_PlanFile]) -> set[str]:
-    """Ids of the plans whose trials another one holds; of equal plans the last one stays."""
+    """Ids of the plans whose trials another one holds; of equal plans the last one stays.
+
+    A search is none of them: it says how its trials were chosen, and a launch what was wanted.
+    """
+    plans = [plan for plan in plans if plan.search is None]
     trials = [{trial.fingerprint for trial in plan.trials} for plan in plans]
     return {
         plan.id
@@ -215,10 +251,12 @@ def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     epochs = epochs[~epochs["trial"].isin(read - set(runs["trial"]))]
     rest = trials.keys() - set(runs["trial"]) - unread
+    pruned = _pruned(folder, (name for name in trials if name in rest), problems)
+    rest -= pruned.keys()
     failures = _failures(folder, (name for name in trials if name in rest), problems)
     return Sweep(
         folder.name,
-        [_frame(folder.name, plan, runs, epochs, failures) for plan in plans],
+        [_frame(folder.name, plan, runs, epochs, failures, pruned) for plan in plans],
         sorted(gone),
     )
 
@@ -349,12 +387,35 @@ def _failures(
     return dict(found())
 
 
+def _pruned(
+    folder: Path, names: Iterable[str], problems: list[InputError]
+) -> dict[str, tuple[str, str]]:
+    """Search and sentence of each trial whose folder has a pruned.json; a damaged one is no
+    search's.
+    """
+
+    def found() -> Iterator[tuple[str, tuple[str, str]]]:
+        for name in names:
+            try:
+                pruned = Pruned.read(folder / name)
+            except InputError as problem:
+                problems.append(problem)
+                yield name, ("", f"its {PRUNED} is damaged")
+                continue
+            if pruned is not None:
+                said = f"pruned by search {pruned.search} (epoch {pruned.epoch})"
+                yield name, (pruned.search, said)
+
+    return dict(found())
+
+
 def _frame(
     sweep: str,
     plan: _PlanFile,
     runs: pd.DataFrame,
     epochs: pd.DataFrame,
     failures: dict[str, tuple[str, str]],
+    pruned: dict[str, tuple[str, str]],
 ) -> Plan:
     names = [trial.name for trial in plan.trials]
     points = [trial.point for trial in plan.trials]
@@ -374,9 +435,16 @@ def _frame(
     )
     missing = frame["status"].isna()
     failed = missing & frame["trial"].isin(list(failures))
-    frame["state"] = frame["status"].astype(object).mask(missing, "missing").mask(failed, "failed")
-    frame["flags"] = _flags(frame, failures)
-    frame["failure"] = [failures.get(name, ("", ""))[1] for name in names]
+    stopped = frame["trial"].isin(list(pruned))
+    states = frame["status"].astype(object).mask(missing, "missing")
+    frame["state"] = states.mask(failed, "failed").mask(stopped, "pruned")
+    # What a search prunes is its result; for whoever else planned the trial it is a hole.
+    own = {name for name, (search, _) in pruned.items() if plan.search and search == plan.id}
+    ends = failures | {name: ("PRUNED", pruned[name][1]) for name in pruned.keys() - own}
+    frame["flags"] = [
+        [] if name in own else flags for name, flags in zip(names, _flags(frame, ends), strict=True)
+    ]
+    frame["failure"] = [ends.get(name, ("", ""))[1] for name in names]
     return Plan(
         sweep=sweep,
         id=plan.id,
@@ -388,6 +456,7 @@ def _frame(
         command=plan.command,
         runs=frame,
         epochs=epochs[epochs["trial"].isin(names)].reset_index(drop=True),
+        search=plan.search,
     )
 
 
@@ -398,7 +467,8 @@ def _value(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
-def _flags(frame: pd.DataFrame, failures: dict[str, tuple[str, str]]) -> list[list[str]]:
+def _flags(frame: pd.DataFrame, ends: dict[str, tuple[str, str]]) -> list[list[str]]:
+    """`ends` has the flag, and a sentence, of each trial that ended without a result."""
     chance = 1 / (frame["classes"].fillna("").str.count(",") + 1)
     images = frame["test_images"].astype(float)
     bar = chance + 3 * (chance * (1 - chance) / images).map(math.sqrt, na_action="ignore")
@@ -415,5 +485,5 @@ def _flags(frame: pd.DataFrame, failures: dict[str, tuple[str, str]]) -> list[li
         elif state == "missing":
             flags.append(["MISSING"])
         else:
-            flags.append([failures[name][0] if name in failures else str(state).upper()])
+            flags.append([ends[name][0] if name in ends else str(state).upper()])
     return flags

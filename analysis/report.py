@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analysis import words
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
@@ -74,19 +75,25 @@ def report(
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
+    from analysis import search
     from analysis.load import reported
     from analysis.page import Page, Section
     from analysis.tables import kind
 
     figures = reported()
-    parts: dict[str, list[Part]] = {"grid": [], "architectures": [], "sweep": []}
+    parts: dict[str, list[Part]] = {"grid": [], "architectures": [], "search": [], "sweep": []}
     for plan in study.plans:
+        if plan.search is not None:
+            others = [other for other in study.plans if other is not plan]
+            parts["search"] += search.parts(plan, plan.search, others, figures)
+            continue
         found = kind(plan.axes, plan.runs)
         part = {"grid": _grid, "architectures": _architectures}.get(found, _sweep)
         parts[found].append(part(plan, figures))
     titles = {
         "grid": "Batch size x epochs",
         "architectures": "Architectures",
+        "search": "Searches",
         "sweep": "Other sweeps",
     }
     return Page(
@@ -112,6 +119,9 @@ def _summary(study: Study) -> Section:
     from analysis.page import Part, Section, Table
 
     launches, flagged = [], []
+    runs = _distinct(study)
+    totals = runs["state"].value_counts()
+    states_seen = list(dict.fromkeys(["done", "failed", "missing", *totals.index]))
     for plan in study.plans:
         states = plan.runs["state"].value_counts()
         rows = tables.flagged(plan.runs)
@@ -120,25 +130,22 @@ def _summary(study: Study) -> Section:
                 "sweep": plan.sweep,
                 "launch": plan.id,
                 "scale": plan.scale,
-                "data set": _values(plan.runs["data.name"]),
+                "data set": words.values(plan.runs["data.name"]),
                 "planned": len(plan.runs),
-                **{state: int(states.get(state, 0)) for state in ("done", "failed", "missing")},
+                **{state: int(states.get(state, 0)) for state in states_seen},
                 "flagged": len(rows),
             }
         )
         rows.insert(0, "sweep", plan.sweep)
         flagged.append(rows)
-    runs = _distinct(study)
-    states = runs["state"].value_counts()
-    told = ", ".join(f"{states.get(state, 0)} {state}" for state in ("done", "failed", "missing"))
-    other = states.drop(["done", "failed", "missing"], errors="ignore")
-    told += "".join(f", {count} {state}" for state, count in other.items())
+    told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
-    notes = [f"{_count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    notes = [f"{words.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
     notes.append(_caveat(runs))
     shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]
     if len(flags):
-        seen = {code for codes in runs["flags"] for code in codes}
+        # Of every launch: a trial can be flagged in one and, pruned by itself, not in another.
+        seen = {code for plan in study.plans for codes in plan.runs["flags"] for code in codes}
         rules = [(code, rule) for code, rule in FLAGS.items() if code in seen]
         shown.append(Table("flagged", "Flagged trials", flags))
         legend = pd.DataFrame(rules, columns=["flag", "rule"])
@@ -172,7 +179,7 @@ def _grid(plan: Plan, figures: dict[str, Any]) -> Part:
 
     reported = figures["grid_bs_epoch"]
     cells = tables.grid_cells(plan.runs, reported)
-    name = _name(plan)
+    name = words.name(plan)
     caption = f"Mean test accuracy (%) of {plan.sweep}, batch size x epochs"
     footnotes = [_epochs(plan), *_notes(cells)]
     changed = [
@@ -186,8 +193,8 @@ def _grid(plan: Plan, figures: dict[str, Any]) -> Part:
         "epochs of the text here.",
     )
     return Part(
-        _title(plan),
-        [_preface(plan, reported["model"]), _choice(cells, ["epochs", "batch_size"])],
+        words.title(plan),
+        [words.preface(plan, reported["model"]), _choice(cells, ["epochs", "batch_size"])],
         [
             Table(f"{name}-grid", f"{caption}: mean over seeds, n, flags", tables.grid(cells)),
             Table(f"{name}-cells", "The same cells in full, %", cells),
@@ -207,9 +214,9 @@ def _architectures(plan: Plan, figures: dict[str, Any]) -> Part:
     table = tables.architectures(plan.runs, figures["architectures"])
     caption = f"Accuracy (%) of the architectures of {plan.sweep}: mean ± sd over seeds"
     return Part(
-        _title(plan),
-        [_preface(plan), _choice(table, ["model"])],
-        [Table(_name(plan), caption, table)],
+        words.title(plan),
+        [words.preface(plan), _choice(table, ["model"])],
+        [Table(words.name(plan), caption, table)],
         _curves(plan),
         [
             "train: running mean over the augmented images of the best epoch. train clean: plain "
@@ -227,9 +234,9 @@ def _sweep(plan: Plan, _: dict[str, Any]) -> Part:
     table = tables.sweep(plan.runs)
     caption = f"Accuracy (%) of {plan.sweep}: mean ± sd over seeds"
     return Part(
-        _title(plan),
-        [_preface(plan), _choice(table, plan.axes)],
-        [Table(_name(plan), caption, table)],
+        words.title(plan),
+        [words.preface(plan), _choice(table, plan.axes)],
+        [Table(words.name(plan), caption, table)],
         _curves(plan),
         _notes(table),
     )
@@ -243,10 +250,10 @@ def _trials(study: Study) -> Section:
         "Every trial",
         [
             Part(
-                _title(plan),
+                words.title(plan),
                 tables=[
                     Table(
-                        f"{_name(plan)}-trials",
+                        f"{words.name(plan)}-trials",
                         f"Every planned trial of {plan.sweep}; accuracies in %, epochs from 0",
                         tables.trials(plan.runs),
                     )
@@ -278,7 +285,7 @@ def _provenance(study: Study) -> Section:
             if ran.nunique() > 1:
                 notes.append(
                     f"The trials of {plan.sweep} ({plan.id}) ran with different {noun}: "
-                    f"{_values(ran.sort_values())}."
+                    f"{words.values(ran.sort_values())}."
                 )
     for sweep in study.sweeps:
         if sweep.superseded:
@@ -291,7 +298,7 @@ def _provenance(study: Study) -> Section:
             "sweep": plan.sweep,
             "launch": plan.id,
             "created": plan.created,
-            "overrides": _overrides(plan),
+            "overrides": words.overrides(plan),
             "seeds": ", ".join(map(str, plan.seeds)),
             "command": plan.command,
         }
@@ -325,64 +332,13 @@ def _problems(study: Study) -> Section:
 # --- words -----------------------------------------------------------------------------------
 
 
-def _title(plan: Plan) -> str:
-    return f"{plan.sweep}, {plan.scale} scale ({plan.id})"
-
-
-def _name(plan: Plan) -> str:
-    """A file name that needs no quoting anywhere."""
-    import re
-
-    return re.sub(r"[^A-Za-z0-9_-]", "-", plan.sweep) + f"-{plan.id}"
-
-
-def _unlike_reported(plan: Plan) -> list[str]:
-    """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
-    import pandas as pd
-
-    from trainer.recipes import reported
-
-    free = {"seed", "schema_version", "data.root", *plan.axes}
-    found: dict[str, None] = {}
-    for _, run in plan.runs.iterrows():
-        for key, value in reported(str(run["model.name"])).flat().items():
-            same = pd.isna(run[key]) if value is None else run[key] == value
-            if key not in free and not same:
-                found[key] = None
-    return list(found)
-
-
-def _preface(plan: Plan, model: str | None = None) -> str:
-    """Scale, data and overrides; where figures are reported, whether these compare with them."""
-    runs = plan.runs
-    words = (
-        f"Scale: {plan.scale}. Data set: {_values(runs['data.name'])}. "
-        f"Model: {_values(runs['model.name'])}. {_count(runs['seed'].nunique(), 'seed')}: "
-        f"{_values(runs['seed'])}. Overrides: {_overrides(plan)}."
-    )
-    reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
-    reasons += ["another data set"] * (set(runs["data.name"]) != {"cifar10"})
-    reasons += [f"a model other than {model}"] * (
-        model is not None and set(runs["model.name"]) != {model}
-    )
-    reasons += ["overrides"] * bool(plan.overrides)
-    if not reasons and (others := _unlike_reported(plan)):
-        reasons.append("other settings than reported: " + ", ".join(others))
-    if reasons:
-        words += (
-            f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
-            "reports a figure, that is shown beside them all the same."
-        )
-    return words
-
-
 def _epochs(plan: Plan) -> str:
     from analysis.load import POINT
 
     pairs = plan.runs[[POINT + "epochs", "epochs"]].drop_duplicates()
     scaled = [f"{ran} for {given}" for given, ran in pairs.itertuples(index=False) if given != ran]
-    words = "Epochs are those of the sweep's definition"
-    return words + (f"; the trials were planned with {', '.join(scaled)}." if scaled else ".")
+    said = "Epochs are those of the sweep's definition"
+    return said + (f"; the trials were planned with {', '.join(scaled)}." if scaled else ".")
 
 
 def _choice(table: pd.DataFrame, axes: list[str]) -> str:
@@ -429,24 +385,12 @@ def _curves(plan: Plan) -> list[Picture]:
     seeds = plan.runs["seed"].nunique() > 1
     labels = {}
     for run in plan.runs.to_dict("records"):
-        words = [f"{axis} {run[POINT + axis]}" for axis in plan.axes]
-        labels[str(run["trial"])] = ", ".join([*words, *([f"seed {run['seed']}"] * seeds)])
+        parts = [f"{axis} {run[POINT + axis]}" for axis in plan.axes]
+        labels[str(run["trial"])] = ", ".join([*parts, *([f"seed {run['seed']}"] * seeds)])
     flagged = plan.runs["trial"][plan.runs["flags"].map(bool)].tolist()
     caption = f"Validation accuracy of {plan.sweep} over epochs; a cross ends a flagged trial"
     figure = curves(plan.epochs, labels, flagged)
-    return [Picture(f"{_name(plan)}-curves", caption, figure)]
-
-
-def _values(column: pd.Series[Any]) -> str:
-    return ", ".join(str(value) for value in column.drop_duplicates())
-
-
-def _overrides(plan: Plan) -> str:
-    return ", ".join(f"{key}={value}" for key, value in plan.overrides.items()) or "none"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" + "s" * (count != 1)
+    return [Picture(f"{words.name(plan)}-curves", caption, figure)]
 
 
 def _distinct(study: Study) -> pd.DataFrame:

@@ -44,3 +44,8 @@ def difference_interval(a: float, images_a: int, b: float, images_b: int) -> Int
         a - b - math.hypot(a - low_a, high_b - b),
         a - b + math.hypot(high_a - a, b - low_b),
     )
+
+
+def binomial_error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy (a fraction) that was seen on so many images."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)

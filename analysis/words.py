@@ -1,0 +1,77 @@
+"""Words: how a report calls a launch, and what it says of it before any figure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.load import Plan
+
+
+def title(plan: Plan) -> str:
+    return f"{plan.sweep}, {plan.scale} scale ({plan.id})"
+
+
+def file_name(text: str) -> str:
+    """A file name that needs no quoting anywhere."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)
+
+
+def name(plan: Plan) -> str:
+    """What the names of the launch's tables and figures begin with."""
+    return file_name(f"{plan.sweep}-{plan.id}")
+
+
+def _unlike_reported(plan: Plan) -> list[str]:
+    """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
+    import pandas as pd
+
+    from trainer.recipes import reported
+
+    free = {"seed", "schema_version", "data.root", *plan.axes}
+    found: dict[str, None] = {}
+    for _, run in plan.runs.iterrows():
+        for key, value in reported(str(run["model.name"])).flat().items():
+            same = pd.isna(run[key]) if value is None else run[key] == value
+            if key not in free and not same:
+                found[key] = None
+    return list(found)
+
+
+def preface(plan: Plan, model: str | None = None) -> str:
+    """Scale, data and overrides; where figures are reported, whether these compare with them."""
+    runs = plan.runs
+    words = (
+        f"Scale: {plan.scale}. Data set: {values(runs['data.name'])}. "
+        f"Model: {values(runs['model.name'])}. {count(runs['seed'].nunique(), 'seed')}: "
+        f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
+    )
+    reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
+    reasons += ["another data set"] * (set(runs["data.name"]) != {"cifar10"})
+    reasons += [f"a model other than {model}"] * (
+        model is not None and set(runs["model.name"]) != {model}
+    )
+    reasons += ["overrides"] * bool(plan.overrides)
+    if not reasons and (others := _unlike_reported(plan)):
+        reasons.append("other settings than reported: " + ", ".join(others))
+    if reasons:
+        words += (
+            f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
+            "reports a figure, that is shown beside them all the same."
+        )
+    return words
+
+
+def values(column: pd.Series[Any]) -> str:
+    return ", ".join(str(value) for value in column.drop_duplicates())
+
+
+def overrides(plan: Plan) -> str:
+    return ", ".join(f"{key}={value}" for key, value in plan.overrides.items()) or "none"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)

@@ -1,0 +1,607 @@
+"""The report's section on searches, from results folders that the trial's own writers made."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_analysis import fail, files, finish, name_of, run, write_plan
+
+from analysis import search
+from analysis.load import Plan, Study, load, reported
+from analysis.page import Page, Section
+from analysis.space import Range
+from trainer.config import TrainConfig
+from trainer.record import EPOCHS, EPOCHS_SCHEMA, PRUNED, Pruned, write_json, write_table
+
+DECAY = "optimizer.weight_decay"
+DECAYS = {DECAY: {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}
+ID = "5ea4c400"
+
+# --- a results folder ------------------------------------------------------------------------
+
+
+def begin(folder: Path, accuracies: Sequence[float]) -> None:
+    """What a trial has left after so many epochs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        dict.fromkeys(EPOCHS_SCHEMA.names, 0.5) | {"epoch": epoch, "val_accuracy": accuracy}
+        for epoch, accuracy in enumerate(accuracies)
+    ]
+    write_table(folder / EPOCHS, rows, EPOCHS_SCHEMA)
+
+
+def prune(folder: Path, accuracies: Sequence[float], by: str = ID) -> None:
+    if accuracies:
+        begin(folder, accuracies)
+    folder.mkdir(parents=True, exist_ok=True)
+    Pruned(by, 0, max(len(accuracies) - 1, 0), 0.0).write(folder)
+
+
+def end(folder: Path, config: TrainConfig, outcome: Any) -> None:
+    """The trial's end: a validation accuracy, columns of run.parquet, the accuracies of epochs
+    after which it was pruned, a cause of failure, or None for none yet.
+    """
+    if isinstance(outcome, float):
+        outcome = {"val_accuracy": outcome}
+    if isinstance(outcome, Mapping):
+        finish(folder, config, **outcome)
+    elif isinstance(outcome, list):
+        prune(folder, outcome)
+    elif outcome is not None:
+        fail(folder, outcome)
+
+
+def search_in(
+    results: Path,
+    outcomes: Sequence[tuple[Any, Any]],
+    space: dict[str, Any] | None = None,
+    sweep: str = "decays",
+    **changes: Any,
+) -> None:
+    """A search whose trials ended as told, in that order: (value or point, outcome)."""
+    space = DECAYS if space is None else space
+    about: dict[str, Any] = {
+        "sampler": "tpe",
+        "pruner": "median",
+        "objective": "best",
+        "trials": 20,
+        "seed": 0,
+        "space": space,
+    }
+    points = []
+    for value, outcome in outcomes:
+        point = value if isinstance(value, dict) else {next(iter(space)): value}
+        config = TrainConfig().override(point)
+        points.append((point, config))
+        end(results / sweep / name_of(config), config, outcome)
+    about |= {key: changes.pop(key) for key in about.keys() & changes}
+    changes = {"axes": list(space), "search": about} | changes
+    write_plan(results, points, sweep, changes.pop("id", ID), **changes)
+
+
+def launch_in(
+    results: Path,
+    outcomes: Mapping[float, Mapping[int, Any]],
+    sweep: str = "decays",
+    id: str = "00000001",
+    **changes: Any,
+) -> None:
+    """A launch over weight decays and seeds: {decay: {seed: outcome}}."""
+    points = []
+    for decay, by_seed in outcomes.items():
+        for seed, outcome in by_seed.items():
+            config = TrainConfig().override({DECAY: decay, "seed": seed, **changes})
+            points.append(({DECAY: decay}, config))
+            end(results / sweep / name_of(config), config, outcome)
+    write_plan(results, points, sweep, id)
+
+
+def searched(results: Path) -> tuple[Plan, list[Plan]]:
+    """The search's plan, and the others."""
+    plans = load(results, []).plans
+    (plan,) = [plan for plan in plans if plan.id == ID]
+    return plan, [other for other in plans if other is not plan]
+
+
+def said(results: Path) -> str:
+    plan, others = searched(results)
+    assert plan.search is not None
+    notes = search.account(plan, plan.search)
+    return "\n".join([*notes, *search.judgement(plan, plan.search, others, reported())])
+
+
+# --- load ------------------------------------------------------------------------------------
+
+
+def test_a_search_is_read_with_its_trials_in_the_order_of_asking(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-2, 0.9), (1e-5, [0.2, 0.3]), (1e-4, "NONFINITE"), (1e-3, None)])
+    plan, _ = searched(tmp_path)
+    assert plan.search is not None
+    assert plan.search.space == {DECAY: Range(kind="float", low=1e-5, high=1e-2, log=True)}
+    assert (plan.search.sampler, plan.search.pruner, plan.search.trials) == ("tpe", "median", 20)
+    assert plan.runs[f"point.{DECAY}"].tolist() == [1e-2, 1e-5, 1e-4, 1e-3]
+    assert plan.runs["state"].tolist() == ["done", "pruned", "failed", "missing"]
+    assert plan.runs["flags"].tolist() == [[], [], ["NONFINITE"], ["MISSING"]]
+    table = search.asked(plan, plan.search)
+    assert table["mark"].tolist() == ["done", "pruned", "nonfinite", "open"]
+    assert table["value"].tolist()[:2] == [0.9, 0.3]
+    assert table["epochs"].tolist() == [3, 2, 3, 0]
+
+
+def test_launches_have_no_search(tmp_path: Path) -> None:
+    launch_in(tmp_path, {1e-3: {42: 0.9}})
+    assert load(tmp_path, []).plans[0].search is None
+
+
+def test_a_pruned_trial_is_a_flag_for_everyone_but_its_own_search(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.9), (1e-5, [0.2, 0.3])])
+    launch_in(tmp_path, {1e-5: {42: [0.2, 0.3]}, 1e-4: {42: 0.8}})
+    search_in(tmp_path, [(1e-5, [0.2, 0.3])], id="07e40000")
+    by_id = {plan.id: plan.runs for plan in load(tmp_path, []).plans}
+    assert by_id[ID]["flags"].tolist() == [[], []]
+    assert by_id["00000001"]["flags"].tolist() == [["PRUNED"], []]
+    assert by_id["00000001"]["failure"].tolist() == [f"pruned by search {ID} (epoch 1)", ""]
+    assert by_id["07e40000"]["flags"].tolist() == [["PRUNED"]]
+    assert {runs["state"].tolist()[-1] for runs in by_id.values()} == {"pruned", "done"}
+
+
+def test_a_trial_that_ran_to_its_end_after_all_is_done(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.9)])
+    (folder,) = (path.parent for path in tmp_path.rglob("run.parquet"))
+    prune(folder, [0.1])
+    plan, _ = searched(tmp_path)
+    assert plan.runs["state"].tolist() == ["done"]
+    assert plan.runs["flags"].tolist() == [[]]
+
+
+def test_a_trial_that_failed_before_it_was_pruned_is_pruned(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, "ERROR")])
+    (folder,) = (path.parent for path in tmp_path.rglob("failure.json"))
+    prune(folder, [0.1])
+    runs = searched(tmp_path)[0].runs
+    assert runs[["state", "failure"]].to_numpy().tolist() == [["pruned", ""]]
+    assert runs["flags"].tolist() == [[]]
+
+
+def test_searches_neither_supersede_nor_are_superseded(tmp_path: Path) -> None:
+    launch_in(tmp_path, {1e-3: {42: 0.9}})
+    search_in(tmp_path, [(1e-3, 0.9), (1e-4, 0.8)])
+    launch_in(tmp_path, {decay: {42: 0.8} for decay in (1e-3, 1e-4, 1e-5)}, id="00000002")
+    (sweep,) = load(tmp_path, []).sweeps
+    assert sorted(plan.id for plan in sweep.plans) == ["00000002", ID]
+    assert sweep.superseded == ["00000001"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b"[]", b'{"schema_version": 2, "search": "x", "epoch": 1}', b'{"epoch": "1"}']
+)
+def test_a_damaged_pruned_json_is_a_problem_and_nobodys_pruning(
+    tmp_path: Path, text: bytes
+) -> None:
+    search_in(tmp_path, [(1e-3, 0.9), (1e-5, [0.2])])
+    (path,) = tmp_path.rglob(PRUNED)
+    path.write_bytes(text)
+    study = load(tmp_path, [])
+    assert [str(path) in problem.what for problem in study.problems] == [True]
+    assert path.read_bytes() == text
+    runs = study.plans[0].runs
+    assert runs["state"].tolist() == ["done", "pruned"]
+    assert runs["flags"].tolist() == [[], ["PRUNED"]]
+    assert runs["failure"].tolist() == ["", "its pruned.json is damaged"]
+    assert "1 done, 1 pruned" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"objective": "test"},
+        {"space": {}},
+        {"space": {"no.such.field": DECAYS[DECAY]}},
+        {"space": {DECAY: {"kind": "float", "low": 0.0, "high": 1e-2, "log": True}}},
+        {"space": {DECAY: {"kind": "float", "low": 1e-2, "high": 1e-5, "log": True}}},
+        {"space": {DECAY: {"kind": "choice", "values": []}}},
+        {"space": {DECAY: {"kind": "float", "low": 1e-5, "high": 5e-4, "log": True}}},
+        {"space": {**DECAYS, "batch_size": {"kind": "choice", "values": [64]}}},
+    ],
+)
+def test_a_search_that_makes_no_sense_is_a_problem(tmp_path: Path, damage: dict[str, Any]) -> None:
+    launch_in(tmp_path, {1e-4: {42: 0.8}})
+    search_in(tmp_path, [(1e-3, 0.9)])
+    path = tmp_path / "decays" / "plans" / f"{ID}.json"
+    plan = json.loads(path.read_bytes())
+    write_json(path, plan | {"search": plan["search"] | damage})
+    study = load(tmp_path, [])
+    assert [f"{ID}.json" in problem.what for problem in study.problems] == [True]
+    assert [plan.id for plan in study.plans] == ["00000001"]
+
+
+# --- what came of it -------------------------------------------------------------------------
+
+
+def test_what_was_asked_and_what_became_of_it_is_told(tmp_path: Path) -> None:
+    long = {"epochs_run": 100}
+    outcomes = [(1e-3, long | {"val_accuracy": 0.954}), (2e-3, [0.5, 0.6]), (1e-5, [])]
+    outcomes += [(9e-3, "NONFINITE"), (8e-3, "OUT_OF_MEMORY"), (5e-4, None)]
+    search_in(tmp_path, outcomes)
+    words = said(tmp_path)
+    assert (
+        "Sampler tpe, pruner median, seed 0. The search maximises the validation accuracy of the "
+        "best epoch over optimizer.weight_decay from 1e-05 to 0.01 (logarithmic)." in words
+    )
+    assert (
+        "It was to ask for 20 trials and has asked for 6 configurations: 1 done, 2 pruned, "
+        "2 failed (1 NONFINITE, which counts as the worst value), 1 without an end yet." in words
+    )
+    # 100 + 2 + 0 + 3 + 3, and 98 + 100 more.
+    assert (
+        "They trained 108 epochs; without pruning it would have been at most 306, every pruned "
+        "trial running to its last planned epoch: pruning spared up to 65 %." in words
+    )
+    assert (
+        "The best validation accuracy of the best epoch, 95.40 %, is that of "
+        "optimizer.weight_decay 0.001 (asked as number 1), with 90.00 % on the test images, which "
+        "select nothing." in words
+    )
+
+
+def test_nothing_pruned_is_said(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.95)])
+    assert "They trained 3 epochs; none was pruned." in said(tmp_path)
+
+
+def test_the_objective_is_the_searchs_own(tmp_path: Path) -> None:
+    ends = [{"val_accuracy": 0.95, "val_accuracy_last": 0.90}]
+    ends += [{"val_accuracy": 0.94, "val_accuracy_last": 0.93}]
+    outcomes = [(1e-3, ends[0]), (2e-3, ends[1]), (3e-3, [0.5, 0.7, 0.6])]
+    for objective, best, so_far in (("best", 1e-3, 0.7), ("last", 2e-3, 0.6)):
+        search_in(tmp_path, outcomes, objective=objective)
+        plan, _ = searched(tmp_path)
+        assert plan.search is not None
+        table = search.asked(plan, plan.search)
+        found = search.chosen(table)
+        assert found is not None and found[DECAY] == best
+        assert table["value"].tolist()[2] == so_far
+        assert f"accuracy of the {objective} epoch" in said(tmp_path)
+
+
+def test_of_equals_the_first_asked_is_chosen_and_its_flags_are_told(tmp_path: Path) -> None:
+    equal = {"val_accuracy": 0.95, "stopped_early": True}
+    search_in(tmp_path, [(1e-4, 0.9), (2e-3, equal), (1e-3, equal)])
+    words = said(tmp_path)
+    assert "optimizer.weight_decay 0.002 (asked as number 2)" in words
+    assert "2 completed trials have it; the first that was asked for is taken." in words
+    assert "It is flagged EARLY_STOP." in words
+
+
+def test_the_table_has_the_best_ten_and_no_test_accuracy(tmp_path: Path) -> None:
+    outcomes = [(1e-3 + i / 10_000, 0.80 + i / 100) for i in range(12)]
+    search_in(tmp_path, [*outcomes, (1e-5, [0.99])])
+    plan, others = searched(tmp_path)
+    assert plan.search is not None
+    first, second = search.parts(plan, plan.search, others, reported())
+    (table,) = first.tables
+    assert second.tables == []
+    assert len(table.frame) == 10
+    assert table.frame["asked"].tolist() == list(range(12, 2, -1))
+    assert table.shown["validation"].tolist()[0] == "91.00"
+    assert table.shown[DECAY].tolist()[0] == "0.0021"
+    assert "test" not in table.frame
+
+
+# --- how flat --------------------------------------------------------------------------------
+
+
+def test_values_within_one_standard_error_and_the_reported_ones(tmp_path: Path) -> None:
+    # sqrt(0.95 x 0.05 / 5000) is 0.0030822.
+    outcomes = [(2e-4, 0.9469), (4e-4, 0.94692), (8e-4, 0.95), (9e-4, 0.94), (2e-3, 0.9485)]
+    search_in(tmp_path, outcomes)
+    words = said(tmp_path)
+    assert "One standard error is 0.31 points: the binomial one of 95.00 % on 5,000" in words
+    assert (
+        "optimizer.weight_decay: 3 of 5 completed trials are within one standard error of the "
+        "best, with values from 0.0004 to 0.002. 1 more has a value in that range and does worse. "
+        "The reported 0.001 (every model but WRN-28-10) lies inside that range. The reported "
+        "0.0005 (WRN-28-10) lies inside that range." in words
+    )
+    assert "not interior" not in words
+
+
+def test_a_sharp_optimum_leaves_the_reported_values_outside(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-4, 0.95), (1e-3, 0.93), (5e-4, 0.94)])
+    words = said(tmp_path)
+    assert (
+        "of 3 completed trials, only the best, 0.0001, is within one standard error of it" in words
+    )
+    assert "The reported 0.001 (every model but WRN-28-10) is another value." in words
+    assert "The reported 0.0005 (WRN-28-10) is another value." in words
+
+
+def test_a_reported_value_that_was_never_searched_is_called_so(tmp_path: Path) -> None:
+    space = {DECAY: {"kind": "float", "low": 6e-4, "high": 1e-2, "log": True}}
+    search_in(tmp_path, [(2e-3, 0.95)], space)
+    assert "The reported 0.0005 (WRN-28-10) was not in the searched range." in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "end"),
+    [
+        (1e-5, "lower"),
+        (10**-4.851, "lower"),  # 4.97 % of three decades
+        (10**-4.849, None),  # 5.03 %
+        (10**-2.151, None),
+        (10**-2.149, "upper"),
+        (1e-2, "upper"),
+    ],
+)
+def test_a_best_value_at_the_edge_is_no_interior_optimum(
+    tmp_path: Path, value: float, end: str | None
+) -> None:
+    search_in(tmp_path, [(value, 0.95), (1e-3, 0.5)])
+    words = said(tmp_path)
+    assert ("the optimum is not interior" in words) == (end is not None)
+    if end is not None:
+        assert f"lies in the {end} 5 % of the searched range" in words
+
+
+@given(st.floats(0, 1), st.booleans(), st.floats(1e-6, 1e3), st.floats(1.5, 1e6), st.floats(-5, 5))
+def test_edges_are_the_outermost_twentieth_on_the_ranges_scale(
+    place: float, log: bool, low: float, factor: float, shift: float
+) -> None:
+    low, high = (low, low * factor) if log else (low + shift, low + shift + factor)
+    values = Range(kind="float", low=low, high=high, log=log)
+    value = low * (high / low) ** place if log else low + place * (high - low)
+    value = min(max(value, low), high)
+    wanted = "lower" if place < 0.05 else "upper" if place > 0.95 else None
+    if min(abs(place - 0.05), abs(place - 0.95)) > 1e-6:
+        assert values.edge(value) == wanted
+
+
+def test_a_range_of_one_value_has_no_edge() -> None:
+    assert Range(kind="int", low=3, high=3).edge(3) is None
+
+
+def test_choices_are_named_and_have_no_edge(tmp_path: Path) -> None:
+    space = {
+        "schedule.name": {"kind": "choice", "values": ["step", "cosine", "a <b> $x_1$ & 'é'"]},
+        "batch_size": {"kind": "choice", "values": [64, 256]},
+    }
+    outcomes = [
+        ({"schedule.name": "cosine", "batch_size": 64}, 0.95),
+        ({"schedule.name": "step", "batch_size": 64}, 0.9495),
+        ({"schedule.name": "step", "batch_size": 256}, 0.8),
+    ]
+    search_in(tmp_path, outcomes, space)
+    words = said(tmp_path)
+    assert "schedule.name among step, cosine, a <b> $x_1$ & 'é'; batch_size among 64, 256" in words
+    near = "completed trials are within one standard error of the best, with"
+    assert f"schedule.name: 2 of 3 {near} values step, cosine." in words
+    assert f"batch_size: 2 of 3 {near} the value 64. The reported 256 is not among them." in words
+    assert "not interior" not in words
+    plan, others = searched(tmp_path)
+    assert plan.search is not None
+    page = Page("Report", [Section("x", search.parts(plan, plan.search, others, reported()))])
+    assert "a &lt;b&gt; $x_1$ &amp; &#39;é&#39;" in page.html()
+
+
+def test_without_a_number_of_validation_images_no_error_is_made_up(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-5, {"val_accuracy": 0.95, "val_images": None}), (1e-3, 0.9)])
+    words = said(tmp_path)
+    assert "does not say how many validation images it had" in words
+    assert "optimizer.weight_decay: the best value is 1e-05. The best value, 1e-05, lies" in words
+    assert "within one standard error" not in words
+
+
+# --- other launches --------------------------------------------------------------------------
+
+
+def test_launches_with_seeds_tell_the_chosen_from_the_reported_value(tmp_path: Path) -> None:
+    search_in(tmp_path, [(2e-3, 0.95), (1e-4, 0.94)])
+    launch_in(
+        tmp_path,
+        {
+            2e-3: {42: 0.95, 43: 0.951, 44: 0.952},
+            1e-3: {42: 0.94, 43: 0.941, 44: 0.9421},
+            5e-4: {42: 0.949, 43: 0.953, 44: 0.951},
+        },
+    )
+    words = said(tmp_path)
+    assert (
+        "95.10 % for the chosen optimizer.weight_decay 0.002 (n 3, 95 % of the mean 94.85 to "
+        "95.35), 94.10 % for the reported 0.001 (every model but WRN-28-10) (n 3, 95 % of the "
+        "mean 93.84 to 94.36); difference +1.00 points (+0.98 to +1.01, 95 %, paired over 3 "
+        "seeds): seeds tell them apart. The run that the search chose is among them, and flatters "
+        "its mean." in words
+    )
+    assert "0.0005 (WRN-28-10)" in words and "seeds do not tell them apart" in words
+
+
+def test_too_few_seeds_are_said(tmp_path: Path) -> None:
+    search_in(tmp_path, [(2e-3, 0.95)])
+    launch_in(tmp_path, {2e-3: {43: 0.95, 44: "NONFINITE"}, 1e-3: dict.fromkeys(range(3), 0.94)})
+    assert (
+        "There are not enough seeds to tell the chosen optimizer.weight_decay 0.002 from the "
+        "reported 0.001 (every model but WRN-28-10): the report's other launches have 1 and 3 "
+        "under otherwise equal settings, and an interval needs 3 of each." in said(tmp_path)
+    )
+
+
+def test_seeds_of_other_settings_do_not_count(tmp_path: Path) -> None:
+    search_in(tmp_path, [(2e-3, 0.95)])
+    both = {decay: dict.fromkeys((1, 2, 3), 0.95) for decay in (2e-3, 1e-3)}
+    launch_in(tmp_path, both, label_smoothing=0.0)
+    assert "other launches have 0 and 0" in said(tmp_path)
+    # The same trials in two sweeps are the same evidence, and count once.
+    two = {decay: dict.fromkeys((1, 2), 0.95) for decay in (2e-3, 1e-3)}
+    launch_in(tmp_path, two, sweep="again", id="00000002")
+    launch_in(tmp_path, two, sweep="more", id="00000003")
+    assert "other launches have 2 and 2" in said(tmp_path)
+
+
+def test_a_chosen_value_that_is_the_reported_one_is_called_so(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.95)])
+    assert (
+        "The chosen optimizer.weight_decay 0.001 is the reported 0.001 (every model but WRN-28-10)"
+        in said(tmp_path)
+    )
+
+
+def test_only_launches_that_vary_the_field_alone_are_drawn_over_a_search(tmp_path: Path) -> None:
+    search_in(tmp_path, [(2e-3, 0.95), (3e-3, 0.94)])
+    launch_in(tmp_path, {1e-3: {1: 0.92, 2: 0.94}, 1e-4: {1: 0.9, 2: None}, 5e-3: {1: "ERROR"}})
+    launch_in(tmp_path, {1e-3: {1: 0.1}}, id="00000002", label_smoothing=0.0)
+    launch_in(tmp_path, {1e-3: {1: 0.92}, 1e-4: {2: "ERROR"}}, sweep="again", id="00000003")
+    # What another search asked for is no launch of a grid, and what did not finish has no value.
+    search_in(tmp_path, [(4e-3, 0.99)], id="07e40000")
+    launch_in(tmp_path, {1e-3: {3: {"status": "partial", "val_accuracy": 0.1}}}, id="00000004")
+    plan, others = searched(tmp_path)
+    means = search.grid_means(others, plan.runs.iloc[0], DECAY, "best")
+    assert means["x"].tolist() == [1e-4, 1e-3, 5e-3]
+    assert means["value"].tolist()[:2] == pytest.approx([0.9, 0.93])
+    assert means["n"].tolist() == [1, 2, 0]
+    assert means["planned"].tolist() == [2, 3, 1]
+    assert search.grid_means(others, plan.runs.iloc[0], "batch_size", "best").empty
+
+
+def test_reported_values_are_the_studys() -> None:
+    figures = reported()
+    assert list(search.reported_values(DECAY, figures).values()) == [1e-3, 5e-4]
+    assert list(search.reported_values("batch_size", figures).values()) == [256]
+    assert search.reported_values("schedule.gamma", figures) == {}
+
+
+# --- importances -----------------------------------------------------------------------------
+
+TWO = {
+    "optimizer.lr": {"kind": "float", "low": 1e-3, "high": 1.0, "log": True},
+    "augment.cutout": {"kind": "int", "low": 0, "high": 16, "log": False},
+}
+
+
+def grid_of(places: int) -> list[tuple[dict[str, Any], float]]:
+    """The learning rate decides, cutout does not."""
+    rates = [10 ** (-3 + 3 * i / (places - 1)) for i in range(places)]
+    return [
+        ({"optimizer.lr": rate, "augment.cutout": side}, 0.9 - 0.1 * abs(math.log10(rate) + 1))
+        for rate in rates
+        for side in range(0, 16, 16 // places)
+    ]
+
+
+def test_what_decides_is_important_and_few_trials_are_a_hint(tmp_path: Path) -> None:
+    search_in(
+        tmp_path, [*grid_of(4), ({"optimizer.lr": 1.0, "augment.cutout": 16}, "NONFINITE")], TWO
+    )
+    words = said(tmp_path)
+    found = re.search(r"optimizer\.lr (\d+) %, augment\.cutout (\d+) %\.", words)
+    assert found is not None and int(found[1]) > 70
+    assert "1 non-finite trial counts as the worst completed one." in words
+    assert (
+        "They rest on 16 completed trials for 2 parameters, fewer than 10 a parameter: a hint, no "
+        "finding." in words
+    )
+
+
+def test_enough_trials_are_no_mere_hint(tmp_path: Path) -> None:
+    search_in(tmp_path, grid_of(5)[:20], TWO)
+    words = said(tmp_path)
+    assert "Importances" in words
+    assert "hint" not in words
+
+
+def test_one_parameter_has_no_importance_and_equal_objectives_tell_none(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.95), (1e-4, 0.9)])
+    assert "mportance" not in said(tmp_path)
+    search_in(tmp_path, [(point, 0.9) for point, _ in grid_of(2)], TWO)
+    assert "Importances cannot be told" in said(tmp_path)
+
+
+# --- the report ------------------------------------------------------------------------------
+
+HARD = {
+    "nothing completed": [(1e-3, None), (1e-4, "NONFINITE"), (1e-5, "ERROR")],
+    "all pruned": [(1e-3, [0.3]), (1e-4, [0.4, math.nan]), (1e-5, [])],
+    "one trial": [(1e-3, 0.95)],
+    "one without an end": [(1e-3, None)],
+    "perfect": [(1e-3, 1.0), (1e-4, 1.0)],
+    "no validation accuracy": [(1e-3, {"val_accuracy": None})],
+}
+
+
+@pytest.mark.parametrize("outcomes", HARD.values(), ids=HARD)
+def test_every_search_has_its_part_and_its_pictures(
+    tmp_path: Path, outcomes: list[tuple[Any, Any]]
+) -> None:
+    search_in(tmp_path, outcomes)
+    launch_in(tmp_path, {1e-3: {7: 0.9}, 0.0: {7: 0.8}})
+    plan, others = searched(tmp_path)
+    assert plan.search is not None
+    section = Section("Searches", search.parts(plan, plan.search, others, reported()))
+    page = Page("Report", [section]).html()
+    names = [picture.name for part in section.parts for picture in part.pictures]
+    assert names == [f"decays-{ID}-{word}" for word in ("history", "optimizer-weight_decay")]
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r"(?<!loss is )\bnan\b", re.sub(r"data:image[^\"]*", "", page))
+    completed = any(isinstance(outcome, float) for _, outcome in outcomes)
+    assert ("No trial was completed, so that nothing is chosen." in page) != completed
+    assert "Launches with optimizer.weight_decay 0 have no place on a logarithmic axis" in page
+
+
+def test_the_summary_counts_pruned_trials_and_explains_the_flag(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.95), (1e-5, [0.2])])
+    launch_in(tmp_path, {1e-5: {42: [0.2]}}, id="ffffffff")
+    assert run("--results", tmp_path, "--strict") == 1
+    out = tmp_path / "report"
+    page = (out / "report.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", page)[1:3] == ["Searches", "Other sweeps"]
+    assert {f"figures/decays-{ID}-{end}" for end in ("history.png", "history.pdf")} < set(
+        files(out)
+    )
+    assert "2 planned trials: 1 done, 0 failed, 0 missing, 1 pruned. 1 flagged." in page
+    assert pd.read_csv(out / "tables" / "launches.csv")["pruned"].tolist() == [1, 1]
+    assert pd.read_csv(out / "tables" / "flags.csv")["flag"].tolist() == ["PRUNED"]
+
+
+def test_same_search_same_bytes_without_torch_and_without_a_word(tmp_path: Path) -> None:
+    search_in(tmp_path, [*grid_of(4), ({"optimizer.lr": 1.0, "augment.cutout": 1}, [0.3])], TWO)
+    code = """
+import sys
+from pathlib import Path
+from analysis import report
+from analysis.load import load
+report.build(load(Path(sys.argv[1]), [])).write(Path(sys.argv[2]))
+print(sorted({"torch", "sweeps"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "there")],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+    )
+    assert done.stdout == "[]\n"
+    assert done.stderr == ""
+    assert run("--results", tmp_path, "--out", tmp_path / "here") == 0
+    assert files(tmp_path / "here") == files(tmp_path / "there")
+    assert "whatever the other parameters are" in (tmp_path / "here" / "report.md").read_text()
+
+
+def test_a_plan_as_the_search_writes_it_stays_as_it_is(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.95), (1e-5, [0.2])])
+    before = files(tmp_path)
+    study: Study = load(tmp_path, [])
+    assert not study.problems
+    assert files(tmp_path) == before
+    assert "search" in json.loads((tmp_path / "decays" / "plans" / f"{ID}.json").read_bytes())
