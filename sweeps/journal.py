@@ -167,8 +167,8 @@ def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
 
 
 def _pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
-    """Resources are epochs trained; no trial is judged before a tenth of them, at least two."""
-    first = max(2, epochs // 10)
+    """Resources are epochs trained; no trial is judged before a fifth of them, at least two."""
+    first = max(2, epochs // 5)
     if name == "successive_halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
     if name == "hyperband":
