@@ -79,7 +79,9 @@ class Plan:
     @property
     def setting(self) -> str:
         """Scale and overrides in a line."""
-        return " ".join([self.scale, *(f"{key}={value}" for key, value in self.overrides.items())])
+        words = ["search"] if self.search is not None else []
+        words += [self.scale, *(f"{key}={value}" for key, value in self.overrides.items())]
+        return " ".join(words)
 
     def to_json(self) -> dict[str, Any]:
         return self.head() | {"trials": [trial_to_json(trial) for trial in self.trials]}

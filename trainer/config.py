@@ -25,8 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from trainer.architectures import MODELS, WRN_NAME
 from trainer.errors import InputError, nearest
-from trainer.models import MODELS, WRN_NAME
 
 SCHEMA_VERSION = 1
 

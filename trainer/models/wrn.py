@@ -11,8 +11,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainer.architectures import WRN_NAME
 from trainer.config import ModelConfig
-from trainer.models import WRN_NAME, scaled
+from trainer.models import scaled
 from trainer.models.resnet import conv, head
 
 
