@@ -45,7 +45,7 @@ class Instantly:
     def holds(self, trial: Trial) -> bool:
         return False
 
-    def start(self, plan: Plan, trials: list[Trial]) -> None:
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
         started = time.perf_counter()
         for trial in trials:
             weight_decay = trial.config.optimizer.weight_decay

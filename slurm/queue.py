@@ -26,7 +26,7 @@ SECONDS = 30.0
 # fmt: off
 SQUEUE_COLUMNS = (
     "JobArrayID", "State", "Reason", "exit_code", "RestartCnt", "NodeList", "StartTime", "EndTime",
-    "TimeLimit", "Name", "Comment",
+    "TimeLimit", "Name", "Comment", "SubmitTime",
 )
 SACCT_COLUMNS = (
     "JobID", "State", "ExitCode", "UID", "NodeList", "Start", "End", "TimelimitRaw", "JobName",
@@ -180,6 +180,8 @@ class Job:
     """When it ended, or must."""
     minutes: int | None = None
     """Its time limit; None for none."""
+    submitted: float | None = None
+    """When it was sent, or put back into the queue; None from accounting."""
 
 
 class Queue:
@@ -289,7 +291,7 @@ class Queue:
             raise _failed("squeue", done)
         answer = _Answer()
         for row in _rows("squeue", done.stdout, separator, len(SQUEUE_COLUMNS)):
-            one, state, reason, code, restarts, nodes, start, end, limit, name, comment = row
+            one, state, reason, code, restarts, nodes, start, end, limit, name, comment, sent = row
             answer.add(
                 replace(
                     _job("squeue", one, state, code),
@@ -301,6 +303,7 @@ class Queue:
                     minutes=_minutes(limit),
                     name=name,
                     comment="" if comment == "(null)" else comment,
+                    submitted=_time(sent),
                 )
             )
         return answer

@@ -72,8 +72,6 @@ class Site:
     """Jobs that may be queued at once, tasks of arrays counted one by one."""
     max_running: int | None = None
     """Tasks of an array that may run at once."""
-    preemptible: bool = False
-    """Whether others may take the nodes at any time; such jobs end PREEMPTED and are requeued."""
     python: str = ""
     """The interpreter on the compute nodes; empty is the one that submits."""
     setup: tuple[str, ...] = ()
@@ -315,10 +313,6 @@ def _text(value: object) -> str | None:
     return 'one line of "text", without backslashes'
 
 
-def _flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else "true or false"
-
-
 def _lines(value: object) -> str | None:
     if isinstance(value, list | tuple) and all(
         isinstance(line, str) and not _control(line.replace("\t", " ")) for line in value
@@ -364,7 +358,6 @@ _CHECKS: dict[str, Callable[[object], str | None]] = {
     "str": _text,
     "int": _count,
     "int | None": lambda value: _count(value, optional=True),
-    "bool": _flag,
     "tuple[str, ...]": _lines,
     "Mapping[str, str]": _any_table,
     "Mapping[str, str | int | bool]": _any_table,

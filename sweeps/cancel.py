@@ -41,6 +41,7 @@ def main(
 
     ledger = resolve(results, name)
     plans, problems = ledger.readable_plans()
+    problems += ledger.drivers()[1]
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
@@ -97,14 +98,10 @@ def _from_claim(name: str, state: str, claim: Claim, job: str) -> _Held:
 
 def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
     """The drivers and waiting workers, which would start more, before the trials."""
-    from sweeps import claim as claims
     from sweeps.ledger import LOGS, State
 
-    found = []
-    for folder in sorted(ledger.folder.glob("searches/*/")):
-        claim = claims.read(folder)
-        if claim is not None and ledger.scheduler.is_alive(claim):
-            found.append(_from_claim(f"searches/{folder.name}", "driven", claim, claim.job))
+    drivers, _ = ledger.drivers()
+    found = [_from_claim(name, "driven", claim, claim.job) for name, claim in drivers.items()]
     trials_held = [
         _from_claim(
             one.trial.name,

@@ -120,7 +120,8 @@ def run(
     for plan in plans:
         ledger.write_plan(plan)
     if not open_trials:
-        return _end(ledger, progress, as_json, retry=retry)
+        # What others have queued or running is no failure where nobody waits for it.
+        return _end(ledger, progress, as_json, retry=retry or detach)
     if where is Where.DEBUG:
         start_logging(worker)
         worker.stop.listen(signal.SIGTERM)
@@ -214,14 +215,16 @@ def _see_through(
             if terminal:
                 live.update(view(plans[0], progress), refresh=True)
             else:
-                _say_changes(progress, said)
+                over = sum(one.state.is_over for one in progress)
+                say_changes(progress, said, over, len(progress))
             if not alive:
                 return
             time.sleep(seconds)
 
 
-def _say_changes(progress: list[Progress], said: dict[str, str]) -> None:
-    over = sum(one.state.is_over for one in progress)
+def say_changes(progress: list[Progress], said: dict[str, str], over: int, total: int) -> None:
+    """Print a line for each trial whose state has changed since `said`, which is brought up to
+    date; `over` of `total` trials have ended."""
     for one in progress:
         best = one.best_val_accuracy
         words = str(one.state)
@@ -233,9 +236,7 @@ def _say_changes(progress: list[Progress], said: dict[str, str]) -> None:
             said[one.trial.name] = words  # how things stood at the start is no news
         elif said.get(one.trial.name) != words:
             said[one.trial.name] = words
-            print(
-                f"[{over}/{len(progress)}] {one.trial.name}: {words}", file=sys.stderr, flush=True
-            )
+            print(f"[{over}/{total}] {one.trial.name}: {words}", file=sys.stderr, flush=True)
 
 
 def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool) -> int:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
-from optuna.trial import TrialState
 
+from slurm.errors import SlurmError
 from sweeps.dispatch import Cluster
 from sweeps.journal import Journal
 from sweeps.ledger import LOGS, Ledger, Plan, State, trial_to_json
@@ -29,10 +31,17 @@ from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 NOTE = "search.json"
 BEST = "best.json"
+# Of an Optuna trial: the moments that the claims of its attempts name as their launch.
+LAUNCHES = "launches"
+# Of an Optuna trial: the epoch after which the pruner wanted no more of it.
+VERDICT = "verdict"
 # How many of the best trials the live view shows under those that run.
 SHOWN = 10
 # How long a driver may take to notice that it is to stop.
 SLICE_SECONDS = 0.2
+# How often a driver asks a Slurm that does not answer, and for how long.
+RETRY_SECONDS = 30.0
+TROUBLE_SECONDS = 3600.0
 # A search none of whose trials succeeds is given up after so many.
 MAX_FAILURES = 3
 
@@ -43,7 +52,8 @@ class Runner(Protocol):
     def holds(self, trial: Trial) -> bool:
         """Whether it will see to the trial, though no claim shows that yet."""
 
-    def start(self, plan: Plan, trials: list[Trial]) -> None: ...
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
+        """Run the trials of the plan; what failed before the moment `launch` is tried again."""
 
     def check(self) -> None:
         """Raises InputError where it cannot go on."""
@@ -57,21 +67,18 @@ class Processes:
     """A worker process on this machine for each trial."""
 
     ledger: Ledger
-    launch: float
     workers: int
     running: dict[int, tuple[str, subprocess.Popen[bytes], Path]] = field(default_factory=dict)
 
     def holds(self, trial: Trial) -> bool:
         return trial.name in [name for name, _, _ in self.running.values()]
 
-    def start(self, plan: Plan, trials: list[Trial]) -> None:
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
         (self.ledger.folder / LOGS).mkdir(parents=True, exist_ok=True)
         for trial in trials:
             slot = next(n for n in range(len(self.running) + 1) if n not in self.running)
             words = ["--plan", plan.id, "--only", trial.name]
-            process, log = start_worker(
-                self.ledger, words, self.launch, slot, self.workers, stays=False
-            )
+            process, log = start_worker(self.ledger, words, launch, slot, self.workers, stays=False)
             self.running[slot] = (trial.name, process, log)
 
     def check(self) -> None:
@@ -97,19 +104,18 @@ class Jobs:
     """A Slurm job for each trial. They go on when the driver ends."""
 
     ledger: Ledger
-    launch: float
     cluster: Cluster
 
     def holds(self, trial: Trial) -> bool:
         return False  # the claim is there before the job
 
-    def start(self, plan: Plan, trials: list[Trial]) -> None:
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
         from slurm.queue import Queue
         from sweeps.submit import Submission
 
         site, resources = self.cluster.site, self.cluster.resources
         queue = self.ledger.scheduler.queue or Queue()
-        Submission(self.ledger, plan, self.launch, site, resources, queue).trials(trials)
+        Submission(self.ledger, plan, launch, site, resources, queue).trials(trials)
 
     def check(self) -> None:
         """The ledger tells what became of a job."""
@@ -134,6 +140,8 @@ class Driver:
     journal: Journal
     runner: Runner
     plan: Plan
+    has_stepped: bool = False
+    """Whether a step has come to its end, so that what Slurm was asked was not wrong."""
     known: dict[str, Progress] = field(default_factory=dict)
     """How it stands with the best of what was told before and all that was told since, by name."""
     running: dict[int, tuple[OptunaTrial, Trial]] = field(default_factory=dict)
@@ -142,21 +150,46 @@ class Driver:
     _entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the plan, by name
     _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
     _told: set[str] = field(default_factory=set)  # the trials' names
+    _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
     _failures: list[str] = field(default_factory=list)  # told in a row, in words
 
     def __post_init__(self) -> None:
         """Take up what an earlier driver left. Raises InputError for a damaged plan."""
-        for plan in self.ledger.plans():
+        plans = self.ledger.plans()
+        for plan in plans:
             for trial in plan.trials:
                 self._names.setdefault(trial.config.fingerprint, trial.name)
-        asked = [self._trial_of(frozen.params) for frozen in self.journal.told()]
-        self._told = {trial.name for trial in asked}
+        asked = []
+        for frozen in self.journal.told():
+            if (told := self._possible(frozen)) is not None:
+                asked.append(told)
+                # What failed is asked for again, and may run again.
+                if frozen.state is not TrialState.FAIL:
+                    self._told.add(told.name)
         # Not all: to read the files of a thousand takes seconds.
         best = [self._trial_of(frozen.params) for frozen in self.journal.complete()[:SHOWN]]
         for progress in look(self.ledger, {one.name: one for one in best}.values(), {}):
             self.known[progress.trial.name] = progress
-        asked += [self._take(one) for one in self.journal.running()]
+        for one in self.journal.running():
+            if (ours := self._take(one)) is not None:
+                asked.append(ours)
+        self._keep(plans, {trial.name for trial in asked})
         self._note(asked)
+        self._write_best()
+
+    def _keep(self, plans: list[Plan], asked: set[str]) -> None:
+        """Where the journal was begun anew, what the old one had asked for stays in a plan."""
+        for plan in plans:
+            left = [trial for trial in plan.trials if trial.name not in asked]
+            if plan.id == self.plan.id and left:
+                self.ledger.write_plan(replace(plan, trials=left, search=None, search_id=""))
+
+    def _possible(self, frozen: FrozenTrial) -> Trial | None:
+        """A told trial; None for one whose values go together in no configuration."""
+        try:
+            return self._trial_of(frozen.params)
+        except InputError:
+            return None
 
     @property
     def is_over(self) -> bool:
@@ -180,23 +213,46 @@ class Driver:
         new: dict[str, Trial] = {}
         while len(self.running) < self.workers and self.journal.asked < self.trials:
             trial = self.journal.ask()
-            ours = self._take(trial)
-            new[ours.name] = ours
-            # What the ledger has finished already needs no worker, so another one is asked for.
-            self._see([trial.number])
+            if (ours := self._take(trial)) is not None:
+                new[ours.name] = ours
+                # What the ledger has finished already needs no worker: another one is asked for.
+                self._see([trial.number])
         self._note(new.values())
+        self._start()
+
+    def _start(self) -> None:
+        """Have what is asked and held by nobody run, as far as there is room."""
+        open_trials = {trial.name: trial for _, trial in self.running.values()}
+        idle = (State.PENDING, State.LOST, State.FAILED, State.PRUNED)
         to_start = {
             one.trial.name: one.trial
-            for one in look(self.ledger, [trial for _, trial in self.running.values()], {})
-            if one.state in (State.PENDING, State.LOST, State.FAILED, State.PRUNED)
-            and not self.runner.holds(one.trial)
+            for one in look(self.ledger, open_trials.values(), {})
+            if one.state in idle and not self.runner.holds(one.trial)
         }
-        if to_start:
-            self.runner.start(self.plan, list(to_start.values()))
+        room = self.workers - (len(open_trials) - len(to_start))
+        by_launch: dict[float, list[Trial]] = {}
+        for trial in list(to_start.values())[: max(0, room)]:
+            # The same at a second start: that is how an attempt's deaths are counted.
+            launch = self._launches.setdefault(trial.name, time.time())
+            by_launch.setdefault(launch, []).append(trial)
+        for launch, trials in by_launch.items():
+            names = {trial.name for trial in trials}
+            for asked, ours in self.running.values():
+                if ours.name in names:
+                    launches = self.journal.frozen(asked).user_attrs.get(LAUNCHES, [])
+                    asked.set_user_attr(LAUNCHES, [*launches, launch])
+            self.runner.start(self.plan, trials, launch)
 
-    def _take(self, trial: OptunaTrial) -> Trial:
-        """Note that a trial was asked for, in its folder too; which of the ledger's it is."""
-        ours = self._trial_of(trial.params)
+    def _take(self, trial: OptunaTrial) -> Trial | None:
+        """Note that a trial was asked for, in its folder too; which of the ledger's it is.
+
+        None where its values go together in no configuration: it is told as failed.
+        """
+        try:
+            ours = self._trial_of(trial.params)
+        except InputError as error:
+            self._tell_failure(trial, error.what)
+            return None
         self.running[trial.number] = (trial, ours)
         self._reported[trial.number] = len(self.journal.frozen(trial).intermediate_values)
         trial.set_user_attr("trial", ours.name)
@@ -248,9 +304,7 @@ class Driver:
             trial.set_user_attr("val_images", run["val_images"])
             study.tell(number, float(run[column]))
             self._failures.clear()
-            if self.journal.best().number == number:
-                text = ours.config.to_json()
-                record.write_atomic(self.folder / BEST, lambda file: file.write(text.encode()))
+            self._write_best()
             return True
         began = self.journal.frozen(trial).datetime_start
         asked_at = began.timestamp() if began else 0.0
@@ -269,7 +323,11 @@ class Driver:
             else:
                 self._tell_failure(trial, f"{failure.cause}: {failure.exception}")
             return True
-        if one.state is State.RUNNING and wants_no_more:
+        claim = one.standing.claim
+        launches = self.journal.frozen(trial).user_attrs.get(LAUNCHES, [])
+        # What somebody else's launch runs is wanted whole.
+        is_ours = claim is not None and claim.launch in launches
+        if one.state is State.RUNNING and is_ours and wants_no_more:
             pruned = record.Pruned(self.plan.id, number, one.epochs_done - 1, time.time())
             pruned.write(self.ledger.folder_of(ours))
         return False
@@ -280,7 +338,8 @@ class Driver:
             accuracies = record.read_epochs(self.ledger.folder_of(ours))["val_accuracy"].to_pylist()
         except FileNotFoundError:
             return False
-        wants_no_more = False
+        # A pruner says it once; an earlier driver may not have lived to do it.
+        wants_no_more = VERDICT in self.journal.frozen(trial).user_attrs
         for epoch in range(self._reported[trial.number], len(accuracies)):
             value = accuracies[epoch]
             if value is None or not math.isfinite(value):
@@ -288,18 +347,30 @@ class Driver:
             # Steps are epochs trained, which is what pruners count as resource.
             trial.report(value, epoch + 1)
             self._reported[trial.number] = epoch + 1
-            wants_no_more = trial.should_prune() or wants_no_more
+            if trial.should_prune() and not wants_no_more:
+                trial.set_user_attr(VERDICT, epoch)
+                wants_no_more = True
         return wants_no_more and len(accuracies) < ours.config.epochs
 
+    def _write_best(self) -> None:
+        """The best configuration as a file, where that is not there yet."""
+        complete = self.journal.complete()
+        if not complete:
+            return
+        text = self._trial_of(complete[0].params).config.to_json()
+        path = self.folder / BEST
+        if not path.is_file() or path.read_bytes() != text.encode():
+            record.write_atomic(path, lambda file: file.write(text.encode()))
+
     def _tell_failure(self, trial: OptunaTrial, words: str) -> None:
-        trial.set_user_attr("cause", words)
+        trial.set_user_attr("cause", words.partition("\n")[0])
         self.journal.study.tell(trial.number, state=TrialState.FAIL)
         self._fail(words)
 
     def _fail(self, words: str) -> None:
         self._failures.append(words)
         if len(self._failures) >= MAX_FAILURES and not self._has_succeeded():
-            common = max(set(self._failures), key=self._failures.count)
+            common = max(set(self._failures), key=self._failures.count).partition("\n")[0]
             raise InputError(
                 f"the first {len(self._failures)} trials failed: {common}",
                 f"python -m sweeps.status {self.ledger.sweep} --failures says more; mend that, "
@@ -315,13 +386,26 @@ def drive(
     driver: Driver, stop: Callable[[], bool], show: Callable[[Driver], None], seconds: float
 ) -> bool:
     """Drive the search to its end; False where it was stopped before."""
+    trouble: float | None = None  # since when Slurm has not answered
     try:
         while not driver.is_over:
-            driver.step()
-            show(driver)
+            try:
+                driver.step()
+            except SlurmError as error:
+                # A controller that is away, or a full queue, passes; a refusal at the start stays.
+                if trouble is None and not driver.has_stepped:
+                    raise
+                trouble = trouble or time.monotonic()
+                if time.monotonic() - trouble > TROUBLE_SECONDS:
+                    raise
+                print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
+            else:
+                trouble = None
+                driver.has_stepped = True
+                show(driver)
             if driver.is_over:
                 break
-            until = time.monotonic() + seconds
+            until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
             while time.monotonic() < until:
                 if stop():
                     return False

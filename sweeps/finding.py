@@ -53,8 +53,8 @@ class Finding:
     def standard_error(self) -> float:
         """Of the best trial's accuracy, on its validation images (binomial)."""
         best = self.complete[0]
-        value = best.value or 0.0
-        return math.sqrt(value * (1 - value) / best.user_attrs["val_images"])
+        value = min(1.0, max(0.0, best.value or 0.0))
+        return math.sqrt(value * (1 - value) / best.user_attrs.get("val_images", 1))
 
     @property
     def flat(self) -> dict[str, tuple[float, float]]:
@@ -73,7 +73,7 @@ class Finding:
         """For a person."""
         words = ", ".join(f"{count} {state}" for state, count in self.states.items())
         lines = [f"{len(self.told)} trials: {words}"]
-        lines += [f"{count} failed: {cause}" for cause, count in self.causes]
+        lines += [f"{count} of them: {cause}" for cause, count in self.causes]
         if not self.complete:
             return [*lines, "no trial was complete: nothing is best"]
         best = self.complete[0]

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.ledger import LOGS, Ledger
 from sweeps.request import AtScale, ScaleName, Seeds, Settings, plan_of
-from sweeps.scheduler import Scheduler
+from sweeps.scheduler import WORKER, Scheduler, mark_of, mark_of_array
 from sweeps.stop import Stop
 from sweeps.sweep import Trial, find
 from sweeps.worker import Worker, check_data, prepare_data, start_logging
@@ -63,11 +63,28 @@ class JobStop(Stop):
             self._looked = time.monotonic()
             folder, mine = self.held
             now = claims.read(folder)
-            if now is None or (now.submission, now.task, now.restarts) != (
-                mine.submission, mine.task, mine.restarts,
-            ):  # fmt: skip
+            if now is None or _start(now) != _start(mine):
                 raise LostTrialError
         return super().__call__()
+
+
+def _start(claim: Claim) -> tuple[str, int, str, int]:
+    """Which start of which job holds it. The token will not do: launch's note may come late."""
+    return claim.submission, claim.task, claim.job, claim.restarts
+
+
+@dataclass
+class JobWorker(Worker):
+    """A worker in a job, which lets go of a trial that Slurm gave to another start meanwhile."""
+
+    stop: JobStop = field(default_factory=JobStop)
+
+    def run_claimed(self, trial: Trial, claim: Claim) -> bool:
+        self.stop.held = (self.ledger.folder_of(trial), claim)
+        try:
+            return super().run_claimed(trial, claim)
+        finally:
+            self.stop.held = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +107,10 @@ class TrialJob:
         path = Path(self.folder)
         ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
         trial = next(one for one in ledger.plan(self.plan).trials if one.name == self.trial)
-        worker = Worker(ledger, self.launch, _log_name(place), stop=stop)
+        worker = JobWorker(ledger, self.launch, _log_name(place), stop=stop)
         start_logging(worker)
-        meeting = path / LOGS / f".meet-{place.job}-{place.restarts}"
+        # Not by the job's number, which a new cluster may give again.
+        meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
         if place.rank:
             if _meet(meeting, place) and worker.follow(trial):
                 _await_end()
@@ -103,7 +121,6 @@ class TrialJob:
             record.write_json(meeting, None)
             return
         _describe(trial, self.submission)
-        stop.held = (ledger.folder_of(trial), claim)
         where = {"address": address(place), "port": free_port()}
         record.write_json(meeting, where)
         _set_environment(place, where)
@@ -132,11 +149,9 @@ class TrialJob:
         if (folder / record.RUN).exists():
             claims.release(folder, held)
             return None
-        checkpoint = folder / record.CHECKPOINT
-        got_on = checkpoint.exists() and checkpoint.stat().st_mtime > held.claimed_at
         fresh = Claim(
             attempt=held.attempt + held.started,
-            deaths=held.deaths + 1 if held.started and not got_on else 0,
+            deaths=held.deaths + 1 if held.started and not claims.got_on(folder, held) else 0,
             launch=held.launch,
             log=_log_name(place),
             submission=held.submission,
@@ -163,8 +178,11 @@ class WorkerJob:
         place, stop = _enter()
         path = Path(self.folder)
         ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
-        job = {"submission": f"worker-{self.submission}", "job": _job_id(), "started": True}
-        worker = Worker(ledger, self.launch, _log_name(place), self.retry, stop=stop, job=job)
+        job = {
+            "submission": f"{WORKER}{self.submission}", "job": _job_id(), "started": True,
+            "restarts": place.restarts,
+        }  # fmt: skip
+        worker = JobWorker(ledger, self.launch, _log_name(place), self.retry, stop=stop, job=job)
         start_logging(worker)
         trials = [trial for plan in self.plans for trial in ledger.plan(plan).trials]
         if worker.run(trials):
@@ -289,9 +307,8 @@ def main(
     log_file = ledger.folder / _log_name(Place.here())
     log_file.parent.mkdir(parents=True, exist_ok=True)
     array = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
-    job = WorkerJob(
-        str(ledger.folder.resolve()), (plan.id,), array, _first_start(log_file.parent, array)
-    )
+    launch = _first_start(log_file.parent, array)
+    job = WorkerJob(str(ledger.folder.resolve()), (plan.id,), array, launch)
     print(f"{sweep_name}: what follows is in {log_file}", file=sys.stderr, flush=True)
     with log_file.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -299,13 +316,23 @@ def main(
     job()
 
 
-def _first_start(folder: Path, array: str) -> float:
+def _first_start(logs: Path, array: str) -> float:
     """When the first task of the array began, seconds since 1970, by a file that it leaves.
 
     It is the launch of all of them, and of what Slurm starts again: a trial that failed since is
-    not begun anew by each task that comes later.
+    not begun anew by each task that comes later. Raises SlurmError.
     """
-    mark = folder / f".started-{array}"
+    job = Queue().jobs([_job_id()])[_job_id()]
+    sent = job.submitted if job is not None else None
+    if sent is None:
+        raise SlurmError(
+            f"Slurm does not say when job {_job_id()} was sent",
+            "try `squeue --Format SubmitTime` by hand: a wrapper around it may hide columns",
+        )
+    mark = logs / mark_of_array(array, sent)
+    if job is not None and job.restarts:
+        # It says when the job was put back. The array of this number that was sent last is ours.
+        mark = max(logs.glob(f"{mark_of(array)}-*"), key=lambda path: path.name, default=mark)
     with contextlib.suppress(FileExistsError):
         mark.touch(exist_ok=False)
     return mark.stat().st_mtime

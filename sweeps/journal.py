@@ -24,6 +24,8 @@ from trainer.errors import EXIT_IO, InputError, move_away
 JOURNAL = "journal.log"
 STUDY = "search"
 DEFINITION = "definition"
+# Numbers of trials that failed and were asked for again.
+RETRIED = "retried"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -51,7 +53,9 @@ class Journal:
         try:
             self.study = _open(self.path)
             self.study.pruner = _pruner(search.pruner, epochs)
-        except OSError:
+            self._agree(folder, definition)
+            self._enqueue()
+        except (OSError, InputError):
             raise
         # Whole lines that are no record of Optuna's make it raise whatever it runs into.
         except Exception as error:
@@ -60,9 +64,23 @@ class Journal:
                 f"start a new one beside what it found: {move_away(folder)}",
                 exit_code=EXIT_IO,
             ) from None
-        self._agree(folder, definition)
-        for point in _first_points(search):
-            self.study.enqueue_trial(dict(point), skip_if_exists=True)
+
+    def _enqueue(self) -> None:
+        """Queue the points that come first, and those that failed before, each once."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
+        known |= {_word(one.params) for one in trials}
+        for point in _first_points(self.search):
+            if _word(point) not in known:
+                self.study.enqueue_trial(point)
+        # Whoever starts again has mended what failed, as with a launch.
+        failed = [one for one in trials if one.state is TrialState.FAIL]
+        retried = self.study.user_attrs.get(RETRIED, [])
+        for one in failed:
+            if one.number not in retried:
+                retried = [*retried, one.number]
+                self.study.set_user_attr(RETRIED, retried)
+                self.study.enqueue_trial(one.params)
 
     def _agree(self, folder: Path, definition: Mapping[str, Any]) -> None:
         known = self.study.user_attrs.get(DEFINITION)
@@ -77,15 +95,15 @@ class Journal:
         if differences:
             raise InputError(
                 f"{self.path} is of another search: {'; '.join(differences)}",
-                "go back to that definition, or start anew beside it (the trials that fit are "
-                f"found again): {move_away(folder, 'before')}",
+                "go back to that definition, or start anew beside it (what is asked again is not "
+                f"trained again): {move_away(folder, 'before')}",
             )
 
     def ask(self) -> Trial:
         """The next trial, its values chosen. One that was begun and not finished comes first."""
         # A generator anew for each trial: a driver that starts again goes on as if it had not
         # been away, where one generator would repeat its first numbers.
-        self.study.sampler = _sampler(self.search, self.asked)
+        self.study.sampler = _sampler(self.search, self._count)
         return self._suggested(self.study.ask())
 
     def running(self) -> list[Trial]:
@@ -104,9 +122,26 @@ class Journal:
         return trial
 
     @property
-    def asked(self) -> int:
+    def _count(self) -> int:
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         return sum(state is not TrialState.WAITING for state in states)
+
+    @property
+    def asked(self) -> int:
+        """How many were asked, less those that failed and are asked again.
+
+        With sampler grid, how many of its points: another sampler's trials may be among them.
+        """
+        if self.search.sampler == "grid":
+            trials = self.study.get_trials(deepcopy=False)
+            retried = self.study.user_attrs.get(RETRIED, [])
+            asked = {
+                _word(one.params)
+                for one in trials
+                if one.state is not TrialState.WAITING and one.number not in retried
+            }
+            return len(asked & {_word(point) for point in _first_points(self.search)})
+        return self._count - len(self.study.user_attrs.get(RETRIED, []))
 
     def told(self) -> list[FrozenTrial]:
         """The finished trials, in the order of asking."""
@@ -132,6 +167,8 @@ def _open(path: Path) -> optuna.Study:
     try:
         return optuna.load_study(storage=storage, study_name=STUDY)
     except KeyError:
+        if path.exists() and path.stat().st_size:
+            raise
         return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
 
 
@@ -148,7 +185,11 @@ def grid_size(search: Search) -> int | None:
     """How many points sampler grid has, those to start with included; None for another sampler."""
     if search.sampler != "grid":
         return None
-    return len({json.dumps(point, sort_keys=True) for point in _first_points(search)})
+    return len({_word(point) for point in _first_points(search)})
+
+
+def _word(point: Mapping[str, Any]) -> str:
+    return json.dumps(point, sort_keys=True)
 
 
 def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
@@ -176,7 +217,7 @@ def _pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
             min_resource=first, max_resource=max(first, epochs), reduction_factor=3
         )
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first - 1)
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first)
     return optuna.pruners.NopPruner()
 
 
@@ -194,7 +235,7 @@ def _repair(path: Path) -> str | None:
     for number, line in enumerate(lines, start=1):
         try:
             whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             whole = False
         if whole:
             continue

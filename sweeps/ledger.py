@@ -32,6 +32,7 @@ from trainer.errors import EXIT_IO, InputError, move_away, nearest
 SCHEMA_VERSION = 1
 PLANS = "plans"
 LOGS = "logs"
+SEARCHES = "searches"
 
 
 class State(StrEnum):
@@ -112,7 +113,7 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
 
 
 def _safe_name(name: str) -> str:
-    if not NAME.fullmatch(name) or name in (PLANS, LOGS):
+    if not NAME.fullmatch(name) or name in (PLANS, LOGS, SEARCHES):
         raise ValueError(f"{name!r} is no name of a trial")
     return name
 
@@ -328,6 +329,20 @@ class Ledger:
         else:
             state = State.RUNNING
         return replace(standing, state=state, job=job)
+
+    def drivers(self) -> tuple[dict[str, Claim], list[InputError]]:
+        """The claims of the drivers that its searches have now, by folder; and damaged ones."""
+        found, problems = {}, []
+        for folder in sorted(self.folder.glob(f"{SEARCHES}/*/")):
+            try:
+                claim = claims.read(folder)
+            except (InputError, OSError) as error:
+                what = error.what if isinstance(error, InputError) else str(error)
+                problems.append(InputError(what, f"ls -l {folder}", exit_code=EXIT_IO))
+                continue
+            if claim is not None and self.scheduler.is_alive(claim):
+                found[f"{SEARCHES}/{folder.name}"] = claim
+        return found, problems
 
     # Claims
 

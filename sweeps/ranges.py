@@ -30,7 +30,7 @@ class Numbers:
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """Values that stand for all: where these are valid, so is what lies between."""
+        """Values to check beforehand; what lies between is mostly valid where these are."""
         return self.low, self.high
 
     def suggest(self, trial: OptunaTrial, name: str) -> Value:
@@ -41,12 +41,17 @@ class Numbers:
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def holds(self, value: Value) -> bool:
-        return not isinstance(value, (str, bool)) and self.low <= value <= self.high
+        kinds = (int,) if self.kind == "int" else (int, float)
+        return (
+            isinstance(value, kinds)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
 
     def __str__(self) -> str:
         words = {("int", False): "integers", ("int", True): "log_integers"}
         word = words.get((self.kind, self.log), "log_uniform" if self.log else "uniform")
-        return f"{word}({self.low:g}, {self.high:g})"
+        return f"{word}({_short(self.low)}, {_short(self.high)})"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +83,12 @@ class Choice:
 
 
 Range = Numbers | Choice
+
+
+def _short(number: float) -> str:
+    """The number in few digits, or in all of them where few would be another number."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def uniform(low: float, high: float) -> Numbers:

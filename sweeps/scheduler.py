@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from slurm.queue import Job, Queue, available
+from slurm.queue import Job, JobState, Queue, available
 from sweeps.claim import Claim
 
 # How long after its launch died a submission may still be on its way into the queue.
 IN_FLIGHT_SECONDS = 60
+# How the submission of a worker's claims begins, and the mark of one in the log folder.
+WORKER = "worker-"
+_TOKEN = re.compile(rf"(?:{WORKER})?[0-9a-f]{{12}}")
 
 
 @dataclass
@@ -38,14 +43,18 @@ class Scheduler:
         self._jobs = self.queue.jobs([claim.job for claim in held if claim.job])
         if any(not claim.job for claim in held):
             self._submitted = {
-                f"{job.comment.partition(' ')[0]} {_task(job.id)}": job for job in self.queue.mine()
+                f"{_submission(job)} {_task(job.id)}": job for job in self.queue.mine()
             }
 
     def job(self, claim: Claim) -> Job | None:
         """The job that holds the claim, as `look` found it; None for none, or none any more."""
-        if claim.job:
-            return self._jobs.get(claim.job)
-        return self._submitted.get(f"{claim.submission} {claim.task}")
+        if not claim.job:
+            return self._submitted.get(f"{claim.submission} {claim.task}")
+        job = self._jobs.get(claim.job)
+        if job is not None and _TOKEN.fullmatch(word := _submission(job)):
+            # A controller that lost its latest jobs, or a new cluster, gives their numbers anew.
+            return job if word == claim.submission else None
+        return job
 
     def is_alive(self, claim: Claim) -> bool:
         """False only where the holder is known to be gone."""
@@ -57,10 +66,67 @@ class Scheduler:
             self.look([claim])
         job = self.job(claim)
         if job is not None:
-            return job.state.is_alive
+            return job.state.is_alive and not _was_left_behind(claim, job)
         # Not in the queue. With a job id, it was; without one, it may still be on its way.
         on_its_way = claim.has_live_process or time.time() - claim.claimed_at < IN_FLIGHT_SECONDS
         return not claim.job and on_its_way
+
+    def workers(self, logs: Path) -> list[Job]:
+        """A sweep's workers in the queue, by the marks in its log folder; most wait, or start.
+
+        A worker holds a claim only while it runs a trial, so claims alone do not tell of these.
+        Workers of an sbatch script are known once the first of their array has begun. Raises
+        SlurmError.
+        """
+        if self.queue is None:
+            return []
+        marks = {path.name.removeprefix(".") for path in logs.glob(f".{WORKER}*")}
+        return [job for job in self.queue.mine() if job.state.is_alive and _has_mark(job, marks)]
+
+
+def mark_of(submission: str) -> str:
+    """The name of the file in the log folder that says whose the workers of a submission are."""
+    return f".{WORKER}{submission}"
+
+
+def mark_of_array(array: str, submitted: float) -> str:
+    """The same for an array that no launch sent. A new cluster counts from 1 again."""
+    return mark_of(f"{array}-{submitted:.0f}")
+
+
+def _has_mark(job: Job, marks: set[str]) -> bool:
+    if _submission(job) in marks:
+        return True
+    array = re.match(r"\d+", job.id)
+    assert array is not None
+    times = [
+        float(mark.rpartition("-")[2])
+        for mark in marks
+        if re.fullmatch(rf"{WORKER}{array[0]}-\d+", mark)
+    ]
+    # A job that was requeued shows when it was put back.
+    return job.submitted is not None and any(
+        time == job.submitted or (job.restarts and time < job.submitted) for time in times
+    )
+
+
+def _was_left_behind(claim: Claim, job: Job) -> bool:
+    """Whether a worker was killed and its job started again: it knows nothing of the trial it had.
+
+    A trial's own job takes its claim over at each start instead. While a job is completing, what
+    its last start left may still run.
+    """
+    return (
+        claim.submission.startswith(WORKER)
+        and job.restarts is not None
+        and job.restarts > claim.restarts
+        and job.state is not JobState.COMPLETING
+    )
+
+
+def _submission(job: Job) -> str:
+    """The token that its launch gave it: the first word of its comment."""
+    return job.comment.partition(" ")[0]
 
 
 def _task(job_id: str) -> int:

@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sweeps.scheduler import Scheduler
     from sweeps.sweep import Search, Trial
 
-SEARCHES = "searches"
 # How many jobs a search has in Slurm's queue at once, unless it is told.
 JOBS = 8
 
@@ -77,7 +76,7 @@ def main(
     from sweeps.claim import Claim
     from sweeps.driver import Driver, Jobs, Processes, Runner, drive
     from sweeps.journal import Journal, grid_size
-    from sweeps.ledger import Ledger, Plan
+    from sweeps.ledger import SEARCHES, Ledger, Plan
     from sweeps.local import visible_gpus
     from sweeps.scale import Scale
     from sweeps.scheduler import Scheduler
@@ -100,26 +99,25 @@ def main(
     wanted = min(trials or search.trials, grid_size(search) or sys.maxsize)
     ends = [_corner(search, last) for last in (False, True)]
     low, high = (trial_at(search, point, chosen, overrides) for point in ends)
+    epochs = max(
+        low.config.epochs, *(int(end) for end in _ends(search, "epochs")), high.config.epochs
+    )
     identity = _identity(chosen, overrides)
     folder = ledger.folder / SEARCHES / identity
     check_data([low.config.data, high.config.data])
     if dry_run:
-        return _print_search(search, low, wanted, folder, as_json)
+        return _print_search(search, epochs, wanted, folder, as_json)
 
     launch = time.time()
     mine = Claim(1, 0, launch, "", **job)
     with _held(folder, mine, ledger.scheduler, sweep_name):
         prepare_data([low.config.data, high.config.data])
         settled = _definition(search, low)
-        journal = Journal(folder, search, settled, max(low.config.epochs, high.config.epochs))
+        journal = Journal(folder, search, settled, epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
         count = workers or (JOBS if place is Where.SLURM else len(visible_gpus()) or 1)
-        runner: Runner = (
-            Jobs(ledger, launch, cluster)
-            if place is Where.SLURM
-            else Processes(ledger, launch, count)
-        )
+        runner: Runner = Jobs(ledger, cluster) if place is Where.SLURM else Processes(ledger, count)
         plan = Plan(
             sweep=sweep_name,
             trials=[],
@@ -157,7 +155,8 @@ def main(
 def _leave_job() -> dict[str, Any]:
     """What a claim says of the Slurm job that this runs in; its variables, which would make every
     sbatch a part of it, are taken away."""
-    job = os.environ.get("SLURM_JOB_ID")
+    # In an interactive job a person works, who may drive several searches and go on afterwards.
+    job = os.environ.get("SLURM_JOB_ID") if os.environ.pop("SWEEPS_DRIVER", None) else None
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     for key in list(os.environ):
         if key.startswith("SLURM_") and key != "SLURM_CONF":
@@ -174,7 +173,7 @@ def _held(folder: Path, wanted: Claim, scheduler: Scheduler, name: str) -> Itera
 
     def is_alive(held: Claim) -> bool:
         # A requeued job finds its own claim from before.
-        is_own = bool(held.job) and held.job == wanted.job
+        is_own = bool(held.job) and held.job == wanted.job and held.restarts < wanted.restarts
         return not is_own and scheduler.is_alive(held)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,6 +197,10 @@ def _identity(scale: Scale, overrides: Mapping[str, Any]) -> str:
     """8 hex digits: the same sweep at another scale or with other overrides is another search."""
     text = json.dumps([str(scale), dict(sorted(overrides.items()))])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _ends(search: Search, key: str) -> Sequence[Any]:
+    return search.space[key].ends if key in search.space else ()
 
 
 def _corner(search: Search, last: bool) -> dict[str, Any]:
@@ -275,7 +278,7 @@ def _end(driver: Driver, as_json: bool) -> int:
     return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
-def _print_search(search: Search, trial: Trial, wanted: int, folder: Path, as_json: bool) -> int:
+def _print_search(search: Search, epochs: int, wanted: int, folder: Path, as_json: bool) -> int:
     from sweeps import table
 
     if as_json:
@@ -287,7 +290,7 @@ def _print_search(search: Search, trial: Trial, wanted: int, folder: Path, as_js
     table.show(("field", "range"), rows)
     print(
         f"{wanted} trials by {search.sampler}, pruner {search.pruner}, of at most "
-        f"{trial.config.epochs} epochs each; journal in {folder}; nothing was run or written",
+        f"{epochs} epochs each; journal in {folder}; nothing was run or written",
         file=sys.stderr,
     )
     return EXIT_DONE

@@ -195,9 +195,11 @@ def _watch(ledgers: list[Ledger]) -> int:
                     print(now, flush=True)
                 last = now
             progress = [one for _, ones in plans for one in ones]
-            if all(one.state.is_over for one in progress):
+            driven = any(ledger.drivers()[0] for ledger in ledgers)
+            if not driven and all(one.state.is_over for one in progress):
                 break
-            idle = 0 if any(one.state in ("running", "queued") for one in progress) else idle + 1
+            held = driven or any(one.state in ("running", "queued") for one in progress)
+            idle = 0 if held else idle + 1
             if idle == IDLE_LOOKS:
                 break
             time.sleep(WATCH_SECONDS)

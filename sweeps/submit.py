@@ -2,26 +2,31 @@
 
 The intent comes first: each trial is claimed for the submission, by a token, before sbatch is
 called; the job's id is noted after. A launch that dies in between leaves claims whose job can be
-found by the token in its comment, or is known not to exist.
+found by the token in its comment, or is known not to exist; and the job finds what it is to run by
+the same token.
 """
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import subprocess
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from submitit import SlurmExecutor
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from slurm.errors import SlurmError
-from slurm.queue import Queue
+from slurm.queue import JobState, Queue
 from slurm.site import Resources, Site, submitit_parameters
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.job import TrialJob, WorkerJob
 from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps.scheduler import WORKER, mark_of
 from sweeps.sweep import Trial
 
 
@@ -36,18 +41,23 @@ class Submission:
     resources: Resources
     queue: Queue
 
-    def executor(self, name: str, comment: str) -> SlurmExecutor:
+    @property
+    def logs(self) -> Path:
+        return (self.ledger.folder / LOGS).resolve()
+
+    def executor(self, submission: str) -> SlurmExecutor:
         """A submitit executor whose logs and pickles go to the sweep's log folder."""
-        folder = (self.ledger.folder / LOGS).resolve()
-        executor = SlurmExecutor(folder, python=self.site.interpreter)
-        executor.update_parameters(
-            **submitit_parameters(self.site, self.resources, name=name, comment=comment)
+        executor = SlurmExecutor(self.logs, python=self.site.interpreter)
+        parameters = submitit_parameters(
+            self.site, self.resources, name=self.plan.sweep, comment=submission
         )
+        parameters["setup"].append(_take_pickle(self.logs, submission))
+        executor.update_parameters(**parameters)
         return executor
 
     def script(self, trials: Sequence[Trial]) -> str:
         """The sbatch script that would be sent for the first array of these trials."""
-        executor = self.executor(self.plan.sweep, "0" * 12)
+        executor = self.executor("0" * 12)
         count = min(len(trials), self.site.max_array_size)
         if count > 1:
             executor.parameters["map_count"] = count
@@ -60,7 +70,7 @@ class Submission:
         Those that another launch claimed meanwhile are left out. Raises SlurmError where Slurm
         refuses an array: its claims are given back, and what was sent before stays.
         """
-        room = self.site.max_submit - len([job for job in self.queue.mine() if job.state.is_alive])
+        room = self.site.max_submit - self._queued()
         sent = 0
         while sent < min(len(trials), max(0, room)):
             size = min(self.site.max_array_size, room - sent)
@@ -72,6 +82,11 @@ class Submission:
                 "launch again, by the same command, once some have ended: it sends the others",
             )
         return sent
+
+    def _queued(self) -> int:
+        """This user's jobs as Slurm's limit counts them: those that only clean up are over."""
+        states = [job.state for job in self.queue.mine()]
+        return sum(state.is_alive and state is not JobState.COMPLETING for state in states)
 
     def _array(self, trials: Sequence[Trial]) -> int:
         token = uuid.uuid4().hex[:12]
@@ -90,7 +105,7 @@ class Submission:
             for task, (trial, _) in enumerate(held)
         ]  # fmt: skip
         try:
-            ids = self._send(jobs, self.plan.sweep, token)
+            ids = self._send(jobs, token)
         except BaseException:
             for trial, claim in held:
                 self.ledger.release(trial, claim)
@@ -114,15 +129,24 @@ class Submission:
             str(self.ledger.folder.resolve()), tuple(plan.id for plan in plans), token,
             self.launch, retry,
         )  # fmt: skip
-        ids = self._send([job] * count, self.plan.sweep, f"worker-{token}")
+        mark = self.logs / mark_of(token)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        try:
+            ids = self._send([job] * count, f"{WORKER}{token}")
+        except BaseException:
+            mark.unlink()
+            raise
         self.queue.forget()
         return ids
 
-    def _send(self, jobs: Sequence[Callable[[], None]], name: str, token: str) -> list[str]:
+    def _send(self, jobs: Sequence[Callable[[], None]], submission: str) -> list[str]:
         """Through submitit; the ids, one a job. Raises SlurmError in Slurm's own words."""
-        (self.ledger.folder / LOGS).mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        executor = self.executor(submission)
         try:
-            sent = self.executor(name, token).submit_array(jobs)
+            with self._pickles(jobs, submission, executor):
+                sent = executor.submit_array(jobs)
         except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError) as error:
             words = [line for line in str(error).splitlines() if "sbatch: error" in line]
             said = "; ".join(line.partition("error: ")[2] for line in words) or str(error)
@@ -132,3 +156,31 @@ class Submission:
                 "was sent",
             ) from None
         return [job.job_id for job in sent]
+
+    @contextlib.contextmanager
+    def _pickles(
+        self, jobs: Sequence[Callable[[], None]], submission: str, executor: SlurmExecutor
+    ) -> Iterator[None]:
+        """What the jobs run, under names that are known before their ids are.
+
+        submitit gives its own pickles the jobs' names after sbatch: where we died before that, the
+        jobs would find none.
+        """
+        paths = [self.logs / f".{submission}_{task}.pkl" for task in range(len(jobs))]
+        for path, job in zip(paths, jobs, strict=True):
+            delayed = DelayedSubmission(job)
+            delayed.set_timeout(executor.parameters["time"], executor.max_num_timeout)
+            delayed.dump(path)
+        try:
+            yield
+        finally:
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+
+def _take_pickle(folder: Path, submission: str) -> str:
+    """The line of bash with which a job takes its pickle under the name where submitit looks."""
+    quoted = shlex.quote(str(folder))
+    job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    ours = f'{quoted}/".{submission}_${{SLURM_ARRAY_TASK_ID:-0}}.pkl"'
+    return f'mv -f {ours} {quoted}/"{job}_submitted.pkl" 2>/dev/null || true'

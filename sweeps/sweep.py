@@ -138,10 +138,14 @@ class Search:
                 )
             for value in values.ends:
                 self.base.override({key: value})
+        if isinstance(self.start, Mapping) or not isinstance(self.start, Sequence):
+            raise InputError(
+                f"start is a {type(self.start).__name__}", "give a list of points: start=[{...}]"
+            )
         for point in self.start:
-            if set(point) != set(self.space):
+            if not isinstance(point, Mapping) or set(point) != set(self.space):
                 raise InputError(
-                    f"start: {_readable(point)}: not the fields of the space",
+                    f"start: {point!r}: not the fields of the space",
                     f"give a value to each of: {', '.join(self.space)}",
                 )
             for key, value in point.items():
@@ -150,6 +154,7 @@ class Search:
                         f"start: {key}={value} lies outside of {self.space[key]}",
                         "widen the range, or start within it",
                     )
+            self.base.override(point)
 
 
 def names(kind: str = "sweep") -> list[str]:

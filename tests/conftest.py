@@ -3,8 +3,70 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from drill import Drill, Whole
+
+    from slurm.dev_cluster import Cluster
 
 # pytest-xdist already runs a worker a core. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
 # A cluster that the shell happens to know is not the tests' to use: they boot their own.
 os.environ.pop("SLURM_CONF", None)
+
+
+# For the tests on a real Slurm. They import what they need late: most tests need none of it.
+
+
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    from drill import running
+
+    with running(tmp_path_factory.mktemp("c"), cpus_per_node=4, grace_seconds=10) as one:
+        yield one
+
+
+@pytest.fixture
+def cluster(booted: Cluster) -> Iterator[Cluster]:
+    """With nothing in its queue, whatever became of the test before."""
+    from drill import empty
+
+    yield booted
+    booted.command("scancel", "--user=root", check=False)
+    empty(booted)
+
+
+@pytest.fixture(scope="module")
+def whole(booted: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What the three trials come to where nobody disturbs them."""
+    del booted  # its data
+    from drill import ROOT, THREE
+    from outcome import outcome
+
+    folder = tmp_path_factory.mktemp("whole")
+    definition = folder / "drill.py"
+    definition.write_text(THREE)
+    words = (str(definition), "--results", str(folder / "results"), "--on", "debug")
+    subprocess.run([sys.executable, "-m", "sweeps.launch", *words], cwd=ROOT, check=True)
+    return outcome(folder / "results")
+
+
+@pytest.fixture
+def drill(cluster: Cluster, tmp_path: Path) -> Drill:
+    from drill import Drill
+
+    return Drill(tmp_path)
+
+
+@pytest.fixture
+def three(cluster: Cluster, tmp_path: Path) -> Drill:
+    from drill import THREE, Drill
+
+    return Drill(tmp_path, THREE)

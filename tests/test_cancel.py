@@ -107,6 +107,19 @@ def test_a_damaged_plan_keeps_no_other_from_being_cancelled(
     assert "00000000.json is no plan" in capsys.readouterr().err
 
 
+def test_a_damaged_drivers_claim_keeps_no_trial_from_being_cancelled(
+    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, make in enumerate((lambda path: path.mkdir(), lambda path: path.write_text("{"))):
+        folder = ledger.folder / "searches" / str(number)
+        folder.mkdir(parents=True)
+        make(folder / CLAIM)
+    hold(ledger, process.pid)
+    assert cancel(ledger.folder.parent, "--yes") == 1
+    assert process.wait(10) == -15
+    assert capsys.readouterr().err.count("warning: ") == 2
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.7, 1.6])
 def test_a_worker_gives_its_trial_back_whenever_it_is_asked(tmp_path: Path, seconds: float) -> None:
     """Also amid the import of torch, which swallows what a signal's handler raises."""

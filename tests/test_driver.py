@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from sweeps.driver import BEST, NOTE, Driver, drive
+from sweeps.driver import BEST, LAUNCHES, NOTE, Driver, drive
 from sweeps.journal import Journal
 from sweeps.ledger import Ledger, Plan
 from sweeps.ranges import choice, log_uniform
@@ -55,7 +56,7 @@ class Writer:
     def holds(self, trial: Trial) -> bool:
         return False
 
-    def start(self, plan: Plan, trials: list[Trial]) -> None:
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
         self._called()
         for trial in trials:
             self.started.append(trial.name)
@@ -220,8 +221,12 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
     with pytest.raises(InputError, match="the first 3 trials failed: DATA: Error: x") as caught:
         run(tmp_path, search(), 20, workers=1, failures={"all": "DATA"})
     assert caught.value.exit_code == 1
-    made = run(tmp_path, search(), 5)  # mended: the same command goes on
-    assert Counter(one.state.name for one in made.journal.told()) == {"FAIL": 3, "COMPLETE": 2}
+    failed = [path.parent.name for path in tmp_path.rglob(record.FAILURE)]
+    made = run(tmp_path, search(), 5)  # mended: the same command goes on, and tries them again
+    assert Counter(one.state.name for one in made.journal.told()) == {"FAIL": 3, "COMPLETE": 5}
+    done = {one.user_attrs["trial"] for one in made.journal.complete()}
+    assert len(done) == 5 and done >= set(failed)
+    assert run(tmp_path, search(), 5).runner.started == []  # type: ignore[attr-defined]
 
 
 def test_a_failure_from_before_is_tried_again(tmp_path: Path) -> None:
@@ -238,6 +243,81 @@ def test_the_same_values_twice_are_one_trial(tmp_path: Path) -> None:
     told = made.journal.told()
     assert len(told) == 6
     assert len(made.runner.started) == len({one.user_attrs["trial"] for one in told}) == 2  # type: ignore[attr-defined]
+
+
+def test_values_that_go_together_in_no_configuration_fail_alone(tmp_path: Path) -> None:
+    """Now, and for every driver after."""
+    space = {"epochs": choice([6, 3]), "schedule.warmup_epochs": choice([0, 5])}
+    for _ in range(2):
+        made = run(tmp_path, search(space=space, sampler="grid"), 4)
+        failed = [one for one in made.journal.told() if one.state is TrialState.FAIL]
+        assert {tuple(one.params.values()) for one in failed} == {(3, 5)}
+        assert len(made.journal.complete()) == 3
+    assert "warmup_epochs=5 must be less" in failed[0].user_attrs["cause"]
+
+
+def test_the_best_configuration_is_there_whoever_removed_it(tmp_path: Path) -> None:
+    made = run(tmp_path, search(), 3)
+    text = (made.folder / BEST).read_text()
+    for damage in ("", "{"):
+        (made.folder / BEST).write_text(damage)
+        run(tmp_path, search(), 3)
+        assert (made.folder / BEST).read_text() == text
+    (made.folder / BEST).unlink()
+    run(tmp_path, search(), 3)
+    assert (made.folder / BEST).read_text() == text
+
+
+def test_fewer_workers_after_a_kill_start_fewer(tmp_path: Path) -> None:
+    class Slow(Writer):
+        """Its trials stay pending: nothing is written."""
+
+        def _run(self, trial: Trial) -> None:
+            pass
+
+        def holds(self, trial: Trial) -> bool:
+            return trial.name in self.started
+
+    for workers in (4, 1):
+        writer = Slow(Ledger(tmp_path, "s"))
+        made = driver(tmp_path, search(), 8, workers, writer)
+        made.step()
+        made.step()
+        assert len(writer.started) == workers
+        assert len(made.running) == 4
+
+
+def test_begun_anew_the_old_trials_stay_in_a_plan(tmp_path: Path) -> None:
+    first = run(tmp_path, search(), 3)
+    shutil.move(first.folder, tmp_path / "before")
+    wider = search(space={DECAY: log_uniform(1e-6, 1e-2)}, seed=7)
+    run(tmp_path, wider, 2)
+    planned = {trial.name for plan in first.ledger.plans() for trial in plan.trials}
+    assert planned == {path.parent.name for path in tmp_path.rglob(record.RUN)}
+    assert len(planned) == 5
+
+
+def test_what_a_launch_runs_is_not_pruned(tmp_path: Path) -> None:
+    """Only attempts that this search started, by their claims."""
+    made = run(tmp_path, search(start=[{DECAY: 1e-3}], pruner="successive_halving"), 1)
+    wanted = search(start=[{DECAY: 1e-3}, {DECAY: 1e-5}], pruner="successive_halving")
+    trial = trial_at(wanted, {DECAY: 1e-5}, Scale.FULL, {})
+    ledger = made.ledger
+    rows = [{"epoch": epoch, "lr": 0.1, "val_accuracy": 0.01, "seconds": 1.0} for epoch in range(4)]
+    for launch, pruned in ((5.0, False), (None, True)):
+        claim = ledger.claim(trial, launch or 0.0, "log")
+        assert claim is not None
+        folder = ledger.folder_of(trial)
+        record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+        again = driver(tmp_path, wanted, 2, 1, Writer(ledger))
+        again.step()
+        ((asked, _),) = again.running.values()
+        if launch is None:
+            asked.set_user_attr(LAUNCHES, [0.0])
+            again.step()
+        assert (folder / record.PRUNED).exists() == pruned
+        ledger.release(trial, claim)
+        (folder / record.PRUNED).unlink(missing_ok=True)
 
 
 def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:

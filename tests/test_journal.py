@@ -64,12 +64,28 @@ def test_a_damaged_line_amid_the_journal_is_refused_and_left(tmp_path: Path) -> 
     assert lines(tmp_path) == found
 
 
-@pytest.mark.parametrize("content", [b'{"op_code": 99}\n', b"{}\n", b'{"op_code": 0}\n'])
+@pytest.mark.parametrize(
+    "content", [b'{"op_code": 99}\n', b"{}\n", b'{"op_code": 0}\n', b"[" * 200_000 + b"\n{}\n"]
+)
 def test_what_is_no_journal_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / JOURNAL).write_bytes(content)
     with pytest.raises(InputError, match="is damaged"):
         opened(tmp_path)
-    assert lines(tmp_path)[0] == content
+    assert (tmp_path / JOURNAL).read_bytes() == content
+
+
+def test_a_journal_of_another_study_or_definition_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path)
+    text = (tmp_path / JOURNAL).read_text()
+    for damaged in (
+        text.replace('"search"', '"seareh"'),
+        text.replace('{"objective"', '5,"x":{"o"'),
+    ):
+        assert damaged != text
+        (tmp_path / JOURNAL).write_text(damaged)
+        with pytest.raises(InputError):
+            opened(tmp_path)
+        assert (tmp_path / JOURNAL).read_text() == damaged
 
 
 def test_a_dead_drivers_lock_stops_nobody(tmp_path: Path) -> None:
@@ -160,6 +176,47 @@ def test_the_grid_sampler_asks_for_every_point_once(tmp_path: Path) -> None:
     assert size == 4
     found = {json.dumps(opened(tmp_path, **changes).ask().params) for _ in range(size)}
     assert len(found) == 4
+
+
+def test_the_grid_is_whole_also_after_another_sampler(tmp_path: Path) -> None:
+    space = {"batch_size": choice([64, 128])}
+    before = opened(tmp_path, sampler="random", space=space)
+    asked = [before.ask().params for _ in range(3)]
+    journal = opened(tmp_path, sampler="grid", space=space)
+    assert journal.asked == len({json.dumps(point) for point in asked})
+    while journal.asked < 2:
+        asked.append(journal.ask().params)
+    assert {point["batch_size"] for point in asked} == {64, 128}
+
+
+def test_what_failed_is_asked_again_once(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    first = journal.ask()
+    journal.study.tell(first.number, state=TrialState.FAIL)
+    assert journal.asked == 1
+    for _ in range(2):
+        journal = opened(tmp_path)
+        assert journal.asked == 0
+    again = journal.ask()
+    assert again.params == first.params
+    assert journal.asked == 1
+    journal.study.tell(again.number, 0.5)
+    assert opened(tmp_path).asked == 1
+
+
+@pytest.mark.parametrize("pruner", ["median", "successive_halving"])
+def test_no_pruner_judges_before_a_fifth_of_the_epochs(tmp_path: Path, pruner: str) -> None:
+    journal = opened(tmp_path, pruner=pruner)
+    for number in range(8):
+        trial = journal.ask()
+        for step in range(1, 11):
+            trial.report(0.9 if number < 6 else 0.1, step)
+            if trial.should_prune():
+                assert step >= 2
+                journal.study.tell(number, state=TrialState.PRUNED)
+                break
+        else:
+            journal.study.tell(number, 0.9)
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])

@@ -99,7 +99,7 @@ def live(job_id: str, state: str = "RUNNING", **over: str) -> list[str]:
     row = {
         "id": job_id, "state": state, "reason": "None", "code": "0", "restarts": "0",
         "nodes": "n1", "start": "1795492002", "end": "1795495602", "limit": "1:00:00",
-        "name": "arr", "comment": "(null)",
+        "name": "arr", "comment": "(null)", "submitted": "1795492001",
     } | over  # fmt: skip
     return list(row.values())
 
@@ -135,7 +135,7 @@ def test_one_squeue_and_one_sacct_answer_for_all(slurm: Slurm) -> None:
     jobs = Queue().jobs(["2_0", "2_1", "2_2", "1"])
     assert jobs["2_0"] == Job(
         "2_0", JobState.RUNNING, name="a", restarts=0, nodes="n1", start=1795492002.0,
-        end=1795495602.0, minutes=60,
+        end=1795495602.0, minutes=60, submitted=1795492001.0,
     )  # fmt: skip
     assert jobs["2_1"] is not None and jobs["2_1"].reason == "Priority"
     assert jobs["2_2"] is not None and (jobs["2_2"].exit_code, jobs["2_2"].minutes) == (0, 60)

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from test_slurm import DEFINITION, ROOT, running, wait_for
+from drill import DEFINITION, ROOT, held, running, wait_for
 
 from slurm.dev_cluster import Cluster
+from slurm.queue import Queue
+from sweeps.ledger import Ledger
+from sweeps.scheduler import Scheduler
 from trainer import record
 
 SCRIPTS = sorted((ROOT / "slurm").glob("*.sbatch"))
-TINY = DEFINITION.replace('"epochs": 30', '"epochs": 2').replace("LR", "[0.02, 0.05, 0.1]")
+TINY = DEFINITION.replace('"epochs": 14', '"epochs": 2').replace("LR", "[0.02, 0.05, 0.1]")
 
 
-def test_both_are_there() -> None:
-    assert [path.name for path in SCRIPTS] == ["report.sbatch", "sweep.sbatch"]
+def test_all_are_there() -> None:
+    assert [path.name for path in SCRIPTS] == ["report.sbatch", "search.sbatch", "sweep.sbatch"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -129,24 +132,27 @@ def test_a_cancelled_array_stays_cancelled_and_a_warned_one_comes_back(
     """Both get a signal; to requeue oneself at each would undo the scancel."""
 
     def start() -> str:
-        job = project.sbatch("--array=0", "slurm/sweep.sbatch", "long.py")
-        log = project.results / "long" / "logs" / f"{job}_0_0_log.out"
-        wait_for(lambda: log.exists() and "/20  lr" in log.read_text())  # it trains
-        return job
+        return project.sbatch("--array=0", "slurm/sweep.sbatch", "long.py")
 
     def shows(job: str) -> str:
-        return cluster.command("squeue", "--noheader", "--format=%T", f"--jobs={job}", check=False)
+        columns = "--Format=State,RestartCnt"
+        return cluster.command("squeue", "--noheader", columns, f"--jobs={job}", check=False)
 
     long = TINY.replace('"epochs": 2', '"epochs": 20').replace("[0.02, 0.05, 0.1]", "[0.05]")
     (project.folder / "long.py").write_text(long)
+    ledger = Ledger(project.results, "long", Scheduler(Queue(min_seconds=0.2)))
+    logs = project.results / "long" / "logs"
     cancelled = start()
-    cluster.command("scancel", cancelled)
-    wait_for(lambda: not shows(cancelled).strip(), 60)
+    with held(ledger, 1):
+        assert [job.id for job in ledger.scheduler.workers(logs)] == [f"{cancelled}_0"]
+        cluster.command("scancel", cancelled)
+        wait_for(lambda: not shows(cancelled).strip(), 60)
     assert project.runs() == 0
     assert not list(project.results.rglob("claim.json"))
     warned = start()
-    cluster.command("scancel", "--signal=USR2", f"{warned}_0")
-    wait_for(lambda: shows(warned).strip() == "PENDING", 60)
+    with held(ledger, 2):
+        cluster.command("scancel", "--signal=USR2", f"{warned}_0")
+    wait_for(lambda: shows(warned).split()[1:] == ["1"], 60)
     wait_for(lambda: not shows(warned).strip(), 100)
     assert project.runs() == 1, project.said(warned)
 

@@ -38,7 +38,6 @@ signal_seconds = 120
 max_array_size = 100
 max_submit = 50
 max_running = 4
-preemptible = true
 python = "/opt/my python/bin/python"
 setup = ["module load cuda", "source ~/env \\t&& true"]
 
@@ -192,7 +191,7 @@ def test_an_unknown_site(name: str) -> None:
         ('minutes = "5"\n', 1, "minutes is '5'", "whole number"),
         ("minutes = 0\n", 1, "minutes is 0", "whole number"),
         ("cpus_per_gpu = -1\n", 1, "cpus_per_gpu is -1", "whole number"),
-        ("preemptible = 1\n", 1, "preemptible is 1", "true or false"),
+        ("preemptible = true\n", 1, "unknown key 'preemptible'", "choose one of"),
         ('setup = "module load x"\n', 1, "setup is", "list of lines"),
         ('setup = ["a", 1]\n', 1, "setup is", "list of lines"),
         ('setup = [\n "a\\nb"\n]\n', 1, "setup is", "list of lines"),

@@ -1,0 +1,99 @@
+"""Submitting, against small executables that stand where Slurm's commands do."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_queue import Slurm, live
+
+from slurm.errors import SlurmError
+from slurm.queue import Queue
+from slurm.site import Resources, Site
+from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps.scheduler import Scheduler
+from sweeps.space import grid
+from sweeps.submit import Submission
+from sweeps.sweep import Sweep, expand
+from trainer.recipes import reported
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    fakes = Slurm(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    for command in ("squeue", "sacct", "srun"):
+        fakes.says(command)
+    fakes.says("sbatch", raw="Submitted batch job 9\n")
+    return fakes
+
+
+@pytest.fixture
+def submission(slurm: Slurm, tmp_path: Path) -> Submission:
+    sweep = Sweep(base=reported("resnet18"), space=grid({"optimizer.lr": [0.1, 0.2, 0.3]}))
+    plan = Plan("sweep", expand(sweep), "full", {}, [], "command")
+    queue = Queue(min_seconds=0)
+    ledger = Ledger(tmp_path / "results", "sweep", Scheduler(queue))
+    return Submission(ledger, plan, 1.0, Site(max_submit=3), Resources(), queue)
+
+
+def hidden(submission: Submission) -> list[str]:
+    """What lies in the log folder beside submitit's own files."""
+    return sorted(
+        path.name
+        for path in (submission.ledger.folder / LOGS).glob(".*")
+        if not path.name.startswith(".submission_file")
+    )
+
+
+def test_what_only_cleans_up_takes_no_room(slurm: Slurm, submission: Submission) -> None:
+    """A launch that comes right after the end of another's jobs is not refused."""
+    rows = [live("5_0", "COMPLETING"), live("5_1", "COMPLETED"), live("6"), live("7", "PENDING")]
+    slurm.says("squeue", rows=rows)
+    with pytest.raises(SlurmError, match="1 of 3 trials were sent"):
+        submission.trials(submission.plan.trials)
+
+
+def test_a_job_can_find_what_it_runs_before_its_number_is_known(
+    slurm: Slurm, submission: Submission, tmp_path: Path
+) -> None:
+    """Here it starts before sbatch has answered; where its launch dies then, nothing is missing."""
+    logs = submission.ledger.folder / LOGS
+    fake = tmp_path / "bin" / "sbatch"
+    fake.write_text(
+        "#!/bin/bash\n"
+        "export SLURM_JOB_ID=10 SLURM_ARRAY_JOB_ID=9 SLURM_ARRAY_TASK_ID=1\n"
+        f"grep '^mv ' \"$1\" >{tmp_path}/line\n. {tmp_path}/line\n"
+        f"cp {logs}/9_1_submitted.pkl {tmp_path}/early.pkl && echo Submitted batch job 9\n"
+    )
+    assert submission.trials(submission.plan.trials) == 3
+    assert (tmp_path / "early.pkl").read_bytes() == (logs / "9_1_submitted.pkl").read_bytes()
+    assert hidden(submission) == []
+    # Requeued, it keeps what it has.
+    before = (logs / "9_1_submitted.pkl").read_bytes()
+    subprocess.run(["bash", "-eu", str(tmp_path / "line")], check=True,
+                   env={"SLURM_JOB_ID": "9", "PATH": "/usr/bin:/bin"})  # fmt: skip
+    assert (logs / "9_1_submitted.pkl").read_bytes() == before
+
+
+def test_what_was_refused_leaves_nothing(slurm: Slurm, submission: Submission) -> None:
+    slurm.says("sbatch", rc=1, stderr="sbatch: error: invalid partition specified: gpux\n")
+    with pytest.raises(SlurmError, match="invalid partition"):
+        submission.trials(submission.plan.trials)
+    with pytest.raises(SlurmError, match="invalid partition"):
+        submission.workers(2, [submission.plan], retry=False)
+    assert hidden(submission) == []
+    assert not list(submission.ledger.folder.rglob("claim.json"))
+
+
+def test_workers_are_the_sweeps_from_before_they_are_sent(
+    slurm: Slurm, submission: Submission
+) -> None:
+    ids = submission.workers(2, [submission.plan], retry=False)
+    assert ids == ["9_0", "9_1"]
+    (mark,) = hidden(submission)
+    rows = [live("9_0", "PENDING", comment=mark[1:]), live("9_1", comment=mark[1:])]
+    slurm.says("squeue", rows=rows)
+    found = submission.ledger.scheduler.workers(submission.ledger.folder / LOGS)
+    assert [job.id for job in found] == ids
