@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/python -m analysis.report grid_bs_epoch --results demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slurm"
 
 # On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
 test-slurm: setup
@@ -33,7 +33,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m "not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slurm"
 
 format: setup
 	$(BIN)/ruff check --fix .

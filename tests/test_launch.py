@@ -25,6 +25,9 @@ from sweeps.local import Pool, visible_gpus
 from trainer import record
 from trainer.errors import run_command
 
+# In one process, for its one launch is what takes time.
+pytestmark = pytest.mark.xdist_group("launch")
+
 ROOT = Path(__file__).parent.parent
 TINY = """
 from sweeps.space import grid

@@ -26,6 +26,9 @@ from trainer import record
 from trainer.config import TrainConfig
 from trainer.errors import run_command
 
+# In one process, for its one search is what takes time.
+pytestmark = pytest.mark.xdist_group("search")
+
 ROOT = Path(__file__).parent.parent
 TINY = """
 from sweeps.ranges import log_uniform
@@ -210,7 +213,7 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(
     """With its workers, which die with it."""
     path = definition(tmp_path)
     chance = random.Random(5)
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen(
             program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
@@ -244,7 +247,7 @@ def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of these two the second cannot learn: its learning rate is nothing."""
-    path = definition(tmp_path, epochs=16, more='sampler="grid"')
+    path = definition(tmp_path, epochs=10, more='sampler="grid"')
     text = path.read_text().replace(
         '{"optimizer.weight_decay": log_uniform(1e-5, 1e-2)}, trials=3,',
         '{"optimizer.lr": choice([0.02, 1e-9])}, trials=2,',
@@ -261,7 +264,7 @@ def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     assert (last["state"], last["params"]) == ("pruned", {"optimizer.lr": 1e-9})
     folder = tmp_path / "results" / "tiny" / last["trial"]
     epochs = record.read_epochs(folder).num_rows
-    assert 2 <= epochs < 16
+    assert 2 <= epochs < 10
     assert not (folder / record.RUN).exists()
     assert not (folder / "claim.json").exists()
     assert json.loads((folder / record.PRUNED).read_text())["search"]
