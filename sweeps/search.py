@@ -128,7 +128,7 @@ def main(
             search=_described(search, wanted),
             search_id=identity,
         )
-        stop = Stop(PATIENCE_SECONDS)
+        stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
             ledger, folder, search, chosen, overrides, wanted, count, journal, runner, plan

@@ -24,6 +24,8 @@ class Stop:
     patience_seconds: float = 0.0
     """How long the current step may still take before StopRequested ends it; 0: for ever."""
     warned: bool = False
+    in_steps: bool = False
+    """Whether training asks after each step now, so that the flag is soon seen."""
 
     def listen(self, *numbers: signal.Signals) -> None:
         """Take these signals as requests to stop. Only in the main thread."""
@@ -38,6 +40,9 @@ class Stop:
         if self.patience_seconds:
             # Once more and again after that, since one exception may be lost.
             signal.setitimer(signal.ITIMER_REAL, self.patience_seconds, self.patience_seconds)
+            # In imports and between trials nobody asks for seconds. Lost, it leaves the flag.
+            if not self.in_steps:
+                raise StopRequested
 
     def _end_at_once(self, *_: object) -> None:
         raise StopRequested

@@ -103,6 +103,7 @@ class Worker:
             self.ledger.release(trial, claim)
             raise
         finally:
+            self.stop.in_steps = False
             log.info("%s %s", END, trial.name)
 
     def follow(self, trial: Trial) -> bool:
@@ -130,6 +131,7 @@ class Worker:
 
         def should_stop() -> bool:
             nonlocal looked
+            self.stop.in_steps = True
             if self.stop():
                 return True
             if time.monotonic() - looked < LOOK_SECONDS:

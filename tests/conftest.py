@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 # A cluster that the shell happens to know is not the tests' to use: they boot their own.
 os.environ.pop("SLURM_CONF", None)
+# Whoever starts pytest in the background of a shell has it ignored, and every child inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # For the tests on a real Slurm. They import what they need late: most tests need none of it.
