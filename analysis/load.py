@@ -36,7 +36,9 @@ from trainer.record import (
     RUN,
     SCHEMA_VERSION,
     Failure,
+    Note,
     Pruned,
+    check_version,
     read_table,
 )
 from trainer.record import run_schema as full_run_schema
@@ -251,9 +253,11 @@ def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     epochs = epochs[~epochs["trial"].isin(read - set(runs["trial"]))]
     rest = trials.keys() - set(runs["trial"]) - unread
-    pruned = _pruned(folder, (name for name in trials if name in rest), problems)
+    found = _notes(Pruned, folder, (name for name in trials if name in rest), problems)
+    pruned = {name: _pruned(note) for name, note in found}
     rest -= pruned.keys()
-    failures = _failures(folder, (name for name in trials if name in rest), problems)
+    said = _notes(Failure, folder, (name for name in trials if name in rest), problems)
+    failures = {name: _failure(note) for name, note in said}
     return Sweep(
         folder.name,
         [_frame(folder.name, plan, runs, epochs, failures, pruned) for plan in plans],
@@ -276,13 +280,7 @@ def _read_one(path: Path, schema: pa.Schema) -> pa.Table | InputError | None:
     """The file's columns that `schema` has; None where there is no file."""
     try:
         with pq.ParquetFile(path) as file:
-            version = (file.metadata.metadata or {}).get(b"schema_version", b"none").decode()
-            if version != str(SCHEMA_VERSION):
-                return InputError(
-                    f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",
-                    "report with the program's version that wrote it",
-                    exit_code=EXIT_IO,
-                )
+            check_version(path, file.metadata.metadata)
             table = file.read(columns=schema.names, use_threads=False)
         if not table.schema.equals(schema):
             empty = schema.empty_table()
@@ -290,6 +288,8 @@ def _read_one(path: Path, schema: pa.Schema) -> pa.Table | InputError | None:
         return table
     except FileNotFoundError:
         return None
+    except InputError as problem:
+        return problem
     except (pa.ArrowException, OSError, ValueError) as error:
         try:
             read_table(path)  # says what is wrong in the words that every command uses
@@ -358,55 +358,38 @@ def _own(
     return runs[good]
 
 
-def _failures(
-    folder: Path, names: Iterable[str], problems: list[InputError]
-) -> dict[str, tuple[str, str]]:
-    """Flag and sentence of each trial whose folder has a failure.json."""
-
-    def found() -> Iterator[tuple[str, tuple[str, str]]]:
-        for name in names:
-            try:
-                failure = Failure.read(folder / name)
-            except InputError as problem:
-                problems.append(problem)
-                yield name, ("ERROR", "its failure.json is damaged")
-                continue
-            except OSError as error:
-                path = folder / name
-                what = f"cannot read the failure record of {path}: {error.strerror}"
-                problems.append(InputError(what, f"ls -ld {path}", exit_code=EXIT_IO))
-                yield name, ("ERROR", "its failure.json cannot be read")
-                continue
-            if failure is not None:
-                known = str(failure.cause) in FLAGS
-                cause = "" if known else f"{failure.cause}: "
-                epoch = "" if failure.epoch is None else f" (epoch {failure.epoch})"
-                words = " ".join(str(failure.exception).split())
-                yield name, (str(failure.cause) if known else "ERROR", cause + words + epoch)
-
-    return dict(found())
+def _notes(
+    kind: type[Note], folder: Path, names: Iterable[str], problems: list[InputError]
+) -> Iterator[tuple[str, Note | None]]:
+    """The note of each trial whose folder has one; None for one that cannot be read, which becomes
+    a problem."""
+    for name in names:
+        try:
+            note = kind.read(folder / name)
+        except InputError as problem:
+            problems.append(problem)
+            yield name, None
+        else:
+            if note is not None:
+                yield name, note
 
 
-def _pruned(
-    folder: Path, names: Iterable[str], problems: list[InputError]
-) -> dict[str, tuple[str, str]]:
-    """Search and sentence of each trial whose folder has a pruned.json; a damaged one is no
-    search's.
-    """
+def _failure(failure: Failure | None) -> tuple[str, str]:
+    """Flag and sentence."""
+    if failure is None:
+        return "ERROR", "its failure.json is damaged"
+    known = failure.cause in FLAGS
+    cause = "" if known else f"{failure.cause}: "
+    epoch = "" if failure.epoch is None else f" (epoch {failure.epoch})"
+    words = " ".join(failure.exception.split())
+    return failure.cause if known else "ERROR", cause + words + epoch
 
-    def found() -> Iterator[tuple[str, tuple[str, str]]]:
-        for name in names:
-            try:
-                pruned = Pruned.read(folder / name)
-            except InputError as problem:
-                problems.append(problem)
-                yield name, ("", f"its {PRUNED} is damaged")
-                continue
-            if pruned is not None:
-                said = f"pruned by search {pruned.search} (epoch {pruned.epoch})"
-                yield name, (pruned.search, said)
 
-    return dict(found())
+def _pruned(pruned: Pruned | None) -> tuple[str, str]:
+    """Search and sentence; a damaged note is no search's."""
+    if pruned is None:
+        return "", f"its {PRUNED} is damaged"
+    return pruned.search, f"pruned by search {pruned.search} (epoch {pruned.epoch})"
 
 
 def _frame(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.request import Results
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ app = typer.Typer(add_completion=False)
 def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only list.")] = False,
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> int:
     """Cancel a sweep's jobs and local workers. Finished trials and checkpoints stay."""
     from sweeps.ledger import resolve

@@ -14,6 +14,7 @@ from slurm import queue as slurm_queue
 from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site, find_site
+from sweeps.display import Display
 from sweeps.ledger import Ledger, Plan
 from sweeps.local import Pool, visible_gpus
 from sweeps.progress import Progress, counts, look, summary
@@ -201,42 +202,15 @@ def _see_through(
     seconds: float,
 ) -> None:
     """Show progress until it has ended: a live table on a terminal, a line a change off it."""
-    from rich.live import Live
-
-    from sweeps import table
-    from sweeps.status import view
-
-    said: dict[str, str] = {}
-    terminal = sys.stderr.isatty() and len(plans) == 1
-    with Live(console=table.console(sys.stderr), auto_refresh=False) as live:
+    with Display(live=sys.stderr.isatty() and len(plans) == 1) as display:
         while True:
             alive = running.poll()
             progress = look(ledger, trials, known)
-            if terminal:
-                live.update(view(plans[0], progress), refresh=True)
-            else:
-                over = sum(one.state.is_over for one in progress)
-                say_changes(progress, said, over, len(progress))
+            over = sum(one.state.is_over for one in progress)
+            display.show(plans[0], progress, over, len(progress))
             if not alive:
                 return
             time.sleep(seconds)
-
-
-def say_changes(progress: list[Progress], said: dict[str, str], over: int, total: int) -> None:
-    """Print a line for each trial whose state has changed since `said`, which is brought up to
-    date; `over` of `total` trials have ended."""
-    for one in progress:
-        best = one.best_val_accuracy
-        words = str(one.state)
-        if one.state == "done" and best is not None:
-            words += f", best validation {100 * best:.2f} % in {one.epochs_done} epochs"
-        elif one.state in ("failed", "lost"):
-            words += f", {one.note}"
-        if one.trial.name not in said and one.state != "running":
-            said[one.trial.name] = words  # how things stood at the start is no news
-        elif said.get(one.trial.name) != words:
-            said[one.trial.name] = words
-            print(f"[{over}/{total}] {one.trial.name}: {words}", file=sys.stderr, flush=True)
 
 
 def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool) -> int:

@@ -6,6 +6,7 @@ found again in the trials' folders, so that a driver may die at any moment.
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from optuna.trial import Trial as OptunaTrial
 
 from slurm.errors import SlurmError
 from sweeps.dispatch import Cluster
-from sweeps.journal import Journal
+from sweeps.display import Display
+from sweeps.journal import CAUSE, Journal, cause_of
 from sweeps.ledger import LOGS, Ledger, Plan, State, trial_to_json
 from sweeps.local import start_worker, stop_all, words_of
 from sweeps.progress import Progress, look
@@ -147,7 +149,7 @@ class Driver:
     running: dict[int, tuple[OptunaTrial, Trial]] = field(default_factory=dict)
     """What is asked and not told, by Optuna's number."""
     _names: dict[str, str] = field(default_factory=dict)  # that a plan gave, by fingerprint
-    _entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the plan, by name
+    _entries: dict[str, str] = field(default_factory=dict)  # of the plan, as JSON, by name
     _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
     _told: set[str] = field(default_factory=set)  # the trials' names
     _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
@@ -195,12 +197,15 @@ class Driver:
     def is_over(self) -> bool:
         return not self.running and self.journal.asked >= self.trials
 
-    def progress(self) -> list[Progress]:
-        """The trials of the search, those under way first, then the best."""
+    def show(self, display: Display) -> None:
+        """Those under way first, then the best."""
         open_trials = {trial.name: trial for _, trial in self.running.values()}
         now = look(self.ledger, open_trials.values(), {})
         told = [one for name, one in self.known.items() if name not in open_trials]
-        return now + sorted(told, key=lambda one: -(one.best_val_accuracy or 0.0))
+        told.sort(key=lambda one: -(one.best_val_accuracy or 0.0))
+        # A table has room for some; a line a change is said of each.
+        progress = now + (told[:SHOWN] if display.live else told)
+        display.show(self.plan, progress, len(self.journal.told()), self.trials)
 
     def step(self) -> None:
         """Tell what has ended, prune what lags behind, ask for more, have it run.
@@ -226,7 +231,7 @@ class Driver:
         idle = (State.PENDING, State.LOST, State.FAILED, State.PRUNED)
         to_start = {
             one.trial.name: one.trial
-            for one in look(self.ledger, open_trials.values(), {})
+            for one in self.ledger.standings(open_trials.values())
             if one.state in idle and not self.runner.holds(one.trial)
         }
         room = self.workers - (len(open_trials) - len(to_start))
@@ -277,9 +282,9 @@ class Driver:
         new = [trial for trial in trials if trial.name not in self._entries]
         if not new:
             return
-        self._entries |= {trial.name: trial_to_json(trial) for trial in new}
+        self._entries |= {trial.name: json.dumps(trial_to_json(trial)) for trial in new}
         self.plan = replace(self.plan, trials=[*self.plan.trials, *new])
-        self.ledger.rewrite_plan(self.plan, list(self._entries.values()))
+        self.ledger.rewrite_plan(self.plan, self._entries.values())
 
     def _see(self, numbers: Iterable[int]) -> None:
         chosen = [(number, *self.running[number]) for number in list(numbers)]
@@ -317,7 +322,7 @@ class Driver:
         if failure is not None and (seen_before or failure.failed_at >= asked_at):
             if failure.cause == "NONFINITE":
                 # It has no accuracy, and to the sampler that is the worst there is.
-                trial.set_user_attr("cause", failure.cause)
+                trial.set_user_attr(CAUSE, failure.cause)
                 study.tell(number, 0.0)
                 self._fail(f"{failure.cause}: {failure.exception}")
             else:
@@ -363,7 +368,7 @@ class Driver:
             record.write_atomic(path, lambda file: file.write(text.encode()))
 
     def _tell_failure(self, trial: OptunaTrial, words: str) -> None:
-        trial.set_user_attr("cause", words.partition("\n")[0])
+        trial.set_user_attr(CAUSE, words.partition("\n")[0])
         self.journal.study.tell(trial.number, state=TrialState.FAIL)
         self._fail(words)
 
@@ -379,7 +384,7 @@ class Driver:
             )
 
     def _has_succeeded(self) -> bool:
-        return any("cause" not in trial.user_attrs for trial in self.journal.told())
+        return not all(cause_of(trial) for trial in self.journal.told())
 
 
 def drive(

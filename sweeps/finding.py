@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sweeps.journal import Journal
+from sweeps.journal import Journal, cause_of
 from sweeps.ranges import Numbers, Range
 
 
@@ -21,20 +21,15 @@ class Finding:
     search: str
     """Its id."""
     told: list[FrozenTrial]
+    complete: list[FrozenTrial]
+    """The trials that trained to an accuracy, the best first."""
     space: dict[str, Range]
     config: Path
     """The file that holds the best configuration."""
 
     @classmethod
     def of(cls, search: str, journal: Journal, config: Path) -> Finding:
-        return cls(search, journal.told(), dict(journal.search.space), config)
-
-    @property
-    def complete(self) -> list[FrozenTrial]:
-        """The trials that trained to an accuracy, the best first."""
-        found = [one for one in self.told if one.value is not None and not self._cause(one)]
-        done = [one for one in found if one.state.name == "COMPLETE"]
-        return sorted(done, key=lambda one: (-(one.value or 0.0), one.number))
+        return cls(search, journal.told(), journal.complete(), dict(journal.search.space), config)
 
     @property
     def states(self) -> dict[str, int]:
@@ -43,11 +38,7 @@ class Finding:
     @property
     def causes(self) -> list[tuple[str, int]]:
         """Why trials failed, the most frequent first."""
-        return Counter(filter(None, map(self._cause, self.told))).most_common()
-
-    @staticmethod
-    def _cause(trial: FrozenTrial) -> str:
-        return str(trial.user_attrs.get("cause", ""))
+        return Counter(filter(None, map(cause_of, self.told))).most_common()
 
     @property
     def standard_error(self) -> float:
@@ -113,7 +104,7 @@ class Finding:
                     "value": one.value,
                     "params": one.params,
                     "trial": one.user_attrs.get("trial"),
-                    "cause": one.user_attrs.get("cause"),
+                    "cause": cause_of(one) or None,
                 }
                 for one in self.told
             ],

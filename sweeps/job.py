@@ -27,7 +27,7 @@ from slurm.queue import JobState, Queue, describe, requeue
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.ledger import LOGS, Ledger
-from sweeps.request import AtScale, ScaleName, Seeds, Settings, plan_of
+from sweeps.request import AtScale, Results, ScaleName, Seeds, Settings, plan_of
 from sweeps.scheduler import WORKER, Scheduler, mark_of, mark_of_array
 from sweeps.stop import Stop
 from sweeps.sweep import Trial, find
@@ -290,7 +290,7 @@ def main(
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """Work on a sweep in this Slurm job, trial after trial; slurm/sweep.sbatch starts it."""
     if "SLURM_PROCID" not in os.environ:

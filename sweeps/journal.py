@@ -24,6 +24,8 @@ from trainer.errors import EXIT_IO, InputError, move_away
 JOURNAL = "journal.log"
 STUDY = "search"
 DEFINITION = "definition"
+# Of a trial: why it failed or diverged.
+CAUSE = "cause"
 # Numbers of trials that failed and were asked for again.
 RETRIED = "retried"
 
@@ -149,17 +151,20 @@ class Journal:
         return self.study.get_trials(deepcopy=False, states=over)
 
     def complete(self) -> list[FrozenTrial]:
-        """Those with a value, the best first."""
+        """Those that trained to an accuracy, the best first. A divergence is told as 0, and has
+        none."""
         found = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return sorted(found, key=lambda trial: (-(trial.value or 0.0), trial.number))
-
-    def best(self) -> FrozenTrial:
-        """The first of the best. Raises IndexError where no trial is complete."""
-        return self.complete()[0]
+        trained = [trial for trial in found if not cause_of(trial)]
+        return sorted(trained, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
     def frozen(self, trial: Trial) -> FrozenTrial:
         """What the study has of a trial, without a copy: copies of a thousand take seconds."""
         return self.study.get_trials(deepcopy=False)[trial.number]
+
+
+def cause_of(trial: FrozenTrial) -> str:
+    """Why the trial failed or diverged; "" where it did neither."""
+    return str(trial.user_attrs.get(CAUSE, ""))
 
 
 def _open(path: Path) -> optuna.Study:

@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.request import AtScale, ScaleName, Seeds, Settings, plan_of
+from sweeps.request import (
+    AtScale,
+    Gpus,
+    Minutes,
+    Nodes,
+    On,
+    Results,
+    ScaleName,
+    Seeds,
+    Settings,
+    SiteName,
+    Workers,
+    plan_of,
+)
 from sweeps.where import Where
 from trainer.errors import EXIT_DONE, run_command
 
@@ -25,26 +38,6 @@ if TYPE_CHECKING:
     from sweeps.progress import Progress
 
 app = typer.Typer(add_completion=False)
-
-
-On = Annotated[
-    Where,
-    typer.Option(
-        help="slurm: as jobs; local: worker processes on this machine; debug: in this process; "
-        "auto: slurm where there is sbatch, else local."
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Worker processes; one a GPU, or one without a GPU, if not given."),
-]
-Results = Annotated[Path, typer.Option(help="Results folder.")]
-SiteName = Annotated[
-    str, typer.Option("--site", metavar="NAME|FILE", help="The cluster: a site file (.toml).")
-]
-Nodes = Annotated[int | None, typer.Option(min=1, help="Slurm: nodes a trial.")]
-Gpus = Annotated[int | None, typer.Option(min=1, help="Slurm: GPUs, and ranks, a node.")]
-Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time limit.")]
 
 
 @app.command()

@@ -181,14 +181,17 @@ class Ledger:
                 exit_code=EXIT_IO,
             ) from None
 
-    def rewrite_plan(self, plan: Plan, trials: list[dict[str, Any]]) -> None:
-        """Write a search's plan anew: it has more trials now, given as `trial_to_json` has them.
+    def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
+        """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,
+        in JSON. To encode a thousand again for each one that is added would take longer than all
+        else.
 
         Raises OSError as writing does.
         """
         path = self.folder / PLANS / f"{plan.id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(plan.head() | {"trials": trials}, allow_nan=False)
+        head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
+        text = f'{head}, "trials": [{", ".join(trials)}]}}'
         record.write_atomic(path, lambda file: file.write(text.encode()))
 
     def plans(self) -> list[Plan]:

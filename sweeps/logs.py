@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from sweeps.request import Results
 from trainer.errors import EXIT_DONE, InputError, nearest, run_command
 
 app = typer.Typer(add_completion=False)
@@ -21,7 +22,7 @@ app = typer.Typer(add_completion=False)
 def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
     trial: Annotated[str, typer.Argument(help="The trial: its name, or any part of it.")],
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> int:
     """Print everything that was logged while the trial ran, attempt after attempt."""
     from sweeps.ledger import LOGS, resolve

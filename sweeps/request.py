@@ -1,14 +1,16 @@
-"""A request: which trials a command line asks for, by the options that launch and a job share."""
+"""A request: the options that commands share, and which trials a command line asks for by them."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps.where import Where
 from trainer.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +36,24 @@ Settings = Annotated[
 Seeds = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Run every point with so many seeds.")
 ]
+On = Annotated[
+    Where,
+    typer.Option(
+        help="slurm: as jobs; local: worker processes on this machine; debug: in this process; "
+        "auto: slurm where there is sbatch, else local."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes; one a GPU, or one without a GPU, if not given."),
+]
+Results = Annotated[Path, typer.Option(help="Results folder.")]
+SiteName = Annotated[
+    str, typer.Option("--site", metavar="NAME|FILE", help="The cluster: a site file (.toml).")
+]
+Nodes = Annotated[int | None, typer.Option(min=1, help="Slurm: nodes a trial.")]
+Gpus = Annotated[int | None, typer.Option(min=1, help="Slurm: GPUs, and ranks, a node.")]
+Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time limit.")]
 
 
 def plan_of(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.launch import Gpus, Minutes, Nodes, On, Results, SiteName, Workers
+from sweeps.request import Gpus, Minutes, Nodes, On, Results, SiteName, Workers
 from sweeps.where import Where
 from trainer.errors import run_command
 

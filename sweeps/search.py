@@ -23,8 +23,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps.launch import Gpus, Minutes, Nodes, On, Results, SiteName
-from sweeps.request import AtScale, ScaleName, Settings, parse_settings
+from sweeps.request import (
+    AtScale,
+    Gpus,
+    Minutes,
+    Nodes,
+    On,
+    Results,
+    ScaleName,
+    Settings,
+    SiteName,
+    parse_settings,
+)
 from sweeps.where import Where
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, run_command
 
@@ -74,6 +84,7 @@ def main(
     """Search for the best values, training as little as that takes. Goes on where it was."""
     from sweeps import dispatch
     from sweeps.claim import Claim
+    from sweeps.display import Display
     from sweeps.driver import Driver, Jobs, Processes, Runner, drive
     from sweeps.journal import Journal, grid_size
     from sweeps.ledger import SEARCHES, Ledger, Plan
@@ -108,8 +119,7 @@ def main(
     if dry_run:
         return _print_search(search, epochs, wanted, folder, as_json)
 
-    launch = time.time()
-    mine = Claim(1, 0, launch, "", **job)
+    mine = Claim(1, 0, time.time(), "", **job)
     with _held(folder, mine, ledger.scheduler, sweep_name):
         prepare_data([low.config.data, high.config.data])
         settled = _definition(search, low)
@@ -141,8 +151,8 @@ def main(
         )
         seconds = dispatch.SLURM_SECONDS if place is Where.SLURM else dispatch.LOCAL_SECONDS
         try:
-            with _Show(driver) as show:
-                ended = drive(driver, stop, show, seconds)
+            with Display(live=sys.stderr.isatty()) as display:
+                ended = drive(driver, stop, lambda one: one.show(display), seconds)
         except StopRequested:
             ended = False
         if not ended:
@@ -227,41 +237,6 @@ def _described(search: Search, trials: int) -> dict[str, Any]:
         "seed": search.seed,
         "space": {key: values.to_json() for key, values in search.space.items()},
     }
-
-
-class _Show:
-    """The live view: a table on a terminal, a line a change off it."""
-
-    def __init__(self, driver: Driver) -> None:
-        from rich.live import Live
-
-        from sweeps import table
-
-        self.said: dict[str, str] = {}
-        self.live = Live(console=table.console(sys.stderr), auto_refresh=False)
-        self.driver = driver
-
-    def __enter__(self) -> _Show:
-        if sys.stderr.isatty():
-            self.live.__enter__()
-        return self
-
-    def __exit__(self, *exit: Any) -> None:
-        if sys.stderr.isatty():
-            self.live.__exit__(*exit)
-
-    def __call__(self, driver: Driver) -> None:
-        from sweeps.dispatch import say_changes
-        from sweeps.driver import SHOWN
-        from sweeps.status import view
-
-        progress = driver.progress()
-        if sys.stderr.isatty():
-            self.live.update(
-                view(driver.plan, progress[: len(driver.running) + SHOWN]), refresh=True
-            )
-        else:
-            say_changes(progress, self.said, len(driver.journal.told()), driver.trials)
 
 
 def _end(driver: Driver, as_json: bool) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps.request import Results
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str | None, typer.Argument(help="The sweep; without it, all of them.")] = None,
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    results: Results = Path("results"),
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and show what changes.")] = False,
     failures: Annotated[
         bool, typer.Option("--failures", help="Group equal failures, with their tracebacks.")

@@ -60,11 +60,7 @@ class Sweep:
             )
         if type(self.seeds) is not int or self.seeds < 1:
             raise InputError(f"seeds is {self.seeds!r}", "give a whole number from 1: seeds=3")
-        if not isinstance(self.resources, Resources):
-            raise InputError(
-                f"resources is a {type(self.resources).__name__}",
-                "give slurm.site's: resources=Resources(nodes=1, gpus_per_node=2)",
-            )
+        _check_resources(self.resources)
 
 
 @dataclass(frozen=True)
@@ -122,11 +118,7 @@ class Search:
             raise InputError(f"trials is {self.trials!r}", "give a whole number from 1: trials=20")
         if type(self.seed) is not int or self.seed < 0:
             raise InputError(f"seed is {self.seed!r}", "give a whole number from 0: seed=0")
-        if not isinstance(self.resources, Resources):
-            raise InputError(
-                f"resources is a {type(self.resources).__name__}",
-                "give slurm.site's: resources=Resources(nodes=1, gpus_per_node=2)",
-            )
+        _check_resources(self.resources)
         for key, values in self.space.items():
             if not isinstance(values, (Numbers, Choice)):
                 raise InputError(
@@ -155,6 +147,14 @@ class Search:
                         "widen the range, or start within it",
                     )
             self.base.override(point)
+
+
+def _check_resources(resources: object) -> None:
+    if not isinstance(resources, Resources):
+        raise InputError(
+            f"resources is a {type(resources).__name__}",
+            "give slurm.site's: resources=Resources(nodes=1, gpus_per_node=2)",
+        )
 
 
 def names(kind: str = "sweep") -> list[str]:

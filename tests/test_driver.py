@@ -134,7 +134,7 @@ def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
         assert (note["number"], note["params"]) == (one.number, one.params)
         assert len(one.intermediate_values) == EPOCHS
     best = TrainConfig.from_file(made.folder / BEST)
-    assert best.optimizer.weight_decay == made.journal.best().params[DECAY]
+    assert best.optimizer.weight_decay == made.journal.complete()[0].params[DECAY]
     plan = made.ledger.plan("00000000")
     assert [trial.name for trial in plan.trials] == list(dict.fromkeys(names))
     assert plan.id == "00000000"
@@ -195,12 +195,12 @@ def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
     assert "weight_decay0.01" in started
     names = {one.user_attrs["trial"] for one in made.journal.told()}
     assert names == {grid[0].name, grid[1].name, started}
-    assert made.journal.best().params[DECAY] == 1e-3
+    assert made.journal.complete()[0].params[DECAY] == 1e-3
 
 
 def test_the_last_epochs_accuracy_by_option(tmp_path: Path) -> None:
-    best = run(tmp_path / "a", search(), 1).journal.best()
-    last = run(tmp_path / "b", search(objective="last"), 1).journal.best()
+    best = run(tmp_path / "a", search(), 1).journal.complete()[0]
+    last = run(tmp_path / "b", search(objective="last"), 1).journal.complete()[0]
     assert best.params == last.params
     assert best.value is not None and last.value == pytest.approx(best.value - 0.1)
 

@@ -241,19 +241,24 @@ def read_run(folder: Path, fingerprint: str) -> dict[str, Any]:
     """
     path = folder / RUN
     table = read_table(path)
-    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
-    if version != str(SCHEMA_VERSION):
-        raise InputError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",
-            "use the program's version that wrote it",
-            exit_code=EXIT_IO,
-        )
+    check_version(path, table.schema.metadata)
     if table.num_rows != 1:
         raise _unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
     row: dict[str, Any] = table.to_pylist()[0]
     if row.get("fingerprint") != fingerprint:
         raise _unusable(path, "is of another configuration than its folder's")
     return row
+
+
+def check_version(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
+    """Raises InputError where the Parquet file's metadata name another version than ours."""
+    version = (metadata or {}).get(b"schema_version", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise InputError(
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",
+            "use the program's version that wrote it",
+            exit_code=EXIT_IO,
+        )
 
 
 def set_aside(path: Path, word: str) -> Path:
