@@ -114,6 +114,15 @@ class Study:
     def plans(self) -> list[Plan]:
         return [plan for sweep in self.sweeps for plan in sweep.plans]
 
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The trials of all plans, each once, with a column `sweep`."""
+        frames = [plan.runs.assign(sweep=plan.sweep) for plan in self.plans]
+        return pd.concat(frames, ignore_index=True).drop_duplicates(["sweep", "trial"])
+
+    def folder(self, plan: Plan, trial: str) -> Path:
+        return self.results / plan.sweep / trial
+
 
 def reported() -> dict[str, Any]:
     """The figures of the reference study, in percent: reported.json."""

@@ -20,7 +20,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis.figures import pdf, png
+from analysis.figures.style import pdf, png
 from analysis.tables import show
 from trainer.errors import InputError
 from trainer.record import write_atomic
@@ -44,12 +44,15 @@ class Table:
 @dataclass(frozen=True)
 class Picture:
     """`name` becomes figures/<name>.png and .pdf; the caption is its text for those who cannot
-    see it.
+    see it, and says what the figure shows without any other text.
+
+    `raster`: the page holds it as PNG and not as SVG, for what is made of pixels.
     """
 
     name: str
     caption: str
     figure: Figure
+    raster: bool = False
 
     @cached_property
     def png(self) -> bytes:
@@ -61,6 +64,25 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A test image and what was predicted for it."""
+
+    png: bytes
+    index: int  # in the data set's test set
+    true: str
+    predicted: str
+    confidence: float  # the predicted class' probability
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images that a reader filters by their true and their predicted class."""
+
+    caption: str
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
 class Part:
     """What a section says about one launch, or about everything where `title` is empty."""
 
@@ -69,6 +91,7 @@ class Part:
     tables: list[Table] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
+    gallery: Gallery | None = None
 
 
 @dataclass(frozen=True)

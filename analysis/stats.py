@@ -49,3 +49,30 @@ def difference_interval(a: float, images_a: int, b: float, images_b: int) -> Int
 def binomial_error(accuracy: float, images: int) -> float:
     """The standard error of an accuracy (a fraction) that was seen on so many images."""
     return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def paired_interval(a: Sequence[float], b: Sequence[float]) -> Interval | None:
+    """Student's t: of the mean of a - b over seeds, where a[i] and b[i] have the same seed. None
+    under three seeds.
+    """
+    return seed_interval([x - y for x, y in zip(a, b, strict=True)])
+
+
+def mcnemar(a_alone: int, b_alone: int) -> float:
+    """The p-value of McNemar's test (1947), exact: of two classifiers on the same images, how
+    likely so uneven a split of the images that only one of them gets right is by chance.
+    """
+    if a_alone + b_alone == 0:
+        return 1.0
+    return float(stats.binomtest(a_alone, a_alone + b_alone).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm (1979): p-values adjusted for their number, in the order given."""
+    n = len(p_values)
+    adjusted = [0.0] * n
+    highest = 0.0
+    for rank, i in enumerate(sorted(range(n), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (n - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted

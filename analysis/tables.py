@@ -30,14 +30,6 @@ _PERCENT |= {"reported", "reported train", "reported validation", SAMPLE, SEEDS}
 _SIGNED = {"difference", DIFFERENCE_95}
 
 
-def kind(axes: list[str], runs: pd.DataFrame) -> str:
-    """`grid` for batch size x epochs, `architectures` for the model alone, else `sweep`."""
-    if axes == ["model.name"]:
-        return "architectures"
-    whole = all(pd.api.types.is_integer_dtype(runs[POINT + axis]) for axis in axes)
-    return "grid" if set(axes) == {"batch_size", "epochs"} and whole else "sweep"
-
-
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a point of the sweep, in the plan's order: its axes, mean and sd over seeds of every
     split, `n`, `planned`, `images` (in the test set), `flags` (text) and both intervals.

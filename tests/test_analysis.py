@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import report, tables
+from analysis.kind import Kind, kind
 from analysis.load import FLAGS, Plan, load, reported
 from analysis.page import latex, markdown
 from analysis.stats import difference_interval, sample_interval, seed_interval
@@ -383,7 +384,7 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
     for point in points:
         finish(folder_of(tmp_path, point), point[1])
     plan = only(tmp_path)
-    assert tables.kind(plan.axes, plan.runs) == "architectures"
+    assert kind(plan) is Kind.ARCHITECTURES
     table = tables.architectures(plan.runs, reported()["architectures"])
     assert table["model"].tolist() == [*ARCHITECTURES, "wrn_16_4"]
     assert table["difference"].tolist()[0] == pytest.approx(0.9 - 0.9577)

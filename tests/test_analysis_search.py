@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_analysis import fail, files, finish, name_of, run, write_plan
 
-from analysis import search
 from analysis.load import Plan, Study, load, reported
-from analysis.page import Page, Section
+from analysis.page import Page, Part, Section
+from analysis.sections import search
 from analysis.space import Range
 from trainer.config import TrainConfig
 from trainer.record import EPOCHS, EPOCHS_SCHEMA, PRUNED, Pruned, write_json, write_table
@@ -113,6 +113,12 @@ def searched(results: Path) -> tuple[Plan, list[Plan]]:
     plans = load(results, []).plans
     (plan,) = [plan for plan in plans if plan.id == ID]
     return plan, [other for other in plans if other is not plan]
+
+
+def drawn(results: Path) -> list[Part]:
+    study = load(results, [])
+    (plan,) = [plan for plan in study.plans if plan.id == ID]
+    return search.parts(plan, study)
 
 
 def said(results: Path) -> str:
@@ -288,9 +294,7 @@ def test_of_equals_the_first_asked_is_chosen_and_its_flags_are_told(tmp_path: Pa
 def test_the_table_has_the_best_ten_and_no_test_accuracy(tmp_path: Path) -> None:
     outcomes = [(1e-3 + i / 10_000, 0.80 + i / 100) for i in range(12)]
     search_in(tmp_path, [*outcomes, (1e-5, [0.99])])
-    plan, others = searched(tmp_path)
-    assert plan.search is not None
-    first, second = search.parts(plan, plan.search, others, reported())
+    first, second = drawn(tmp_path)
     (table,) = first.tables
     assert second.tables == []
     assert len(table.frame) == 10
@@ -389,9 +393,7 @@ def test_choices_are_named_and_have_no_edge(tmp_path: Path) -> None:
     assert f"schedule.name: 2 of 3 {near} values step, cosine." in words
     assert f"batch_size: 2 of 3 {near} the value 64. The reported 256 is not among them." in words
     assert "not interior" not in words
-    plan, others = searched(tmp_path)
-    assert plan.search is not None
-    page = Page("Report", [Section("x", search.parts(plan, plan.search, others, reported()))])
+    page = Page("Report", [Section("x", drawn(tmp_path))])
     assert "a &lt;b&gt; $x_1$ &amp; &#39;é&#39;" in page.html()
 
 
@@ -545,9 +547,7 @@ def test_every_search_has_its_part_and_its_pictures(
 ) -> None:
     search_in(tmp_path, outcomes)
     launch_in(tmp_path, {1e-3: {7: 0.9}, 0.0: {7: 0.8}})
-    plan, others = searched(tmp_path)
-    assert plan.search is not None
-    section = Section("Searches", search.parts(plan, plan.search, others, reported()))
+    section = Section("Searches", drawn(tmp_path))
     page = Page("Report", [section]).html()
     names = [picture.name for part in section.parts for picture in part.pictures]
     assert names == [f"decays-{ID}-{word}" for word in ("history", "optimizer-weight_decay")]

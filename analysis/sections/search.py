@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import figures, words
+from analysis import load, words
+from analysis.figures import search as figures
 from analysis.load import POINT
 from analysis.page import Part, Picture, Table
 from analysis.space import EDGE, Choice, Range, Search
 from analysis.stats import MIN_SEEDS, binomial_error, seed_interval
 
 if TYPE_CHECKING:
-    from analysis.load import Plan
+    from analysis.load import Plan, Study
 
 OBJECTIVES = {
     "best": ("val_accuracy", "validation accuracy of the best epoch"),
@@ -31,12 +32,12 @@ TRIALS_A_PARAMETER = 10
 _TABLE_ROWS = 10
 
 
-def parts(
-    plan: Plan, search: Search, others: list[Plan], reported: Mapping[str, Any]
-) -> list[Part]:
-    """What came of the search, then how flat its optimum is. `others` are the report's other
-    launches, `reported` is reported.json. Draws every figure.
-    """
+def parts(plan: Plan, study: Study) -> list[Part]:
+    """What came of the plan's search, then how flat its optimum is. Draws every figure."""
+    search = plan.search
+    assert search is not None
+    others = [other for other in study.plans if other is not plan]
+    reported = load.reported()
     trials = asked(plan, search)
     best = chosen(trials)
     table = _best_ten(trials, search)

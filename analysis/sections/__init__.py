@@ -1,0 +1,1 @@
+"""Sections: one file each, from a launch to what the report says of it."""

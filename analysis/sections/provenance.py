@@ -1,0 +1,70 @@
+"""Provenance: commands, versions, devices, and the files that could not be used."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import tables, words
+from analysis.load import Study
+from analysis.page import Part, Section, Table
+
+
+def provenance(study: Study) -> Section:
+    runs = study.trials
+    notes = []
+    if runs["git_dirty"].eq(True).any():
+        notes.append("Some trials ran with uncommitted changes: their commit does not tell all.")
+    for plan in study.plans:
+        splits = plan.runs.groupby("data.name")["split_sha256"].nunique()
+        if (splits > 1).any():
+            notes.append(
+                f"The trials of {plan.sweep} ({plan.id}) do not share one split into training and "
+                "validation images."
+            )
+        for column, noun in (("precision_used", "precisions"), ("world_size", "numbers of ranks")):
+            ran = plan.runs[column].dropna()
+            if ran.nunique() > 1:
+                notes.append(
+                    f"The trials of {plan.sweep} ({plan.id}) ran with different {noun}: "
+                    f"{words.values(ran.sort_values())}."
+                )
+    for sweep in study.sweeps:
+        if sweep.superseded:
+            notes.append(
+                f"{sweep.name}: left out since another launch holds all of their trials: "
+                + ", ".join(sweep.superseded)
+            )
+    launches = [
+        {
+            "sweep": plan.sweep,
+            "launch": plan.id,
+            "created": plan.created,
+            "overrides": words.overrides(plan),
+            "seeds": ", ".join(map(str, plan.seeds)),
+            "command": plan.command,
+        }
+        for plan in study.plans
+    ]
+    return Section(
+        "Provenance",
+        [
+            Part(
+                notes=notes,
+                tables=[
+                    Table(
+                        "commands", "The commands that planned the trials", pd.DataFrame(launches)
+                    ),
+                    Table("sources", "What the finished trials ran on", tables.sources(runs)),
+                ],
+            )
+        ],
+    )
+
+
+def problems(study: Study) -> Section:
+    if not study.problems:
+        return Section("Problems", [Part(notes=["Every file was read."])])
+    rows = [{"file": one.what, "what to do": one.help} for one in study.problems]
+    notes = ["These files could not be used. They were left in place; the rest was used."]
+    table = Table("problems", "Files that could not be used", pd.DataFrame(rows))
+    return Section("Problems", [Part(notes=notes, tables=[table])])

@@ -1,0 +1,63 @@
+"""Summary: what was launched, what became of it, what is flagged, how sure figures can be."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import tables, words
+from analysis.load import FLAGS, Study
+from analysis.page import Part, Section, Table
+from analysis.stats import MIN_SEEDS, sample_interval
+
+
+def summary(study: Study) -> Section:
+    launches, flagged = [], []
+    runs = study.trials
+    totals = runs["state"].value_counts()
+    states_seen = list(dict.fromkeys(["done", "failed", "missing", *totals.index]))
+    for plan in study.plans:
+        states = plan.runs["state"].value_counts()
+        rows = tables.flagged(plan.runs)
+        launches.append(
+            {
+                "sweep": plan.sweep,
+                "launch": plan.id,
+                "scale": plan.scale,
+                "data set": words.values(plan.runs["data.name"]),
+                "planned": len(plan.runs),
+                **{state: int(states.get(state, 0)) for state in states_seen},
+                "flagged": len(rows),
+            }
+        )
+        rows.insert(0, "sweep", plan.sweep)
+        flagged.append(rows)
+    told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
+    flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
+    notes = [f"{words.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    notes.append(_caveat(runs))
+    shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]
+    if len(flags):
+        # Of every launch: a trial can be flagged in one and, pruned by itself, not in another.
+        seen = {code for plan in study.plans for codes in plan.runs["flags"] for code in codes}
+        rules = [(code, rule) for code, rule in FLAGS.items() if code in seen]
+        shown.append(Table("flagged", "Flagged trials", flags))
+        legend = pd.DataFrame(rules, columns=["flag", "rule"])
+        shown.append(Table("flags", "What the flags mean", legend))
+    return Section("Summary", [Part(notes=notes, tables=shown)])
+
+
+def _caveat(runs: pd.DataFrame) -> str:
+    done = runs[runs["test_accuracy"].notna() & runs["test_images"].notna()]
+    if done.empty:
+        return "No trial has a result, so there is nothing to conclude from."
+    # A trial that exists, not the mean of two: in the middle by test accuracy.
+    middle = done.sort_values("test_accuracy", kind="stable").iloc[(len(done) - 1) // 2]
+    images, accuracy = int(middle["test_images"]), float(middle["test_accuracy"])
+    low, high = sample_interval(accuracy, images)
+    return (
+        f"How sure: the {images:,} test images alone leave an accuracy of {100 * accuracy:.2f} % "
+        f"anywhere between {100 * low:.2f} and {100 * high:.2f} % (Wilson, 95 %), and training "
+        "again with another seed moves it too. The two are shown apart. Under "
+        f"{MIN_SEEDS} seeds there is no interval over seeds: a difference between two single runs "
+        "may then be the seed's luck."
+    )
