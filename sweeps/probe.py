@@ -77,9 +77,9 @@ def run(
     except SlurmError as error:
         yield failure("test job", error.what, error.help)
         return
-    say(f"sent test job {number}, waiting for it at most {seconds:.0f} s")
     queue, start = Queue(min_seconds=ASK_SECONDS), time.time()
     try:
+        say(f"sent test job {number}, waiting for it at most {seconds:.0f} s")
         answer, seen, job = _wait(queue, number, folder, seconds)
     finally:
         _end(queue, number)

@@ -435,6 +435,22 @@ def test_a_job_that_slurm_refuses(fakes: Path, tmp_path: Path) -> None:
     assert found.found == "Slurm refused it: Batch job submission failed: No"
 
 
+def test_an_interruption_in_the_moment_of_sending_ends_the_job(
+    fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(fakes, "srun", "")
+    command(fakes, "sbatch", "echo Submitted batch job 7")
+    ended: list[str] = []
+    monkeypatch.setattr(probe, "_end", lambda _, number: ended.append(number))
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(probe.run(Site(), tmp_path, seconds=5, say=interrupted))
+    assert ended == ["7"]
+
+
 # The command.
 
 
