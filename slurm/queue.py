@@ -7,6 +7,7 @@ for id, job in queue.jobs(["1201_0", "1201_1", "1300"]).items():
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -575,7 +576,9 @@ def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]
         out, err = process.communicate(timeout=timeout)
     except BaseException as error:
         # The whole group: a cluster's wrapper around the command has children that hold our pipes.
-        os.killpg(process.pid, signal.SIGKILL)
+        # It may have ended by itself just now: that must not take the interruption's place.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise

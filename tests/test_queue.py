@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -505,3 +506,18 @@ def test_config(slurm: Slurm) -> None:
     slurm.says("scontrol", raw="welcome = you\n")
     with pytest.raises(SlurmError, match="welcome"):
         config()
+
+
+def test_an_interruption_as_a_command_ends_is_still_one(
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = subprocess.Popen.communicate
+
+    def interrupted(process: Any, *args: Any, **words: Any) -> Any:
+        whole(process, *args, **words)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Queue().jobs(["1"])
