@@ -32,9 +32,10 @@ def test_the_time_limit_comes_twice_and_nothing_shows(
     """The trial is held until its warning is there: at its own pace it needs no minute.
 
     Slurm looks at limits every 30 s and warns half a minute early rather than late: here when the
-    job has run for 15 to 45 s. Earlier, and its process might not listen yet.
+    job has run for 25 to 55 s. Earlier, and a slow machine would be warned before it has begun to
+    train, again and again.
     """
-    site = SITE.replace("minutes = 30", "minutes = 1").replace("= 20", "= 15")
+    site = SITE.replace("minutes = 30", "minutes = 1").replace("= 20", "= 5")
     drill = Drill(tmp_path, site=site)
     drill.launch("--detach")
     for attempt, epochs in ((1, 2), (2, 5)):
