@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import base64
 import csv
+import glob
 import hashlib
 import io
+import os
 import re
-from collections.abc import Callable
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import jinja2
@@ -20,12 +26,18 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis.figures.style import pdf, png
+from analysis.figures.style import pdf, png, svg
 from analysis.tables import show
-from trainer.errors import InputError
+from trainer.errors import InputError, move_away, storage_error
 from trainer.record import write_atomic
 
+# Lists a report's files, for `sha256sum --check` and for the next report to know them by.
+MANIFEST = "report.sha256"
+
 _TEMPLATES = Path(__file__).with_name("templates")
+_VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
+_LONG_TABLE = 40  # rows, above which a table waits to be opened
+_LONG_LINE = 30  # characters, above which a cell's line is broken
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,17 @@ class Table:
     @cached_property
     def shown(self) -> pd.DataFrame:
         return show(self.frame)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """For each shown column: "number" where its cells are numbers, intervals or missing,
+        "prose" where a line of one is long enough to be broken, else "words".
+        """
+        return [_kind(list(self.shown.iloc[:, i])) for i in range(self.shown.shape[1])]
+
+    @property
+    def long(self) -> bool:
+        return len(self.frame) > _LONG_TABLE
 
 
 @dataclass(frozen=True)
@@ -58,9 +81,18 @@ class Picture:
     def png(self) -> bytes:
         return png(self.figure)
 
-    @property
+    @cached_property
     def data_uri(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        vector = b"" if self.raster else svg(self.figure)
+        if vector and (len(vector) <= _VECTOR_LIMIT or len(vector) <= len(self.png)):
+            return _data_uri("image/svg+xml", vector)
+        return _data_uri("image/png", self.png)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in CSS pixels, which are 96 an inch."""
+        width, height = self.figure.get_size_inches()
+        return round(96 * width), round(96 * height)
 
 
 @dataclass(frozen=True)
@@ -72,6 +104,15 @@ class Sample:
     true: str
     predicted: str
     confidence: float  # the predicted class' probability
+
+    @property
+    def data_uri(self) -> str:
+        return _data_uri("image/png", self.png)
+
+    @property
+    def percent(self) -> str:
+        """Without decimals; what is not certain never reads 100 %."""
+        return "> 99 %" if 0.995 <= self.confidence < 1 else f"{100 * self.confidence:.0f} %"
 
 
 @dataclass(frozen=True)
@@ -106,47 +147,207 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
+    """`lead` is what a reader reads first, set off from the sections."""
+
     title: str
     sections: list[Section]
+    lead: list[str] = field(default_factory=list)
 
     def write(self, out: Path) -> Path:
-        """Write report.html, report.md, tables/ and figures/; returns report.html's path.
+        """Write report.html, report.md, tables/, figures/ and their list; returns report.html's
+        path.
 
-        Files of an earlier report are replaced one by one and never removed. Raises InputError
-        where `out` cannot be a folder, OSError where it cannot be written.
+        An earlier report in `out` is replaced whole: until the last file is written it stays as it
+        is, and so it does where writing fails. Files of others beside it stay too. Raises
+        InputError where `out` is no folder, or holds files and no report, or a file that is not a
+        report's stands where one of this report belongs; OSError where it cannot be written.
         """
-        for folder in (out / "tables", out / "figures"):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
-                raise InputError(
-                    f"cannot make the folder {folder}: a file is in the way",
-                    "choose another folder with --out DIR",
-                ) from None
-        for section in self.sections:
-            for part in section.parts:
-                for table in part.tables:
-                    _put(out / "tables" / f"{table.name}.csv", _csv(table))
-                    _put(out / "tables" / f"{table.name}.tex", _latex(table))
-                for picture in part.pictures:
-                    _put(out / "figures" / f"{picture.name}.png", picture.png)
-                    _put(out / "figures" / f"{picture.name}.pdf", pdf(picture.figure))
-        _put(out / "report.md", self.markdown())
-        page = out / "report.html"
-        _put(page, self.html())
-        return page
+        with _replacing(Path(os.path.realpath(out))) as folder:
+            sums: dict[str, str] = {}
+            for name, content in self.files():
+                if name in sums:
+                    raise ValueError(f"two tables or figures are called {name}")
+                sums[name] = _put(folder / name, content)
+            _put(folder / MANIFEST, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+        return out / "report.html"
+
+    def files(self) -> Iterator[tuple[str, str | bytes]]:
+        """Name and content of every file of the report."""
+        for part in (part for section in self.sections for part in section.parts):
+            for table in part.tables:
+                yield f"tables/{table.name}.csv", _csv(table)
+                yield f"tables/{table.name}.tex", _latex(table)
+            for picture in part.pictures:
+                yield f"figures/{picture.name}.png", picture.png
+                yield f"figures/{picture.name}.pdf", pdf(picture.figure)
+        yield "report.md", self.markdown()
+        yield "report.html", self.html()
 
     def html(self) -> str:
-        css = (_TEMPLATES / "report.css").read_text()
-        # The policy allows this one style sheet by its hash, and no script at all.
-        digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-        return _render("report.html.j2", page=self, css=Markup(css), css_hash=digest)
+        css, js = (Markup((_TEMPLATES / name).read_text()) for name in ("report.css", "report.js"))
+        # The policy allows this one style sheet and this one script, by their hashes.
+        return _template("report.html.j2").render(
+            page=self,
+            css=css,
+            css_source=_source(css),
+            js=js,
+            js_source=_source(js),
+        )
 
     def markdown(self) -> str:
-        return _render("report.md.j2", markdown, page=self)
+        return _template("report.md.j2", markdown).render(page=self)
 
 
-def _render(name: str, finalize: Callable[[object], str] | None = None, **values: object) -> str:
+# --- the folder ------------------------------------------------------------------------------
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `folder` when the block ends without error.
+
+    Between two renames there is no `folder` for an instant; who is killed in it leaves the earlier
+    report in a hidden folder beside, which the next one puts back. Two at once do not mix: one of
+    them wins.
+    """
+    with _in_the_way(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    _recover(folder)
+    with _in_the_way(folder):
+        if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+            raise InputError(
+                f"{folder} holds files and no report",
+                "choose an empty or a new folder with --out DIR",
+            )
+    new = folder.with_name(f".{folder.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        new.mkdir()
+        yield new
+        _swap(new, folder)
+    except OSError as error:
+        # The hidden folder's name helps nobody.
+        error.filename = str(folder)
+        raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def _in_the_way(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"cannot make the folder {folder}: a file is in the way",
+            "choose another folder with --out DIR",
+        ) from None
+
+
+def _swap(new: Path, folder: Path) -> None:
+    old = new.with_suffix(".old")
+    if folder.exists():
+        shutil.copymode(folder, new)
+    for path in _foreign(folder):
+        place = new / path.relative_to(folder)
+        if place.exists() or any(parent.is_file() for parent in place.parents):
+            raise InputError(f"{path} is in the way: no report wrote it", move_away(path, "mine"))
+    try:
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except BaseException as error:
+        with suppress(OSError):
+            # Fails, as it should, where another report has taken the place.
+            old.rename(folder)
+        if isinstance(error, OSError) and storage_error(error) is None:
+            # A folder that is mounted cannot be renamed, nor one that another has just filled.
+            raise InputError(
+                f"cannot replace the folder {folder}: {error.strerror}",
+                "choose another folder with --out DIR",
+            ) from None
+        raise
+    _clear(old, folder)
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """The files in a report's folder that the report did not write."""
+    try:
+        lines = (folder / MANIFEST).read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    ours = {MANIFEST, *(line[66:] for line in lines)}  # after 64 digits and two spaces
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if (path.is_symlink() or not path.is_dir())
+        and path.relative_to(folder).as_posix() not in ours
+    ]
+
+
+def _clear(old: Path, folder: Path) -> None:
+    """Remove an earlier report; move the files of others in it to the one that took its place."""
+    for path in _foreign(old) if old.exists() else []:
+        place = folder / path.relative_to(old)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            return  # put there since: both are kept, this one in the hidden folder
+        path.rename(place)
+    if old.exists():
+        # From here on it is a leftover like any other, whatever of it a kill leaves.
+        rest = old.rename(old.with_suffix(".part"))
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+def _recover(folder: Path) -> None:
+    """Finish what a report that was killed has left beside `folder`."""
+    hidden = f".{glob.escape(folder.name)}.*"
+    for old in sorted(folder.parent.glob(f"{hidden}.old")):
+        if folder.exists():
+            _clear(old, folder)
+        else:
+            old.rename(folder)
+    for part in folder.parent.glob(f"{hidden}.part"):
+        # Younger ones can be of a report that is being written now.
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > 3600:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _put(path: Path, content: str | bytes) -> str:
+    """Write a file; returns the SHA-256 of its bytes in hexadecimal."""
+    # A lone surrogate, as a file's name can hold, has no UTF-8.
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, lambda file: file.write(data))
+    return hashlib.sha256(data).hexdigest()
+
+
+# --- formats ---------------------------------------------------------------------------------
+
+# As tables.show writes them: a number, a mean ± sd, an interval, n of planned.
+_PLAIN = r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|inf)"
+_NUMERIC = re.compile(rf"{_PLAIN}(?: (?:±|to|of) {_PLAIN})?(?: %)?")
+
+
+def _kind(cells: list[str]) -> str:
+    known = [cell for cell in cells if cell not in ("", "-")]
+    if known and all(map(_NUMERIC.fullmatch, known)):
+        return "number"
+    lines = [line for cell in known for line in cell.splitlines()]
+    return "prose" if max(map(len, lines), default=0) > _LONG_LINE else "words"
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _source(text: str) -> Markup:
+    """The source expression by which a content policy allows an inline sheet or script."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return Markup(f"'sha256-{base64.b64encode(digest).decode()}'")
+
+
+@cache
+def _template(name: str, finalize: Callable[[object], str] | None = None) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=finalize is None,
@@ -156,19 +357,14 @@ def _render(name: str, finalize: Callable[[object], str] | None = None, **values
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name).render(**values)
-
-
-def _put(path: Path, content: str | bytes) -> None:
-    # A lone surrogate, as a file's name can hold, has no UTF-8.
-    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
-    write_atomic(path, lambda file: file.write(data))
+    return environment.get_template(name)
 
 
 def markdown(value: object) -> str:
     """Text that no Markdown reader takes for markup, in a table's cell or out of it."""
-    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = str(value).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", text)
+    text = re.sub(r"^(\d+)\.", r"\1\\.", text)  # no list's first item
     return re.sub(r"\r\n|[\r\n]", "<br>", text)
 
 
@@ -193,16 +389,18 @@ def latex(value: object) -> str:
 
 def _latex(table: Table) -> str:
     """A tabular for `booktabs`."""
-    columns = table.shown.columns
-    rows = [" & ".join(map(latex, row)) + r" \\" for row in table.shown.itertuples(index=False)]
+    rows = [" & ".join(map(latex, row)) for row in table.shown.itertuples(index=False)]
+    # After a row's end LaTeX takes a star or a bracket for an argument of that end.
+    rows = ["{}" + row if row.startswith(("*", "[")) else row for row in rows]
+    sides = "".join("r" if kind == "number" else "l" for kind in table.kinds)
     return "\n".join(
         [
             "% " + " ".join(table.caption.split()),
-            rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+            rf"\begin{{tabular}}{{{sides}}}",
             r"\toprule",
-            " & ".join(map(latex, columns)) + r" \\",
+            " & ".join(map(latex, table.shown.columns)) + r" \\",
             r"\midrule",
-            *rows,
+            *(row + r" \\" for row in rows),
             r"\bottomrule",
             r"\end{tabular}",
             "",
@@ -211,9 +409,19 @@ def _latex(table: Table) -> str:
 
 
 def _csv(table: Table) -> str:
+    """Every number in its own column, nothing where one is missing, a line break as a semicolon.
+
+    An apostrophe stands before text that a spreadsheet would take for a formula and run, such as a
+    trial named `=1+1`.
+    """
     frame = show(table.frame, merge=False, missing="")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(frame.columns)
-    writer.writerows([cell.replace("\n", "; ") for cell in row] for row in frame.to_numpy())
+    for row in [frame.columns, *frame.to_numpy()]:
+        writer.writerow(_cell(str(value)) for value in row)
     return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMERIC.fullmatch(text)
+    return "'" * formula + re.sub(r"[\r\n]+", "; ", text)

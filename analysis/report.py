@@ -38,22 +38,36 @@ def report(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where anything is flagged or damaged.")
     ] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="BEFORE AFTER",
+            help="Set two results folders beside each other instead, before and after a change.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: the path, flags and problems.")
     ] = False,
 ) -> int:
     """Turn the results of sweeps into a report: HTML, Markdown, tables and figures."""
-    from analysis.load import load
+    chosen = list(dict.fromkeys(names or []))
+    if compare is None:
+        studies = [_read(results, chosen)]
+        page, default = build(*studies), results / "report"
+    else:
+        from analysis.sections.comparison import comparison
 
-    print(f"reading {results}", file=sys.stderr)
-    study = load(results, list(dict.fromkeys(names or [])))
-    for problem in study.problems:
+        studies = [_read(folder, chosen) for folder in compare]
+        page, default = comparison(*studies), compare[1] / "comparison"
+    # Only now: drawing reads further files.
+    problems = [problem for study in studies for problem in study.problems]
+    for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
-    print(f"drawing {sum(len(plan.runs) for plan in study.plans)} trials", file=sys.stderr)
-    path = build(study).write(out or results / "report")
+    path = page.write(out or default)
+    plans = [plan for study in studies for plan in study.plans]
     flags = [
         {"sweep": plan.sweep, "plan": plan.id, "trial": trial, "codes": codes}
-        for plan in study.plans
+        for plan in plans
         for trial, codes in zip(plan.runs["trial"], plan.runs["flags"], strict=True)
         if codes
     ]
@@ -62,12 +76,24 @@ def report(
             "schema_version": SCHEMA_VERSION,
             "report": str(path),
             "flags": flags,
-            "problems": [{"what": one.what, "help": one.help} for one in study.problems],
+            "problems": [{"what": one.what, "help": one.help} for one in problems],
         }
         print(json.dumps(answer, indent=2))
     else:
         print(path)
-    return EXIT_FLAGGED if strict and (flags or study.problems) else EXIT_DONE
+    if not any(plan.runs["state"].eq("done").any() for plan in plans):
+        print("warning: no trial has a result yet", file=sys.stderr)
+        return EXIT_FLAGGED
+    return EXIT_FLAGGED if strict and (flags or problems) else EXIT_DONE
+
+
+def _read(results: Path, names: list[str]) -> Study:
+    from analysis.load import load
+
+    print(f"reading {results}", file=sys.stderr)
+    study = load(results, names)
+    print(f"drawing {sum(len(plan.runs) for plan in study.plans)} trials", file=sys.stderr)
+    return study
 
 
 def build(study: Study) -> Page:
@@ -75,34 +101,47 @@ def build(study: Study) -> Page:
     from analysis.kind import Kind, kind
     from analysis.page import Page, Section
     from analysis.sections import (
+        ablations,
         architectures,
+        decay,
+        diagnostics,
         grid,
-        provenance,
         search,
-        summary,
         sweep,
         trials,
     )
+    from analysis.sections.cost import cost
+    from analysis.sections.oddities import oddities
+    from analysis.sections.provenance import problems, provenance
+    from analysis.sections.summary import summary
+    from analysis.sections.verdict import verdict
 
     rooms = {
         Kind.GRID: grid,
         Kind.ARCHITECTURES: architectures,
+        Kind.DECAY: decay,
+        Kind.ABLATION: ablations,
+        Kind.SINGLE: diagnostics,
+        Kind.SEARCH: search,
+        Kind.SWEEP: sweep,
     }
     found: dict[Kind, list[Part]] = {one: [] for one in Kind}
     for plan in study.plans:
-        room = search if plan.search is not None else rooms.get(kind(plan), sweep)
-        found[kind(plan)] += room.parts(plan, study)
+        found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
     everything = [part for plan in study.plans for part in trials.parts(plan, study)]
     return Page(
         "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
         [
-            summary.summary(study),
+            summary(study),
             *(Section(str(one), parts) for one, parts in found.items() if parts),
+            oddities(study),
+            cost(study),
             Section("Every trial", everything),
-            provenance.provenance(study),
+            provenance(study),
             # Last, since the sections before read further files.
-            provenance.problems(study),
+            problems(study),
         ],
+        lead=verdict(study),
     )
 
 

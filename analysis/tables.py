@@ -8,13 +8,16 @@ a test accuracy, and the means are over those n.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from analysis.anomalies import grid_outliers
 from analysis.load import POINT
-from analysis.stats import difference_interval, sample_interval, seed_interval
+from analysis.stats import Interval, difference_interval, sample_interval, seed_interval
 
 # Column heading: column of run.parquet.
 SPLITS = {
@@ -24,17 +27,24 @@ SPLITS = {
     "test": "test_accuracy",
 }
 SAMPLE, SEEDS, DIFFERENCE_95 = "test sample 95 %", "seeds 95 %", "difference 95 %"
+LARGER, ERRORS = "larger than the error", "error of"
+UNFLAGGED = "test unflagged"
 
-_PERCENT = {*SPLITS, *(f"{split} sd" for split in SPLITS)}
+_PERCENT = {*SPLITS, *(f"{split} sd" for split in SPLITS), UNFLAGGED, f"{UNFLAGGED} sd"}
 _PERCENT |= {"reported", "reported train", "reported validation", SAMPLE, SEEDS}
 _SIGNED = {"difference", DIFFERENCE_95}
 
 
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a point of the sweep, in the plan's order: its axes, mean and sd over seeds of every
-    split, `n`, `planned`, `images` (in the test set), `flags` (text) and both intervals.
+    split, `n`, `planned`, `images` (in the test set), `flags` (text), `minutes` and both intervals.
+
+    `minutes` are those of training and validation, times the number of devices: the mean over the
+    trials that have a result.
     """
     points = [name for name in runs.columns if name.startswith(POINT)]
+    minutes = runs["seconds"].astype(float) * runs["world_size"].astype(float) / 60
+    runs = runs.assign(minutes=minutes.where(runs["test_accuracy"].notna()))
     # A sweep without axes is one point; NaN and None are values of an axis like any other.
     keys: Any = points or (lambda _: 0)
     groups = runs.groupby(keys, sort=False, dropna=False)
@@ -47,6 +57,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     table["planned"] = groups.size()
     table["images"] = groups["test_images"].max()
     table["flags"] = groups["flags"].agg(_count_flags)
+    table["minutes"] = groups["minutes"].mean()
     table[SAMPLE] = _objects(
         table,
         [
@@ -82,6 +93,22 @@ def grid_cells(runs: pd.DataFrame, reported: dict[str, Any]) -> pd.DataFrame:
     table["reported"] = [figures.get(point, math.nan) for point in points]
     head = ["epochs", "batch_size", "validation", "validation sd", *_TEST, *_BESIDE]
     return _beside(table)[head]
+
+
+def reported_grid(reported: dict[str, Any]) -> pd.DataFrame:
+    """The reported grid in the columns of `cells` that a heatmap draws: one run a cell, flagged by
+    the rule that holds for ours.
+    """
+    table = pd.DataFrame(
+        [{key: cell[key] for key in ("epochs", "batch_size", "test")} for cell in reported["cells"]]
+    )
+    table["test"] /= 100
+    means = table.pivot_table("test", "epochs", "batch_size")
+    low = pd.DataFrame(grid_outliers(means.to_numpy()), means.index, means.columns)
+    places = zip(table["epochs"], table["batch_size"], strict=True)
+    flags = ["OUTLIER" if low.loc[place] else "" for place in places]
+    table["test sd"] = math.nan
+    return table.assign(n=1, planned=1, flags=flags)
 
 
 def grid(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,12 +156,14 @@ def architectures(runs: pd.DataFrame, reported: list[dict[str, Any]]) -> pd.Data
 
 
 _TEST = ["test", "test sd", "n", "planned", SAMPLE, SEEDS]
-_BESIDE = ["reported", "difference", DIFFERENCE_95, "flags"]
+_BESIDE = ["reported", "difference", DIFFERENCE_95, LARGER, ERRORS, "flags"]
 _REPORTED_IMAGES = 10_000
 
 
 def _beside(table: pd.DataFrame) -> pd.DataFrame:
-    """With `difference`, test minus reported, and its interval from the two test samples."""
+    """With `difference`, test minus reported, its interval from the two test samples, whether it is
+    larger than the error, and which errors that counts.
+    """
     table = table.assign(difference=table["test"] - table["reported"])
     known = zip(table["test"], table["images"], table["reported"], strict=True)
     table[DIFFERENCE_95] = _objects(
@@ -146,13 +175,114 @@ def _beside(table: pd.DataFrame) -> pd.DataFrame:
             for test, images, figure in known
         ],
     )
+    known = zip(table["reported"], table[DIFFERENCE_95], table[SEEDS], strict=True)
+    larger = [larger_than_error(*one) for one in known]
+    table[LARGER] = _objects(
+        table, [None if yes is None else "yes" if yes else "no" for yes in larger]
+    )
+    errors = ["test sample" if seeds is None else "test sample, seeds" for seeds in table[SEEDS]]
+    table[ERRORS] = pd.Series(errors, index=table.index, dtype=object).where(
+        table[LARGER].notna(), None
+    )
     return table
+
+
+def larger_than_error(
+    reported: float, difference: Interval | None, seeds: Interval | None
+) -> bool | None:
+    """Whether a measured accuracy differs from a reported one by more than the error.
+
+    It does where it differs by more than each error that is known, and the two are not mixed: the
+    interval of the difference from both test samples (Newcombe's) leaves out 0, and the reported
+    figure (a fraction) lies outside the interval of our mean over seeds (Student's t). Under three
+    seeds there is no such interval, and the answer counts the test samples alone: the reported
+    figure is of one run, whose own seed nobody knows the spread of. None where there is nothing to
+    compare.
+    """
+    if difference is None:
+        return None
+    inside = difference[0] <= 0 <= difference[1]
+    return not inside and (seeds is None or not seeds[0] <= reported <= seeds[1])
 
 
 def sweep(runs: pd.DataFrame) -> pd.DataFrame:
     """Any other sweep: a row a point, its axes, validation and test."""
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
     return cells(runs)[[*axes, "validation", "validation sd", *_TEST, "flags"]]
+
+
+def unflagged(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a point that has a flagged result: mean test accuracy with it and without. Empty where
+    no result is flagged, which is when the two are the same.
+    """
+    flagged = runs["flags"].map(bool)
+    clean = cells(runs.assign(test_accuracy=runs["test_accuracy"].mask(flagged)))
+    table = cells(runs).assign(
+        **{UNFLAGGED: clean["test"], f"{UNFLAGGED} sd": clean["test sd"], "n unflagged": clean["n"]}
+    )
+    axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
+    head = [*axes, "test", "test sd", "n", UNFLAGGED, f"{UNFLAGGED} sd", "n unflagged", "flags"]
+    return table.loc[table["n"] > table["n unflagged"], head].reset_index(drop=True)
+
+
+def main_effects(runs: pd.DataFrame) -> pd.DataFrame | None:
+    """A row a value of every axis: mean accuracy over all values of the other axes.
+
+    Each combination counts once. None unless the design is balanced: every combination of values
+    is there, with the same number of results, so that no value owes its mean to easier company.
+    """
+    axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
+    table = cells(runs)
+    levels = [table[axis].drop_duplicates() for axis in axes]
+    if (
+        len(table) != math.prod(map(len, levels))
+        or table["n"].nunique() > 1
+        or not table["n"].all()
+    ):
+        return None
+    rows = []
+    for axis in axes:
+        for value, group in table.groupby(axis, sort=False, dropna=False):
+            means = group[["validation", "test"]].mean().to_dict()
+            rows.append({"axis": axis, "value": str(value), **means, "combinations": len(group)})
+    return pd.DataFrame(rows)
+
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a point that has a result and a time, cheapest first: `point` (its axes, as text),
+    `minutes` (see `cells`), validation, test, n and flags.
+
+    The runs are of one kind of device, since minutes of different ones do not compare.
+    """
+    axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
+    table = cells(runs)
+    words = [
+        ", ".join(f"{axis} {value}" for axis, value in zip(axes, row, strict=True))
+        for row in table[axes].itertuples(index=False)
+    ]
+    table.insert(0, "point", words)
+    head = ["point", "minutes", "validation", "validation sd", "test", "test sd", "n", "flags"]
+    table = table.loc[(table["n"] > 0) & (table["minutes"] > 0), head]
+    return table.sort_values(["minutes", "point"], kind="stable", ignore_index=True)
+
+
+def is_gpu(device: str) -> bool:
+    """Whether run.parquet's `device` names a GPU: a CPU's name ends in its number of threads."""
+    return device != "cpu" and not re.search(r", \d+ threads$", device)
+
+
+def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
+    """Which points no other one dominates: is no dearer and no less accurate, and better in one of
+    the two. A point without an accuracy (NaN) is not on the front.
+    """
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i]))
+    found = [False] * len(costs)
+    best, best_cost = -math.inf, -math.inf
+    for i in order:
+        # Equal in both is neither better nor worse.
+        if accuracies[i] > best or (accuracies[i] == best and costs[i] == best_cost):
+            found[i], best, best_cost = True, accuracies[i], costs[i]
+    return found
 
 
 def chosen(table: pd.DataFrame) -> pd.Series[Any] | None:

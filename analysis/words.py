@@ -41,6 +41,24 @@ def _unlike_reported(plan: Plan) -> list[str]:
     return list(found)
 
 
+def why_no_evidence(plan: Plan, model: str | None = None) -> list[str]:
+    """In what the launch is not the reported study: nothing where its figures compare with it.
+
+    `model` is the one that was reported; None where the launch has several, each beside its own.
+    """
+    runs = plan.runs
+    reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
+    reasons += ["another data set"] * (set(runs["data.name"]) != {"cifar10"})
+    reasons += [f"a model other than {model}"] * (
+        model is not None and set(runs["model.name"]) != {model}
+    )
+    # Where the data lies changes nothing of what is trained.
+    reasons += ["overrides"] * bool(plan.overrides.keys() - {"data.root"})
+    if not reasons and (others := _unlike_reported(plan)):
+        reasons.append("other settings than reported: " + ", ".join(others))
+    return reasons
+
+
 def preface(plan: Plan, model: str | None = None) -> str:
     """Scale, data and overrides; where figures are reported, whether these compare with them."""
     runs = plan.runs
@@ -49,15 +67,7 @@ def preface(plan: Plan, model: str | None = None) -> str:
         f"Model: {values(runs['model.name'])}. {count(runs['seed'].nunique(), 'seed')}: "
         f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
     )
-    reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
-    reasons += ["another data set"] * (set(runs["data.name"]) != {"cifar10"})
-    reasons += [f"a model other than {model}"] * (
-        model is not None and set(runs["model.name"]) != {model}
-    )
-    reasons += ["overrides"] * bool(plan.overrides)
-    if not reasons and (others := _unlike_reported(plan)):
-        reasons.append("other settings than reported: " + ", ".join(others))
-    if reasons:
+    if reasons := why_no_evidence(plan, model):
         words += (
             f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
             "reports a figure, that is shown beside them all the same."

@@ -36,7 +36,12 @@ ALLOWED = {
 }  # fmt: skip
 EXTRA = {
     "sweeps/worker.py": {"trainer.train", "trainer.data"},
-    "analysis/explain.py": {"trainer.models", "trainer.data"},
+    "analysis/explain.py": {
+        "trainer.models",
+        "trainer.data",
+        "trainer.checkpoint",
+        "trainer.augment",
+    },
 }
 
 

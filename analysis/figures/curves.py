@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,41 +17,45 @@ _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
 
 
-def curves(epochs: pd.DataFrame, labels: Mapping[str, str], flagged: Sequence[str]) -> Figure:
-    """Validation accuracy (%) over epochs (from 0), a line a trial of `labels`; a cross ends the
-    line of a flagged trial.
+def curves(epochs: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str]) -> Figure:
+    """Validation accuracy (%) over epochs (from 0) of the trials of `labels` (trial: its point's
+    label). A thick line is a point's mean over its seeds, as far as all of them have come, thin
+    ones are the seeds; a cross ends a flagged trial.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.5))
         axes = figure.subplots()
         figure.set_layout_engine("constrained")
-        groups = dict(list(epochs.groupby("trial", observed=True)))
+        groups = {
+            trial: group.set_index("epoch")["val_accuracy"].sort_index() * 100
+            for trial, group in epochs.groupby("trial", observed=True)
+        }
+        points: dict[str, list[str]] = {}
+        for trial, label in labels.items():
+            if trial in groups:
+                points.setdefault(label, []).append(trial)
         # The map's bright end is left out: it is pale on white paper.
-        colours = mpl.colormaps["cividis"](np.linspace(0, 0.8, max(len(labels), 1)))
+        colours = mpl.colormaps["cividis"](np.linspace(0, 0.8, max(len(points), 1)))
         # Many lines are a picture, not a drawing: as vectors 10,000 trials would fill 20 MB.
         many = len(labels) > 200
-        marked = set(flagged)
-        lines, names = [], []
-        for i, (trial, label) in enumerate(labels.items()):
-            if trial not in groups:
-                continue
-            group = groups[trial].sort_values("epoch")
-            (line,) = axes.plot(
-                group["epoch"],
-                100 * group["val_accuracy"],
-                color=colours[i],
-                linestyle=_LINES[i % len(_LINES)],
-                linewidth=0.6 if many else 1.4,
-                marker="x" if trial in marked else None,
-                markevery=[len(group) - 1],
-                rasterized=many,
-            )
-            lines.append(line)
-            names.append(label)
+        lines = []
+        for i, trials in enumerate(points.values()):
+            style: Any = {
+                "color": colours[i], "linestyle": _LINES[i % len(_LINES)], "rasterized": many,
+            }  # fmt: skip
+            for trial in trials:
+                seed = groups[trial]
+                axes.plot(
+                    seed.index, seed, linewidth=0.6, alpha=0.5 if len(trials) > 1 else 1, **style
+                )
+                if trial in flagged:
+                    axes.plot(seed.index[-1:], seed[-1:], marker="x", color=colours[i])
+            mean = pd.concat([groups[trial] for trial in trials], axis=1).mean(axis=1, skipna=False)
+            lines += axes.plot(mean.index, mean, linewidth=0.6 if many else 1.6, **style)
         axes.set_xlabel("epoch, from 0")
         axes.set_ylabel("validation accuracy, %")
         axes.grid(color="0.9", linewidth=0.6)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if lines and len(lines) <= _LEGEND_LINES:
-            figure.legend(lines, names, loc="outside right upper", fontsize=8, frameon=False)
+            figure.legend(lines, list(points), loc="outside right upper", fontsize=8, frameon=False)
     return figure

@@ -1,4 +1,4 @@
-"""Batch size x epochs: every cell beside the reported one."""
+"""Batch size x epochs: every cell beside the reported one, and what each cell cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from analysis import tables, words
 from analysis.figures.grid import heatmap
 from analysis.load import POINT, Plan, Study, reported
 from analysis.page import Part, Picture, Table
-from analysis.sections.sweep import choice, curve_pictures, notes
+from analysis.sections import cost
+from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
@@ -15,29 +16,40 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     cells = tables.grid_cells(plan.runs, figures)
     name = words.name(plan)
     caption = f"Mean test accuracy (%) of {plan.sweep}, batch size x epochs"
-    footnotes = [_epochs(plan), *notes(cells)]
     changed = [
         f"{text} (text) and {printed} (table)"
         for text, printed in zip(figures["epochs"], figures["epochs_printed"], strict=True)
         if text != printed
     ]
-    footnotes.insert(
-        0,
+    footnotes = [
         f"The study gives one row's epochs as {', '.join(changed)}; its figures stand beside the "
         "epochs of the text here.",
+        _epochs(plan),
+        *notes(cells),
+    ]
+    heat = Picture(
+        f"{name}-heatmap",
+        f"{caption}: measured on the left (mean, standard deviation over n seeds), reported on the "
+        "right (one run a cell), on one colour scale; hatched cells are flagged, and named",
+        heatmap(cells, tables.reported_grid(figures)),
     )
+    paid = cost.pictures(plan)
+    if paid:
+        footnotes.append(f"{cost.FRONT} The study does not report what its cells cost.")
     return [
         Part(
             words.title(plan),
-            [words.preface(plan, figures["model"]), choice(cells, ["epochs", "batch_size"])],
+            [
+                words.preface(plan, figures["model"]),
+                choice(cells, ["epochs", "batch_size"]),
+                *lacking(plan),
+            ],
             [
                 Table(f"{name}-grid", f"{caption}: mean over seeds, n, flags", tables.grid(cells)),
                 Table(f"{name}-cells", "The same cells in full, %", cells),
+                *unflagged(plan),
             ],
-            [
-                Picture(f"{name}-heatmap", f"{caption}; hatched cells are flagged", heatmap(cells)),
-                *curve_pictures(plan),
-            ],
+            [heat, *paid, *curve_pictures(plan)],
             footnotes,
         )
     ]

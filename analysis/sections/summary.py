@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import tables, words
-from analysis.load import FLAGS, Study
+from analysis.anomalies import FLAGS
+from analysis.load import Study
 from analysis.page import Part, Section, Table
 from analysis.stats import MIN_SEEDS, sample_interval
 

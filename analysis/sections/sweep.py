@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 
 from analysis import tables, words
@@ -9,22 +11,68 @@ from analysis.figures.curves import curves
 from analysis.load import POINT, Plan, Study
 from analysis.page import Part, Picture, Table
 from analysis.stats import MIN_SEEDS
-from analysis.tables import DIFFERENCE_95, SAMPLE, SEEDS
+from analysis.tables import DIFFERENCE_95, ERRORS, LARGER, SAMPLE, SEEDS
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
     table = tables.sweep(plan.runs)
+    name = words.name(plan)
     caption = f"Accuracy (%) of {plan.sweep}: mean ± sd over seeds"
+    effects, why = _effects(plan)
     return [
         Part(
             words.title(plan),
-            [words.preface(plan), choice(table, plan.axes)],
-            [Table(words.name(plan), caption, table)],
+            [words.preface(plan), factors(plan), choice(table, plan.axes), *lacking(plan), *why],
+            [Table(name, caption, table), *unflagged(plan), *effects],
             curve_pictures(plan),
             notes(table),
         )
     ]
+
+
+def factors(plan: Plan) -> str:
+    """What the launch varies, and over which values."""
+    if not plan.axes:
+        return "It varies nothing but the seed." if len(plan.runs) > 1 else "It is a single trial."
+    values = [f"{axis} ({words.values(plan.runs[POINT + axis])})" for axis in plan.axes]
+    return f"It varies {', '.join(values)}."
+
+
+def lacking(plan: Plan) -> list[str]:
+    """How many trials have no result yet, and why: nothing where all have one."""
+    runs = plan.runs[plan.runs["state"] != "done"]
+    if runs.empty:
+        return []
+    # A search has no flag for what it pruned itself.
+    counts = Counter(", ".join(codes) or "PRUNED" for codes in runs["flags"])
+    told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
+    have = "has" if len(runs) == 1 else "have"
+    return [
+        f"{len(runs)} of {words.count(len(plan.runs), 'trial')} {have} no result yet: {told}. What "
+        "stands here may change when there is one."
+    ]
+
+
+def unflagged(plan: Plan) -> list[Table]:
+    """The means with and without the flagged results: nothing where no result is flagged."""
+    table = tables.unflagged(plan.runs)
+    caption = f"Mean test accuracy (%) of {plan.sweep} with flagged results and without them"
+    return [Table(f"{words.name(plan)}-unflagged", caption, table)] * bool(len(table))
+
+
+def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
+    """The main effects, and what is to be said of them."""
+    if len(plan.axes) < 2:
+        return [], []
+    table = tables.main_effects(plan.runs)
+    if table is None:
+        return [], [
+            "No main effects are given: they need every combination of values with the same number "
+            "of results, so that no value owes its mean to the values beside it."
+        ]
+    caption = f"Main effects in {plan.sweep}: mean accuracy (%) over all values of the other axes"
+    return [Table(f"{words.name(plan)}-effects", caption, table)], []
 
 
 def choice(table: pd.DataFrame, axes: list[str]) -> str:
@@ -49,22 +97,32 @@ def notes(table: pd.DataFrame) -> list[str]:
             f"difference: test minus reported, in points; {DIFFERENCE_95}: Newcombe's, from both "
             "numbers of test images. It leaves out the seed, and the study has one run a cell."
         )
+        notes.append(
+            f"{LARGER}: yes where {DIFFERENCE_95} leaves out 0 and, from {MIN_SEEDS} seeds on, the "
+            f"reported figure also lies outside {SEEDS}; {ERRORS}: which of the two that counts. "
+            "Where it counts the test sample alone, a yes may still be the seed's luck."
+        )
     if (table["n"] < table["planned"]).any():
         notes.append("Where n is below the planned number, the mean is over those n alone.")
-    if table["flags"].str.contains("EARLY_STOP|DIVERGED").any():
-        notes.append("Early-stopped and diverged runs count in the means, and are marked.")
+    if table["flags"].str.contains("EARLY_STOP|DIVERGED|OUTLIER").any():
+        notes.append(
+            "Runs that are flagged count in the means and are marked; the means without them stand "
+            "in a table of their own."
+        )
     return notes
 
 
 def curve_pictures(plan: Plan) -> list[Picture]:
     if plan.epochs.empty:
         return []
-    seeds = plan.runs["seed"].nunique() > 1
-    labels = {}
-    for run in plan.runs.to_dict("records"):
-        parts = [f"{axis} {run[POINT + axis]}" for axis in plan.axes]
-        labels[str(run["trial"])] = ", ".join([*parts, *([f"seed {run['seed']}"] * seeds)])
-    flagged = plan.runs["trial"][plan.runs["flags"].map(bool)].tolist()
-    caption = f"Validation accuracy of {plan.sweep} over epochs; a cross ends a flagged trial"
+    labels = {
+        str(run["trial"]): ", ".join(f"{axis} {run[POINT + axis]}" for axis in plan.axes)
+        for run in plan.runs.to_dict("records")
+    }
+    flagged = set(plan.runs["trial"][plan.runs["flags"].map(bool)])
+    caption = (
+        f"Validation accuracy of {plan.sweep} over epochs, a line style a point: thick the mean"
+    )
+    caption += " over its seeds, thin each seed; a cross ends a flagged trial"
     figure = curves(plan.epochs, labels, flagged)
     return [Picture(f"{words.name(plan)}-curves", caption, figure)]

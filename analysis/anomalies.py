@@ -1,0 +1,144 @@
+"""Anomalies: what is out of the ordinary about a trial, by code, and the rule for each.
+
+Rules look at results only after every choice is made: a flag marks a trial, and drops none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats import MIN_SEEDS, binomial_error
+
+# Iglewicz and Hoaglin (1993): a modified z-score above this is an outlier. 1.4826 turns a median
+# absolute deviation into the standard deviation of normally distributed values.
+Z_SCORE = 3.5
+MAD_TO_SD = 1.4826
+# A cell of a grid lies so far, as a fraction, under what its neighbourhood says.
+GRID_MARGIN = 0.05
+GRID = ("epochs", "batch_size")
+
+# Every flag and its rule, as the report prints them.
+FLAGS = {
+    "MISSING": "planned, but no readable run.parquet, no failure.json and no pruned.json: never "
+    "ran, is running or was lost",
+    "NONFINITE": "the last attempt that ended failed: a loss or gradient that is not "
+    "a number or is infinite",
+    "OUT_OF_MEMORY": "the last attempt that ended failed: the device or the job ran out of memory",
+    "TIMEOUT": "the last attempt that ended failed: the job's time limit",
+    "NODE_FAILURE": "the last attempt that ended failed: the cluster lost the node",
+    "NCCL": "the last attempt that ended failed: communication between ranks",
+    "DATA": "the last attempt that ended failed: the data set could not be read",
+    "ERROR": "the last attempt that ended failed: any other error",
+    "PRUNED": "no result, since a search other than this launch stopped it before its last planned "
+    "epoch",
+    "EARLY_STOP": "done, but early stopping ended it before its last planned epoch",
+    "DIVERGED": "done, but test accuracy is not above chance (1 / classes + 3 binomial standard "
+    "errors) or validation accuracy of the last epoch is below half of its best",
+    "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
+    f"more, its test accuracy lies further from their median than {Z_SCORE} times the larger of "
+    f"{MAD_TO_SD} median absolute deviations and the binomial standard error of that median (with "
+    "one image more right and one more wrong, so that it is never 0). In a grid of batch size x "
+    f"epochs: its cell's mean test accuracy lies more than {100 * GRID_MARGIN:g} points under "
+    f"every neighbouring cell and more than {100 * GRID_MARGIN:g} points under what every 2 x 2 "
+    "block around it predicts for it (the two beside it minus the one across: as if batch size "
+    "and epochs each had the same effect everywhere)",
+}
+
+
+def flags(
+    runs: pd.DataFrame, points: pd.DataFrame, ends: Mapping[str, tuple[str, str]]
+) -> list[list[str]]:
+    """The codes of every trial of a launch.
+
+    `runs` is Plan.runs as far as `state`; `points` has its axes, a column each, in the same rows;
+    `ends` has the code, and a sentence, of each trial that ended without a result.
+    """
+    early, low, out = runs["stopped_early"].eq(True), _diverged(runs), _outliers(runs, points)
+    found = []
+    for name, state, *marks in zip(runs["trial"], runs["state"], early, low, out, strict=True):
+        if state == "done":
+            codes = zip(("EARLY_STOP", "DIVERGED", "OUTLIER"), marks, strict=True)
+            found.append([code for code, holds in codes if holds])
+        elif state == "missing":
+            found.append(["MISSING"])
+        else:
+            found.append([ends[name][0] if name in ends else str(state).upper()])
+    return found
+
+
+def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:
+    chance = 1 / (runs["classes"].fillna("").str.count(",") + 1)
+    images = runs["test_images"].astype(float)
+    bar = chance + 3 * (chance * (1 - chance) / images).map(math.sqrt, na_action="ignore")
+    # A finished run without a test accuracy is no better than chance either.
+    at_chance = ~(runs["test_accuracy"].astype(float) > bar)
+    fell = runs["val_accuracy_last"].astype(float) < runs["val_accuracy"].astype(float) / 2
+    return at_chance | fell
+
+
+def _outliers(runs: pd.DataFrame, points: pd.DataFrame) -> pd.Series[bool]:
+    """By either rule; only trials that are done and have a test accuracy."""
+    known = runs["state"].eq("done") & runs["test_accuracy"].notna()
+    found = pd.Series(False, index=runs.index)
+    done = points[known].assign(
+        accuracy=runs["test_accuracy"].astype(float), images=runs["test_images"].astype(float)
+    )
+    keys: Any = list(points.columns) or (lambda _: 0)
+    # Most points of a large sweep have one seed each, and nothing to compare it with.
+    seeds = done.groupby(keys, sort=False, dropna=False)["accuracy"].transform("size")
+    for _, point in done[seeds >= MIN_SEEDS].groupby(keys, sort=False, dropna=False):
+        images = point["images"].max()
+        if not math.isnan(images):
+            far = seed_outliers(point["accuracy"].tolist(), int(images))
+            found |= found.index.isin(point.index[far])
+    if set(points.columns) == set(GRID) and all(map(pd.api.types.is_integer_dtype, points.dtypes)):
+        means = done.pivot_table("accuracy", *GRID)
+        low = grid_outliers(means.to_numpy())
+        cells = zip(means.index[np.nonzero(low)[0]], means.columns[np.nonzero(low)[1]], strict=True)
+        for epochs, size in cells:
+            found |= known & points["epochs"].eq(epochs) & points["batch_size"].eq(size)
+    return found
+
+
+def seed_outliers(accuracies: Sequence[float], images: int) -> list[bool]:
+    """Which of a point's seeds lie far from the others, by the modified z-score of Iglewicz and
+    Hoaglin (1993). Accuracies are fractions, each seen on so many test images; none is out of line
+    where there are less than three.
+
+    The score's unit is never under the binomial standard error: three seeds can agree by luck.
+    """
+    if len(accuracies) < MIN_SEEDS:
+        return [False] * len(accuracies)
+    values = np.asarray(accuracies, dtype=float)
+    median = float(np.median(values))
+    away = np.abs(values - median)
+    floor = binomial_error((median * images + 1) / (images + 2), images)
+    unit = max(MAD_TO_SD * float(np.median(away)), floor)
+    return [bool(far) for far in away > Z_SCORE * unit]
+
+
+def grid_outliers(means: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which cells of a grid lie low: means is a matrix of accuracies (fractions) along two sorted
+    axes, NaN where a cell has none; the answer is of its shape.
+
+    A cell counts as low where it is more than five points under all of its neighbours (above,
+    below, left, right) and under what all 2 x 2 blocks that contain it and are complete predict
+    for it. Where no block is, nothing is said of it. The low corner of a grid in which either axis
+    has the same effect everywhere is what its block predicts, and so no outlier.
+    """
+    rows, columns = means.shape
+    low = np.zeros(means.shape, dtype=bool)
+    for i, j in np.ndindex(rows, columns):
+        ups = [k for k in (i - 1, i + 1) if 0 <= k < rows]
+        sides = [k for k in (j - 1, j + 1) if 0 <= k < columns]
+        neighbours = [means[k, j] for k in ups] + [means[i, k] for k in sides]
+        predicted = [means[k, j] + means[i, m] - means[k, m] for k in ups for m in sides]
+        predicted = [value for value in predicted if not math.isnan(value)]
+        bars = [value for value in neighbours if not math.isnan(value)] + predicted
+        low[i, j] = bool(predicted) and means[i, j] < min(bars) - GRID_MARGIN
+    return low

@@ -1,0 +1,225 @@
+"""Ablations: what changing one part of the recipe brings, beside what was reported of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis import compare, tables, words
+from analysis.compare import Pair, value_words
+from analysis.figures import compare as figures
+from analysis.load import POINT, Plan, Study
+from analysis.load import reported as reported_figures
+from analysis.page import Part, Picture, Table
+from analysis.points import Difference, Point, by_seed, points
+from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
+from analysis.stats import MIN_SEEDS, difference_interval
+from trainer.recipes import reported
+
+_REPORTED_IMAGES = 10_000
+MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
+
+
+def parts(plan: Plan, study: Study) -> list[Part]:
+    """Draws every figure."""
+    (axis,) = plan.axes
+    base = baseline(plan)
+    pairs = compare.compare(compare.against(points(plan), base), plan, study)
+    table = points_table(plan)
+    name, against = words.name(plan), value_words(base[axis])
+    caption = (
+        f"Accuracy (%) of {plan.sweep}: mean ± sd over seeds. train is the running accuracy on the "
+        "images named beside it, train clean that on plain ones"
+    )
+    said = f"Every {axis} (A) of {plan.sweep} against the baseline {against} (B)"
+    compared = [Table(f"{name}-pairs", said, compare.table(pairs))] * bool(pairs)
+    return [
+        Part(
+            words.title(plan),
+            [
+                words.preface(plan),
+                f"The baseline is {axis} {against}, {_why(plan, base)}.",
+                *_changes_too(plan, axis),
+                choice(table, plan.axes),
+                *lacking(plan),
+                *against_reported(plan, pairs),
+                *beside_dla(plan),
+            ],
+            [Table(name, caption, table), *unflagged(plan), *compared],
+            [*_pictures(plan, pairs), *curve_pictures(plan)],
+            [*_train_notes(table), *notes(table), *compare.notes(pairs)],
+        )
+    ]
+
+
+def baseline(plan: Plan) -> Point:
+    """The point that has the reported recipe's value of the axis; else the first."""
+    found = points(plan)
+    return next((point for point in found if _is_reported(plan, point)), found[0])
+
+
+def _is_reported(plan: Plan, point: Point) -> bool:
+    (axis,) = plan.axes
+    model = str(plan.runs["model.name"].iloc[0])
+    value = reported(model).flat()[axis]
+    return bool(pd.isna(point[axis])) if value is None else bool(point[axis] == value)
+
+
+def _why(plan: Plan, base: Point) -> str:
+    if _is_reported(plan, base):
+        return "as in the reported recipe"
+    return "the first of the launch, since the reported recipe's value is not in it"
+
+
+def _changes_too(plan: Plan, axis: str) -> list[str]:
+    """Fields beside the axis in which the points differ: then they are what is compared too."""
+    from trainer.config import field_types
+
+    others = [name for name in field_types() if name not in {axis, "seed"}]
+    varied = [name for name in others if plan.runs[name].nunique(dropna=False) > 1]
+    if not varied:
+        return []
+    return [f"Beside it the points differ in {', '.join(varied)}: the differences are of all that."]
+
+
+def points_table(plan: Plan) -> pd.DataFrame:
+    """A row a point: its value, every split, what images the running train accuracy is on."""
+    (axis,) = plan.axes
+    cells = tables.cells(plan.runs)
+    images = [
+        "augmented, mixed" if (plan.runs.loc[rows, MIXUP] > 0).any() else "augmented"
+        for rows in plan.runs.groupby(POINT + axis, sort=False, dropna=False).groups.values()
+    ]
+    table = cells.assign(**{"train images": images})
+    splits = [name for split in tables.SPLITS for name in (split, f"{split} sd")]
+    splits.insert(splits.index("train sd") + 1, "train images")
+    return table[[axis, *splits, "n", "planned", tables.SAMPLE, tables.SEEDS, "flags"]]
+
+
+def _train_notes(table: pd.DataFrame) -> list[str]:
+    found = "train: running mean over the augmented images of the best epoch. "
+    if table["train images"].str.contains("mixed").any():
+        found += (
+            "Where they are mixed, two images share one input and the label of the larger part "
+            "counts, so that train is lower for that alone and does not compare with the others. "
+        )
+    return [found + "train clean: plain training images under the tested weights."]
+
+
+# --- beside what was reported ----------------------------------------------------------------
+
+
+def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
+    """What the study says of the axis, and whether these trials agree: a direction is agreed with,
+    or not, only where the interval over seeds of the paired difference in test accuracy leaves
+    out 0.
+    """
+    (axis,) = plan.axes
+    if axis not in _CLAIMS:
+        return []
+    said, claim, concerned = _CLAIMS[axis]
+    answers: dict[str, list[str]] = {}
+    for pair in pairs:
+        if concerned(pair.a[axis], pair.b[axis]):
+            answers.setdefault(agrees(pair.test), []).append(value_words(pair.a[axis]))
+    if not answers:
+        return [f"{said} No point of this launch speaks to it."]
+    found = "; ".join(f"{', '.join(them)}: {answer}" for answer, them in answers.items())
+    return [f"{said} {claim} By the paired difference in test accuracy: {found}."]
+
+
+def beside_dla(plan: Plan) -> list[str]:
+    """Which stem gives DLA-34's reported test accuracy, by tables.larger_than_error."""
+    if plan.axes != [STEM] or set(plan.runs["model.name"]) != {"dla34"}:
+        return []
+    figure = _dla() / 100
+    said = []
+    for cell in tables.cells(plan.runs).to_dict("records"):
+        if not cell["n"]:
+            continue
+        test, images = float(cell["test"]), int(cell["images"])
+        gap = difference_interval(test, images, figure, _REPORTED_IMAGES)
+        larger = tables.larger_than_error(figure, gap, cell[tables.SEEDS])
+        said.append(
+            f"behind the {cell[STEM]} stem it has {100 * test:.2f} %, "
+            f"{100 * (test - figure):+.2f} points from the reported figure, "
+            f"{'more' if larger else 'not more'} than the error"
+        )
+    return [f"DLA-34: {'; '.join(said)}."] if said else []
+
+
+def agrees(found: Difference | None) -> str:
+    """With the claim that a point lies under the baseline."""
+    if found is None:
+        return "no seed has both"
+    if found.told_apart is None:
+        return f"not enough seeds ({found.seeds} of {MIN_SEEDS})"
+    if not found.told_apart:
+        return "neither agrees nor disagrees, since seeds do not tell it from the baseline"
+    return "agrees" if found.mean < 0 else "disagrees"
+
+
+def _dla() -> float:
+    rows = reported_figures()["architectures"]
+    return next(float(row["test"]) for row in rows if row["model"] == "dla34")
+
+
+# Axis: what was said; the claim it makes; which points (value, baseline's) it is about.
+_CLAIMS: Mapping[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    MIXUP: (
+        "Reported, without figures: MixUp lowered accuracy and was left off.",
+        "That says that a value above 0 lies under 0.",
+        lambda value, base: value > 0 and base == 0,
+    ),
+    SCHEDULE: (
+        "Reported, without figures: cosine was chosen over step and multi-step.",
+        "That says that those two lie under cosine.",
+        lambda value, base: value in ("step", "multi_step") and base == "cosine",
+    ),
+    STEM: (
+        f"Reported: {_dla():.2f} % on the test images for DLA-34, which a stem made for ImageNet "
+        "would explain.",
+        "That takes the imagenet stem to lie under the cifar one.",
+        lambda value, base: value == "imagenet" and base == "cifar",
+    ),
+}
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def _pictures(plan: Plan, pairs: list[Pair]) -> list[Picture]:
+    if all(pair.validation is None and pair.test is None for pair in pairs):
+        return []
+    (axis,) = plan.axes
+    against = f"{axis} {value_words(pairs[0].b[axis])}"
+    panels = {
+        f"{split} accuracy minus the baseline's, points": [
+            _row(plan, pair, column) for pair in pairs
+        ]
+        for split, column in (("validation", "val_accuracy"), ("test", "test_accuracy"))
+    }
+    caption = (
+        f"What each {axis} of {plan.sweep} brings against {against} with the same seed, in points "
+        "of validation and of test accuracy: a dot for every seed (a cross where either run is "
+        "flagged), below them the mean as a diamond with its 95 % interval over seeds; right of "
+        "the dashed line is better than the baseline"
+    )
+    return [
+        Picture(f"{words.name(plan)}-differences", caption, figures.differences(panels, against))
+    ]
+
+
+def _row(plan: Plan, pair: Pair, column: str) -> figures.Row:
+    """The pair's difference a seed, as fractions."""
+    a, b = by_seed(plan, pair.a, column), by_seed(plan, pair.b, column)
+    sides = [compare.runs(plan, point) for point in (pair.a, pair.b)]
+    seeds = sorted(a.keys() & b.keys())
+    return figures.Row(
+        compare.label(pair.a),
+        [a[seed] - b[seed] for seed in seeds],
+        [any(bool(side[seed]["flags"]) for side in sides) for seed in seeds],
+        compare.marks(sides[0]),
+    )

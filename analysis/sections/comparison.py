@@ -1,0 +1,132 @@
+"""Comparison: two results folders, before and after a change, point by point and seed by seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis import points, words
+from analysis.load import Plan, Study
+from analysis.page import Page, Part, Section, Table
+from analysis.points import by_seed, difference, judged
+from trainer.config import field_types
+
+_COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
+_SURROUNDINGS = ("git_commit", "torch_version", "device", "precision_used", "world_size")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same sweep at the same scale in both folders."""
+
+    before: Plan
+    after: Plan
+
+
+def comparison(before: Study, after: Study) -> Page:
+    """A launch of `after` is compared with the newest one of `before` that has its sweep's name,
+    scale and axes.
+    """
+    pairs, alone = _pairs(before, after)
+    parts = [_part(pair) for pair in pairs]
+    rows = [{"only in": where, "launch": words.title(plan)} for where, plan in alone]
+    notes = [
+        f"Before: {before.results}. After: {after.results}. Differences are after minus before, "
+        "paired by seed: the same seed has the same split, order and draws."
+    ]
+    if not pairs:
+        notes.append("No sweep is in both folders at the same scale with the same axes.")
+    tables = [Table("alone", "Launches that have no counterpart", pd.DataFrame(rows))] * bool(rows)
+    problems = [
+        {"file": one.what, "what to do": one.help} for one in [*before.problems, *after.problems]
+    ]
+    if problems:
+        tables.append(Table("problems", "Files that could not be used", pd.DataFrame(problems)))
+    return Page(
+        f"{before.results.name} and {after.results.name}",
+        [Section("Before and after", [Part("", notes, tables), *parts])],
+    )
+
+
+def _pairs(before: Study, after: Study) -> tuple[list[Pair], list[tuple[str, Plan]]]:
+    def key(plan: Plan) -> tuple[str, str, tuple[str, ...]]:
+        return plan.sweep, plan.scale, tuple(sorted(plan.axes))
+
+    old, new = (
+        {key(plan): plan for plan in study.plans if plan.search is None}
+        for study in (before, after)
+    )
+    pairs = [Pair(old[one], new[one]) for one in new if one in old]
+    alone = [("before", old[one]) for one in old if one not in new]
+    return pairs, alone + [("after", new[one]) for one in new if one not in old]
+
+
+def _part(pair: Pair) -> Part:
+    rows = [
+        _row(pair, point)
+        for point in points.points(pair.after)
+        if point in points.points(pair.before)
+    ]
+    name = words.name(pair.after)
+    caption = f"{pair.after.sweep} before and after, accuracy in % over the seeds that both have"
+    notes = [*_settings(pair), *_lacking(pair)]
+    tables = [Table(f"{name}-before-after", caption, pd.DataFrame(rows))] * bool(rows)
+    return Part(f"{pair.after.sweep}, {pair.after.scale} scale", notes, tables)
+
+
+def _row(pair: Pair, point: points.Point) -> dict[str, Any]:
+    row: dict[str, Any] = dict(point) or {"point": "the only one"}
+    for name, column in _COLUMNS.items():
+        old, new = by_seed(pair.before, point, column), by_seed(pair.after, point, column)
+        gap = difference(new, old)
+        common = sorted(old.keys() & new.keys())
+        for side, values in ((f"{name} before", old), (f"{name} after", new)):
+            row[side] = f"{100 * _mean(values, common):.2f}" if common else "-"
+        row[f"{name} difference"] = "-" if gap is None else str(gap)
+        row[f"{name}: what follows"] = "-" if gap is None else _follows(gap, old, new)
+    old, new = (by_seed(plan, point, "seconds") for plan in (pair.before, pair.after))
+    common = sorted(old.keys() & new.keys())
+    times = [_mean(values, common) for values in (old, new)]
+    row["minutes before"], row["minutes after"] = (
+        (f"{seconds / 60:.2f}" if common else "-") for seconds in times
+    )
+    return row
+
+
+def _follows(gap: points.Difference, old: dict[int, float], new: dict[int, float]) -> str:
+    same = all(new[seed] == old[seed] for seed in old.keys() & new.keys())
+    return "the same to the last digit" if same else judged(gap)
+
+
+def _mean(values: dict[int, float], seeds: list[int]) -> float:
+    return math.fsum(values[seed] for seed in seeds) / len(seeds) if seeds else math.nan
+
+
+def _settings(pair: Pair) -> list[str]:
+    """What the two launches do not have in common."""
+    changed = []
+    varied = {"seed", *pair.after.axes}
+    for field in (*_SURROUNDINGS, *(name for name in field_types() if name not in varied)):
+        old, new = (
+            words.values(plan.runs[field].dropna().sort_values())
+            for plan in (pair.before, pair.after)
+        )
+        if old != new:
+            changed.append(f"{field}: {old or 'none'} before, {new or 'none'} after")
+    return ["What differs between them: " + "; ".join(changed) + "."] if changed else []
+
+
+def _lacking(pair: Pair) -> list[str]:
+    said = []
+    for word, plan in (("before", pair.before), ("after", pair.after)):
+        flagged = plan.runs[plan.runs["flags"].map(bool)]
+        lacking = int(plan.runs["test_accuracy"].isna().sum())
+        if lacking or len(flagged):
+            said.append(
+                f"{word}: {lacking} of {words.count(len(plan.runs), 'trial')} have no result, "
+                f"{len(flagged)} are flagged."
+            )
+    return said

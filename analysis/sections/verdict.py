@@ -1,0 +1,175 @@
+"""Verdict: what was found, how sure it is, what is flagged; sentences that rules make from data.
+
+The rules, which tests pin:
+
+- A launch is evidence about the reported study only at full scale, on its data, with its settings.
+- Validation chooses: the point with the best mean validation accuracy, of equals the first planned.
+- It is told from the next best by the paired difference in validation accuracy over seeds that both
+  have: where the 95 % interval (Student's t) leaves out 0. Under three seeds there is no interval.
+- Beside the reported figures stand test accuracies. A measured mean lies above or below one only
+  where the difference is larger than the error (tables.larger_than_error).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis import points, tables, words
+from analysis.kind import Kind, kind
+from analysis.load import Plan, Study, reported
+from analysis.stats import sample_interval
+
+
+def verdict(study: Study) -> list[str]:
+    """Paragraphs: evidence or not, one for each launch, then what is missing and flagged."""
+    launches = [
+        " ".join([found(plan), *against_reported(plan)])
+        for plan in study.plans
+        if plan.search is None
+    ]
+    return [evidence(study), *launches, *missing(study), flags(study)]
+
+
+def model_of(plan: Plan) -> str | None:
+    """The model that the reported figures beside the launch are of; None for each its own."""
+    match kind(plan):
+        case Kind.GRID:
+            return str(reported()["grid_bs_epoch"]["model"])
+        case Kind.SINGLE:
+            return str(reported()["wrn_final"]["model"])
+        case _:
+            return None
+
+
+def evidence(study: Study) -> str:
+    """Whether anything here is evidence about the reported study."""
+    reasons = [words.why_no_evidence(plan, model_of(plan)) for plan in study.plans]
+    if not any(reasons):
+        return "Every launch follows the reported study, so that its figures compare with it."
+    why = ", ".join(dict.fromkeys(reason for some in reasons for reason in some))
+    if all(reasons):
+        return (
+            f"Nothing here is evidence for or against the reported study ({why}): it shows what "
+            "the same comparisons give at this size."
+        )
+    pairs = zip(study.plans, reasons, strict=True)
+    names = ", ".join(words.title(plan) for plan, some in pairs if not some)
+    return f"Only these launches are evidence about the reported study: {names} (others: {why})."
+
+
+# --- what was found --------------------------------------------------------------------------
+
+
+def found(plan: Plan) -> str:
+    """What validation chooses, with its test accuracy, and whether its lead is told from chance."""
+    ranked = _ranked(plan)
+    name = words.title(plan)
+    if not ranked:
+        return f"{name}: no trial has a result."
+    best = ranked[0]
+    tests = points.by_seed(plan, best, "test_accuracy")
+    said = f"{name}: "
+    if plan.axes:
+        said += f"validation chooses {points.words(best)}"
+    else:
+        said += "one configuration"
+    said += f", with {100 * _mean(points.by_seed(plan, best)):.2f} % on validation"
+    if tests:
+        mean, images = _mean(tests), int(plan.runs["test_images"].max())
+        low, high = sample_interval(mean, images)
+        said += (
+            f" and {100 * mean:.2f} % on the test images ({words.count(len(tests), 'seed')}; "
+            f"{images:,} images alone leave it between {100 * low:.2f} and {100 * high:.2f} %)"
+        )
+    said += "."
+    if len(ranked) > 1:
+        said += " " + _next(plan, best, ranked[1])
+    return said
+
+
+def _ranked(plan: Plan) -> list[dict[str, Any]]:
+    """The points that have a validation accuracy, best mean first, of equals the first planned."""
+    means = [(_mean(points.by_seed(plan, point)), point) for point in points.points(plan)]
+    known = [(mean, point) for mean, point in means if not math.isnan(mean)]
+    return [point for _, point in sorted(known, key=lambda one: -one[0])]
+
+
+def _mean(values: Mapping[int, float]) -> float:
+    return math.fsum(values.values()) / len(values) if values else math.nan
+
+
+def _next(plan: Plan, best: points.Point, second: points.Point) -> str:
+    gap = points.difference(points.by_seed(plan, best), points.by_seed(plan, second))
+    name = points.words(second)
+    if gap is None:
+        return f"The next best, {name}, has no seed in common with it: nothing tells them apart."
+    return f"Its lead over the next best, {name}, is {gap}: {points.judged(gap)}."
+
+
+# --- beside what was reported ----------------------------------------------------------------
+
+
+def against_reported(plan: Plan) -> list[str]:
+    """How many of the reported figures the measured ones lie above or below; nothing where the
+    study reports none, or the launch does not compare with it.
+    """
+    table = _reported_table(plan)
+    if table is None or words.why_no_evidence(plan, model_of(plan)):
+        return []
+    known = table[table["reported"].notna() & table["test"].notna()]
+    if known.empty:
+        return []
+    differences = known["difference"][known[tables.LARGER] == "yes"]
+    above, below = len(differences[differences > 0]), len(differences[differences < 0])
+    return [
+        f"Of the {len(known)} reported beside it, {above} are exceeded and {below} are missed by "
+        f"more than the error; {len(known) - above - below} are not told from what is measured."
+    ]
+
+
+def _reported_table(plan: Plan) -> pd.DataFrame | None:
+    match kind(plan):
+        case Kind.GRID:
+            return tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
+        case Kind.ARCHITECTURES:
+            return tables.architectures(plan.runs, reported()["architectures"])
+        case _:
+            return None
+
+
+# --- what is missing and flagged -------------------------------------------------------------
+
+
+def missing(study: Study) -> list[str]:
+    """A sentence for each launch that has trials without a result, a search's own apart."""
+    said = []
+    for plan in study.plans:
+        states = plan.runs["state"].value_counts()
+        lacking = {state: int(n) for state, n in states.items() if state != "done"}
+        if plan.search is None and lacking:
+            told = ", ".join(f"{n} {state}" for state, n in sorted(lacking.items()))
+            said.append(
+                f"{words.title(plan)}: {sum(lacking.values())} of "
+                f"{words.count(len(plan.runs), 'trial')} have no result ({told}); what is said of "
+                "it may change when they have one."
+            )
+    return said
+
+
+def flags(study: Study) -> str:
+    """How many trials are flagged, and why."""
+    runs = study.trials
+    codes = Counter(code for found in runs["flags"] for code in found)
+    if not codes:
+        return f"None of the {words.count(len(runs), 'trial')} is flagged."
+    told = ", ".join(f"{code} x{n}" for code, n in sorted(codes.items()))
+    flagged = int(runs["flags"].map(bool).sum())
+    return (
+        f"{flagged} of {words.count(len(runs), 'trial')} are flagged ({told}). Those with a result "
+        "count in the means; the tables give the means without them beside."
+    )

@@ -1,0 +1,166 @@
+"""How long the report takes to read what trials left, at 10,000 trials of 100 epochs.
+
+    python benchmarks/load.py
+
+Every trial has a run.parquet and an epochs.parquet, and one plan holds them all. The peer reads
+the same columns of the same files with pyarrow.dataset into pandas, and neither checks them nor
+tells which trial they are of. Each reading is a process of its own, and its seconds of processor
+time are what counts where others use the machine too.
+
+Two processors, shared with others: 20.7 s of processor time and 0.68 GiB, 0.81 of the peer's time
+(27.8 s, 2.38 GiB); 100 trials take 0.22 s. Nearly all of it is pyarrow's: a footer of 75 columns to
+parse and 36 of them to decode is about a millisecond a run.parquet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainer import record
+from trainer.config import TrainConfig
+
+EPOCHS = 100
+
+
+def build(results: Path, trials: int) -> None:
+    """A sweep of so many seeds, all of them done."""
+    sweep = results / "seeds"
+    template = results / record.EPOCHS
+    sweep.mkdir(parents=True)
+    rows = [
+        dict.fromkeys(record.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
+        for epoch in range(EPOCHS)
+    ]
+    record.write_table(template, rows, record.EPOCHS_SCHEMA)
+    schema = record.run_schema()
+    planned = []
+    for seed in range(trials):
+        config = TrainConfig().override({"seed": seed, "epochs": EPOCHS})
+        name = f"seed{seed}-{config.fingerprint[:8]}"
+        (sweep / name).mkdir()
+        shutil.copyfile(template, sweep / name / record.EPOCHS)
+        run = {
+            "fingerprint": config.fingerprint, "status": "done", "stopped_early": False,
+            "best_epoch": EPOCHS - 1, "epochs_run": EPOCHS, "val_accuracy": 0.9,
+            "val_accuracy_last": 0.9, "test_accuracy": 0.9, "test_images": 10_000,
+            "classes": "a,b,c,d,e,f,g,h,i,j", "device": "cpu", "world_size": 1,
+            "split_sha256": "ab" * 32, "command": "python -m sweeps.launch seeds",
+        }  # fmt: skip
+        row = dict.fromkeys(schema.names) | config.flat() | run
+        record.write_table(sweep / name / record.RUN, [row], schema)
+        planned.append(
+            {"name": name, "fingerprint": config.fingerprint, "point": {},
+             "config": config.model_dump(mode="json")}
+        )  # fmt: skip
+    plan = {
+        "schema_version": 1, "sweep": "seeds", "id": "00000001", "scale": "full", "overrides": {},
+        "axes": [], "seeds": list(range(trials)), "created": "2026-01-01T00:00:00+00:00",
+        "command": "python -m sweeps.launch seeds", "trials": planned,
+    }  # fmt: skip
+    (sweep / "plans").mkdir()
+    (sweep / "plans" / "00000001.json").write_text(json.dumps(plan))
+
+
+def ours(results: Path) -> int:
+    from analysis.load import load
+
+    (plan,) = load(results, []).plans
+    assert (plan.runs["state"] == "done").all()
+    return len(plan.epochs)
+
+
+def peer(results: Path) -> int:
+    from pyarrow import dataset
+
+    from analysis.load import run_schema
+
+    rows = 0
+    for file, schema in ((record.RUN, run_schema()), (record.EPOCHS, record.EPOCHS_SCHEMA)):
+        paths = [str(path) for path in sorted(results.glob(f"*/*/{file}"))]
+        rows = len(dataset.dataset(paths, schema=schema).to_table().to_pandas())
+    return rows
+
+
+READERS = {"ours": ours, "peer": peer}
+
+
+@dataclass(frozen=True)
+class Cost:
+    rows: int
+    wall: float  # seconds, and those of the processor, children included
+    cpu: float
+    gib: float  # the peak of the process plus the largest of its children's
+
+
+def measured(reader: str, results: Path) -> Cost:
+    """In this process, which has read nothing before. What is imported is not timed."""
+    import pandas as pd
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    import analysis.load
+
+    assert pd and pyarrow and analysis
+    start = time.perf_counter(), _processor_seconds()
+    rows = READERS[reader](results)
+    wall, cpu = time.perf_counter() - start[0], _processor_seconds() - start[1]
+    peaks = [resource.getrusage(who).ru_maxrss for who in _WHO]
+    return Cost(rows, wall, cpu, sum(peaks) / 2**20)
+
+
+_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
+def _processor_seconds() -> float:
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, _WHO))
+
+
+def one(reader: str, results: Path) -> Cost:
+    command = [sys.executable, __file__, "--read", reader, "--results", str(results)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root)
+    return Cost(**json.loads(done.stdout))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the reading of many trials' results.")
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=3, help="of each reader, in turn")
+    parser.add_argument("--results", type=Path, help="a folder that an earlier run has built")
+    parser.add_argument("--read", choices=READERS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        print(json.dumps(asdict(measured(options.read, options.results))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = Path(folder) / "few", options.results or Path(folder) / "many"
+        build(few, 100)
+        if not many.exists():
+            build(many, options.trials)
+        found = [
+            (one("ours", few), one("ours", many), one("peer", many)) for _ in range(options.runs)
+        ]
+    assert all(mine.rows == other.rows for _, mine, other in found)
+    columns = zip(*found, strict=True)
+    for label, costs in zip(("100 trials", "many trials", "the peer"), columns, strict=True):
+        wall, cpu, gib = (
+            statistics.median(getattr(c, key) for c in costs) for key in ("wall", "cpu", "gib")
+        )
+        print(f"{label}: {wall:.2f} s, {cpu:.2f} s of processor time, {gib:.2f} GiB at the peak")
+    ratio = statistics.median(mine.cpu / other.cpu for _, mine, other in found)
+    growth = statistics.median(mine.cpu / first.cpu for first, mine, _ in found)
+    print(f"processor time: {ratio:.2f} of the peer's; {growth:.0f} times that of 100 trials")
+
+
+if __name__ == "__main__":
+    main()

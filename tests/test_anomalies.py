@@ -1,0 +1,262 @@
+"""What is flagged as out of line, against slow references, and what follows from a flag."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from test_analysis import Point, finish, folder_of, grid_points, only, write_plan
+
+from analysis import tables
+from analysis.anomalies import FLAGS, grid_outliers, seed_outliers
+from analysis.load import Plan, reported
+from trainer.config import TrainConfig
+
+CODES = (
+    "NONFINITE", "DIVERGED", "EARLY_STOP", "TIMEOUT", "OUT_OF_MEMORY", "MISSING", "OUTLIER",
+    "NODE_FAILURE", "NCCL", "DATA", "ERROR", "PRUNED",
+)  # fmt: skip
+
+
+def test_every_code_has_its_rule() -> None:
+    assert set(FLAGS) == set(CODES)
+    assert all(FLAGS.values())
+
+
+# --- among seeds -----------------------------------------------------------------------------
+
+
+def slow_seed_outliers(right: list[int], images: int) -> list[bool]:
+    """The rule in words, in exact arithmetic but for the square root."""
+    if len(right) < 3:
+        return [False] * len(right)
+    median = statistics.median(map(Fraction, right)) / images
+    away = [abs(Fraction(count, images) - median) for count in right]
+    smoothed = (median * images + 1) / (images + 2)
+    error = math.sqrt(smoothed * (1 - smoothed) / images)
+    unit = max(1.4826 * float(statistics.median(away)), error)
+    return [float(one) > 3.5 * unit for one in away]
+
+
+@given(
+    st.integers(100, 10_000).flatmap(
+        lambda images: st.tuples(st.lists(st.integers(0, images), max_size=8), st.just(images))
+    )
+)
+@example(([100, 100, 99], 100))
+def test_seed_outliers_agree_with_the_rule_in_words(case: tuple[list[int], int]) -> None:
+    right, images = case
+    found = seed_outliers([count / images for count in right], images)
+    assert found == slow_seed_outliers(right, images)
+    # Half of the seeds or more are never out of line.
+    assert 2 * sum(found) < max(len(right), 1)
+
+
+def test_seeds_that_agree_by_luck_make_no_outlier_of_the_next() -> None:
+    assert seed_outliers([0.9, 0.9, 0.905, 0.9], 10_000) == [False] * 4
+    assert seed_outliers([0.9, 0.9, 0.8, 0.9], 10_000) == [False, False, True, False]
+    # All images right leaves no binomial error: one image wrong is still nothing.
+    assert seed_outliers([1.0, 1.0, 359 / 360], 360) == [False] * 3
+
+
+# --- in a grid -------------------------------------------------------------------------------
+
+
+def slow_grid_outliers(means: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
+    """The rule in words, block by block."""
+    cells = {place: value for place, value in np.ndenumerate(means) if not math.isnan(value)}
+    low = []
+    for (i, j), value in cells.items():
+        beside = [cells[p] for p in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)) if p in cells]
+        told = []
+        for top, left in itertools.product((i - 1, i), (j - 1, j)):
+            block = {(top + a, left + b) for a in (0, 1) for b in (0, 1)}
+            if block <= cells.keys():
+                k, m = 2 * top + 1 - i, 2 * left + 1 - j
+                told.append(cells[k, j] + cells[i, m] - cells[k, m])
+        if told and all(other - 0.05 > value for other in beside + told):
+            low.append((i, j))
+    return low
+
+
+accuracies = st.one_of(st.just(math.nan), st.integers(0, 100).map(lambda percent: percent / 128))
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@given(
+    shapes.flatmap(
+        lambda shape: st.lists(
+            accuracies, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]
+        ).map(lambda values: np.array(values).reshape(shape))
+    )
+)
+def test_grid_outliers_agree_with_the_rule_in_words(means: np.ndarray[Any, Any]) -> None:
+    found = [tuple(map(int, place)) for place in np.argwhere(grid_outliers(means))]
+    assert found == slow_grid_outliers(means)
+
+
+effects = st.lists(st.integers(0, 64), min_size=1, max_size=6).map(sorted)
+
+
+@given(effects, effects, st.booleans())
+def test_a_monotone_additive_grid_has_no_outlier(
+    rows: list[int], columns: list[int], falls: bool
+) -> None:
+    means = np.add.outer(rows, columns[::-1] if falls else columns) / 128
+    assert not grid_outliers(means).any()
+
+
+def test_the_reported_grid_has_the_two_cells_that_nobody_explained() -> None:
+    table = tables.reported_grid(reported()["grid_bs_epoch"])
+    low = table[table["flags"] == "OUTLIER"]
+    assert list(zip(low["batch_size"], low["epochs"], low["test"].round(4), strict=True)) == [
+        (256, 25, 0.6810),  # 20 epochs in the printed table
+        (128, 100, 0.5211),
+    ]
+    assert set(table["flags"]) == {"", "OUTLIER"}
+
+
+# --- from files to flags and tables ----------------------------------------------------------
+
+
+def reported_cells(tmp_path: Path, seeds: tuple[int, ...] = (1, 2)) -> Plan:
+    """Two seeds a cell whose accuracies are the reported ones."""
+    figures = {
+        (c["batch_size"], c["epochs"]): c["test"] / 100
+        for c in reported()["grid_bs_epoch"]["cells"]
+    }
+    points: list[Point] = [
+        (point, config.override({"seed": seed}))
+        for point, config in grid_points((64, 128, 256), (25, 50, 100))
+        for seed in seeds
+    ]
+    write_plan(tmp_path, points, seeds=list(seeds))
+    for point in points:
+        accuracy = figures[point[0]["batch_size"], point[0]["epochs"]]
+        finish(folder_of(tmp_path, point), point[1], test_accuracy=accuracy)
+    return only(tmp_path)
+
+
+def test_all_trials_of_a_low_cell_are_flagged(tmp_path: Path) -> None:
+    runs = reported_cells(tmp_path).runs
+    low = runs[runs["flags"].map(bool)]
+    assert low[["point.batch_size", "point.epochs", "seed"]].to_numpy().tolist() == [
+        [128, 100, 1], [128, 100, 2], [256, 25, 1], [256, 25, 2],
+    ]  # fmt: skip
+    assert low["flags"].tolist() == [["OUTLIER"]] * 4
+
+
+def seeds_of_one_point(tmp_path: Path, accuracies: list[float], **last: Any) -> Plan:
+    points: list[Point] = [
+        ({"augment.mixup": 0.2}, TrainConfig().override({"augment.mixup": 0.2, "seed": seed}))
+        for seed in range(len(accuracies))
+    ]
+    write_plan(tmp_path, points, seeds=list(range(len(accuracies))))
+    for point, accuracy in zip(points, accuracies, strict=True):
+        changes = last if point is points[-1] else {}
+        finish(folder_of(tmp_path, point), point[1], test_accuracy=accuracy, **changes)
+    return only(tmp_path)
+
+
+def test_a_seed_out_of_line_is_flagged_and_the_means_stand_with_and_without(tmp_path: Path) -> None:
+    plan = seeds_of_one_point(tmp_path, [0.90, 0.91, 0.92, 0.70])
+    assert plan.runs["flags"].tolist() == [[], [], [], ["OUTLIER"]]
+    (row,) = tables.unflagged(plan.runs).to_dict("records")
+    assert (row["n"], row["n unflagged"]) == (4, 3)
+    assert row["test"] == pytest.approx(0.8575)
+    assert row["test unflagged"] == pytest.approx(0.91)
+    assert row["test unflagged sd"] == pytest.approx(0.01)
+    # A flag drops nothing from the means that choose.
+    assert tables.sweep(plan.runs)["n"].tolist() == [4]
+
+
+def test_two_seeds_tell_nothing(tmp_path: Path) -> None:
+    plan = seeds_of_one_point(tmp_path, [0.9, 0.5])
+    assert plan.runs["flags"].tolist() == [[], []]
+    assert tables.unflagged(plan.runs).empty
+
+
+def test_a_flag_without_a_number_of_test_images(tmp_path: Path) -> None:
+    plan = seeds_of_one_point(tmp_path, [0.9, 0.9, 0.5], test_images=None)
+    assert plan.runs["flags"].tolist()[:2] == [[], []]
+    assert "OUTLIER" in plan.runs["flags"].tolist()[2]
+
+
+# --- beside what was reported ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("difference", "seeds", "larger"),
+    [
+        (None, None, None),
+        ((-0.01, 0.02), None, False),
+        ((0.01, 0.02), None, True),
+        ((-0.02, -0.01), (0.80, 0.85), True),
+        ((0.01, 0.02), (0.89, 0.95), False),  # the seeds alone could have made it
+        ((-0.01, 0.02), (0.80, 0.85), False),
+        ((0.0, 0.02), None, False),
+    ],
+)
+def test_larger_than_the_error(difference: Any, seeds: Any, larger: bool | None) -> None:
+    assert tables.larger_than_error(0.9, difference, seeds) is larger
+
+
+def test_the_grid_says_which_errors_count(tmp_path: Path) -> None:
+    plan = reported_cells(tmp_path, (1, 2, 3))
+    cells = tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
+    assert cells[tables.LARGER].tolist() == ["no"] * 9
+    assert cells[tables.ERRORS].tolist() == ["test sample, seeds"] * 9
+    one = tables.grid_cells(plan.runs[plan.runs["seed"] == 1], reported()["grid_bs_epoch"])
+    assert one[tables.ERRORS].tolist() == ["test sample"] * 9
+
+
+# --- cost and effects ------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> None:
+    costs, values = [float(cost) for cost, _ in points], [float(value) for _, value in points]
+    expected = [
+        not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
+        for cost, value in points
+    ]
+    assert tables.front(costs, values) == expected
+
+
+def test_a_point_without_an_accuracy_is_not_on_the_front() -> None:
+    assert tables.front([1.0, 2.0], [math.nan, 0.5]) == [False, True]
+
+
+def test_main_effects_of_a_balanced_design_alone(tmp_path: Path) -> None:
+    plan = reported_cells(tmp_path)
+    effects = tables.main_effects(plan.runs)
+    assert effects is not None
+    size = effects[(effects["axis"] == "batch_size") & (effects["value"] == "64")]
+    assert size["test"].tolist() == [pytest.approx((0.8138 + 0.8591 + 0.8769) / 3)]
+    assert effects["combinations"].tolist() == [3] * 6
+    assert tables.main_effects(plan.runs.iloc[1:]) is None
+    assert tables.main_effects(plan.runs.iloc[2:]) is None
+
+
+def test_costs_are_minutes_of_all_devices(tmp_path: Path) -> None:
+    plan = seeds_of_one_point(tmp_path, [0.9, 0.92], seconds=120.0, world_size=4)
+    (row,) = tables.costs(plan.runs).to_dict("records")
+    assert row["point"] == "augment.mixup 0.2"
+    assert row["minutes"] == pytest.approx((12.34 / 60 + 8.0) / 2)
+    assert row["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu"),
+    [("cpu", False), ("AMD EPYC, 2 threads", False), ("NVIDIA H100 80GB HBM3", True)],
+)
+def test_a_gpu_is_told_from_a_cpu(device: str, gpu: bool) -> None:
+    assert tables.is_gpu(device) is gpu

@@ -1,0 +1,605 @@
+"""What the report shows of a run's images: Grad-CAM and the gallery of what it got wrong."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from PIL import Image
+from test_analysis import HOSTILE, name_of, write_plan
+
+from analysis import explain
+from analysis.explain import Images, Pair
+from analysis.figures import explain as figures
+from analysis.figures.style import pdf, png
+from analysis.load import Study, load
+from analysis.page import Page, Part, Section
+from analysis.predictions import Predictions, of
+from analysis.sections import explain as section
+from trainer import checkpoint, models
+from trainer.architectures import MODELS
+from trainer.augment import plain
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.data import Dataset
+from trainer.data import load as load_data
+from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
+from trainer.record import CHECKPOINT, CONFIG
+from trainer.train import train
+
+DIGITS = DataConfig(name="digits", train_limit=200, test_limit=100)
+
+
+def small(model: str = "resnet18", **changes: Any) -> TrainConfig:
+    config = TrainConfig(
+        data=DIGITS, model=ModelConfig(name=model, width=0.125), epochs=1, batch_size=32
+    )
+    return config.override({"precision": "fp32"} | changes)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_data(DIGITS)
+
+
+@pytest.fixture(scope="module")
+def digits(dataset: Dataset) -> Images:
+    return Images(dataset.test_images, dataset.classes, dataset.mean, dataset.std)
+
+
+# --- which images ------------------------------------------------------------------------------
+
+
+def predictions(logits: Any, labels: Any, index: Any = None) -> Predictions:
+    logits = np.asarray(logits, np.float32)
+    index = np.arange(len(logits)) if index is None else np.asarray(index)
+    names = tuple(f"c{i}" for i in range(logits.shape[1]))
+    return Predictions("t", index.astype(np.int32), np.asarray(labels), logits, names)
+
+
+def test_of_equally_confident_samples_the_first_in_the_test_set_is_shown() -> None:
+    made = predictions(
+        [[1, 0, 0], [2, 0, 0], [2, 0, 0], [0, 3, 0], [0, 3, 0], [0, 1, 0]],
+        [0, 0, 0, 0, 0, 2],
+        index=[10, 9, 8, 7, 6, 5],
+    )
+    assert explain.pairs(made, 9) == [Pair(0, 2, 4), Pair(2, None, 5)]
+    assert explain.misclassified(made).tolist() == [4, 3, 5]
+
+
+def test_of_many_classes_those_with_most_mistakes_are_shown_in_their_order() -> None:
+    labels = [0, 1, 1, 2, 2, 2, 3, 3]
+    logits = np.eye(4)[[0, 0, 0, 2, 1, 2, 0, 0]]
+    assert [pair.label for pair in explain.pairs(predictions(logits, labels), 2)] == [1, 3]
+    # Of classes with equally many mistakes the first ones.
+    assert [pair.label for pair in explain.pairs(predictions(np.eye(4), range(4)), 2)] == [0, 1]
+
+
+@given(st.data())
+def test_the_samples_are_the_most_confident_ones(data: st.DataObject) -> None:
+    count, classes = data.draw(st.integers(1, 30)), data.draw(st.integers(2, 5))
+    logits = data.draw(arrays(np.float32, (count, classes), elements=st.integers(-2, 2)))
+    labels = data.draw(arrays(np.int64, count, elements=st.integers(0, classes - 1)))
+    index = np.array(data.draw(st.permutations(range(count))))
+    made = predictions(logits, labels, index)
+
+    def best(rows: list[int]) -> int | None:
+        return min(rows, key=lambda row: (-made.confidence[row], index[row]), default=None)
+
+    found = explain.pairs(made, classes)
+    assert [pair.label for pair in found] == sorted(set(labels.tolist()))
+    for pair in found:
+        own = [row for row in range(count) if labels[row] == pair.label]
+        assert pair.right == best([row for row in own if made.right[row]])
+        assert pair.wrong == best([row for row in own if not made.right[row]])
+    wrong = explain.misclassified(made).tolist()
+    assert sorted(wrong) == np.flatnonzero(~made.right).tolist()
+    assert wrong == sorted(wrong, key=lambda row: (-made.confidence[row], index[row]))
+
+
+# --- Grad-CAM ----------------------------------------------------------------------------------
+
+
+def untrained(config: TrainConfig) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    """With statistics and weights of its norms away from their start, as training leaves them."""
+    torch.manual_seed(0)
+    model = models.build(config.model, 10).eval()
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and value.ndim == 1:
+                spread = 0.5 * torch.rand_like(value)
+                value.copy_(1 + spread if "var" in name or "weight" in name else spread - 0.25)
+    return model, {name: value.clone() for name, value in model.state_dict().items()}
+
+
+CONVOLUTIONAL = [
+    (name, stem)
+    for name in [*MODELS, "wrn_10_2"]
+    for stem in ("cifar", "imagenet")
+    if name != "vit" and not (name.startswith("wrn") and stem == "imagenet")
+]
+
+
+@pytest.mark.parametrize(("name", "stem"), CONVOLUTIONAL)
+def test_every_convolutional_architecture_has_maps(name: str, stem: str, digits: Images) -> None:
+    config = small(name, **{"model.stem": stem})
+    _, weights = untrained(config)
+    look = explain.grad_cam(config, weights, digits, np.arange(23), np.arange(23) % 10)
+    assert look is not None
+    assert look.maps.shape == (23, 32, 32)
+    assert look.logits.shape == (23, 10)
+    tops = look.maps.max(axis=(1, 2))
+    assert look.maps.min() >= 0
+    assert set(tops.tolist()) <= {0.0, 1.0}
+    assert tops.any()
+
+
+def test_a_vision_transformer_has_none(digits: Images) -> None:
+    config = small("vit")
+    _, weights = untrained(config)
+    assert explain.grad_cam(config, weights, digits, np.arange(2), np.arange(2)) is None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "wrn_10_2", "dla34"])
+def test_maps_are_the_papers_formula(name: str, digits: Images) -> None:
+    config = small(name)
+    model, weights = untrained(config)
+    rows, targets = np.arange(60, 35, -1), np.arange(25) % 10
+    look = explain.grad_cam(config, weights, digits, rows, targets)
+    assert look is not None
+    logits, maps = reference(model, digits, rows, targets)
+    np.testing.assert_allclose(look.logits, logits, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(look.maps, maps, atol=1e-3)
+
+
+def reference(
+    model: torch.nn.Module, data: Images, rows: NDArray[np.int64], targets: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Image by image, with the whole network's graph, enlarged by hand."""
+    kept: list[torch.Tensor] = []
+
+    def keep(module: object, inputs: object, output: torch.Tensor) -> None:
+        kept.append(output)
+
+    layer = model.get_submodule(str(model.cam_layer))
+    layer.register_forward_hook(keep)
+    logits, maps = [], []
+    for image, target in zip(data.images[rows], targets, strict=True):
+        pixels = (image / 255 - np.array(data.mean)) / np.array(data.std)
+        x = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+        out = model(x)
+        (gradient,) = torch.autograd.grad(out[0, target], kept[-1])
+        features = kept[-1][0].detach().numpy()
+        channels = [grad.mean() for grad in gradient[0].numpy()]
+        small = sum(w * plane for w, plane in zip(channels, features, strict=True))
+        assert isinstance(small, np.ndarray)
+        full = enlarge(np.maximum(small, 0), len(image))
+        maps.append(full / full.max() if full.max() > 0 else full)
+        logits.append(out[0].detach().numpy())
+    return np.stack(logits), np.stack(maps)
+
+
+def enlarge(plane: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Bilinear, pixels as areas: the centre of pixel i lies at (i + 1/2) / side."""
+    centres = (np.arange(len(plane)) + 0.5) / len(plane)
+    places = (np.arange(side) + 0.5) / side
+    rows = np.stack([np.interp(places, centres, column) for column in plane.T], axis=1)
+    return np.stack([np.interp(places, centres, row) for row in rows])
+
+
+def test_a_map_without_evidence_stays_zero(digits: Images) -> None:
+    config = small()
+    _, weights = untrained(config)
+    # The map that is pooled is rectified: a class that every channel speaks against has none.
+    weights["head.weight"][3] = -weights["head.weight"][3].abs()
+    weights["head.weight"][4] = weights["head.weight"][4].abs()
+    look = explain.grad_cam(config, weights, digits, np.array([0, 1]), np.array([3, 4]))
+    assert look is not None
+    assert look.maps[0].max() == 0
+    assert look.maps[1].max() == 1
+
+
+def test_maps_draw_no_random_number_and_leave_the_weights_as_they_are(digits: Images) -> None:
+    config = small()
+    _, weights = untrained(config)
+    before = {name: value.clone() for name, value in weights.items()}
+    state = torch.random.get_rng_state()
+    first, second = (
+        explain.grad_cam(config, weights, digits, np.arange(3), np.arange(3)) for _ in range(2)
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first is not None and second is not None
+    assert np.array_equal(first.maps, second.maps)
+    assert all(torch.equal(weights[name], value) for name, value in before.items())
+
+
+def test_weights_of_another_network_are_refused(digits: Images) -> None:
+    _, weights = untrained(small("resnet34"))
+    with pytest.raises(InputError, match="do not fit resnet18") as caught:
+        explain.grad_cam(small(), weights, digits, np.array([0]), np.array([0]))
+    assert caught.value.exit_code == EXIT_IO
+
+
+# --- what is on disk ---------------------------------------------------------------------------
+
+
+def test_a_report_neither_downloads_nor_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
+    for part in ("train", "test"):
+        for name in "ab":
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for shade in range(4):
+                Image.new("RGB", (32, 32), (40 * shade, 0, 0)).save(folder / f"{shade}.png")
+    made = replace(
+        predictions(np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1]], np.repeat([0, 1], 4)), classes=("a", "b")
+    )
+    here = DataConfig(root=str(tmp_path / "data"), val_fraction=0.25)
+    for config in (DataConfig(), here):
+        with pytest.raises(InputError, match="not decoded on this machine") as caught:
+            explain.images(config, made)
+        assert caught.value.exit_code == EXIT_USAGE
+        assert "SWEEPS_CACHE" in caught.value.help
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(InputError, match="no such folder") as caught:
+        explain.images(DataConfig(root=str(tmp_path / "gone")), made)
+    assert caught.value.exit_code == EXIT_USAGE
+
+    load_data(here)  # as a trial does, which decodes
+    found = explain.images(here, made)
+    assert found.images[:, 0, 0, 0].tolist() == [0, 40, 80, 120] * 2
+    (cache,) = (tmp_path / "cache").glob("*.npz")
+    cache.write_bytes(cache.read_bytes()[:-500])
+    with pytest.raises(InputError, match="damaged") as caught:
+        explain.images(here, made)
+    assert caught.value.exit_code == EXIT_IO
+
+
+def test_each_prediction_gets_its_own_image(dataset: Dataset) -> None:
+    order = np.random.default_rng(0).permutation(len(dataset.test_labels))
+    made = Predictions(
+        "t",
+        dataset.test_index[order],
+        dataset.test_labels[order],
+        np.zeros((len(order), 10), np.float32),
+        dataset.classes,
+    )
+    found = explain.images(DIGITS, made)
+    assert np.array_equal(found.images, dataset.test_images[order])
+    assert (found.mean, found.std) == (dataset.mean, dataset.std)
+    labels = made.labels.copy()
+    labels[0] = (labels[0] + 1) % 10
+    for other in (
+        replace(made, index=made.index + 1),
+        replace(made, labels=labels),
+        replace(made, classes=tuple("abcdefghij")),
+        replace(made, index=made.index[1:], labels=made.labels[1:], logits=made.logits[1:]),
+    ):
+        with pytest.raises(InputError, match="not those that t was tested on") as caught:
+            explain.images(DIGITS, other)
+        assert caught.value.exit_code == EXIT_IO
+
+
+# --- a trial -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with a trial of each kind that the section tells apart."""
+    results = tmp_path_factory.mktemp("trained")
+    for sweep, config in {
+        "final": small(),
+        "bf16": small(precision="bf16"),
+        "vit": small("vit", **{"model.width": 0.2}),
+    }.items():
+        write_plan(results, [({}, config)], sweep)
+        train(config, results / sweep / name_of(config))
+    return results
+
+
+@pytest.fixture
+def results(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "results"))
+
+
+def read(results: Path, sweep: str = "final") -> tuple[Study, Any, Mapping[str, Any], Predictions]:
+    study = load(results, [sweep])
+    (plan,) = study.plans
+    run = plan.runs.to_dict("records")[0]
+    found = of(study, plan, run)
+    assert found is not None
+    return study, plan, run, found
+
+
+def parts(results: Path, sweep: str = "final") -> tuple[Part, Part, Study]:
+    study, *rest = read(results, sweep)
+    maps, gallery = section.parts(study, *rest)
+    assert (maps.title, gallery.title) == ("Grad-CAM", "Misclassified images")
+    return maps, gallery, study
+
+
+def folder(results: Path, sweep: str = "final") -> Path:
+    (path,) = (results / sweep).glob("t-*")
+    return path
+
+
+def test_a_trial_has_its_maps_and_its_misclassified_images(trained: Path, dataset: Dataset) -> None:
+    maps, gallery, study = parts(trained)
+    *_, made = read(trained)
+    assert study.problems == []
+    (picture,) = maps.pictures
+    assert picture.raster
+    assert "Selvaraju et al. 2017" in " ".join(maps.notes)
+    assert made.trial in picture.caption
+
+    wrong = int((~made.right).sum())
+    assert gallery.notes == [f"{wrong} of 100 test images are misclassified."]
+    assert gallery.gallery is not None
+    samples = gallery.gallery.samples
+    assert len(samples) == wrong
+    confidences = [sample.confidence for sample in samples]
+    assert confidences == sorted(confidences, reverse=True)
+    images = dict(zip(dataset.test_index.tolist(), dataset.test_images, strict=True))
+    labels = dict(zip(dataset.test_index.tolist(), dataset.test_labels.tolist(), strict=True))
+    for sample in samples:
+        with Image.open(io.BytesIO(sample.png)) as image:
+            assert np.array_equal(np.asarray(image), images[sample.index])
+        assert sample.true == str(labels[sample.index]) != sample.predicted
+
+
+def test_the_loaded_weights_give_the_recorded_logits(trained: Path) -> None:
+    study, plan, run, made = read(trained)
+    where = study.folder(plan, run["trial"])
+    config = explain.config(where, run["fingerprint"])
+    weights = explain.weights(where, config.fingerprint)
+    data = explain.images(config.data, made)
+    look = explain.grad_cam(config, weights, data, np.arange(100), made.predicted)
+    assert look is not None
+    np.testing.assert_allclose(look.logits, made.logits, atol=1e-3)
+
+
+def test_the_same_trial_gives_the_same_bytes(trained: Path) -> None:
+    def content() -> list[bytes]:
+        maps, gallery, _ = parts(trained)
+        pictures = maps.pictures + gallery.pictures
+        assert gallery.gallery is not None
+        return [
+            *(png(picture.figure) for picture in pictures),
+            pdf(pictures[0].figure),
+            *(sample.png for sample in gallery.gallery.samples),
+        ]
+
+    assert content() == content()
+
+
+def test_a_run_in_bf16_is_checked_by_its_classes(trained: Path) -> None:
+    maps, _, study = parts(trained, "bf16")
+    assert study.problems == []
+    assert len(maps.pictures) == 1
+    assert "tested in bf16" in maps.notes[-1]
+
+
+def test_an_architecture_without_a_convolutional_map_says_so(trained: Path) -> None:
+    maps, gallery, study = parts(trained, "vit")
+    assert study.problems == []
+    assert maps.pictures == []
+    assert "vit has no convolutional map" in maps.notes[0]
+    assert gallery.gallery is not None
+
+
+def test_results_without_checkpoints_are_no_problem(results: Path) -> None:
+    (folder(results) / CHECKPOINT).unlink()
+    maps, gallery, study = parts(results)
+    assert study.problems == []
+    assert maps.pictures == []
+    assert f"{CHECKPOINT} is missing" in maps.notes[0]
+    assert "copy it from where the trial ran" in maps.notes[0]
+    assert gallery.gallery is not None
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def other_trial(path: Path) -> None:
+    checkpoint.save(path, {"best_weights": {"x": torch.zeros(1)}}, "f" * 64)
+
+
+def no_weights(path: Path) -> None:
+    checkpoint.save(path, {"best_weights": {}}, small().fingerprint)
+
+
+def foreign_weights(path: Path) -> None:
+    checkpoint.save(path, {"best_weights": {"x": torch.zeros(1)}}, small().fingerprint)
+
+
+def odd_state(path: Path) -> None:
+    checkpoint.save(path, {"best_weights": [1, 2]}, small().fingerprint)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, other_trial, no_weights, foreign_weights, odd_state])
+def test_a_damaged_checkpoint_is_a_problem(results: Path, damage: Callable[[Path], None]) -> None:
+    damage(folder(results) / CHECKPOINT)
+    maps, gallery, study = parts(results)
+    assert len(study.problems) == 1
+    assert study.problems[0].what in maps.notes[0]
+    assert maps.pictures == []
+    assert gallery.gallery is not None
+
+
+@pytest.mark.parametrize("sweep", ["final", "bf16"])
+def test_a_checkpoint_that_gives_other_predictions_is_a_problem(results: Path, sweep: str) -> None:
+    path = folder(results, sweep) / CHECKPOINT
+    fingerprint = read(results, sweep)[2]["fingerprint"]
+    state = checkpoint.load(path, fingerprint)
+    assert state is not None
+    _, state["best_weights"] = untrained(small())
+    checkpoint.save(path, state, fingerprint)
+    maps, gallery, study = parts(results, sweep)
+    (problem,) = study.problems
+    assert "the checkpoint does not reproduce the recorded predictions" in problem.what
+    assert problem.what in maps.notes[0]
+    assert maps.pictures == []
+    assert gallery.gallery is not None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_logits_that_are_not_finite_reproduce_nothing(precision: str) -> None:
+    recorded = np.eye(3, dtype=np.float32)
+    assert section._reproduces(recorded, recorded, precision)
+    assert not section._reproduces(recorded * np.nan, recorded, precision)
+    assert not section._reproduces(recorded[::-1], recorded, precision)
+
+
+def test_other_images_than_the_tested_ones_are_a_problem(results: Path) -> None:
+    study, plan, run, made = read(results)
+    other = replace(made, labels=(made.labels + 1) % 10)
+    maps, gallery = section.parts(study, plan, run, other)
+    assert maps.pictures == gallery.pictures == []
+    assert gallery.gallery is None
+    # Both need the images; it is one problem.
+    assert len(study.problems) == 1
+    assert "not those that" in maps.notes[0]
+    assert gallery.notes[0].endswith("are misclassified.")
+
+
+@pytest.mark.parametrize(
+    ("content", "problems", "said"),
+    [
+        (None, 0, "is missing"),
+        ("{", 1, "config.json"),
+        (small(seed=7).to_json(), 1, "of another configuration"),
+    ],
+)
+def test_a_config_that_is_not_the_trials(
+    results: Path, content: str | None, problems: int, said: str
+) -> None:
+    path = folder(results) / CONFIG
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    maps, gallery, study = parts(results)
+    assert len(study.problems) == problems
+    assert said in maps.notes[0]
+    assert gallery.gallery is None
+
+
+def test_a_gallery_of_many_keeps_the_most_confident(trained: Path) -> None:
+    *_, made = read(trained)
+    count = 1234
+    labels = np.zeros(count, np.int64)
+    logits = np.zeros((count, 10), np.float32)
+    logits[:, 1] = 1 + np.arange(count) / count
+    many = Predictions("t", np.arange(count, dtype=np.int32), labels, logits, made.classes)
+    images = np.zeros((count, 32, 32, 3), np.uint8)
+    part = section._misclassified(many, images, "t")
+    assert part.gallery is not None
+    assert part.gallery.caption.startswith("The 400 most confident of 1,234 misclassified")
+    assert [sample.index for sample in part.gallery.samples] == list(range(1233, 833, -1))
+    assert part.pictures[0].caption.startswith("The first 60 of 1,234 misclassified")
+
+    none = section._misclassified(replace(many, labels=labels + 1), images, "t")
+    assert none.notes == ["0 of 1,234 test images are misclassified."]
+    assert none.gallery is None
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+def test_class_names_with_markup_are_only_text(tmp_path: Path, trained: Path) -> None:
+    study, plan, run, made = read(trained)
+    names = (HOSTILE, "$x_1$\n\\frac", "W" * 300, "", *made.classes[4:])
+    hostile = replace(made, classes=names)
+    data = replace(explain.images(DIGITS, made), classes=names)
+    config = explain.config(study.folder(plan, run["trial"]), run["fingerprint"])
+    found = [
+        section._grad_cam(study, plan, run, hostile, config, data, "t"),
+        section._misclassified(hostile, data.images, "t"),
+    ]
+    assert study.problems == []
+    assert len(found[0].pictures) == len(found[1].pictures) == 1
+    page = Page("t", [Section("Diagnostics", found)]).write(tmp_path / "report").read_text()
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_image_is_still_seen_under_its_map() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:] = 255
+    heat = np.tile(np.linspace(0, 1, 32, dtype=np.float32)[:, None], 32)
+    over = figures.overlay(image, heat).astype(float)
+    assert over.shape == image.shape
+    # Black and white stay far apart at any heat, and so do no and most heat on either.
+    assert (over[:, 16:].sum(2) - over[:, :16].sum(2)[:, ::-1] > 200).all()
+    assert (np.abs(over[0] - over[-1]).sum(1) > 200).all()
+
+
+def test_a_long_name_is_cut_and_not_lost() -> None:
+    assert figures._wrap(["automobile", "97 %"], 15, 1) == "automobile\n97 %"
+    assert figures._wrap(["w" * 300, "97 %"], 15, 1) == "w" * 14 + "…\n97 %"
+    assert figures._wrap(["red fox hunting a hare"], 15, 2) == "red fox hunting\na hare"
+    assert figures._wrap(["red fox hunting a hare"], 15, 1) == "red fox huntin…"
+    assert figures._wrap(["a\nb", ""], 15, 2) == "a b"
+
+
+@pytest.mark.parametrize("classes", [1, 4, 5, 10])
+def test_nothing_in_the_figures_overlaps_or_is_cut(classes: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    tile = figures.Tile(
+        np.zeros((32, 32, 3), np.uint8), [HOSTILE, "> 99 %"], np.zeros((32, 32), np.float32)
+    )
+    for figure in (
+        figures.grad_cam([(HOSTILE, tile, tile if i else None) for i in range(classes)]),
+        figures.sheet([tile] * 6 * classes),
+    ):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        paper, *bars = figure.axes
+        # A bar's box with its numbers and its label.
+        drawn = [*paper.texts, *paper.images, *(bar.get_tightbbox(renderer) for bar in bars)]
+        boxes = [
+            one.get_window_extent(renderer) if hasattr(one, "get_window_extent") else one
+            for one in drawn
+        ]
+        for i, box in enumerate(boxes):
+            assert box is not None
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, drawn[i]
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, drawn[i]
+            for j, other in enumerate(boxes[:i]):
+                assert not box.overlaps(other), (drawn[i], drawn[j])
+
+
+def test_preprocessing_is_the_trainers(digits: Images) -> None:
+    """What the network gets is normalised by the mean and deviation of the trial's own data."""
+    config = small()
+    model, weights = untrained(config)
+    rows = np.arange(5)
+    look = explain.grad_cam(config, weights, digits, rows, rows)
+    with torch.inference_mode():
+        expected = model(
+            plain(torch.from_numpy(digits.images[:5]), digits.mean, digits.std)
+        ).numpy()
+    assert look is not None
+    np.testing.assert_allclose(look.logits, expected, rtol=1e-4, atol=1e-3)
+    shifted = replace(digits, mean=(0.1, 0.1, 0.1))
+    other = explain.grad_cam(config, weights, shifted, rows, rows)
+    assert other is not None
+    assert np.abs(other.logits - expected).max() > 1e-2

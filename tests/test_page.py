@@ -1,0 +1,677 @@
+"""The page: in a real browser, as text in every format, and as a folder that is replaced whole."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
+from playwright.sync_api import Browser, Locator, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from analysis.page import MANIFEST, Gallery, Page, Part, Picture, Sample, Section, Table
+from trainer.errors import InputError
+
+HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
+# The last ones keep the browser itself from asking the network for anything.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+# One browser for all of them, also where tests run in several processes.
+pytestmark = pytest.mark.xdist_group("page")
+
+# --- a page ----------------------------------------------------------------------------------
+
+CLASSES = ("cat", "dog", "ship")
+MEANS = ["95.50 ± 0.12", "-", "9.10 ± 0.50", "101.00", "95.50 ± 0.01", *["50.00"] * 5]
+INTERVALS = ["88.50 to 93.40", "-", "-1.00 to 2.00", "", *["1.00 to 2.00"] * 6]
+
+
+def scores() -> pd.DataFrame:
+    """Ten rows, so that they can be filtered."""
+    return pd.DataFrame(
+        {
+            "trial": [f"t{i}" for i in range(10)],
+            "mean": MEANS,
+            "interval": INTERVALS,
+            "images": ["1,000", "900", "10,000", *["7"] * 7],
+            "note": ["two\nlines", HOSTILE, *["x"] * 8],
+        }
+    )
+
+
+def drawing(lines: int = 3, points: int = 50) -> Figure:
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    for i in range(lines):
+        axes.plot(100 * np.sin(np.arange(points) / 9 + i))
+    axes.set_title("a name with $ and <")
+    return figure
+
+
+def sample(index: int, true: str, predicted: str, confidence: float = 0.98) -> Sample:
+    pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return Sample(buffer.getvalue(), index, true, predicted, confidence)
+
+
+def gallery(number: int = 12) -> Gallery:
+    pairs = [(a, b) for a in CLASSES for b in CLASSES if a != b]
+    samples = [sample(i, *pairs[i % len(pairs)], 0.998 if i == 0 else 0.98) for i in range(number)]
+    return Gallery("Misclassified", samples)
+
+
+def example() -> Page:
+    many = pd.DataFrame({"trial": [f"trial-{i}" for i in range(60)], "seed": list(range(60))})
+    few = pd.DataFrame({"command": ["python -m sweeps.launch " + "x" * 300, "=1+1"]})
+    first = Part("one " + HOSTILE, ["A note. " + HOSTILE], [Table("scores", "Scores", scores())])
+    pictures = [Picture("curve", "A curve", drawing()), Picture("map", "A map", drawing(1), True)]
+    second = Part("", tables=[Table("many", "Many", many)], pictures=pictures, gallery=gallery())
+    sections = [
+        Section("Results", [first, second]),
+        Section("Provenance", [Part(tables=[Table("few", "Few", few)], footnotes=["A footnote."])]),
+    ]
+    return Page("Report on " + HOSTILE, sections, ["The verdict. " + HOSTILE, "And more."])
+
+
+PAGE = example()
+
+# --- in a browser ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Debian's package chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return PAGE.write(tmp_path_factory.mktemp("page") / "report").as_uri()
+
+
+@pytest.fixture
+def tab(browser: Browser, url: str) -> Iterator[Tab]:
+    """The page, which may complain of nothing and ask for nothing but itself, whatever is done."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        tab = context.new_page()
+        said: list[str] = []
+        asked: list[str] = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.add_init_script(
+            "window.violations = [];"
+            "addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI))"
+        )
+        tab.goto(url)
+        yield tab
+        assert tab.evaluate("violations") == []
+        assert said == []
+        assert [one for one in asked if not one.startswith("data:image/")] == [url]
+
+
+def shown(found: Locator) -> list[str]:
+    return [one.inner_text() for one in found.all() if one.is_visible()]
+
+
+def column(tab: Tab, table: int, number: int) -> list[str]:
+    cells = tab.locator("table").nth(table).locator(f"tbody tr td:nth-child({number})")
+    return list(cells.all_inner_texts())
+
+
+def test_the_page_holds_every_section_table_figure_and_image(tab: Tab) -> None:
+    parts = [part for section in PAGE.sections for part in section.parts]
+    tables = [table for part in parts for table in part.tables]
+    assert tab.locator("main > section").count() == len(PAGE.sections)
+    assert tab.locator("table").count() == len(tables)
+    assert tab.locator("tbody tr").count() == sum(len(table.frame) for table in tables)
+    assert tab.locator("figure.picture img").count() == 2
+    assert tab.locator("figure.gallery li").count() == 12
+    assert tab.locator(".lead p").all_inner_texts() == PAGE.lead
+    assert tab.title() == PAGE.title
+    # Every link of the contents has its place, which a click brings up.
+    links = tab.locator("nav a")
+    assert links.count() == 3
+    for link in links.all():
+        link.click()
+        assert tab.evaluate("document.querySelector(':target') !== null")
+    # The pictures are drawn, at the size that was kept free for them.
+    images = "[...document.images].filter((i) => i.src && !i.closest('dialog'))"
+    assert tab.evaluate(f"{images}.every((i) => i.complete && i.naturalWidth > 0)")
+    kinds = [image.get_attribute("src") or "" for image in tab.locator(".picture img").all()]
+    assert [kind.split(";")[0] for kind in kinds] == ["data:image/svg+xml", "data:image/png"]
+    box = tab.locator(".picture img").first.bounding_box()
+    assert box is not None
+    assert box["height"] / box["width"] == pytest.approx(4 / 6, abs=0.01)
+    caption = tab.locator("figure.gallery li").first
+    assert caption.inner_text() == "cat → dog, > 99 %"
+    assert caption.locator("img").get_attribute("alt") == "test image 0"
+
+
+def test_a_table_sorts_by_its_numbers_and_comes_back(tab: Tab) -> None:
+    head = tab.locator("th").nth(1)
+    rising = ["9.10 ± 0.50", *["50.00"] * 5, "95.50 ± 0.12", "95.50 ± 0.01", "101.00", "-"]
+    falling = ["101.00", "95.50 ± 0.12", "95.50 ± 0.01", *["50.00"] * 5, "9.10 ± 0.50", "-"]
+    head.locator("button").focus()
+    for sort, order in (("ascending", rising), ("descending", falling), (None, MEANS)):
+        tab.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == sort
+        assert column(tab, 0, 2) == order
+    # Equal ones keep the order of before.
+    head.locator("button").click()
+    assert column(tab, 0, 1)[1:6] == [f"t{i}" for i in range(5, 10)]
+    tab.locator("th").nth(2).locator("button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert column(tab, 0, 3) == ["-1.00 to 2.00", *["1.00 to 2.00"] * 6, "88.50 to 93.40", "-", ""]
+    tab.locator("th").nth(3).locator("button").click()
+    assert column(tab, 0, 4)[7:] == ["900", "1,000", "10,000"]
+    tab.locator("summary").click()
+    tab.locator("table").nth(1).locator("th button").first.click()
+    assert column(tab, 1, 1) == [f"trial-{i}" for i in range(60)]  # 9 before 10
+
+
+def test_a_table_of_more_than_eight_rows_filters(tab: Tab) -> None:
+    boxes = tab.get_by_label("Filter rows")
+    assert boxes.count() == 2
+    first = tab.locator("figure.table").first
+    told = first.locator("output")
+    assert told.inner_text() == "10 of 10"
+    boxes.first.fill("T1  script")
+    assert told.inner_text() == "1 of 10"
+    assert len(shown(first.locator("tbody tr"))) == 1
+    # What is hidden stays so when the table is sorted.
+    first.locator("th button").first.click()
+    assert len(shown(first.locator("tbody tr"))) == 1
+    boxes.first.fill("")
+    assert len(shown(first.locator("tbody tr"))) == 10
+
+
+def test_a_gallery_filters_by_both_classes(tab: Tab) -> None:
+    figure = tab.locator("figure.gallery")
+    told = figure.locator("output")
+    actual, predicted = tab.get_by_label("True class"), tab.get_by_label("Predicted class")
+    assert actual.locator("option").all_inner_texts() == ["all", *CLASSES]
+    actual.select_option(label="cat")
+    assert told.inner_text() == "4 of 12"
+    predicted.select_option(label="ship")
+    assert told.inner_text() == "2 of 12"
+    assert shown(figure.locator("li")) == ["cat → ship, 98 %"] * 2
+    actual.select_option(label="all")
+    assert told.inner_text() == "4 of 12"
+
+
+def test_a_figure_is_enlarged_zoomed_and_closed_by_keyboard(tab: Tab) -> None:
+    opener = tab.get_by_role("button", name="Enlarge Figure 1.")
+    dialog, level = tab.locator("dialog"), tab.locator("dialog output")
+    place = "new DOMMatrix(document.querySelector('dialog img').style.transform)"
+
+    def at() -> tuple[float, float, float]:
+        found = tab.evaluate(f"(({{a, e, f}}) => [a, e, f])({place})")
+        return found[0], found[1], found[2]
+
+    opener.focus()
+    tab.keyboard.press("Enter")
+    assert dialog.is_visible()
+    assert dialog.locator("p").inner_text() == "Figure 1. A curve"
+    assert level.inner_text() == "100 %"
+    tab.keyboard.press("ArrowRight")
+    assert at() == (1, 0, 0)
+    tab.keyboard.press("+")
+    assert level.inner_text() == "150 %"
+    tab.keyboard.press("ArrowRight")
+    assert at() == (1.5, -60, 0)
+    for _ in range(99):
+        tab.keyboard.press("ArrowDown")
+    assert -at()[2] == pytest.approx(tab.locator(".stage").evaluate("(s) => s.clientHeight / 4"))
+    tab.keyboard.press("-")
+    assert at() == (1, 0, 0)
+    # By wheel, about the pointer; by dragging; by buttons.
+    box = tab.locator(".stage").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
+    tab.mouse.move(x, y)
+    tab.mouse.wheel(0, -100)
+    tab.wait_for_function(f"{place}.a > 1")
+    assert at() == pytest.approx((1.2, 0.2 * box["width"] / 4, 0), abs=1)
+    before = at()
+    tab.mouse.down()
+    tab.mouse.move(x - 40, y + 10)
+    tab.mouse.up()
+    tab.mouse.move(x + 200, y)
+    assert at() == pytest.approx((1.2, before[1] - 40, 10), abs=1)
+    tab.keyboard.press("0")
+    assert at() == (1, 0, 0)
+    tab.get_by_role("button", name="Zoom in").click()
+    assert level.inner_text() == "150 %"
+    tab.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert opener.evaluate("(button) => button === document.activeElement")
+    # A click on the second one opens that one, from the start.
+    tab.locator(".picture img").nth(1).click()
+    assert level.inner_text() == "100 %"
+    assert dialog.locator("img").get_attribute("alt") == "A map"
+
+
+def test_without_scripts_all_is_there_and_no_dead_control(browser: Browser, url: str) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        tab = context.new_page()
+        tab.goto(url)
+        assert tab.locator("button, input, select, dialog, output").count() == 0
+        tab.locator("summary").click()  # which needs no script
+        for item in ("tbody tr", "figure img", "figure.gallery li", "main > section", ".lead"):
+            found = tab.locator(item)
+            assert found.count() > 0
+            assert len(shown(found)) == found.count()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(tab: Tab, width: int) -> None:
+    tab.set_viewport_size({"width": width, "height": 800})
+    tab.locator("summary").click()
+    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    # The wide table scrolls in its own region.
+    wide = tab.locator(".scroll").nth(0)
+    assert wide.evaluate("(region) => region.scrollWidth > region.clientWidth") == (width == 390)
+    tab.locator(".enlarge").first.click()
+    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+
+
+def test_the_first_tab_skips_the_contents_and_focus_is_seen(tab: Tab) -> None:
+    tab.keyboard.press("Tab")
+    focused = "document.activeElement"
+    assert tab.evaluate(f"{focused}.textContent") == "Skip to the content"
+    assert tab.evaluate(f"{focused}.getBoundingClientRect().left >= 0")
+    tab.keyboard.press("Enter")
+    for _ in range(6):
+        tab.keyboard.press("Tab")
+        assert tab.evaluate(f"document.querySelector('main').contains({focused})")
+        assert tab.evaluate(f"getComputedStyle({focused}).outlineStyle") == "solid"
+
+
+def test_print_shows_whole_tables_and_no_control(tab: Tab) -> None:
+    tab.emulate_media(media="print", color_scheme="dark")
+    tab.set_viewport_size({"width": 688, "height": 1000})  # A4 less its margins
+    assert shown(tab.locator("nav, .controls, .enlarge, .skip")) == []
+    assert len(shown(tab.locator("tbody tr"))) == 72  # those of the closed table too
+    for region in tab.locator(".scroll").all():
+        assert region.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+# --- contrast --------------------------------------------------------------------------------
+
+CSS = (Path(__file__).parents[1] / "analysis" / "templates" / "report.css").read_text()
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2's ratio of two colours, written #rrggbb."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_known_contrasts() -> None:
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_colours_are_far_enough_apart_in_light_and_in_dark() -> None:
+    blocks = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
+    schemes = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in blocks]
+    assert len(schemes) == 2
+    assert schemes[0].keys() == schemes[1].keys()
+    for colours in schemes:
+        for ground in ("paper", "panel"):
+            for text in ("ink", "faint", "link"):
+                assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        for edge in ("control", "accent", "link"):
+            assert contrast(colours[edge], colours["paper"]) >= 3, edge
+    # No other colour is used, but for white under the figures.
+    rules = re.sub(r":root \{.*?\}", "", CSS, flags=re.DOTALL)
+    assert set(re.findall(r"#[0-9a-f]{3,8}\b|rgb\S+|hsl\S+", rules)) == {"#ffffff"}
+
+
+READABLE = """() => {
+  const found = new Set();
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    let at = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !at.checkVisibility()) continue;
+    const ink = getComputedStyle(at).color;
+    const clear = (one) => getComputedStyle(one).backgroundColor === "rgba(0, 0, 0, 0)";
+    while (clear(at)) at = at.parentElement;
+    found.add(ink + " on " + getComputedStyle(at).backgroundColor);
+  }
+  return [...found];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(tab: Tab, scheme: Any) -> None:
+    tab.emulate_media(color_scheme=scheme)
+    tab.locator(".enlarge").first.click()
+    pairs = tab.evaluate(READABLE)
+    assert len(pairs) >= 4
+    dark = []
+    for pair in pairs:
+        numbers = [int(number) for number in re.findall(r"\d+", pair)]
+        assert len(numbers) == 6, pair
+        ink, ground = ("#" + bytes(numbers[i : i + 3]).hex() for i in (0, 3))
+        assert contrast(ink, ground) >= 4.5, pair
+        dark.append(numbers[3] < 128)
+    assert all(dark) == any(dark) == (scheme == "dark")
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def test_kinds_of_columns() -> None:
+    frame = scores().assign(long="a line of more than thirty characters")
+    frame["empty"] = "-"
+    kinds = Table("t", "c", frame).kinds
+    assert kinds == ["words", "number", "number", "number", "prose", "prose", "words"]
+
+
+def test_text_is_text_in_every_format(tmp_path: Path) -> None:
+    out = PAGE.write(tmp_path / "report").parent
+    markdown = (out / "report.md").read_text()
+    assert not re.search(r"<(?!br>)", markdown)
+    assert "| --- | ---: | ---: | ---: | --- |" in markdown
+    assert "12 images, in report.html" in markdown
+    assert "\n> The verdict" in markdown
+    assert r"\begin{tabular}{lrrrl}" in (out / "tables" / "scores.tex").read_text()
+
+
+def file_of(page: Page, name: str) -> str:
+    return next(str(content) for found, content in page.files() if found == name)
+
+
+def test_latex_takes_no_cell_for_an_argument_of_the_row_before() -> None:
+    frame = pd.DataFrame({"trial": ["[2cm]", "*", "plain"], "n": [1, 2, 3]})
+    page = Page("t", [Section("s", [Part(tables=[Table("t", "c", frame)])])])
+    text = file_of(page, "tables/t.tex")
+    assert not re.search(r"(\\\\|rule)\s*[\[*]", text)
+    assert "{}[2cm] & 1" in text
+
+
+def csv_of(frame: pd.DataFrame) -> list[list[str]]:
+    page = Page("t", [Section("s", [Part(tables=[Table("t", "c", frame)])])])
+    return list(csv.reader(io.StringIO(file_of(page, "tables/t.csv"))))
+
+
+def test_a_spreadsheet_runs_no_cell() -> None:
+    trials = ["=1+1", "+x", "-x", "@x", "\tx", "plain", "-", "a\n=b"]
+    numbers = ["-8.03", "+8.62", "-1.00 to 2.00", "1e-05", "-inf", "", "5", "+1.00 to +2.00"]
+    head, *rows = csv_of(pd.DataFrame({"=trial": trials, "number": numbers}))
+    assert head == ["'=trial", "number"]
+    safe = ["'=1+1", "'+x", "'-x", "'@x", "'\tx", "plain", "'-", "a; =b"]
+    assert [row[0] for row in rows] == safe
+    assert [row[1] for row in rows] == numbers
+
+
+@given(st.text(min_size=1).filter(lambda text: not re.search(r"[\r\n]", text)))
+def test_a_cell_comes_back_from_csv_or_has_an_apostrophe_before_it(text: str) -> None:
+    (_, (cell,)) = csv_of(pd.DataFrame({"trial": [text]}))
+    assert cell in (text, "'" + text)
+    assert cell[0] not in "=@\t"
+
+
+def test_a_list_and_a_code_block_are_no_way_to_begin_a_paragraph() -> None:
+    page = Page("t", [Section("s", [Part(notes=["1. x", "    code", "- item", "# head"])])])
+    lines = page.markdown().splitlines()
+    assert {r"1\. x", "code", r"\- item", r"\# head"} <= set(lines)
+
+
+# --- size and bytes --------------------------------------------------------------------------
+
+
+def test_the_studys_full_size_stays_under_ten_megabytes() -> None:
+    pictures = [Picture(f"p{i}", f"Picture {i}", drawing(60, 100)) for i in range(6)]
+    samples = gallery(400)
+    trials = pd.DataFrame({"trial": [f"trial-{i}" for i in range(60)], "test": [0.9] * 60})
+    part = Part("x", tables=[Table("t", "Trials", trials)], pictures=pictures, gallery=samples)
+    assert len(Page("t", [Section("s", [part])]).html()) < 6_000_000
+
+
+def test_a_drawing_too_large_as_vectors_is_kept_as_pixels() -> None:
+    # Points of which no path can leave any out.
+    points = np.random.default_rng(0).normal(size=(2, 4_000))
+    figure = Figure(figsize=(3, 3))
+    figure.subplots().scatter(*points, s=1, c=points[0])
+    assert Picture("many", "Many points", figure).data_uri.startswith("data:image/png;")
+    assert Picture("few", "Few lines", drawing()).data_uri.startswith("data:image/svg+xml;")
+
+
+def sums(page: Page) -> list[str]:
+    contents = ((name, text) for name, text in page.files())
+    data = ((n, text if isinstance(text, bytes) else text.encode()) for n, text in contents)
+    return [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in data]
+
+
+def test_same_page_same_bytes_in_another_process() -> None:
+    # Where sets of strings fall in another order, and objects lie elsewhere in memory.
+    code = "import sys; sys.path.insert(0, 'tests'); from test_page import *; print(*sums(PAGE))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    here = sums(PAGE)
+    assert done.stdout.split() == " ".join(here).split()
+    assert len(here) == 2 * 3 + 2 * 2 + 2
+
+
+# --- the folder ------------------------------------------------------------------------------
+
+
+def small(word: str, *names: str) -> Page:
+    """A page whose text and tables bear a word."""
+    tables = [Table(name, word, pd.DataFrame({"a": [word]})) for name in names]
+    return Page(word, [Section("s", [Part(tables=tables)])])
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text(errors="replace")
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_earlier_report_is_replaced_and_the_files_of_others_stay(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    small("earlier-one", "both", "stale").write(out)
+    out.chmod(0o750)
+    (out / "notes.txt").write_text("mine")
+    (out / "figures" / "deep").mkdir(parents=True)
+    (out / "figures" / "deep" / "mine.png").write_text("mine too")
+    (out / "link").symlink_to(tmp_path)
+    assert small("new", "both", "fresh").write(out) == out / "report.html"
+    found = contents(out)
+    assert found["notes.txt"] == "mine"
+    assert found["figures/deep/mine.png"] == "mine too"
+    assert (out / "link").is_symlink()
+    assert "tables/both.csv" in found
+    assert "tables/fresh.tex" in found
+    assert "tables/stale.csv" not in found
+    assert not any("earlier-one" in text for text in found.values())
+    assert out.stat().st_mode & 0o777 == 0o750
+    assert sorted(tmp_path.iterdir()) == [out]
+    done = subprocess.run(["sha256sum", "--check", "--strict", MANIFEST], cwd=out)
+    assert done.returncode == 0
+
+
+def test_a_folder_of_others_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious").write_text("x")
+    with pytest.raises(InputError, match="holds files and no report"):
+        small("new").write(tmp_path / "data")
+    assert contents(tmp_path) == {"data/precious": "x"}
+    # An empty one, and one behind a link, are as good as none.
+    (tmp_path / "data" / "precious").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    small("new").write(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "data" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["tables/fresh.csv", "tables"])
+def test_a_file_of_others_in_a_new_files_place_is_not_lost(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "report"
+    small("old").write(out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=re.escape(f"{out / name} is in the way")):
+        small("new", "fresh").write(out)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/report"])
+def test_a_file_in_the_folders_way_is_an_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="a file is in the way"):
+        small("new").write(tmp_path / place)
+    assert contents(tmp_path) == {"file": "mine"}
+
+
+def test_two_tables_of_one_name_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tables/a\.csv"):
+        small("new", "a", "a").write(tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_half_way_keeps_the_earlier_report(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    small("old", "a").write(out)
+    before = contents(tmp_path)
+    large = Page("x" * 1_000_000, small("new", "a").sections)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            large.write(out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert error.value.errno == errno.EFBIG
+    assert error.value.filename == str(out)
+    assert contents(tmp_path) == before
+
+
+# Writes a report to each folder, in a process of its own that dies at the step before its name;
+# prints, for each that came to its end, how many steps it took.
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from test_page import small
+page, left = small("new", "both", "fresh"), 0
+list(page.files())  # once for all: what does not write takes long
+def dying(act):
+    def counted(*words, **more):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        return act(*words, **more)
+    return counted
+for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
+    setattr(os, name, dying(getattr(os, name)))
+for word in sys.argv[1:]:
+    step, _, folder = word.partition(":")
+    if os.fork() == 0:
+        left = int(step)
+        page.write(Path(folder))
+        print(int(step) - left, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_killed_at_any_step_one_report_is_whole_and_the_next_mends_the_rest(
+    tmp_path: Path,
+) -> None:
+    def run(*words: str) -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, *words],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return [int(line) for line in done.stdout.split()]
+
+    first = small("old", "both", "stale").write(tmp_path / "first" / "report").parent
+    (first / "notes.txt").write_text("mine")
+
+    def begin(name: str) -> Path:
+        return Path(shutil.copytree(first.parent, tmp_path / name)) / first.name
+
+    def report(folder: Path) -> dict[str, str]:
+        return {name: text for name, text in contents(folder).items() if name != "notes.txt"}
+
+    whole = begin("whole")
+    old = report(whole)
+    (steps,) = run(f"0:{whole}")
+    new = report(whole)
+    outs = {step: begin(f"at{step}") for step in range(1, steps + 1)}
+    assert run(*(f"{step}:{out}" for step, out in outs.items())) == []
+    for step, out in outs.items():
+        left = [folder for folder in out.parent.iterdir() if folder.suffix != ".part"]
+        assert any(report(folder) in (old, new) for folder in left), step
+        # For the instant between two renames it is beside, not in its place.
+        assert report(out) in (old, new) if out.exists() else len(left) == 1, step
+        notes = [text for name, text in contents(out.parent).items() if "notes" in name]
+        assert notes == ["mine"], step
+        small("third", "both").write(out)
+        assert (out / "notes.txt").read_text() == "mine"
+        assert "stale" not in " ".join(report(out))
+        assert "third" in report(out)["report.md"]
+        assert not [one for one in out.parent.iterdir() if one.suffix == ".old"]
+
+
+def test_what_a_killed_report_left_goes_when_it_is_old(tmp_path: Path) -> None:
+    for name, age in (("1-1", 7200), ("2-2", 60)):
+        part = tmp_path / f".report.{name}.part"
+        part.mkdir()
+        os.utime(part, (time.time() - age,) * 2)
+    small("new").write(tmp_path / "report")
+    assert {path.name for path in tmp_path.iterdir()} == {"report", ".report.2-2.part"}
