@@ -411,7 +411,7 @@ def test_text_is_text_in_every_format(tmp_path: Path) -> None:
     assert not re.search(r"<(?!br>)", markdown)
     assert "| --- | ---: | ---: | ---: | --- |" in markdown
     assert "12 images, in report.html" in markdown
-    assert "\n> The verdict" in markdown
+    assert "\n## Verdict\n\nThe verdict" in markdown
     assert r"\begin{tabular}{lrrrl}" in (out / "tables" / "scores.tex").read_text()
 
 

@@ -21,17 +21,15 @@ STEM, CUTOUT = "model.stem", "augment.cutout"
 
 def oddities(study: Study) -> Section:
     parts = []
-    for oddity, (speak, command) in zip(reported()["oddities"], _SPEAKERS, strict=True):
+    for oddity, (title, speak, command) in zip(reported()["oddities"], _SPEAKERS, strict=True):
         said = [
             f"{words.title(plan)}{_at_scale(plan)}: {sentence}"
             for plan in study.plans
             for sentence in speak(plan)
         ]
         if not said:
-            said = [
-                "No trial of this report speaks to it." + (f" To ask: {command}" if command else "")
-            ]
-        parts.append(Part("", [oddity["what"], *said]))
+            said = [f"No trial of this report speaks to it. To ask: {command}"]
+        parts.append(Part(title, [oddity["what"], *said]))
     return Section("Oddities of the reported study", parts)
 
 
@@ -186,13 +184,13 @@ def _best_epoch(plan: Plan) -> Iterator[str]:
 
 
 Speaker = Callable[[Plan], Iterator[str]]
-_SPEAKERS: list[tuple[Speaker, str]] = [
-    (_epochs, "python -m sweeps.launch grid_bs_epoch"),
-    (_low_cells, "python -m sweeps.launch grid_bs_epoch --seeds 5"),
-    (_decay, "python -m sweeps.launch weight_decay --seeds 3"),
-    (_cutout, "python -m sweeps.launch cutout --seeds 3"),
-    (_stem, "python -m sweeps.launch stem --seeds 3"),
-    (_vit, "python -m sweeps.launch vit_recipe --seeds 3"),
-    (_ranking, "python -m sweeps.launch architectures --seeds 3"),
-    (_best_epoch, "python -m sweeps.launch wrn_final --seeds 3"),
+_SPEAKERS: list[tuple[str, Speaker, str]] = [
+    ("Epochs 25 or 20", _epochs, "python -m sweeps.launch grid_bs_epoch"),
+    ("Two low cells", _low_cells, "python -m sweeps.launch grid_bs_epoch --seeds 5"),
+    ("Two weight decays", _decay, "python -m sweeps.launch weight_decay --seeds 3"),
+    ("Two lengths of cutout", _cutout, "python -m sweeps.launch cutout --seeds 3"),
+    ("DLA-34 and its stem", _stem, "python -m sweeps.launch stem --seeds 3"),
+    ("The ViT", _vit, "python -m sweeps.launch vit_recipe --seeds 3"),
+    ("A ranking by single runs", _ranking, "python -m sweeps.launch architectures --seeds 3"),
+    ("The best epoch", _best_epoch, "python -m sweeps.launch wrn_final --seeds 3"),
 ]
