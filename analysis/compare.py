@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import predictions
-from analysis.load import POINT, Plan, Study
-from analysis.points import Difference, Point, by_seed, difference, points
+from analysis.load import Plan, Study
+from analysis.points import Difference, Point, at, by_seed, difference, points
 from analysis.predictions import Predictions
 from analysis.stats import MIN_SEEDS, holm, mcnemar
 
@@ -138,11 +138,7 @@ def compare(pairs: Iterable[tuple[Point, Point]], plan: Plan, study: Study) -> l
 
 def runs(plan: Plan, point: Point) -> dict[int, Mapping[str, Any]]:
     """The point's rows of Plan.runs by their seed."""
-    found = plan.runs
-    for axis, value in point.items():
-        column = found[POINT + axis]
-        found = found[column.isna() if pd.isna(value) else column == value]
-    rows: list[Any] = found.to_dict("records")
+    rows: list[Any] = at(plan, point).to_dict("records")
     return {int(run["seed"]): run for run in rows}
 
 

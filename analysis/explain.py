@@ -138,7 +138,7 @@ def _load(config: DataConfig) -> Dataset:
 
     try:
         data.check(config)
-        cache = _cache(config)
+        cache = data.cache(config)
         if cache is None or cache.exists():
             return data.load(config)
     except OSError as error:
@@ -151,14 +151,6 @@ def _load(config: DataConfig) -> Dataset:
         "export SWEEPS_CACHE=FOLDER with the folder that the trials used, or launch a trial of the "
         "same data here, which decodes them",
     )
-
-
-def _cache(config: DataConfig) -> Path | None:
-    """Where trainer.data.prepare puts the decoded images; None for the digits, which have none."""
-    from trainer.data import _cache_folder, _key, _root
-
-    root = _root(config)
-    return None if config.name == "digits" else _cache_folder() / f"cifar10-{_key(root)}.npz"
 
 
 def weights(folder: Path, fingerprint: str) -> dict[str, Tensor]:

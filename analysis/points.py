@@ -28,18 +28,33 @@ def points(plan: Plan) -> list[dict[str, Any]]:
     return [dict(zip(plan.axes, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
-def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int, float]:
-    """A column's value for every seed of the point that has one. A point may name some axes only,
-    or fields that are no axis.
-    """
+def at(plan: Plan, point: Point) -> pd.DataFrame:
+    """The rows of `plan.runs` at a point, which may name some axes only, or fields as well."""
     runs = plan.runs
     for key, value in point.items():
         found = runs[POINT + key if POINT + key in runs else key]
         runs = runs[found.isna() if pd.isna(value) else found == value]
+    return runs
+
+
+def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int, float]:
+    """A column's value for every seed of the point that has one."""
+    runs = at(plan, point)
     known = runs[runs[column].notna()]
     return {
         int(seed): float(value) for seed, value in zip(known["seed"], known[column], strict=True)
     }
+
+
+def ranked(plan: Plan) -> list[dict[str, Any]]:
+    """The points that have a validation accuracy, best mean first, of equals the first planned."""
+    columns = [POINT + axis for axis in plan.axes]
+    if not columns:
+        return [{}] if plan.runs["val_accuracy"].notna().any() else []
+    means = plan.runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean()
+    best = means.dropna().reset_index().sort_values("val_accuracy", ascending=False, kind="stable")
+    rows = best[columns].itertuples(index=False)
+    return [dict(zip(plan.axes, row, strict=True)) for row in rows]
 
 
 def words(point: Point) -> str:

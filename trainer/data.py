@@ -94,37 +94,44 @@ def check(config: DataConfig) -> None:
         _layout(root)
 
 
+def cache(config: DataConfig) -> Path | None:
+    """Where the decoded images are, or will be; None for the digits, which need none.
+
+    Raises InputError where data.root is no folder with data in it. Touches nothing.
+    """
+    root = _root(config)
+    return None if config.name == "digits" else _cache_folder() / f"cifar10-{_key(root)}.npz"
+
+
 def prepare(config: DataConfig) -> Path | None:
     """Decode (and, without a root, download) into the cache where that was not done before.
 
     Returns the cache's file; None for the digits, which need none. Processes that start together
     decode once. Raises InputError for bad data and where the cache cannot be written.
     """
+    path = cache(config)
+    if path is None or path.exists():
+        return path
     root = _root(config)
-    if config.name == "digits":
-        return None
-    cache = _cache_folder() / f"cifar10-{_key(root)}.npz"
-    if cache.exists():
-        return cache
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(cache.with_suffix(".lock")):
-            if not cache.exists():
-                decoded = _download(cache.parent) if root is None else _decode(root)
-                write_atomic(cache, lambda file: np.savez(file, **decoded._asdict()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if not path.exists():
+                decoded = _download(path.parent) if root is None else _decode(root)
+                write_atomic(path, lambda file: np.savez(file, **decoded._asdict()))
     except OSError as error:
         raise InputError(
-            f"cannot write the decoded images to {cache}: {error.strerror or error}",
+            f"cannot write the decoded images to {path}: {error.strerror or error}",
             "choose a folder with 200 MB of room that you may write: export SWEEPS_CACHE=FOLDER",
             exit_code=EXIT_IO,
         ) from None
-    return cache
+    return path
 
 
 def load(config: DataConfig) -> Dataset:
     """The configuration's images: prepared, limited, split. Raises InputError for bad data."""
-    cache = prepare(config)
-    full = _digits() if cache is None else _read(cache)
+    path = prepare(config)
+    full = _digits() if path is None else _read(path)
     classes = tuple(str(name) for name in full.classes)
     seed = config.split_seed
     kept = _balanced(full.train_labels, config.train_limit, len(classes), seed, _TRAIN_LIMIT)

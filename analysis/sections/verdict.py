@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -67,7 +66,7 @@ def evidence(study: Study) -> str:
 
 def found(plan: Plan) -> str:
     """What validation chooses, with its test accuracy, and whether its lead is told from chance."""
-    ranked = _ranked(plan)
+    ranked = points.ranked(plan)
     name = words.title(plan)
     if not ranked:
         return f"{name}: no trial has a result."
@@ -90,13 +89,6 @@ def found(plan: Plan) -> str:
     if len(ranked) > 1:
         said += " " + _next(plan, best, ranked[1])
     return said
-
-
-def _ranked(plan: Plan) -> list[dict[str, Any]]:
-    """The points that have a validation accuracy, best mean first, of equals the first planned."""
-    means = [(_mean(points.by_seed(plan, point)), point) for point in points.points(plan)]
-    known = [(mean, point) for mean, point in means if not math.isnan(mean)]
-    return [point for _, point in sorted(known, key=lambda one: -one[0])]
 
 
 def _mean(values: Mapping[int, float]) -> float:
