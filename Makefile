@@ -27,7 +27,7 @@ test: setup
 
 # On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
 test-slurm: setup
-	$(BIN)/python -m pytest -m slurm -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m slurm -n 3 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ What cannot be read is left in place and named in `Study.problems`; everything e
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -52,6 +53,11 @@ POINT = "point."
 # Trials whose files one process reads at a time: enough of them that sending the answer back is
 # nothing beside reading, and under twice as many a second process would cost more than it saves.
 _BATCH = 500
+
+_NOT_SHOWN = {
+    "train_accuracy_last", "test_loss", "images_per_second", "peak_memory_bytes", "host",
+    "slurm_job_id",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -265,12 +271,14 @@ def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep
 # --- trials ----------------------------------------------------------------------------------
 
 
+@functools.cache
 def run_schema() -> pa.Schema:
-    """The outcome columns of run.parquet. The configuration's come from the plan, which has them
-    for trials that never ran too: half the columns are half the time to read 10,000 files.
+    """The outcome columns of run.parquet that a report shows. The configuration's come from the
+    plan, which has them for trials that never ran too: half the columns are half the time to read
+    10,000 files.
     """
-    fields = field_types()
-    return pa.schema([field for field in full_run_schema() if field.name not in fields])
+    left_out = field_types().keys() | _NOT_SHOWN
+    return pa.schema([field for field in full_run_schema() if field.name not in left_out])
 
 
 def _read_one(path: Path, schema: pa.Schema) -> pa.Table | InputError | None:
