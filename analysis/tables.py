@@ -205,6 +205,12 @@ def larger_than_error(
     return not inside and (seeds is None or not seeds[0] <= reported <= seeds[1])
 
 
+def single(runs: pd.DataFrame, figure: float) -> pd.DataFrame:
+    """The one point of a launch without axes, beside a reported accuracy (a fraction)."""
+    table = cells(runs).assign(reported=figure)
+    return _beside(table)[["validation", "validation sd", *_TEST, *_BESIDE]]
+
+
 def sweep(runs: pd.DataFrame) -> pd.DataFrame:
     """Any other sweep: a row a point, its axes, validation and test."""
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
@@ -285,12 +291,6 @@ def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
     return found
 
 
-def chosen(table: pd.DataFrame) -> pd.Series[Any] | None:
-    """The row of the best mean validation accuracy, the first of equals; None where none is."""
-    known = table["validation"].fillna(-1.0)
-    return table.iloc[int(known.argmax())] if known.max() >= 0 else None
-
-
 def trials(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a planned trial, whatever became of it."""
     table = pd.DataFrame(
@@ -300,7 +300,7 @@ def trials(runs: pd.DataFrame) -> pd.DataFrame:
             "state": runs["state"],
             "validation": runs["val_accuracy"],
             "test": runs["test_accuracy"],
-            "best epoch": runs["best_epoch"].astype("Int64"),
+            "best epoch": runs["best_epoch"].astype("Int64") + 1,
             "epochs run": runs["epochs_run"].astype("Int64"),
             "of": runs["epochs"],
             "seconds": runs["seconds"].astype(float).round(1),

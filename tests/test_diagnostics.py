@@ -639,7 +639,7 @@ def test_the_run_in_detail_is_the_median_one(
     assert rows["train"].tolist()[0] == "93.00"
     assert rows["train clean"].tolist()[0] == "94.00"
     assert rows["validation"].tolist()[0] == f"{100 * validations[0]:.2f}"
-    assert rows["best epoch"].tolist()[0] == "2 of 100"
+    assert rows["best epoch"].tolist()[0] == "3 of 100"
     assert ("no interval under three seeds" in text(parts)) is few
 
 

@@ -15,9 +15,11 @@ from test_analysis import Point, fail, finish, folder_of, grid_points, run, writ
 
 from analysis import points
 from analysis.load import Study, load, reported
+from analysis.sections import decay, diagnostics
 from analysis.sections.comparison import comparison
 from analysis.sections.oddities import oddities
-from analysis.sections.verdict import evidence, flags, found, missing, verdict
+from analysis.sections.sweep import choice
+from analysis.sections.verdict import against_reported, evidence, flags, found, missing, verdict
 from trainer.config import TrainConfig
 from trainer.recipes import reported as protocol
 
@@ -117,6 +119,29 @@ def test_a_difference_is_scipys_paired_t(pairs: list[tuple[float, float]]) -> No
     assert other is not None and other.mean == pytest.approx(-gap.mean, abs=1e-12)
 
 
+def test_equal_means_have_one_winner_everywhere(tmp_path: Path) -> None:
+    """The first planned, in whatever order a section's table is."""
+    trials = [*grid_points((64,), (50, 25)), *grid_points((128,), (50, 25))]
+    write_plan(tmp_path, trials)
+    for trial in trials:
+        finish(folder_of(tmp_path, trial), trial[1])
+    (plan,) = load(tmp_path, []).plans
+    assert "validation chooses batch_size 64, epochs 50" in found(plan)
+    assert "is that of batch_size 64, epochs 50" in choice(plan)
+    study = seeds_of(tmp_path / "decay", {1e-2: [0.9], 1e-3: [0.9]})
+    point = decay.chosen(study.plans[0], "resnet18")
+    assert point is not None and point[DECAY] == 1e-2
+
+
+def test_a_best_that_is_behind_on_common_seeds_has_no_lead(tmp_path: Path) -> None:
+    study = seeds_of(tmp_path, {2e-3: [0.95], 1e-3: [0.96, 0.9, 0.9]})
+    said = found(study.plans[0])
+    assert "On the seeds that both have it is not ahead of the next best" in said
+    assert "lead" not in said
+    (paragraph,) = decay.judgement(study.plans[0], "resnet18")
+    assert "the value chosen here is not ahead: -1.00 points" in paragraph
+
+
 # --- evidence, what is missing, what is flagged ----------------------------------------------
 
 
@@ -128,7 +153,30 @@ def test_only_the_studys_own_settings_are_evidence(tmp_path: Path) -> None:
     only = Study(study.results, [sweep for sweep in study.sweeps if sweep.name == "small"], [])
     assert evidence(only).startswith("Nothing here is evidence for or against")
     only = Study(study.results, [sweep for sweep in study.sweeps if sweep.name == "full"], [])
-    assert evidence(only).startswith("Every launch follows the reported study")
+    assert evidence(only).startswith("Every launch with a result has the reported study's")
+
+
+def test_launches_without_a_result_are_no_evidence(tmp_path: Path) -> None:
+    write_plan(tmp_path, grid_points())
+    assert evidence(load(tmp_path, [])).startswith("No launch has a result yet")
+
+
+def test_the_final_model_is_counted_against_the_reported_one(tmp_path: Path) -> None:
+    base = protocol("wrn_28_10")
+    trials: list[Point] = [({}, base.override({"seed": seed})) for seed in (42, 43, 44)]
+    write_plan(tmp_path, trials, sweep="final", seeds=[42, 43, 44])
+    for trial, accuracy in zip(trials, (0.9645, 0.966, 0.963), strict=True):
+        finish(folder_of(tmp_path, trial, "final"), trial[1], test_accuracy=accuracy)
+    (plan,) = load(tmp_path, []).plans
+    assert "0 are exceeded and 0 are missed" in against_reported(plan)[0]
+    (table,) = [
+        table
+        for part in diagnostics.parts(plan, load(tmp_path, []))
+        for table in part.tables
+        if table.name.endswith("-reported")
+    ]
+    assert table.frame["larger than the error"].tolist() == ["no"]
+    assert table.frame["error of"].tolist() == ["test sample, seeds"]
 
 
 def test_what_is_missing_and_flagged_is_counted(tmp_path: Path) -> None:
@@ -185,6 +233,14 @@ def test_the_low_cell_is_looked_at(tmp_path: Path) -> None:
     assert "reported: 52.11 %" in said
 
 
+def test_a_cell_that_still_runs_is_no_explanation(tmp_path: Path) -> None:
+    ((point, config),) = grid_points((128,), (100,))
+    write_plan(tmp_path, [(point, config), (point, config.override({"seed": 43}))])
+    finish(folder_of(tmp_path, (point, config)), config, test_accuracy=0.9)
+    (said,) = [text for what, text in told(load(tmp_path, [])).items() if "52.11" in what]
+    assert "90.00 % (1 seed) on the test images, without a flag" in said
+
+
 def test_the_stem_is_judged_by_seeds(tmp_path: Path) -> None:
     study = seeds_of(
         tmp_path,
@@ -214,11 +270,22 @@ def test_before_and_after_are_paired_by_seed(tmp_path: Path) -> None:
     _, part = page.sections[0].parts
     (table,) = part.tables
     (row,) = table.frame.to_dict("records")
-    assert row[DECAY] == 1e-3
+    assert row[DECAY] == "0.001"
+    assert row["test n"] == 3
+    assert f"Only before: {DECAY} 0.0005." in part.notes
+    assert f"Only after: {DECAY} 0.0001." in part.notes
     assert (row["validation before"], row["validation after"]) == ("91.00", "92.00")
     assert "more than seeds explain" in row.values()
     same = comparison(before, before).sections[0].parts[1].tables[0].frame
     assert set(same["test: what follows"]) == {"the same to the last digit"}
+
+
+def test_a_point_without_a_value_is_compared_too(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        seeds_of(tmp_path / side, {None: [0.9], 1000: [0.8]}, "data.train_limit")
+    before, after = (load(tmp_path / side, []) for side in ("a", "b"))
+    frame = comparison(before, after).sections[0].parts[1].tables[0].frame
+    assert frame["data.train_limit"].tolist() == ["none", "1000"]
 
 
 def test_launches_without_a_counterpart_and_changed_settings_are_named(tmp_path: Path) -> None:

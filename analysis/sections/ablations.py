@@ -42,7 +42,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
                 words.preface(plan),
                 f"The baseline is {axis} {against}, {_why(plan, base)}.",
                 *_changes_too(plan, axis),
-                choice(table, plan.axes),
+                choice(plan),
                 *lacking(plan),
                 *against_reported(plan, pairs),
                 *beside_dla(plan),

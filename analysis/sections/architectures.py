@@ -40,7 +40,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             words.title(plan),
-            [words.preface(plan), choice(table, ["model"]), *lacking(plan)],
+            [words.preface(plan), choice(plan), *lacking(plan)],
             [
                 Table(name, caption, measured),
                 *[Table(f"{name}-reported", said_reported, beside)] * bool(len(beside)),

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import points, words
+from analysis.compare import value_words
 from analysis.load import Plan, Study
 from analysis.page import Page, Part, Section, Table
 from analysis.points import by_seed, difference, judged
@@ -65,24 +66,33 @@ def _pairs(before: Study, after: Study) -> tuple[list[Pair], list[tuple[str, Pla
 
 
 def _part(pair: Pair) -> Part:
-    rows = [
-        _row(pair, point)
-        for point in points.points(pair.after)
-        if point in points.points(pair.before)
-    ]
+    before, after = (
+        {_key(point): point for point in points.points(plan)} for plan in (pair.before, pair.after)
+    )
+    rows = [_row(pair, point) for key, point in after.items() if key in before]
     name = words.name(pair.after)
     caption = f"{pair.after.sweep} before and after, accuracy in % over the seeds that both have"
     notes = [*_settings(pair), *_lacking(pair)]
+    for word, here, there in (("before", before, after), ("after", after, before)):
+        if alone := [points.words(point) for key, point in here.items() if key not in there]:
+            notes.append(f"Only {word}: {'; '.join(alone)}.")
     tables = [Table(f"{name}-before-after", caption, pd.DataFrame(rows))] * bool(rows)
     return Part(f"{pair.after.sweep}, {pair.after.scale} scale", notes, tables)
 
 
+def _key(point: points.Point) -> tuple[tuple[str, Any], ...]:
+    """None for NaN, which pandas makes of None and which equals nothing."""
+    return tuple(sorted((axis, None if pd.isna(v) else v) for axis, v in point.items()))
+
+
 def _row(pair: Pair, point: points.Point) -> dict[str, Any]:
-    row: dict[str, Any] = dict(point) or {"point": "the only one"}
+    row: dict[str, Any] = {axis: value_words(value) for axis, value in point.items()}
+    row = row or {"point": "the only one"}
     for name, column in _COLUMNS.items():
         old, new = by_seed(pair.before, point, column), by_seed(pair.after, point, column)
         gap = difference(new, old)
         common = sorted(old.keys() & new.keys())
+        row[f"{name} n"] = len(common)
         for side, values in ((f"{name} before", old), (f"{name} after", new)):
             row[side] = f"{100 * _mean(values, common):.2f}" if common else "-"
         row[f"{name} difference"] = "-" if gap is None else str(gap)

@@ -12,7 +12,7 @@ from analysis.figures import compare as figures
 from analysis.kind import WEIGHT_DECAY
 from analysis.load import POINT, Plan, Study
 from analysis.page import Part, Picture, Table
-from analysis.points import Point, by_seed, difference, points
+from analysis.points import Point, by_seed, difference, points, ranked
 from analysis.sections import search
 from analysis.sections.sweep import curve_pictures, lacking, notes, unflagged
 from trainer.recipes import reported
@@ -60,13 +60,10 @@ def values(plan: Plan, model: str) -> list[Point]:
 
 
 def chosen(plan: Plan, model: str) -> Point | None:
-    """The model's point of the best mean validation accuracy, of equals the smallest value; None
+    """The model's point of the best mean validation accuracy, of equals the first planned; None
     where there is none.
     """
-    known = [(found, point) for point in values(plan, model) if (found := by_seed(plan, point))]
-    if not known:
-        return None
-    return max(known, key=lambda one: math.fsum(one[0].values()) / len(one[0]))[1]
+    return next((point for point in ranked(plan) if point.get(MODEL, model) == model), None)
 
 
 def judgement(plan: Plan, model: str) -> list[str]:
@@ -128,6 +125,8 @@ def _against_reported(plan: Plan, model: str, grid: list[Point], best: Point) ->
     found = difference(by_seed(plan, best), by_seed(plan, point))
     if found is None:
         return f"{said}, which has no result with a seed of the chosen one."
+    if found.mean <= 0:
+        return f"{said}; on the seeds that both have, the value chosen here is not ahead: {found}."
     return f"{said}; the value chosen here exceeds it on validation by {found}."
 
 

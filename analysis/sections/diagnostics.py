@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import diagnostics, words
+from analysis import diagnostics, tables, words
 from analysis.figures.diagnostics import (
     calibration,
     class_bars,
@@ -18,6 +18,7 @@ from analysis.figures.diagnostics import (
 from analysis.load import Plan, Study, reported
 from analysis.page import Part, Picture, Table
 from analysis.predictions import Predictions, of
+from analysis.sections.sweep import unflagged
 from analysis.stats import MIN_SEEDS, difference_interval, sample_interval, seed_interval
 from analysis.tables import DIFFERENCE_95, SAMPLE, SEEDS
 
@@ -54,9 +55,19 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         f"Accuracy (%) of every seed of {plan.sweep} on each set of images",
         seeds(plan.runs),
     )
-    first = Part(words.title(plan), notes, [table], _curves(plan), _about_seeds(plan.runs))
+    tables_ = [table, *unflagged(plan), *_against_reported(plan, study_model)]
+    first = Part(words.title(plan), notes, tables_, _curves(plan), _about_seeds(plan.runs))
     title = f"{words.title(plan)}: seed {run['seed']}"
     return [first, *of_run(study, plan, run, title)]
+
+
+def _against_reported(plan: Plan, model: str | None) -> list[Table]:
+    """The mean over seeds beside the reported accuracy, by the rule that every section has."""
+    if model is None:
+        return []
+    caption = f"Mean over the seeds of {plan.sweep} beside the reported {model}, %"
+    frame = tables.single(plan.runs, reported()["wrn_final"]["top_1"] / 100)
+    return [Table(f"{words.name(plan)}-reported", caption, frame)]
 
 
 def median(done: pd.DataFrame) -> dict[str, Any]:
@@ -76,7 +87,7 @@ def of_run(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
         return [Part(title, [f"{run['trial']} {said}. {why}"])]
     from analysis.sections import explain
 
-    name = words.file_name(f"{plan.sweep}-{run['trial']}")
+    name = words.file_name(f"{words.name(plan)}-{run['trial']}")
     figures = reported()["wrn_final"] if _beside(run) else None
     return [
         _overall(predictions, figures, name, title),
@@ -99,7 +110,7 @@ def seeds(runs: pd.DataFrame) -> pd.DataFrame:
         row = {"seed": str(run["seed"])}
         row |= {name: _percent(run[column]) for name, column in _FIGURES.items()}
         best = run["best_epoch"]
-        row["best epoch"] = "-" if pd.isna(best) else f"{best:.0f} of {run['epochs']}"
+        row["best epoch"] = "-" if pd.isna(best) else f"{best + 1:.0f} of {run['epochs']}"
         row["state"] = str(run["state"])
         rows.append(row | {"flags": ", ".join(run["flags"])})
     done = runs[runs["state"] == "done"]
@@ -130,7 +141,7 @@ def _about_seeds(runs: pd.DataFrame) -> list[str]:
     notes = [
         f"train: running mean over the {mixed}augmented images of the best epoch, while the "
         "weights still move. train clean: plain training images under the tested weights. "
-        "test: all test images, once, under the weights of the best epoch (from 0) by validation "
+        "test: all test images, once, under the weights of the best epoch by validation "
         "accuracy. top-k: the label is among the k highest logits.",
     ]
     if run["augment.mixup"]:

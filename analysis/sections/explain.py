@@ -35,7 +35,7 @@ def parts(study: Study, plan: Plan, run: Run, predictions: Predictions) -> list[
     What is missing is said in the notes; a file that is damaged is also one of the study's
     problems. Draws every figure.
     """
-    name = words.file_name(f"{plan.sweep}-{run['trial']}")
+    name = words.file_name(f"{words.name(plan)}-{run['trial']}")
     try:
         config = explain.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
         data = explain.images(config.data, predictions)

@@ -41,7 +41,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             words.title(plan),
             [
                 words.preface(plan, figures["model"]),
-                choice(cells, ["epochs", "batch_size"]),
+                choice(plan),
                 *lacking(plan),
             ],
             [

@@ -17,6 +17,8 @@ from analysis.points import by_seed, difference, judged
 from analysis.stats import MIN_SEEDS, binomial_error
 
 STEM, CUTOUT = "model.stem", "augment.cutout"
+# What can pull a cell down; a trial that has not run, or that the cluster lost, says nothing.
+_TELLING = {"EARLY_STOP", "DIVERGED", "NONFINITE", "OUTLIER"}
 
 
 def oddities(study: Study) -> Section:
@@ -84,10 +86,8 @@ def _low_cells(plan: Plan) -> Iterator[str]:
 
 
 def _codes(plan: Plan, point: points.Point) -> str:
-    runs = plan.runs
-    for axis, value in point.items():
-        runs = runs[runs["point." + axis] == value]
-    return ", ".join(sorted({code for codes in runs["flags"] for code in codes}))
+    codes = {code for found in points.at(plan, point)["flags"] for code in found}
+    return ", ".join(sorted(codes & _TELLING))
 
 
 def _decay(plan: Plan) -> Iterator[str]:

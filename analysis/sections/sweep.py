@@ -6,7 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
-from analysis import tables, words
+from analysis import points, tables, words
 from analysis.figures.curves import curves
 from analysis.load import POINT, Plan, Study
 from analysis.page import Part, Picture, Table
@@ -23,7 +23,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             words.title(plan),
-            [words.preface(plan), factors(plan), choice(table, plan.axes), *lacking(plan), *why],
+            [words.preface(plan), factors(plan), choice(plan), *lacking(plan), *why],
             [Table(name, caption, table), *unflagged(plan), *effects],
             curve_pictures(plan),
             notes(table),
@@ -48,10 +48,10 @@ def lacking(plan: Plan) -> list[str]:
     counts = Counter(", ".join(codes) or "PRUNED" for codes in runs["flags"])
     told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
     have = "has" if len(runs) == 1 else "have"
-    return [
-        f"{len(runs)} of {words.count(len(plan.runs), 'trial')} {have} no result yet: {told}. What "
-        "stands here may change when there is one."
-    ]
+    said = f"{len(runs)} of {words.count(len(plan.runs), 'trial')} {have} no result: {told}."
+    if counts["MISSING"]:
+        said += " What is MISSING may still come, and change what stands here."
+    return [said]
 
 
 def unflagged(plan: Plan) -> list[Table]:
@@ -75,17 +75,20 @@ def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
     return [Table(f"{words.name(plan)}-effects", caption, table)], []
 
 
-def choice(table: pd.DataFrame, axes: list[str]) -> str:
-    """Which row validation selects, so that nobody picks one by its test accuracy."""
-    best = tables.chosen(table)
+def choice(plan: Plan) -> str:
+    """Which point validation selects, so that nobody picks one by its test accuracy."""
+    best = next(iter(points.ranked(plan)), None)
     if best is None:
         return "No trial has a result."
-    point = ", ".join(f"{axis} {best[axis]}" for axis in axes) or "the only point"
-    return (
+    runs = points.at(plan, best)
+    said = (
         "Validation images select the epoch whose weights are tested, and the point: the best "
-        f"mean validation accuracy, {100 * best['validation']:.2f} %, is that of {point}, with "
-        f"{100 * best['test']:.2f} % on the test images, which select nothing."
+        f"mean validation accuracy, {100 * runs['val_accuracy'].mean():.2f} %, is that of "
+        f"{points.words(best)}"
     )
+    if runs["test_accuracy"].notna().any():
+        said += f", with {100 * runs['test_accuracy'].mean():.2f} % on the test images"
+    return said + "; test images select nothing."
 
 
 def notes(table: pd.DataFrame) -> list[str]:
@@ -101,6 +104,11 @@ def notes(table: pd.DataFrame) -> list[str]:
             f"{LARGER}: yes where {DIFFERENCE_95} leaves out 0 and, from {MIN_SEEDS} seeds on, the "
             f"reported figure also lies outside {SEEDS}; {ERRORS}: which of the two that counts. "
             "Where it counts the test sample alone, a yes may still be the seed's luck."
+        )
+    intervals = [found for found in table[SEEDS] if found is not None]
+    if any(low < 0 or high > 1 for low, high in intervals):
+        notes.append(
+            f"{SEEDS}: Student's t knows no bounds, so that an interval may pass 0 or 100 %."
         )
     if (table["n"] < table["planned"]).any():
         notes.append("Where n is below the planned number, the mean is over those n alone.")

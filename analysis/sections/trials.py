@@ -14,7 +14,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             tables=[
                 Table(
                     f"{words.name(plan)}-trials",
-                    f"Every planned trial of {plan.sweep}; accuracies in %, epochs from 0",
+                    f"Every planned trial of {plan.sweep}; accuracies in %, epochs from 1",
                     tables.trials(plan.runs),
                 )
             ],

@@ -47,16 +47,22 @@ def model_of(plan: Plan) -> str | None:
 
 def evidence(study: Study) -> str:
     """Whether anything here is evidence about the reported study."""
-    reasons = [words.why_no_evidence(plan, model_of(plan)) for plan in study.plans]
+    plans = [plan for plan in study.plans if plan.runs["test_accuracy"].notna().any()]
+    if not plans:
+        return "No launch has a result yet, so that there is nothing to conclude from."
+    reasons = [words.why_no_evidence(plan, model_of(plan)) for plan in plans]
     if not any(reasons):
-        return "Every launch follows the reported study, so that its figures compare with it."
+        return (
+            "Every launch with a result has the reported study's settings, so that its figures "
+            "compare with those that the study gives."
+        )
     why = ", ".join(dict.fromkeys(reason for some in reasons for reason in some))
     if all(reasons):
         return (
             f"Nothing here is evidence for or against the reported study ({why}): it shows what "
             "the same comparisons give at this size."
         )
-    pairs = zip(study.plans, reasons, strict=True)
+    pairs = zip(plans, reasons, strict=True)
     names = ", ".join(words.title(plan) for plan, some in pairs if not some)
     return f"Only these launches are evidence about the reported study: {names} (others: {why})."
 
@@ -100,6 +106,8 @@ def _next(plan: Plan, best: points.Point, second: points.Point) -> str:
     name = points.words(second)
     if gap is None:
         return f"The next best, {name}, has no seed in common with it: nothing tells them apart."
+    if gap.mean <= 0:
+        return f"On the seeds that both have it is not ahead of the next best, {name}: {gap}."
     return f"Its lead over the next best, {name}, is {gap}: {points.judged(gap)}."
 
 
@@ -130,6 +138,8 @@ def _reported_table(plan: Plan) -> pd.DataFrame | None:
             return tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
         case Kind.ARCHITECTURES:
             return tables.architectures(plan.runs, reported()["architectures"])
+        case Kind.SINGLE:
+            return tables.single(plan.runs, reported()["wrn_final"]["top_1"] / 100)
         case _:
             return None
 
@@ -163,5 +173,6 @@ def flags(study: Study) -> str:
     flagged = int(runs["flags"].map(bool).sum())
     return (
         f"{flagged} of {words.count(len(runs), 'trial')} are flagged ({told}). Those with a result "
-        "count in the means; the tables give the means without them beside."
+        "count in the means and in all that follows from them; each section gives the means "
+        "without them beside."
     )
