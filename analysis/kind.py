@@ -18,6 +18,9 @@ _ABLATED = (
     "optimizer.decay_norms_and_biases",
 )  # fmt: skip
 
+# Of more, a comparison of each with the recipe's own value is no figure that anybody reads.
+_MOST_VALUES = 40
+
 
 class Kind(StrEnum):
     """Values are the sections' titles, in the report's order."""
@@ -44,9 +47,15 @@ def kind(plan: Plan) -> Kind:
         return Kind.GRID
     if axes in ({WEIGHT_DECAY}, {WEIGHT_DECAY, "model.name"}):
         return Kind.DECAY
-    if len(axes) == 1 and plan.axes[0].startswith(_ABLATED):
+    if len(axes) == 1 and plan.axes[0].startswith(_ABLATED) and _values(plan) <= _MOST_VALUES:
         return Kind.ABLATION
     return Kind.SWEEP
+
+
+def _values(plan: Plan) -> int:
+    from analysis.load import POINT
+
+    return int(plan.runs[POINT + plan.axes[0]].nunique())
 
 
 def _all_integer(plan: Plan, axes: set[str]) -> bool:

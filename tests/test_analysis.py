@@ -36,6 +36,7 @@ from trainer.record import (
     CONFIG,
     EPOCHS,
     EPOCHS_SCHEMA,
+    PREDICTIONS_SCHEMA,
     RUN,
     Failure,
     run_schema,
@@ -391,6 +392,38 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
     assert table["model"].tolist() == [*ARCHITECTURES, "wrn_16_4"]
     assert table["difference"].tolist()[0] == pytest.approx(0.9 - 0.9577)
     assert math.isnan(table["reported"].tolist()[-1])
+
+
+def test_two_launches_may_show_the_same_run(tmp_path: Path) -> None:
+    for plan_id, seeds in (("00000001", (42, 43, 44)), ("00000002", (41, 43, 45))):
+        trials: list[Point] = [({}, TrainConfig().override({"seed": seed})) for seed in seeds]
+        write_plan(tmp_path, trials, sweep="alone", id=plan_id)
+        for trial in trials:
+            seed = trial[1].seed
+            folder_of(tmp_path, trial, "alone").mkdir(exist_ok=True)
+            rows = [{"index": 0, "label": 0, "logits": [1.0, 0.0]}]
+            write_table(
+                folder_of(tmp_path, trial, "alone") / "predictions.parquet", rows,
+                PREDICTIONS_SCHEMA,
+            )  # fmt: skip
+            finish(
+                folder_of(tmp_path, trial, "alone"), trial[1], val_accuracy=seed / 100,
+                test_accuracy=1.0, test_images=1, classes="a,b",
+            )  # fmt: skip
+    names = [name for name, _ in report.build(load(tmp_path, [])).files()]
+    assert len(names) == len(set(names))
+    assert len([name for name in names if "seed" in name or "confusion." in name]) >= 2
+
+
+def test_many_values_are_no_ablation(tmp_path: Path) -> None:
+    trials: list[Point] = [
+        ({"label_smoothing": i / 100}, TrainConfig().override({"label_smoothing": i / 100}))
+        for i in range(41)
+    ]
+    write_plan(tmp_path, trials[:40], sweep="few")
+    write_plan(tmp_path, trials, sweep="many")
+    few, many = load(tmp_path, []).plans
+    assert (kind(few), kind(many)) == (Kind.ABLATION, Kind.SWEEP)
 
 
 def test_a_sweep_without_axes_and_an_axis_with_none_are_shown(tmp_path: Path) -> None:
