@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import jinja2
 import pandas as pd
@@ -159,8 +159,8 @@ class Page:
 
         An earlier report in `out` is replaced whole: until the last file is written it stays as it
         is, and so it does where writing fails. Files of others beside it stay too. Raises
-        InputError where `out` is no folder, or holds files and no report, or a file that is not a
-        report's stands where one of this report belongs; OSError where it cannot be written.
+        InputError as `check_out` does, and where a file that is not a report's stands where one of
+        this report belongs; OSError where it cannot be written.
         """
         with _replacing(Path(os.path.realpath(out))) as folder:
             sums: dict[str, str] = {}
@@ -201,6 +201,29 @@ class Page:
 # --- the folder ------------------------------------------------------------------------------
 
 
+def check_out(out: Path) -> None:
+    """Raise the InputError with which a report could not be written to `out`; changes nothing.
+
+    Refused are a file in the way, a folder that holds files and no report, or a report whose list
+    is damaged, and one in which results of sweeps lie.
+    """
+    folder = Path(os.path.realpath(out))
+    another = "choose another folder with --out DIR"
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise InputError(f"cannot make the folder {folder}: a file is in the way", another)
+    if there != folder or not any(folder.iterdir()):
+        return
+    if not (folder / MANIFEST).is_file():
+        raise InputError(
+            f"{folder} holds files and no report", "choose an empty or a new folder with --out DIR"
+        )
+    _listed(folder)
+    # They would be moved, perhaps while a sweep writes to them.
+    if any(folder.rglob("plans/*.json")):
+        raise InputError(f"{folder} holds results of sweeps", another)
+
+
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `folder` when the block ends without error.
@@ -209,15 +232,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
     report in a hidden folder beside, which the next one puts back. Two at once do not mix: one of
     them wins.
     """
-    with _in_the_way(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    check_out(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     _recover(folder)
-    with _in_the_way(folder):
-        if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-            raise InputError(
-                f"{folder} holds files and no report",
-                "choose an empty or a new folder with --out DIR",
-            )
     new = folder.with_name(f".{folder.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         new.mkdir()
@@ -231,22 +248,11 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-@contextmanager
-def _in_the_way(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(
-            f"cannot make the folder {folder}: a file is in the way",
-            "choose another folder with --out DIR",
-        ) from None
-
-
 def _swap(new: Path, folder: Path) -> None:
     old = new.with_suffix(".old")
     if folder.exists():
         shutil.copymode(folder, new)
-    for path in _foreign(folder):
+    for path in _foreign(folder, new) if folder.exists() else []:
         place = new / path.relative_to(folder)
         if place.exists() or any(parent.is_file() for parent in place.parents):
             raise InputError(f"{path} is in the way: no report wrote it", move_away(path, "mine"))
@@ -268,26 +274,50 @@ def _swap(new: Path, folder: Path) -> None:
     _clear(old, folder)
 
 
-def _foreign(folder: Path) -> list[Path]:
-    """The files in a report's folder that the report did not write."""
+def _listed(folder: Path) -> set[str]:
+    """The names of the files in a report's folder that the report wrote."""
+    path = folder / MANIFEST
     try:
-        lines = (folder / MANIFEST).read_text().splitlines()
+        text = path.read_bytes().decode()
     except FileNotFoundError:
-        lines = []
-    ours = {MANIFEST, *(line[66:] for line in lines)}  # after 64 digits and two spaces
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if (path.is_symlink() or not path.is_dir())
-        and path.relative_to(folder).as_posix() not in ours
-    ]
+        return {MANIFEST}
+    except UnicodeDecodeError:
+        text = ""
+    if not re.fullmatch(r"(?:[0-9a-f]{64}  [^\n]+\n)+", text):
+        raise InputError(
+            f"{path}, the list of a report's files, is damaged",
+            f"choose another folder with --out DIR, or remove the folder {folder}",
+        )
+    return {MANIFEST, *(line[66:] for line in text.split("\n"))}  # after 64 digits and two spaces
+
+
+def _foreign(folder: Path, other: Path) -> list[Path]:
+    """What the report in `folder` did not write: files, and whole folders, even empty ones, where
+    it wrote nothing below them and `other`, to which they are to move, has no such folder.
+    """
+    ours = _listed(folder)
+    shared = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
+
+    def below(here: Path) -> Iterator[Path]:
+        for path in sorted(here.iterdir()):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink() or not path.is_dir():
+                if name not in ours:
+                    yield path
+            elif name in shared or (other / name).is_dir():
+                yield from below(path)
+            else:
+                yield path
+
+    return list(below(folder))
 
 
 def _clear(old: Path, folder: Path) -> None:
-    """Remove an earlier report; move the files of others in it to the one that took its place."""
-    for path in _foreign(old) if old.exists() else []:
+    """Remove an earlier report; move what others put in it to the one that took its place."""
+    for path in _foreign(old, folder) if old.exists() else []:
         place = folder / path.relative_to(old)
         place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copymode(path.parent, place.parent)
         if place.exists():
             return  # put there since: both are kept, this one in the hidden folder
         path.rename(place)
@@ -360,11 +390,18 @@ def _template(name: str, finalize: Callable[[object], str] | None = None) -> jin
     return environment.get_template(name)
 
 
+# C0 and C1 but tab and line breaks: a terminal obeys them, XML and LaTeX refuse them.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
 def markdown(value: object) -> str:
-    """Text that no Markdown reader takes for markup, in a table's cell or out of it."""
-    text = str(value).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text that no Markdown reader takes for markup or a link, in a table's cell or out of it."""
+    text = _CONTROLS.sub("", str(value)).strip()
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", text)
     text = re.sub(r"^(\d+)\.", r"\1\\.", text)  # no list's first item
+    text = text.replace("://", "&#58;//").replace("@", "&#64;")
+    text = re.sub(r"(www)\.", r"\1&#46;", text, flags=re.IGNORECASE)
     return re.sub(r"\r\n|[\r\n]", "<br>", text)
 
 
@@ -383,7 +420,7 @@ _LATEX = {
 
 def latex(value: object) -> str:
     """Text for LaTeX, a line break as a semicolon."""
-    text = "".join(_LATEX.get(char, char) for char in str(value))
+    text = "".join(_LATEX.get(char, char) for char in _CONTROLS.sub("", str(value)))
     return re.sub(r"[\r\n]+", "; ", text)
 
 
@@ -395,7 +432,7 @@ def _latex(table: Table) -> str:
     sides = "".join("r" if kind == "number" else "l" for kind in table.kinds)
     return "\n".join(
         [
-            "% " + " ".join(table.caption.split()),
+            "% " + " ".join(_CONTROLS.sub("", table.caption).split()),
             rf"\begin{{tabular}}{{{sides}}}",
             r"\toprule",
             " & ".join(map(latex, table.shown.columns)) + r" \\",
@@ -423,5 +460,6 @@ def _csv(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMERIC.fullmatch(text)
-    return "'" * formula + re.sub(r"[\r\n]+", "; ", text)
+    text = _CONTROLS.sub("", text)
+    formula = re.match(r"[\t\r]|\s*[=+@-]", text) and not _NUMERIC.fullmatch(text)
+    return "'" * bool(formula) + re.sub(r"[\r\n]+", "; ", text)

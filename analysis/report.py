@@ -50,20 +50,26 @@ def report(
     ] = False,
 ) -> int:
     """Turn the results of sweeps into a report: HTML, Markdown, tables and figures."""
+    from analysis.page import check_out
+
     chosen = list(dict.fromkeys(names or []))
     if compare is None:
         studies = [_read(results, chosen)]
-        page, default = build(*studies), results / "report"
+        out = out or results / "report"
+        check_out(out)
+        page = build(*studies)
     else:
         from analysis.sections.comparison import comparison
 
         studies = [_read(folder, chosen) for folder in compare]
-        page, default = comparison(*studies), compare[1] / "comparison"
+        out = out or compare[1] / "comparison"
+        check_out(out)
+        page = comparison(*studies)
     # Only now: drawing reads further files.
     problems = [problem for study in studies for problem in study.problems]
     for problem in problems:
-        print(f"warning: {problem.what}", file=sys.stderr)
-    path = page.write(out or default)
+        print(_line(f"warning: {problem.what}"), file=sys.stderr)
+    path = page.write(out)
     plans = [plan for study in studies for plan in study.plans]
     flags = [
         {"sweep": plan.sweep, "plan": plan.id, "trial": trial, "codes": codes}
@@ -80,17 +86,22 @@ def report(
         }
         print(json.dumps(answer, indent=2))
     else:
-        print(path)
+        print(_line(str(path)))
     if not any(plan.runs["state"].eq("done").any() for plan in plans):
         print("warning: no trial has a result yet", file=sys.stderr)
         return EXIT_FLAGGED
     return EXIT_FLAGGED if strict and (flags or problems) else EXIT_DONE
 
 
+def _line(text: str) -> str:
+    """One line; what a terminal would obey in a file's words is not passed on."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def _read(results: Path, names: list[str]) -> Study:
     from analysis.load import load
 
-    print(f"reading {results}", file=sys.stderr)
+    print(_line(f"reading {results}"), file=sys.stderr)
     study = load(results, names)
     print(f"drawing {sum(len(plan.runs) for plan in study.plans)} trials", file=sys.stderr)
     return study

@@ -14,8 +14,10 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
 
+from analysis import page as page_module
+from analysis import report
 from analysis.page import MANIFEST, Gallery, Page, Part, Picture, Sample, Section, Table
+from analysis.page import latex as latex_text
+from analysis.page import markdown as markdown_text
 from trainer.errors import InputError
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
@@ -434,10 +440,13 @@ def csv_of(frame: pd.DataFrame) -> list[list[str]]:
 
 def test_a_spreadsheet_runs_no_cell() -> None:
     trials = ["=1+1", "+x", "-x", "@x", "\tx", "plain", "-", "a\n=b"]
+    trials += [" =1+1", "\x00=1+1", "\u00a0@x"]
     numbers = ["-8.03", "+8.62", "-1.00 to 2.00", "1e-05", "-inf", "", "5", "+1.00 to +2.00"]
+    numbers += ["1", "2", "3"]
     head, *rows = csv_of(pd.DataFrame({"=trial": trials, "number": numbers}))
     assert head == ["'=trial", "number"]
     safe = ["'=1+1", "'+x", "'-x", "'@x", "'\tx", "plain", "'-", "a; =b"]
+    safe += ["' =1+1", "'=1+1", "'\u00a0@x"]
     assert [row[0] for row in rows] == safe
     assert [row[1] for row in rows] == numbers
 
@@ -445,8 +454,22 @@ def test_a_spreadsheet_runs_no_cell() -> None:
 @given(st.text(min_size=1).filter(lambda text: not re.search(r"[\r\n]", text)))
 def test_a_cell_comes_back_from_csv_or_has_an_apostrophe_before_it(text: str) -> None:
     (_, (cell,)) = csv_of(pd.DataFrame({"trial": [text]}))
-    assert cell in (text, "'" + text)
-    assert cell[0] not in "=@\t"
+    kept = "".join(char for char in text if char == "\t" or unicodedata.category(char) != "Cc")
+    assert cell in (kept, "'" + kept)
+    assert not cell.startswith("\t")
+    assert not cell.lstrip().startswith(("=", "@"))
+
+
+def test_control_characters_reach_no_text() -> None:
+    hostile = "a\x1b[31m\x07b\x9bc\x85d\x7f\te\nf"
+    assert markdown_text(hostile) == "a\\[31mbcd\te<br>f"
+    assert latex_text(hostile) == "a[31mbcd\te; f"
+    assert csv_of(pd.DataFrame({"trial": [hostile]}))[1] == ["a[31mbcd\te; f"]
+
+
+def test_markdown_links_nowhere() -> None:
+    text = markdown_text("https://x.y WWW.x.y a@b.c @team")
+    assert text == "https&#58;//x.y WWW&#46;x.y a&#64;b.c &#64;team"
 
 
 def test_a_list_and_a_code_block_are_no_way_to_begin_a_paragraph() -> None:
@@ -535,6 +558,96 @@ def test_an_earlier_report_is_replaced_and_the_files_of_others_stay(tmp_path: Pa
     assert sorted(tmp_path.iterdir()) == [out]
     done = subprocess.run(["sha256sum", "--check", "--strict", MANIFEST], cwd=out)
     assert done.returncode == 0
+
+
+def test_folders_of_others_keep_their_modes_and_the_empty_ones_stay(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    small("old", "a").write(out)
+    for name in ("private/deep", "empty", "tables/private"):
+        (out / name).mkdir(parents=True)
+    (out / "private" / "deep" / "x").write_text("mine")
+    (out / "tables" / "x").write_text("mine")
+    modes = {"private": 0o700, "private/deep": 0o710, "empty": 0o700, "tables": 0o750}
+    modes["tables/private"] = 0o700
+    for name, mode in modes.items():
+        (out / name).chmod(mode)
+    small("new", "b").write(out)
+    small("without tables").write(out)
+    assert {name: (out / name).stat().st_mode & 0o777 for name in modes} == modes
+    found = contents(out)
+    assert found["private/deep/x"] == found["tables/x"] == "mine"
+    assert sorted(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_of_others_and_one_of_the_report_become_one(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    small("old").write(out)
+    (out / "tables").mkdir(mode=0o700)
+    (out / "tables" / "mine").write_text("mine")
+    small("new", "a").write(out)
+    assert {"tables/mine", "tables/a.csv"} <= contents(out).keys()
+    assert (out / "tables").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("plans", ["plans", "mixup/plans", "results/mixup/plans"])
+def test_a_folder_with_results_in_it_is_refused(tmp_path: Path, plans: str) -> None:
+    out = tmp_path / "report"
+    small("old").write(out)
+    (out / plans).mkdir(parents=True)
+    (out / plans / "1.json").write_text("{}")
+    before = contents(tmp_path)
+    for act in (page_module.check_out, small("new").write):
+        with pytest.raises(InputError, match="holds results of sweeps"):
+            act(out)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage\n", b"\xff\xfe", b"0" * 64 + b"  report.md"])
+def test_a_damaged_list_is_said_to_be_so(tmp_path: Path, garbage: bytes) -> None:
+    out = tmp_path / "report"
+    small("old", "a").write(out)
+    (out / MANIFEST).write_bytes(garbage)
+    before = contents(tmp_path)
+    for act in (page_module.check_out, small("new", "a").write):
+        with pytest.raises(InputError, match="is damaged") as error:
+            act(out)
+        assert "--out DIR" in error.value.help
+        assert str(out) in error.value.help
+    assert contents(tmp_path) == before
+
+
+def test_the_folder_is_checked_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious").write_text("x")
+    monkeypatch.setattr(report, "_read", lambda results, names: None)
+    monkeypatch.setattr(report, "build", lambda study: pytest.fail("drawn"))
+    monkeypatch.setattr(
+        "analysis.sections.comparison.comparison", lambda *studies: pytest.fail("drawn")
+    )
+    for compare in (None, (tmp_path, tmp_path)):
+        with pytest.raises(InputError, match="holds files and no report"):
+            report.report(results=tmp_path, out=tmp_path / "data", compare=compare)
+    # Where nothing hinders, nothing is made yet.
+    page_module.check_out(tmp_path / "new" / "report")
+    assert contents(tmp_path) == {"data/precious": "x"}
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_terminal_obeys_no_word_of_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "re\x1b[31msults\udcff"
+    problem = InputError("bad \x1b]0;x\x07\nname\x9b", "mend")
+    study = SimpleNamespace(problems=[problem], plans=[])
+    monkeypatch.setattr("analysis.load.load", lambda results, names: study)
+    monkeypatch.setattr(report, "build", lambda study: small("new"))
+    report.report(results=results)
+    told = capsys.readouterr()
+    assert f"{tmp_path}/re?[31msults?/report/report.html\n" == told.out
+    assert "warning: bad ?]0;x??name?\n" in told.err
+    assert all(char.isprintable() or char == "\n" for char in told.err)
 
 
 def test_a_folder_of_others_is_left_as_it_is(tmp_path: Path) -> None:
