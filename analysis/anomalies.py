@@ -73,7 +73,7 @@ def flags(
 
 def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:
     chance = 1 / (runs["classes"].fillna("").str.count(",") + 1)
-    images = runs["test_images"].astype(float)
+    images = runs["test_images"].astype(float).where(lambda counts: counts > 0)
     bar = chance + 3 * (chance * (1 - chance) / images).map(math.sqrt, na_action="ignore")
     # A finished run without a test accuracy is no better than chance either.
     at_chance = ~(runs["test_accuracy"].astype(float) > bar)
@@ -93,7 +93,7 @@ def _outliers(runs: pd.DataFrame, points: pd.DataFrame) -> pd.Series[bool]:
     seeds = done.groupby(keys, sort=False, dropna=False)["accuracy"].transform("size")
     for _, point in done[seeds >= MIN_SEEDS].groupby(keys, sort=False, dropna=False):
         images = point["images"].max()
-        if not math.isnan(images):
+        if images > 0:  # nor where it is NaN
             far = seed_outliers(point["accuracy"].tolist(), int(images))
             found |= found.index.isin(point.index[far])
     if set(points.columns) == set(GRID) and all(map(pd.api.types.is_integer_dtype, points.dtypes)):

@@ -25,6 +25,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -160,11 +161,42 @@ def _known_axis(axis: str) -> str:
 _Axis = Annotated[str, AfterValidator(_known_axis)]
 
 
+@functools.cache
+def _field(axis: str) -> TypeAdapter[Any]:
+    return TypeAdapter(field_types()[axis], config=ConfigDict(strict=True))
+
+
+# One with which every value of a number's or a tuple's field is allowed.
+_BASE = TrainConfig().override({"epochs": 2**62, "model.name": "wrn_16_1"})
+
+
+@functools.lru_cache(maxsize=10_000)
+def _is_taken(axis: str, text: str) -> bool:
+    """Whether a definition may give the value as this text, as in "0.3,0.6"."""
+    try:
+        _BASE.override({axis: text})
+    except InputError:
+        return False
+    return True
+
+
+def _of_its_fields(point: dict[str, Any]) -> dict[str, Any]:
+    for axis, value in point.items():
+        try:
+            # A tuple is a list in JSON, which a strict field takes only of a parser.
+            _field(axis).validate_python(tuple(value) if isinstance(value, list) else value)
+        except ValidationError as error:
+            if isinstance(value, str) and _is_taken(axis, value):
+                continue
+            raise ValueError(f"{axis}={value!r}: {error.errors()[0]['msg']}") from None
+    return point
+
+
 class _Trial(BaseModel):
     model_config = ConfigDict(strict=True)
     name: Annotated[str, Field(min_length=1), AfterValidator(_plain_name)]
     fingerprint: str
-    point: dict[_Axis, Any]
+    point: Annotated[dict[_Axis, Any], AfterValidator(_of_its_fields)]
     config: TrainConfig
 
 
@@ -205,6 +237,16 @@ def _plan_paths(results: Path) -> dict[str, list[Path]]:
 
 
 def _read_plan(path: Path) -> _PlanFile:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # Neither a page nor a table can hold the name as it is.
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise InputError(
+            f"the name of {shown} is no UTF-8",
+            "it was left in place; rename it to be in the report",
+            exit_code=EXIT_IO,
+        ) from None
     try:
         return _PlanFile.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -255,6 +297,9 @@ def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep
     runs = _own(folder, runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     epochs = epochs[~epochs["trial"].isin(read - set(runs["trial"]))]
+    impossible = _impossible(folder, runs, problems)
+    runs = runs[~runs["trial"].isin(impossible)]
+    unread |= impossible
     rest = trials.keys() - set(runs["trial"]) - unread
     found = _notes(Pruned, folder, (name for name in trials if name in rest), problems)
     pruned = {name: _pruned(note) for name, note in found}
@@ -396,6 +441,48 @@ def _own(
             )
         )
     return runs[good]
+
+
+_ACCURACIES = (
+    "train_accuracy", "train_accuracy_clean", "val_accuracy", "val_accuracy_last",
+    "test_accuracy", "top_1", "top_3", "top_5",
+)  # fmt: skip
+
+
+def _broken(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series[bool], str]]:
+    """A column, the runs in which it has no possible value, and what it must be. A NaN is read as
+    a value that was not measured."""
+    for name in _ACCURACIES:
+        yield name, runs[name].notna() & ~runs[name].between(0, 1), "a fraction"
+    # A run that does not say how many validation images it had has no error of them, and no more.
+    yield "val_images", runs["val_images"] < 1, "at least 1"
+    images, measured = runs["test_images"], runs["test_accuracy"].notna()
+    few = (images < 0) | (measured & ~(images >= 1))
+    yield "test_images", few, "at least 1 where there is an accuracy"
+    seconds = runs["seconds"]
+    yield "seconds", seconds.notna() & ~((seconds >= 0) & (seconds < np.inf)), "finite, at least 0"
+    yield "world_size", runs["world_size"] < 1, "at least 1"
+    yield "epochs_run", ~(runs["epochs_run"] >= 1), "at least 1"
+    best = runs["best_epoch"]
+    yield "best_epoch", ~((best >= 0) & (best < runs["epochs_run"])), "from 0 and below epochs_run"
+
+
+def _impossible(folder: Path, runs: pd.DataFrame, problems: list[InputError]) -> set[str]:
+    """The done trials whose run has a value that none can have: each a problem, by the first."""
+    done = runs[runs["status"] == "done"]
+    found: dict[str, InputError] = {}
+    for column, broken, rule in _broken(done):
+        for name, value in zip(done["trial"][broken], done[column][broken], strict=True):
+            path = folder / name
+            given = "null" if pd.isna(value) else f"{value:.15g}"
+            problem = InputError(
+                f"{path / RUN} is damaged: {column} is {given}, which must be {rule}",
+                f"it was left in place; move it away and launch again: {move_away(path)}",
+                exit_code=EXIT_IO,
+            )
+            found.setdefault(name, problem)
+    problems.extend(found[name] for name in done["trial"] if name in found)
+    return set(found)
 
 
 def _notes(

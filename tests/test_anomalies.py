@@ -184,12 +184,6 @@ def test_two_seeds_tell_nothing(tmp_path: Path) -> None:
     assert tables.unflagged(plan.runs).empty
 
 
-def test_a_flag_without_a_number_of_test_images(tmp_path: Path) -> None:
-    plan = seeds_of_one_point(tmp_path, [0.9, 0.9, 0.5], test_images=None)
-    assert plan.runs["flags"].tolist()[:2] == [[], []]
-    assert "OUTLIER" in plan.runs["flags"].tolist()[2]
-
-
 # --- beside what was reported ----------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -20,9 +21,11 @@ from test_analysis import (
 )
 
 from analysis import load as reading
+from analysis.anomalies import flags
 from analysis.load import load
 from analysis.sections import cost, grid, sweep
 from trainer.config import TrainConfig
+from trainer.errors import EXIT_IO, InputError
 from trainer.record import EPOCHS, EPOCHS_SCHEMA, RUN, write_table
 
 MIXUP = "augment.mixup"
@@ -93,7 +96,7 @@ def test_a_sweep_that_still_runs_says_what_is_missing(results: Path) -> None:
     (part,) = sweep.parts(study.plans[0], study)
     said = " ".join(part.notes)
     assert "It varies augment.mixup (0.0, 0.2), augment.cutout (8, 16)." in said
-    assert "3 of 8 trials have no result yet: 2 MISSING, 1 NONFINITE." in said
+    assert "3 of 8 trials have no result: 2 MISSING, 1 NONFINITE." in said
     assert "No main effects are given" in said
     assert [table.name for table in part.tables] == ["any-00000001"]
 
@@ -103,7 +106,7 @@ def test_one_trial_is_a_sweep_too(tmp_path: Path) -> None:
     write_plan(tmp_path, [({}, config)])
     study = load(tmp_path, [])
     (part,) = sweep.parts(study.plans[0], study)
-    assert "1 of 1 trial has no result yet: 1 MISSING." in " ".join(part.notes)
+    assert "1 of 1 trial has no result: 1 MISSING." in " ".join(part.notes)
     assert cost.cost(study).parts[0].notes == ["No trial has a result that says how long it took."]
     finish(folder_of(tmp_path, ({}, config)), config)
     study = load(tmp_path, [])
@@ -186,3 +189,123 @@ def test_an_unreadable_column_is_named_by_a_process_of_its_own(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     study = load(tmp_path, [])
     assert ["does not hold the columns" in problem.what for problem in study.problems] == [True]
+
+
+# --- what no trial can have written ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test_images": 0},
+        {"test_images": -1},
+        {"test_images": None},
+        {"test_images": -1, "test_accuracy": None},
+        {"val_images": 0},
+        {"test_accuracy": 2.0},
+        {"test_accuracy": -0.1},
+        {"test_accuracy": float("inf")},
+        {"val_accuracy_last": -float("inf")},
+        {"top_5": 1.5},
+        {"best_epoch": None},
+        {"best_epoch": -1},
+        {"best_epoch": 3},
+        {"epochs_run": None},
+        {"epochs_run": None, "best_epoch": None},
+        {"seconds": float("inf")},
+        {"seconds": -1.0},
+        {"world_size": 0},
+    ],
+    ids=str,
+)
+def test_an_impossible_value_costs_its_trial_only(tmp_path: Path, changes: dict[str, Any]) -> None:
+    points = seeds(3)
+    write_plan(tmp_path, points)
+    for point in points:
+        finish(folder_of(tmp_path, point), point[1], **(changes if point is points[1] else {}))
+    study = load(tmp_path, [])
+    assert study.plans[0].runs["state"].tolist() == ["done", "missing", "done"]
+    assert study.plans[0].runs["flags"].tolist() == [[], ["MISSING"], []]
+    assert len(study.plans[0].epochs) == 3 * 3
+    (problem,) = study.problems
+    path = folder_of(tmp_path, points[1]) / RUN
+    assert path.is_file()
+    assert problem.what.startswith(f"{path} is damaged: ")
+    assert any(f"{column} is " in problem.what for column in changes)
+    assert problem.exit_code == EXIT_IO
+
+
+def test_what_was_not_measured_is_no_damage(tmp_path: Path) -> None:
+    (point,) = points = seeds(1)
+    write_plan(tmp_path, points)
+    unknown = dict.fromkeys(("test_accuracy", "test_images", "top_5", "seconds", "world_size"))
+    finish(folder_of(tmp_path, point), point[1], **unknown)
+    study = load(tmp_path, [])
+    assert study.problems == []
+    assert study.plans[0].runs["state"].tolist() == ["done"]
+
+
+@pytest.mark.parametrize("count", [0.0, -1.0, float("nan")])
+def test_flags_stand_without_a_count_of_images(count: float) -> None:
+    accuracies = [0.5, 0.5, 0.9]
+    runs = pd.DataFrame(
+        {"trial": list("abc"), "state": "done", "stopped_early": False, "classes": "x,y",
+         "test_images": count, "test_accuracy": accuracies, "val_accuracy": accuracies,
+         "val_accuracy_last": accuracies}
+    )  # fmt: skip
+    assert flags(runs, pd.DataFrame(index=runs.index), {}) == [["DIVERGED"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("optimizer.weight_decay", "big"),
+        ("optimizer.weight_decay", None),
+        ("optimizer.lr", True),
+        ("model.name", 1),
+        ("epochs", 2.5),
+        ("seed", {"a": 1}),
+        ("schedule.milestones", [0.3, "late"]),
+    ],
+)
+def test_a_point_of_another_type_is_a_damaged_plan(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    write_plan(tmp_path, seeds(1))
+    write_plan(tmp_path, [({field: value}, TrainConfig())], sweep="other")
+    study = load(tmp_path, [])
+    assert [plan.sweep for plan in study.plans] == ["grid"]
+    (problem,) = study.problems
+    assert "00000001.json is no plan" in problem.what
+    assert f"trials.0.point: Value error, {field}={value!r}: " in problem.what
+
+
+def test_a_point_holds_what_its_fields_take(tmp_path: Path) -> None:
+    point = {"schedule.milestones": [0.2, 0.5], "data.train_limit": None, "optimizer.lr": 1}
+    write_plan(tmp_path, [(point, TrainConfig())])
+    runs = only(tmp_path).runs
+    assert runs["point.schedule.milestones"].tolist() == ["0.2,0.5"]
+    texts = {
+        "schedule.milestones": "0.2,0.5",
+        "model.dropout": "5e-1",
+        "data.test_limit": "none",
+        "schedule.warmup_epochs": "200",
+        "model.patch": "8",
+        "optimizer.nesterov": "true",
+    }
+    write_plan(tmp_path, [(texts, TrainConfig())])
+    assert load(tmp_path, []).problems == []
+
+
+def test_a_sweep_whose_name_is_no_text_is_left_out(tmp_path: Path) -> None:
+    bad = os.fsdecode(b"b\xffad")
+    write_plan(tmp_path, seeds(1), sweep=bad)
+    with pytest.raises(InputError, match="is no UTF-8"):
+        load(tmp_path, [])
+    write_plan(tmp_path, seeds(1))
+    study = load(tmp_path, [])
+    assert [plan.sweep for plan in study.plans] == ["grid"]
+    (problem,) = study.problems
+    assert r"b\xffad/plans/00000001.json is no UTF-8" in str(problem)
+    str(problem).encode()
+    assert (tmp_path / bad).is_dir()
