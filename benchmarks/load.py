@@ -7,9 +7,9 @@ the same columns of the same files with pyarrow.dataset into pandas, and neither
 tells which trial they are of. Each reading is a process of its own, and its seconds of processor
 time are what counts where others use the machine too.
 
-Two processors, shared with others: 20.7 s of processor time and 0.68 GiB, 0.81 of the peer's time
-(27.8 s, 2.38 GiB); 100 trials take 0.22 s. Nearly all of it is pyarrow's: a footer of 75 columns to
-parse and 36 of them to decode is about a millisecond a run.parquet.
+Two processors (AMD EPYC): 6.7 s, 11.8 s of processor time and 0.67 GiB, 0.72 of the peer's
+processor time (16.2 s, 11.8 s by the clock, 2.07 GiB); 100 trials take 0.14 s. Nearly all of it is
+pyarrow's: a footer of 75 columns to parse and 30 of them to decode is 0.7 ms a run.parquet.
 """
 
 from __future__ import annotations
