@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from analysis.load import Plan, Study
-from trainer.errors import EXIT_IO, InputError, move_away
-from trainer.record import PREDICTIONS, PREDICTIONS_SCHEMA, RUN, check_version, read_table
+from trainer.errors import InputError
+from trainer.record import PREDICTIONS, PREDICTIONS_SCHEMA, RUN, check_version, read_table, unusable
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,28 +94,28 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
         return None
     check_version(path, table.schema.metadata)
     if not table.schema.equals(PREDICTIONS_SCHEMA):
-        raise _unusable(path, "does not have the columns that a trial writes")
+        raise unusable(path, "does not have the columns that a trial writes")
     classes = tuple(run["classes"].split(",")) if isinstance(run["classes"], str) else ()
     index, labels = table["index"].to_numpy(), table["label"].to_numpy().astype(np.int64)
     if len(index) != run["test_images"]:
-        raise _unusable(
+        raise unusable(
             path, f"has {len(index):,} rows, and {RUN} says {run['test_images']:,.0f} test images"
         )
     if len(np.unique(index)) < len(index) or (index < 0).any():
-        raise _unusable(path, "has an index that is negative or is there twice")
+        raise unusable(path, "has an index that is negative or is there twice")
     logits = _logits(table["logits"].combine_chunks(), len(classes))
     if logits is None:
-        raise _unusable(path, f"does not have the logits of {len(classes)} classes in every row")
+        raise unusable(path, f"does not have the logits of {len(classes)} classes in every row")
     if not np.isfinite(logits).all():
-        raise _unusable(path, "has logits that are missing or not finite")
+        raise unusable(path, "has logits that are missing or not finite")
     if ((labels < 0) | (labels >= len(classes))).any():
-        raise _unusable(path, f"has labels that are none of the {len(classes)} classes")
+        raise unusable(path, f"has labels that are none of the {len(classes)} classes")
     order = np.argsort(index)
     found = Predictions(str(run["trial"]), index[order], labels[order], logits[order], classes)
     # Both are counts over the same images: less than half an image is rounding.
     correct = int(found.right.sum())
     if not abs(correct - run["test_accuracy"] * len(index)) < 0.5:
-        raise _unusable(
+        raise unusable(
             path,
             f"is of another run: {correct:,} of {len(index):,} images are right, and {RUN} says "
             f"{100 * run['test_accuracy']:.2f} %",
@@ -129,12 +129,3 @@ def _logits(column: pa.Array | pa.ChunkedArray, classes: int) -> NDArray[np.floa
         return None
     flat: NDArray[np.float32] = pc.list_flatten(column).to_numpy(zero_copy_only=False)
     return flat.reshape(-1, classes)
-
-
-def _unusable(path: Path, what: str) -> InputError:
-    return InputError(
-        f"{path} {what}",
-        "it was left in place; move its trial's folder away and launch again: "
-        + move_away(path.parent),
-        exit_code=EXIT_IO,
-    )

@@ -157,7 +157,7 @@ def architectures(runs: pd.DataFrame, reported: list[dict[str, Any]]) -> pd.Data
 
 _TEST = ["test", "test sd", "n", "planned", SAMPLE, SEEDS]
 _BESIDE = ["reported", "difference", DIFFERENCE_95, LARGER, ERRORS, "flags"]
-_REPORTED_IMAGES = 10_000
+REPORTED_IMAGES = 10_000
 
 
 def _beside(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +171,7 @@ def _beside(table: pd.DataFrame) -> pd.DataFrame:
         [
             None
             if math.isnan(test - figure) or math.isnan(images)
-            else difference_interval(test, int(images), figure, _REPORTED_IMAGES)
+            else difference_interval(test, int(images), figure, REPORTED_IMAGES)
             for test, images, figure in known
         ],
     )

@@ -222,7 +222,7 @@ def read_table(path: Path) -> pa.Table:
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _unusable(path, f"is damaged: {first}") from None
+        raise unusable(path, f"is damaged: {first}") from None
 
 
 def read_epochs(folder: Path) -> pa.Table:
@@ -234,7 +234,7 @@ def read_epochs(folder: Path) -> pa.Table:
         found = table.schema.field(field.name).type if field.name in table.column_names else None
         if found != field.type:
             what = "has no column" if found is None else f"has {found} and not {field.type} in"
-            raise _unusable(path, f"{what} {field.name}")
+            raise unusable(path, f"{what} {field.name}")
     return table
 
 
@@ -248,10 +248,10 @@ def read_run(folder: Path, fingerprint: str) -> dict[str, Any]:
     table = read_table(path)
     check_version(path, table.schema.metadata)
     if table.num_rows != 1:
-        raise _unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
+        raise unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
     row: dict[str, Any] = table.to_pylist()[0]
     if row.get("fingerprint") != fingerprint:
-        raise _unusable(path, "is of another configuration than its folder's")
+        raise unusable(path, "is of another configuration than its folder's")
     return row
 
 
@@ -282,7 +282,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     )
 
 
-def _unusable(path: Path, what: str) -> InputError:
+def unusable(path: Path, what: str) -> InputError:
     """For a file of a trial without which the trial's folder is worth nothing."""
     return InputError(
         f"{path} {what}",

@@ -18,7 +18,6 @@ from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unfl
 from analysis.stats import MIN_SEEDS, difference_interval
 from trainer.recipes import reported
 
-_REPORTED_IMAGES = 10_000
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
 
 
@@ -140,7 +139,7 @@ def beside_dla(plan: Plan) -> list[str]:
         if not cell["n"]:
             continue
         test, images = float(cell["test"]), int(cell["images"])
-        gap = difference_interval(test, images, figure, _REPORTED_IMAGES)
+        gap = difference_interval(test, images, figure, tables.REPORTED_IMAGES)
         larger = tables.larger_than_error(figure, gap, cell[tables.SEEDS])
         said.append(
             f"behind the {cell[STEM]} stem it has {100 * test:.2f} %, "
