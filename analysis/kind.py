@@ -15,7 +15,7 @@ WEIGHT_DECAY = "optimizer.weight_decay"
 _ABLATED = (
     "augment.", "schedule.", "early_stopping.", "label_smoothing", "precision", "model.stem",
     "model.dropout", "model.patch", "optimizer.name", "optimizer.nesterov",
-    "optimizer.decay_norms_and_biases",
+    "optimizer.decay_norms_and_biases", "optimizer.ema_decay",
 )  # fmt: skip
 
 # Of more, a comparison of each with the recipe's own value is no figure that anybody reads.

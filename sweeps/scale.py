@@ -36,7 +36,10 @@ def scaled(configs: Sequence[TrainConfig], scale: Scale) -> list[dict[str, Any]]
     return [
         {
             "epochs": (count := epochs[config.epochs, config.data.name]),
-            "schedule.warmup_epochs": config.schedule.warmup_epochs * count // config.epochs,
+            # Rounded up: five epochs of a hundred are still a warm-up.
+            "schedule.warmup_epochs": min(
+                math.ceil(config.schedule.warmup_epochs * count / config.epochs), count - 1
+            ),
             "data.train_limit": _at_most(SMOKE_TRAIN_IMAGES, config.data.train_limit),
             "data.test_limit": _at_most(SMOKE_TEST_IMAGES, config.data.test_limit),
             "model.width": config.model.width * SMOKE_WIDTH,

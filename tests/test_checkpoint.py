@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import subprocess
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import checkpoint, record
-from trainer.checkpoint import DamagedCheckpointError
+from trainer.checkpoint import DamagedCheckpointError, Writer
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.errors import EXIT_IO, storage_error
 from trainer.models import build
@@ -243,3 +244,40 @@ def test_a_full_disk_leaves_the_old_file(small_disk: Path, write: Any) -> None:
     # There is room again, and the next attempt succeeds.
     write(path, 1000)
     assert path.read_bytes() != before
+
+
+def test_what_is_written_aside_is_what_it_was_then() -> None:
+    weights = torch.zeros(3)
+    may_write = threading.Event()
+    written: list[list[float]] = []
+
+    def write(state: dict[str, Any]) -> None:
+        assert may_write.wait(10)
+        written.append(state["model"]["weight"].tolist())
+
+    with Writer(torch.device("cpu"), aside=True) as writer:
+        writer({"model": {"weight": weights}, "best_weights": {}}, write)
+        weights += 1  # the next epoch has begun
+        assert not written
+        may_write.set()
+        writer({"model": {"weight": weights}, "best_weights": {}}, write)
+        assert written[0] == [0, 0, 0]
+    assert written == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_a_disk_that_was_full_aside_is_told_at_the_next_epoch() -> None:
+    def write(state: dict[str, Any]) -> None:
+        raise OSError(28, "No space left on device")
+
+    for end in (lambda w: w({}, write), lambda w: w.wait(), lambda w: w.__exit__(None)):
+        writer = Writer(torch.device("cpu"), aside=True)
+        writer({}, write)
+        with pytest.raises(OSError, match="No space"):
+            end(writer)
+
+
+def test_on_a_cpu_it_is_written_before_training_goes_on() -> None:
+    written: list[dict[str, Any]] = []
+    with Writer(torch.device("cpu")) as writer:
+        writer({"rows": []}, written.append)
+        assert written == [{"rows": []}]

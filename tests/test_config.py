@@ -17,9 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainer.config import SCHEMA_VERSION, OptimizerConfig, TrainConfig, describe, field_types
+from trainer.config import (
+    ADDED,
+    SCHEMA_VERSION,
+    OptimizerConfig,
+    TrainConfig,
+    describe,
+    field_types,
+)
 from trainer.errors import EXIT_USAGE, InputError
-from trainer.recipes import ARCHITECTURES, reported, vit_trained
+from trainer.recipes import ARCHITECTURES, reported, strong, vit_strong, vit_trained
 
 BASE = TrainConfig()
 FIELDS = [name for name in field_types() if name != "schema_version"]
@@ -35,6 +42,8 @@ OTHER: dict[str, Any] = {
     "batch_size": 128,
     "label_smoothing": 0.0,
     "precision": "fp32",
+    "compile": "off",
+    "deterministic": True,
     "data.name": "digits",
     "data.root": "/data/cifar10",
     "data.val_fraction": 0.2,
@@ -45,6 +54,8 @@ OTHER: dict[str, Any] = {
     "augment.flip": 0.0,
     "augment.cutout": 16,
     "augment.mixup": 0.2,
+    "augment.cutmix": 1.0,
+    "augment.trivial_augment": True,
     "model.name": "resnet34",
     "model.stem": "imagenet",
     "model.width": 0.5,
@@ -56,6 +67,7 @@ OTHER: dict[str, Any] = {
     "optimizer.nesterov": True,
     "optimizer.weight_decay": 5e-4,
     "optimizer.decay_norms_and_biases": False,
+    "optimizer.ema_decay": 0.999,
     "schedule.name": "step",
     "schedule.every": "step",
     "schedule.warmup_epochs": 5,
@@ -86,6 +98,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "batch_size": wholes(2),
     "label_smoothing": below_one,
     "precision": st.sampled_from(["auto", "bf16", "fp32"]),
+    "compile": st.sampled_from(["auto", "on", "off"]),
+    "deterministic": st.booleans(),
     "data.name": st.sampled_from(["cifar10", "digits"]),
     # none and null are how a missing root is written in an override.
     "data.root": st.none() | text.filter(lambda word: word.lower() not in ("none", "null")),
@@ -97,6 +111,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "augment.flip": reals(0.0, 1.0) | st.just(-0.0),
     "augment.cutout": wholes(0, 32),
     "augment.mixup": reals(0.0, 1e6) | st.just(-0.0),
+    "augment.cutmix": reals(0.0, 1e6) | st.just(-0.0),
+    "augment.trivial_augment": st.booleans(),
     "model.name": st.sampled_from(["vit", "wrn_28_10", "wrn_40_2"]),
     "model.stem": st.just("cifar"),
     "model.width": reals(0.0, 4.0, exclude_min=True),
@@ -108,6 +124,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "optimizer.nesterov": st.booleans(),
     "optimizer.weight_decay": reals(0.0, 1e300) | st.just(-0.0),
     "optimizer.decay_norms_and_biases": st.booleans(),
+    "optimizer.ema_decay": below_one,
     "schedule.name": st.sampled_from(["cosine", "step", "multi_step", "constant"]),
     "schedule.every": st.sampled_from(["epoch", "step"]),
     "schedule.warmup_epochs": wholes(0, 9),
@@ -192,6 +209,16 @@ def test_golden_fingerprint() -> None:
     assert reported("dla34").fingerprint == DLA34
 
 
+@pytest.mark.parametrize("name", ADDED)
+def test_a_field_that_was_added_leaves_the_trials_before_it_what_they_were(name: str) -> None:
+    assert BASE.flat()[name] == ADDED[name]  # a default that changes makes another trial
+    text = json.loads(BASE.to_json())
+    *path, leaf = name.split(".")
+    section = text[path[0]] if path else text
+    del section[leaf]
+    assert TrainConfig.from_json(json.dumps(text)).fingerprint == BASE.fingerprint
+
+
 def test_fingerprint_is_the_same_in_every_process() -> None:
     program = (
         "import sys; from trainer.recipes import reported, vit_trained\n"
@@ -210,7 +237,9 @@ def test_fingerprint_is_the_same_in_every_process() -> None:
 
 
 def test_recipes_are_different_valid_trials() -> None:
-    recipes = [*(reported(name) for name in ARCHITECTURES), vit_trained()]
+    recipes = [recipe(name) for recipe in (reported, strong) for name in ARCHITECTURES]
+    recipes.append(vit_trained())
+    assert strong("vit") == vit_strong()
     assert len({config.fingerprint for config in recipes}) == len(recipes)
     for config in recipes:
         assert TrainConfig.from_json(config.to_json()) == config

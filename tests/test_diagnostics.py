@@ -819,7 +819,7 @@ def test_the_panels_show_each_loss_by_its_name(tmp_path: Path) -> None:
     ]
     write_table(tmp_path / EPOCHS, rows, EPOCHS_SCHEMA)
     epochs = pq.read_table(tmp_path / EPOCHS).to_pandas().assign(trial="t")
-    drawn = figures.panels(epochs, {"t": "seed 42"}, {"t": 1}, smoothing=True, mixup=True)
+    drawn = figures.panels(epochs, {"t": "seed 42"}, {"t": 1}, smoothing=True, mixed=True)
     loss, _, rate, gap = drawn.axes
     legend = loss.get_legend()
     assert legend is not None
@@ -831,7 +831,7 @@ def test_the_panels_show_each_loss_by_its_name(tmp_path: Path) -> None:
     assert np.asarray(gap.lines[0].get_ydata()) == pytest.approx([-10, 0, 10])
     assert np.asarray(gap.lines[1].get_xdata()) == pytest.approx([1])
     assert np.asarray(rate.lines[0].get_ydata()) == pytest.approx([0.1, 0.05, 0.1 / 3])
-    plain = figures.panels(epochs, {"t": "seed 42"}, {}, smoothing=False, mixup=False)
+    plain = figures.panels(epochs, {"t": "seed 42"}, {}, smoothing=False, mixed=False)
     legend = plain.axes[0].get_legend()
     assert legend is not None
     assert [one.get_text() for one in legend.get_texts()] == [

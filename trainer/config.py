@@ -30,6 +30,16 @@ from trainer.errors import InputError, nearest
 
 SCHEMA_VERSION = 1
 
+# Fields that came after the first results, with the value that means "as before": whoever adds one
+# adds it here, and no trial of anybody's has to run again. Never change a line.
+ADDED: dict[str, Any] = {
+    "augment.cutmix": 0.0,
+    "augment.trivial_augment": False,
+    "compile": "auto",
+    "deterministic": False,
+    "optimizer.ema_decay": 0.0,
+}
+
 # Wider or deeper than any that was published; beyond, a slip of the finger would fill the memory.
 WRN_MAX_DEPTH = 1000
 WRN_MAX_WIDTH = 64
@@ -74,6 +84,10 @@ class AugmentConfig(_Section):
     """Side of the square set to the mean colour, in pixels, clipped at the borders; 0: none."""
     mixup: NonNegative = 0.0
     """MixUp's alpha: weights are drawn from Beta(alpha, alpha) for each sample; 0: none."""
+    cutmix: NonNegative = 0.0
+    """CutMix's alpha, drawn alike; with MixUp too, each takes half of the samples. 0: none."""
+    trivial_augment: bool = False
+    """TrivialAugment: one operation of random strength on each image, before crop and flip."""
 
 
 class ModelConfig(_Section):
@@ -121,6 +135,8 @@ class OptimizerConfig(_Section):
     """L2 added to the gradient (SGD), or decoupled decay (AdamW)."""
     decay_norms_and_biases: bool = True
     """Whether weight decay also acts on biases and normalisation parameters."""
+    ema_decay: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.0
+    """Per step, of the moving average of the weights, which is then what is evaluated; 0: none."""
 
 
 class ScheduleConfig(_Section):
@@ -166,6 +182,10 @@ class TrainConfig(_Section):
     """Label smoothing of the training loss."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the forward pass; auto: bf16 where the device has it, recorded in the run."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether the training step is compiled; auto: on a GPU that can, recorded in the run."""
+    deterministic: bool = False
+    """Whether a GPU is kept to kernels that give the same bits in every run, at a cost."""
     data: DataConfig = DataConfig()
     """Images and their split."""
     augment: AugmentConfig = AugmentConfig()
@@ -238,11 +258,16 @@ class TrainConfig(_Section):
         """SHA-256 of the canonical JSON, 64 hex digits.
 
         Covers every field, defaults included, so that a changed default is a new trial; does not
-        depend on field order, process or Python version.
+        depend on field order, process or Python version. A field of ADDED is left out where it has
+        the value under which a trial is what it was before there was the field.
         """
-        canonical = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
+        values = self.model_dump(mode="json")
+        for key, before in ADDED.items():
+            *path, leaf = key.split(".")
+            section = functools.reduce(dict.__getitem__, path, values)
+            if section[leaf] == before:
+                del section[leaf]
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainer.average import Average
+
 Row = dict[str, Any]
 
 
@@ -47,21 +49,31 @@ class History:
         self.stopper = stopper
         self.partial = Partial()
 
-    def state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def state(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None = None
+    ) -> dict[str, Any]:
         """What to save. Once training has finished only the best weights are needed."""
-        state = {**vars(self), "partial": astuple(self.partial)}
+        state = {**vars(self), "rows": list(self.rows), "partial": astuple(self.partial)}
         if not self.finished_training:
             state |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            if average is not None:
+                state["average"] = average.state_dict()
         return state
 
     @classmethod
     def restore(
-        cls, state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+        cls,
+        state: dict[str, Any],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Average | None = None,
     ) -> History:
-        """From what was saved; the model and the optimizer are set where training goes on."""
+        """From what was saved; model, optimizer and average are set where training goes on."""
         if not state["finished_training"]:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
+            if average is not None:
+                average.load_state_dict(state["average"])
         return cls(
             rows=state["rows"],
             partial=Partial(*state["partial"]),

@@ -1,7 +1,8 @@
 """Recipes: named configurations, as functions and values.
 
-`reported(model)` is the protocol of the reference study for that architecture. `vit_trained` is a
-recipe under which the ViT learns.
+`reported(model)` is the protocol of the reference study for that architecture, `strong(model)` what
+is known to go beyond it in as many epochs. `vit_trained` is a recipe under which the ViT learns,
+`vit_strong` the same with stronger augmentation.
 """
 
 from __future__ import annotations
@@ -42,4 +43,41 @@ def vit_trained() -> TrainConfig:
             name="adamw", lr=1e-3, weight_decay=0.05, decay_norms_and_biases=False
         ),
         schedule=ScheduleConfig(every="step", warmup_epochs=10),
+    )
+
+
+def strong(model: str = "resnet18") -> TrainConfig:
+    """The reported protocol and, at no extra epochs: Nesterov's momentum (Sutskever et al. 2013),
+    no decay of norms and biases and five epochs of warm-up (Goyal et al. 2017; He et al. 2019),
+    a learning rate that moves every step, evaluation of a moving average of the weights (Polyak
+    and Juditsky 1992) and TrivialAugment (Mueller and Hutter 2021). The ViT: `vit_strong`.
+    """
+    if model == "vit":
+        return vit_strong()
+    return reported(model).override(
+        {
+            "optimizer.nesterov": True,
+            "optimizer.decay_norms_and_biases": False,
+            "optimizer.ema_decay": 0.999,
+            "schedule.every": "step",
+            "schedule.warmup_epochs": 5,
+            "augment.trivial_augment": True,
+        }
+    )
+
+
+def vit_strong() -> TrainConfig:
+    """`vit_trained`, augmented as DeiT is (Touvron et al. 2021): MixUp 0.8 or CutMix 1.0 on every
+    image, no dropout, a moving average of the weights; with TrivialAugment in the place of
+    RandAugment. No cutout, since CutMix hides a part of the image already (Yun et al. 2019).
+    """
+    return vit_trained().override(
+        {
+            "model.dropout": 0.0,
+            "optimizer.ema_decay": 0.999,
+            "augment.cutout": 0,
+            "augment.mixup": 0.8,
+            "augment.cutmix": 1.0,
+            "augment.trivial_augment": True,
+        }
     )

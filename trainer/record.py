@@ -94,7 +94,11 @@ _RUN_FIELDS = [
     pa.field("seconds", pa.float64()),  # training and validation, over all attempts
     pa.field("images_per_second", pa.float64()),  # training, median over epochs
     pa.field("peak_memory_bytes", pa.int64()),  # of the device; on a CPU, of the process
+    pa.field("flops_per_image", pa.float64()),  # of a training step, 2 a multiply-add
+    pa.field("flops_per_second", pa.float64()),  # flops_per_image * images_per_second
+    pa.field("peak_flops_per_second", pa.float64()),  # all devices' measured peak in precision_used
     pa.field("precision_used", pa.string()),
+    pa.field("step_used", pa.string()),  # eager, compiled or graph
     pa.field("device", pa.string()),
     pa.field("world_size", pa.int32()),
     pa.field("host", pa.string()),

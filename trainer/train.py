@@ -7,8 +7,10 @@ one computes. Selection is on validation accuracy; the test images are evaluated
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import os
 import statistics
 import time
 import warnings
@@ -17,14 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer import checkpoint, distributed, models, record
 from trainer.augment import Augmenter, Draws, draw
+from trainer.average import Average
 from trainer.config import TrainConfig
 from trainer.data import Dataset, load
 from trainer.distributed import Group
@@ -32,8 +33,9 @@ from trainer.errors import EXIT_IO, InputError
 from trainer.evaluate import evaluate
 from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
-from trainer.precision import Precision, autocast, resolve
+from trainer.precision import resolve
 from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
+from trainer.step import Step, seed_dropout
 
 log = logging.getLogger("trainer")
 
@@ -62,13 +64,15 @@ def train(
     """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
-    `on_epoch` gets each new row of epochs.parquet, on rank 0. `should_stop` is asked between steps;
+    `on_epoch` gets each new row of epochs.parquet, on rank 0, which on a GPU may still be on its
+    way to the disk. `should_stop` is asked between steps;
     once any rank's says yes, all of them stop.
 
     Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
     """
-    with distributed.join() as group:
+    with contextlib.ExitStack() as stack:
+        group = stack.enter_context(distributed.join())
         finished = group.from_main(lambda: _open_folder(out, config))
         if finished is not None:
             return finished
@@ -77,8 +81,7 @@ def train(
         device = group.device
         precision = resolve(config.precision, device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        # cuDNN's fastest algorithm for each shape, of which an epoch has two.
-        torch.backends.cudnn.benchmark = True
+        _set_kernels(config.deterministic)
         forget_peak_memory(device)
 
         torch.manual_seed(config.seed)
@@ -87,18 +90,22 @@ def train(
         model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = make_optimizer(model, config.optimizer)
         stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
+        average = Average(model, decay) if (decay := config.optimizer.ema_decay) else None
+        evaluated = model if average is None else average.model
         history = History()
         state = _resume(out / record.CHECKPOINT, config, group)
         if state is not None:
-            history = History.restore(state, model, optimizer)
+            history = History.restore(state, model, optimizer, average)
             stopper.best, stopper.waited = history.stopper
             log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
 
-        def save() -> None:
-            if group.is_main:
-                checkpoint.save(
-                    out / record.CHECKPOINT, history.state(model, optimizer), config.fingerprint
-                )
+        def write(state: dict[str, Any]) -> None:
+            # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
+            checkpoint.save(out / record.CHECKPOINT, state, config.fingerprint)
+            if state["rows"]:
+                record.write_table(out / record.EPOCHS, state["rows"], record.EPOCHS_SCHEMA)
+
+        writer = stack.enter_context(checkpoint.Writer(device))
 
         # DDP takes its copy of the weights from rank 0; statistics of BatchNorm are averaged below.
         network = _parallel(model) if group.world > 1 else model
@@ -113,22 +120,27 @@ def train(
         )  # fmt: skip
 
         steps = math.ceil(len(train_labels) / config.batch_size)
+        step = Step(
+            network, optimizer, augmenter, config, precision, group, average,
+            sizes=_sizes(len(train_labels), config.batch_size, group),
+        )  # fmt: skip
         while not history.finished_training:
             epoch, before, started = len(history.rows), history.partial, time.perf_counter()
             draws = draw(config.augment, len(train_labels), size, config.seed, epoch, device)
-            seen = _train_epoch(
-                network, optimizer, augmenter, draws, config, epoch, precision, group, before,
-                should_stop,
-            )  # fmt: skip
+            network.train()
+            seen = _train_epoch(step, draws, config, epoch, group, before, should_stop)
             train_seconds = before.seconds + time.perf_counter() - started
             _average_statistics(model, group)
+            if average is not None:
+                _average_statistics(average.model, group)
             if seen.step < steps:
                 if seen.step > before.step:
                     history.partial = replace(seen, seconds=train_seconds)
-                    save()
+                    if group.is_main:
+                        writer(history.state(model, optimizer, average), write)
                 raise PreemptedError(f"stopped in epoch {epoch} after step {seen.step}")
             val = evaluate(
-                model, val_images, val_labels, *evaluation,
+                evaluated, val_images, val_labels, *evaluation,
                 label_smoothing=config.label_smoothing,
             )  # fmt: skip
             # The validation loss, too: it is the first to see what the epoch's last step did.
@@ -146,15 +158,14 @@ def train(
                 "images_per_second": len(train_labels) / train_seconds,
             }
             stop = stopper.update(val.correct[0])
-            history.see(row, val.correct[0], model, (stopper.best, stopper.waited))
+            history.see(row, val.correct[0], evaluated, (stopper.best, stopper.waited))
             history.finished_training = stop or epoch + 1 == config.epochs
-            # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
-            save()
             if group.is_main:
-                record.write_table(out / record.EPOCHS, history.rows, record.EPOCHS_SCHEMA)
+                writer(history.state(model, optimizer, average), write)
                 if on_epoch is not None:
                     on_epoch(row)
 
+        writer.wait()
         model.load_state_dict(history.best_weights)
         clean = evaluate(
             model, torch.from_numpy(data.train_images).to(device), train_labels, *evaluation
@@ -192,6 +203,7 @@ def train(
             "images_per_second": statistics.median(row["images_per_second"] for row in rows),
             "peak_memory_bytes": peak_memory_bytes(device),
             "precision_used": precision,
+            "step_used": step.kind,
             "world_size": group.world,
             **provenance(device),
             **config.flat(),
@@ -215,13 +227,10 @@ def epoch_line(row: Row, epochs: int) -> str:
 
 
 def _train_epoch(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    augmenter: Augmenter,
+    step: Step,
     draws: Draws,
     config: TrainConfig,
     epoch: int,
-    precision: Precision,
     group: Group,
     partial: Partial,
     should_stop: Callable[[], bool] | None,
@@ -229,41 +238,26 @@ def _train_epoch(
     """The rest of one pass over the training images, from `partial` on.
 
     The steps, loss and correct count of the whole pass so far, over all ranks; fewer steps than an
-    epoch has where it was asked to stop. Under MixUp an image counts as correct when its heavier
-    label is predicted.
+    epoch has where it was asked to stop.
     """
-    network.train()
     batches = torch.split(draws.order, config.batch_size)
-    # Accumulated on the device: reading a loss here would be a host sync in every step.
     # What was summed before a break is every rank's, and counted by the first alone.
     loss_before, correct_before = (partial.loss, partial.correct) if group.is_main else (0.0, 0)
-    total_loss = torch.tensor(loss_before, dtype=torch.float64, device=group.device)
-    total_correct = torch.tensor(correct_before, dtype=torch.int64, device=group.device)
-    step = partial.step
-    while step < len(batches) and not _agree_to_stop(should_stop, step, group):
-        batch = batches[step]
-        _seed_dropout(config.seed, epoch, step, group.rank)
-        lr = lr_at(config, epoch, step, len(batches))
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = lr
-        index = group.shard(batch)
-        weight = 1.0
-        if not len(index):
-            # Fewer images than ranks: this one still takes part in DDP's sum, with nothing.
-            index, weight = batch[:1], 0.0
-        with autocast(precision, group.device):
-            logits = network(augmenter.batch(draws, index)).float()
-        losses, label = _losses(logits, augmenter.labels, draws, index, config.label_smoothing)
-        loss = losses.sum() * weight
+    step.start_epoch(draws, loss_before, correct_before)
+    done = partial.step
+    while done < len(batches) and not _agree_to_stop(should_stop, done, group):
+        batch = batches[done]
+        if config.model.dropout:
+            seed_dropout(config.seed, epoch, done, group.rank)
+        # Fewer images than ranks: this one still takes part in DDP's sum, with nothing.
+        part, weight = group.shard(batch), 1
+        if not len(part):
+            part, weight = batch[:1], 0
         # DDP averages gradients over ranks; scaled so, that is the mean over the global batch,
         # also where the ranks' parts differ in size.
-        torch.autograd.backward(loss * (group.world / len(batch)))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        total_loss += loss.detach()
-        total_correct += (logits.argmax(1) == label).sum() * int(weight)
-        step += 1
-    return Partial(step, float(group.sum(total_loss)), int(group.sum(total_correct)))
+        step(part, weight, group.world / len(batch), lr_at(config, epoch, done, len(batches)))
+        done += 1
+    return Partial(done, float(group.sum(step.loss)), int(group.sum(step.correct)))
 
 
 def _agree_to_stop(should_stop: Callable[[], bool] | None, step: int, group: Group) -> bool:
@@ -273,34 +267,27 @@ def _agree_to_stop(should_stop: Callable[[], bool] | None, step: int, group: Gro
     return group.any(should_stop())
 
 
-def _losses(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    draws: Draws,
-    index: torch.Tensor,
-    label_smoothing: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each image's loss (B,) and the label (B,) that its accuracy is counted against."""
-    label = labels[index]
-    losses = F.cross_entropy(logits, label, reduction="none", label_smoothing=label_smoothing)
-    if draws.lam is None or draws.partner is None:
-        return losses, label
-    lam, other = draws.lam[index], labels[draws.partner[index]]
-    mixed = F.cross_entropy(logits, other, reduction="none", label_smoothing=label_smoothing)
-    return lam * losses + (1 - lam) * mixed, torch.where(lam >= 0.5, label, other)
-
-
-def _seed_dropout(seed: int, epoch: int, step: int, rank: int) -> None:
-    """Dropout has its own stream for each step and rank, so that no generator state is saved."""
-    words = np.random.SeedSequence([seed, epoch, step, rank]).generate_state(1, np.uint64)
-    torch.manual_seed(int(words[0]))
-
-
 def _parallel(model: nn.Module) -> DistributedDataParallel:
     with warnings.catch_warnings():
         # The argument that newer versions of torch want instead is unknown to those before.
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
         return DistributedDataParallel(model, broadcast_buffers=False)
+
+
+def _sizes(images: int, batch_size: int, group: Group) -> set[int]:
+    """How many images a step of this rank can have."""
+    batches = {min(batch_size, images), images % batch_size} - {0}
+    return {max(1, len(group.shard(torch.empty(size)))) for size in batches}
+
+
+def _set_kernels(deterministic: bool) -> None:
+    """For all that follows in this process."""
+    # cuDNN's fastest algorithm for each shape, of which an epoch has two.
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        # cuBLAS reads it when it starts, and is not deterministic without.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def _average_statistics(model: nn.Module, group: Group) -> None:

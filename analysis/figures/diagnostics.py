@@ -35,15 +35,15 @@ def panels(
     best: Mapping[str, int],
     *,
     smoothing: bool,
-    mixup: bool,
+    mixed: bool,
 ) -> Figure:
     """Loss, accuracy, learning rate and the gap between training and validation accuracy over
     epochs (from 0), a colour a trial of `labels`; a dot marks the `best` epoch of those that have
     one. `epochs` has the columns of epochs.parquet and `trial`.
 
-    `smoothing` says whether the loss in training is smoothed, `mixup` whether its images are mixed.
+    `smoothing` says whether the loss in training is smoothed, `mixed` whether its images are mixed.
     """
-    images = "mixed and augmented images" if mixup else "augmented images"
+    images = "mixed and augmented images" if mixed else "augmented images"
     smoothed = ", smoothed" if smoothing else ""
     losses: dict[str, tuple[str, _Line]] = {
         f"train: running mean, {images}{smoothed}": ("train_loss", "--")

@@ -19,6 +19,7 @@ from analysis.stats import MIN_SEEDS, difference_interval
 from trainer.recipes import reported
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
+MIXED = [MIXUP, "augment.cutmix"]
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
@@ -48,7 +49,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             ],
             [Table(name, caption, table), *unflagged(plan), *compared],
             [*_pictures(plan, pairs), *curve_pictures(plan)],
-            [*_train_notes(table), *notes(table), *compare.notes(pairs)],
+            [*_train_notes(plan, table), *notes(table), *compare.notes(pairs)],
         )
     ]
 
@@ -88,7 +89,7 @@ def points_table(plan: Plan) -> pd.DataFrame:
     (axis,) = plan.axes
     cells = tables.cells(plan.runs)
     images = [
-        "augmented, mixed" if (plan.runs.loc[rows, MIXUP] > 0).any() else "augmented"
+        "augmented, mixed" if (plan.runs.loc[rows, MIXED] > 0).any(axis=None) else "augmented"
         for rows in plan.runs.groupby(POINT + axis, sort=False, dropna=False).groups.values()
     ]
     table = cells.assign(**{"train images": images})
@@ -97,14 +98,20 @@ def points_table(plan: Plan) -> pd.DataFrame:
     return table[[axis, *splits, "n", "planned", tables.SAMPLE, tables.SEEDS, "flags"]]
 
 
-def _train_notes(table: pd.DataFrame) -> list[str]:
+def _train_notes(plan: Plan, table: pd.DataFrame) -> list[str]:
     found = "train: running mean over the augmented images of the best epoch. "
     if table["train images"].str.contains("mixed").any():
         found += (
             "Where they are mixed, two images share one input and the label of the larger part "
             "counts, so that train is lower for that alone and does not compare with the others. "
         )
-    return [found + "train clean: plain training images under the tested weights."]
+    found += "train clean: plain training images under the tested weights."
+    if plan.runs["optimizer.ema_decay"].any():
+        found += (
+            " Where there is a moving average of the weights, the tested ones are that, and train "
+            "is of the weights themselves."
+        )
+    return [found]
 
 
 # --- beside what was reported ----------------------------------------------------------------

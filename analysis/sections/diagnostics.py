@@ -137,17 +137,22 @@ def _choice(done: pd.DataFrame) -> str:
 
 def _about_seeds(runs: pd.DataFrame) -> list[str]:
     run = runs.iloc[0]
-    mixed = "mixed and " if run["augment.mixup"] else ""
+    mixed = "mixed and " if run["augment.mixup"] or run["augment.cutmix"] else ""
     notes = [
         f"train: running mean over the {mixed}augmented images of the best epoch, while the "
         "weights still move. train clean: plain training images under the tested weights. "
         "test: all test images, once, under the weights of the best epoch by validation "
         "accuracy. top-k: the label is among the k highest logits.",
     ]
-    if run["augment.mixup"]:
+    if mixed:
         notes.append(
-            "With MixUp a training image counts as right when the heavier of its two labels is "
-            "predicted."
+            "With MixUp and CutMix a training image counts as right when the heavier of its two "
+            "labels is predicted."
+        )
+    if run["optimizer.ema_decay"]:
+        notes.append(
+            "train is of the weights as they were trained; validation, test and train clean are of "
+            "their moving average."
         )
     if (runs["state"] == "done").sum() < MIN_SEEDS:
         notes.append(f"{SEEDS}: no interval under three seeds.")
@@ -167,8 +172,9 @@ def _curves(plan: Plan) -> list[Picture]:
         labels[str(run["trial"])] = f"seed {run['seed']}{state}"
         if not pd.isna(run["best_epoch"]):
             best[str(run["trial"])] = int(run["best_epoch"])
-    smoothing, mixup = bool(runs["label_smoothing"].iloc[0]), bool(runs["augment.mixup"].iloc[0])
-    images = "mixed and augmented images" if mixup else "augmented images"
+    smoothing = bool(runs["label_smoothing"].iloc[0])
+    mixed = bool(runs[["augment.mixup", "augment.cutmix"]].iloc[0].any())
+    images = "mixed and augmented images" if mixed else "augmented images"
     losses = ""
     if smoothing:
         losses = (
@@ -182,7 +188,7 @@ def _curves(plan: Plan) -> list[Picture]:
         f"the weights move, so that a gap below 0 is no mistake.{losses} A dot is the best epoch "
         "by validation accuracy."
     )
-    figure = panels(plan.epochs, labels, best, smoothing=smoothing, mixup=mixup)
+    figure = panels(plan.epochs, labels, best, smoothing=smoothing, mixed=mixed)
     return [Picture(f"{words.name(plan)}-panels", caption, figure)]
 
 

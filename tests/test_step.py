@@ -1,0 +1,267 @@
+"""Every way to run a step computes what plain eager fp32 computes, and resumes as exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+import trainer.step
+from trainer import checkpoint, record
+from trainer.average import Average
+from trainer.config import TrainConfig
+from trainer.history import Row
+from trainer.record import read_table
+from trainer.step import choose
+from trainer.train import PreemptedError, train
+
+TINY = TrainConfig().override(
+    {
+        "data.name": "digits",
+        "data.train_limit": 200,
+        "data.test_limit": 100,
+        "epochs": 3,
+        "batch_size": 64,
+        "precision": "fp32",
+        "compile": "off",
+        "model.name": "wrn_10_1",
+        "model.width": 0.5,
+    }
+)
+# One size of batch: a compiler takes as long for each.
+COMPILED = TINY.override({"compile": "on", "batch_size": 60, "optimizer.lr": 0.01})
+# Each with a last batch that is shorter: 180 = 2 * 64 + 52, 3 * 50 + 30.
+VARIANTS = {
+    "resnet": {"model.name": "resnet18", "model.width": 0.125, "schedule.every": "step"},
+    "dropout, mixup, average": {
+        "model.dropout": 0.3, "augment.mixup": 0.3, "batch_size": 50, "optimizer.ema_decay": 0.9,
+    },
+    "adamw": {
+        "model.name": "vit", "model.width": 0.125, "model.patch": 8, "model.dropout": 0.1,
+        "optimizer.name": "adamw", "optimizer.lr": 1e-3,
+    },
+}  # fmt: skip
+
+
+class Tape(TorchDispatchMode):
+    """What a CUDA graph does, on a CPU: every operation of one run, done again on the very same
+    tensors. Python does not run again, so that what it decided or read is what it was."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__()
+        self._calls: list[tuple[Any, Any, Any, Any]] = []
+        with self:
+            work()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        self._calls.append((func, args, kwargs or {}, outputs))
+        return outputs
+
+    def __call__(self) -> None:
+        with torch.no_grad():
+            for func, args, kwargs, outputs in self._calls:
+                again = func(*args, **kwargs)
+                if func.is_view:
+                    continue
+                for old, new in zip(tree_flatten(outputs)[0], tree_flatten(again)[0], strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+
+
+@pytest.fixture
+def taped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph's path on a CPU. What a compiler does is another test's."""
+
+    @contextlib.contextmanager
+    def aside(device: torch.device) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(trainer.step, "CudaGraph", Tape)
+    monkeypatch.setattr(trainer.step, "_aside", aside)
+    monkeypatch.setattr(trainer.step, "_compiled", lambda function: function)
+    monkeypatch.setattr(trainer.step, "choose", lambda config, group: "graph")
+
+
+def computed(config: TrainConfig, out: Path) -> dict[str, Any]:
+    """What a trial left that no clock says."""
+    state = checkpoint.load(out / record.CHECKPOINT, config.fingerprint)
+    assert state is not None and state["finished_training"]
+    epochs = read_table(out / record.EPOCHS).drop_columns(["seconds", "images_per_second"])
+    return {
+        "epochs": epochs.to_pylist(),
+        "logits": read_table(out / record.PREDICTIONS)["logits"].to_pylist(),
+        "weights": {name: value.numpy() for name, value in state["best_weights"].items()},
+    }
+
+
+def same(one: dict[str, Any], other: dict[str, Any], *, rtol: float, atol: float) -> None:
+    torch.testing.assert_close(one["weights"], other["weights"], rtol=rtol, atol=atol)
+    torch.testing.assert_close(
+        torch.tensor(one["logits"]), torch.tensor(other["logits"]), rtol=rtol, atol=atol
+    )
+    for mine, theirs in zip(one["epochs"], other["epochs"], strict=True):
+        assert mine == pytest.approx(theirs, rel=rtol, abs=atol)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_recorded_step_is_the_eager_one(
+    name: str, taped: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TINY.override(VARIANTS[name])
+    run = train(config, tmp_path / "graph")
+    assert run["step_used"] == "graph"
+    monkeypatch.undo()
+    assert train(config, tmp_path / "eager")["step_used"] == "eager"
+    graph, eager = (computed(config, tmp_path / kind) for kind in ("graph", "eager"))
+    # The learning rate is a float32 on the device, a double in Python.
+    same(graph, eager, rtol=1e-4, atol=1e-5)
+
+
+def test_a_recorded_step_resumes_exactly(taped: None, tmp_path: Path) -> None:
+    config = TINY.override(VARIANTS["dropout, mixup, average"])
+    train(config, tmp_path / "whole")
+    _interrupted(config, tmp_path / "broken")
+    same(
+        computed(config, tmp_path / "broken"), computed(config, tmp_path / "whole"), rtol=0, atol=0
+    )
+
+
+def test_an_epoch_written_aside_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TINY.override(VARIANTS["dropout, mixup, average"])
+    train(config, tmp_path / "at once")
+    monkeypatch.setattr(checkpoint, "Writer", functools.partial(checkpoint.Writer, aside=True))
+    _interrupted(config, tmp_path / "aside")
+    same(
+        computed(config, tmp_path / "aside"), computed(config, tmp_path / "at once"), rtol=0, atol=0
+    )
+
+
+def _interrupted(config: TrainConfig, out: Path) -> None:
+    """Stopped at the second step of the second epoch, then resumed."""
+    asked = iter([False] * 5 + [True] * 99)
+    with pytest.raises(PreemptedError, match="epoch 1"):
+        train(config, out, should_stop=lambda: next(asked))
+    train(config, out)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compiled") / "trial"
+    run = train(COMPILED, out)
+    assert run["step_used"] == "compiled"
+    return out
+
+
+def test_a_compiled_step_is_the_eager_one(compiled: Path, tmp_path: Path) -> None:
+    plain = COMPILED.override({"compile": "off"})
+    train(plain, tmp_path / "eager")
+    # Sums in another order: nine steps make at most a thousandth of what were 1e-7.
+    same(computed(COMPILED, compiled), computed(plain, tmp_path / "eager"), rtol=1e-3, atol=1e-3)
+
+
+def test_a_compiled_step_resumes_exactly(compiled: Path, tmp_path: Path) -> None:
+    config = COMPILED
+    _interrupted(config, tmp_path / "broken")
+    same(computed(config, tmp_path / "broken"), computed(config, compiled), rtol=0, atol=0)
+
+
+def test_without_a_compiler_it_runs_eagerly_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", ("/no/such/compiler",))
+    monkeypatch.setattr(inductor, "force_disable_caches", True)
+    config = TINY.override({"compile": "on", "label_smoothing": 0.05})
+    with caplog.at_level(logging.WARNING, "trainer"):
+        run = train(config, tmp_path / "fallback")
+    (said,) = [text for text in caplog.messages if "cannot be compiled" in text]
+    assert "eagerly" in said
+    assert run["step_used"] == "eager"
+    plain = config.override({"compile": "off"})
+    train(plain, tmp_path / "eager")
+    # What the attempt did to weights and states was undone, to the last bit.
+    same(
+        computed(config, tmp_path / "fallback"), computed(plain, tmp_path / "eager"), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "world", "kind"),
+    [
+        ("auto", "cpu", 1, "eager"), ("on", "cpu", 1, "compiled"), ("off", "cpu", 1, "eager"),
+        ("auto", "cuda", 1, "graph"), ("on", "cuda", 1, "graph"), ("off", "cuda", 1, "eager"),
+        ("auto", "cuda", 4, "compiled"),
+    ],
+)  # fmt: skip
+def test_what_compile_means(wanted: str, device: str, world: int, kind: str) -> None:
+    from trainer.distributed import Group
+
+    group = Group(0, world, torch.device(device))
+    assert choose(TrainConfig().override({"compile": wanted}), group) == kind
+
+
+def test_deterministic_computes_the_same_on_a_cpu(tmp_path: Path) -> None:
+    config = TINY.override({"deterministic": True, "epochs": 1})
+    train(config, tmp_path / "deterministic")
+    assert torch.are_deterministic_algorithms_enabled()
+    plain = TINY.override({"epochs": 1})
+    train(plain, tmp_path / "plain")
+    assert not torch.are_deterministic_algorithms_enabled()
+    one, other = (
+        computed(c, tmp_path / name) for c, name in ((config, "deterministic"), (plain, "plain"))
+    )
+    same(one, other, rtol=0, atol=0)
+
+
+def test_the_average_follows_its_formula() -> None:
+    torch.manual_seed(0)
+    source = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    average = Average(source, 0.9)
+    slow = {name: value.double() for name, value in source.state_dict().items()}
+    for step in range(120):
+        with torch.no_grad():
+            for value in source.state_dict().values():
+                value += torch.randn_like(value) if value.is_floating_point() else 1
+        average.update()
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, value in source.state_dict().items():
+            slow[name] = decay * slow[name] + (1 - decay) * value.double()
+    for name, value in average.model.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), slow[name], rtol=1e-5, atol=1e-5)
+    assert not any(value.requires_grad for value in average.model.parameters())
+
+
+def test_the_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> None:
+    config = TINY.override({"optimizer.ema_decay": 0.99, "epochs": 2})
+    rows: list[Row] = []
+    train(config, tmp_path / "average", rows.append)
+    plain = config.override({"optimizer.ema_decay": 0.0})
+    train(plain, tmp_path / "plain")
+    average = read_table(tmp_path / "average" / record.EPOCHS).to_pylist()
+    last = read_table(tmp_path / "plain" / record.EPOCHS).to_pylist()
+    # The training itself does not know of it.
+    assert [row["train_loss"] for row in average] == [row["train_loss"] for row in last]
+    assert [row["val_loss"] for row in average] != [row["val_loss"] for row in last]
+
+
+def test_an_averaged_run_resumes_exactly(tmp_path: Path) -> None:
+    config = TINY.override({"optimizer.ema_decay": 0.9})
+    train(config, tmp_path / "whole")
+    _interrupted(config, tmp_path / "broken")
+    same(
+        computed(config, tmp_path / "broken"), computed(config, tmp_path / "whole"), rtol=0, atol=0
+    )
