@@ -2,6 +2,7 @@
 
     python -m sweeps.launch grid_bs_epoch --dry-run
     python -m sweeps.launch grid_bs_epoch --scale smoke --set data.name=digits
+    python -m sweeps.launch grid_bs_epoch --budget-gpu-hours 5
 
 Launching again does what is left: finished trials are skipped, running ones left alone, lost and
 failed ones resume from their checkpoints.
@@ -35,6 +36,7 @@ from trainer.errors import EXIT_DONE, run_command
 
 if TYPE_CHECKING:
     from sweeps.ledger import Plan
+    from sweeps.price import Price
     from sweeps.progress import Progress
 
 app = typer.Typer(add_completion=False)
@@ -56,6 +58,15 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the trials and touch nothing.")
     ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget-gpu-hours",
+            metavar="H",
+            min=0.0,
+            help="Launch nothing that is predicted to take more; hours of the CPU without a GPU.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the workers run; they go on alone.")
     ] = False,
@@ -64,6 +75,7 @@ def main(
     """Run what is left of a sweep, and watch it."""
     from sweeps import dispatch
     from sweeps.ledger import Ledger
+    from sweeps.price import price
     from sweeps.progress import look
     from sweeps.scheduler import Scheduler
     from sweeps.sweep import find
@@ -75,25 +87,43 @@ def main(
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
     known: dict[str, Progress] = {}
-    if dry_run:
+    if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
+        world = 1
+        if place is Where.SLURM:
+            world = cluster.resources.nodes * cluster.resources.gpus_per_node
+        cost = price(results, progress, place, workers, world)
+    if dry_run:
         if any(one.state != "done" for one in progress):
             check_data(one.config.data for one in plan.trials)
         script = dispatch.script(ledger, plan, cluster, workers) if place is Where.SLURM else None
-        _print_plan(plan, progress, script, as_json)
+        _print_plan(plan, progress, cost, script, as_json)
+    if budget is not None:
+        cost.check_budget(sweep_name, budget)
+    if dry_run:
         return EXIT_DONE
     return dispatch.run(
         ledger, [plan], known, place, cluster, workers, detach=detach, as_json=as_json
     )
 
 
-def _print_plan(plan: Plan, progress: list[Progress], script: str | None, as_json: bool) -> None:
+def _print_plan(
+    plan: Plan, progress: list[Progress], cost: Price, script: str | None, as_json: bool
+) -> None:
     from sweeps import table
     from sweeps.ledger import trial_to_json
     from sweeps.progress import counts, summary
 
     if as_json:
-        trials = [{**trial_to_json(one.trial), **one.to_json()} for one in progress]
+        trials = [
+            {
+                **trial_to_json(one.trial),
+                **one.to_json(),
+                "predicted_gpu_hours": hours,
+                "predicted_from": source,
+            }
+            for one, hours, source in zip(progress, cost.hours, cost.sources, strict=True)
+        ]
         value = {
             "schema_version": 1,
             "sweep": plan.sweep,
@@ -103,9 +133,12 @@ def _print_plan(plan: Plan, progress: list[Progress], script: str | None, as_jso
             "axes": plan.axes,
             "trials": trials,
             "counts": counts(progress),
+            "predicted_gpu_hours": cost.total,
+            "predicted_on": cost.device,
             "sbatch": script,
         }
-        print(json.dumps(value, indent=2))
+        # On one line: indented, 10,000 trials take longer to print than all the rest.
+        print(json.dumps(value))
         return
     rows = [
         (
@@ -115,14 +148,16 @@ def _print_plan(plan: Plan, progress: list[Progress], script: str | None, as_jso
             str(one.trial.config.batch_size),
             one.trial.config.model.name,
             str(one.trial.config.seed),
+            "-" if hours is None else f"{hours:.3g}",
         )
-        for one in progress
+        for one, hours in zip(progress, cost.hours, strict=True)
     ]
-    table.show(("trial", "state", "epochs", "batch", "model", "seed"), rows)
+    table.show(("trial", "state", "epochs", "batch", "model", "seed", "hours"), rows)
     if script is not None:
         print(script)
     print(
-        f"{plan.sweep} ({plan.setting}): {summary(progress)}; nothing was run or written",
+        f"{plan.sweep} ({plan.setting}): {summary(progress)}; {cost.line()}; "
+        "nothing was run or written",
         file=sys.stderr,
     )
 

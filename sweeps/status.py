@@ -93,6 +93,7 @@ def view(plan: Plan, progress: list[Progress]) -> RenderableType:
     from rich.text import Text
 
     from sweeps import table
+    from sweeps.price import tally
     from sweeps.progress import duration, eta_seconds, summary
 
     rows = [
@@ -109,11 +110,18 @@ def view(plan: Plan, progress: list[Progress]) -> RenderableType:
     line = f"{plan.sweep} ({plan.setting}): {summary(progress)}"
     if (left := eta_seconds(progress)) is not None:
         line += f"; about {duration(left)} left"
+    spent, to_come = tally(progress)
+    line += f"; {_hours(spent)} of training done" if spent else ""
+    line += f", {_hours(to_come)} to come" if spent and to_come else ""
     best = [one for one in progress if one.best_val_accuracy is not None]
     if best:
         top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
         line += f"; best validation {100 * (top.best_val_accuracy or 0):.2f} % ({top.trial.name})"
     return Group(Text(line), table.make(COLUMNS, rows))
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def _by_plan(
@@ -130,6 +138,7 @@ def _by_plan(
 def _json(
     seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
 ) -> dict[str, Any]:
+    from sweeps.price import tally
     from sweeps.progress import counts
 
     trials: dict[tuple[str, str], dict[str, Any]] = {}
@@ -141,10 +150,13 @@ def _json(
                 progress[key] = one
                 trials.setdefault(key, {"sweep": sweep, **one.to_json(), "plans": []})
                 trials[key]["plans"].append(plan.id)
+    spent, to_come = tally(progress.values())
     return {
         "schema_version": 1,
         "trials": list(trials.values()),
         "counts": counts(progress.values()),
+        "training_hours_done": spent,
+        "training_hours_to_come": to_come,
         "problems": [{"what": one.what, "help": one.help} for one in problems],
     }
 

@@ -147,7 +147,10 @@ def test_two_ranks(tmp_path: Path) -> None:
 
     # Every rank returns the same outcome.
     for name in ("wrn", "resumed", "uneven", "again"):
-        mine = {"seconds", "images_per_second", "peak_memory_bytes", "finished_at", "command"}
+        mine = {
+            "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
+            "peak_memory_bytes", "finished_at", "command",
+        }  # fmt: skip
         for key in first[name].keys() - (mine if name != "again" else set()):
             assert first[name][key] == second[name][key], key
         assert first[name]["world_size"] == 2

@@ -35,6 +35,7 @@ ALLOWED = {
                  "trainer.recipes"},
 }  # fmt: skip
 EXTRA = {
+    "sweeps/price.py": {"trainer.roofline", "trainer.peaks", "trainer.precision"},
     "sweeps/worker.py": {"trainer.train", "trainer.data"},
     "analysis/explain.py": {
         "trainer.models",

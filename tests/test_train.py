@@ -51,7 +51,10 @@ VARIANTS = {
 }  # fmt: skip
 FILES = [record.CHECKPOINT, record.CONFIG, record.EPOCHS, record.PREDICTIONS, record.RUN]
 # What a clock or a process says differs between two runs of one trial.
-CLOCKS = {"seconds", "images_per_second", "peak_memory_bytes", "finished_at", "command"}
+CLOCKS = {
+    "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
+    "peak_memory_bytes", "finished_at", "command",
+}  # fmt: skip
 
 
 class Interruption(Exception):  # noqa: N818

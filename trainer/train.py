@@ -35,6 +35,7 @@ from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import resolve
 from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
+from trainer.roofline import utilisation
 from trainer.step import Step, seed_dropout
 
 log = logging.getLogger("trainer")
@@ -176,6 +177,7 @@ def train(
             keep_logits=True,
         )  # fmt: skip
         rows, best = history.rows, history.rows[history.best_epoch]
+        pace = statistics.median(row["images_per_second"] for row in rows)
         run: Row = {
             "fingerprint": config.fingerprint,
             "status": "done",
@@ -200,8 +202,11 @@ def train(
             "classes": ",".join(data.classes),
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": sum(row["seconds"] for row in rows),
-            "images_per_second": statistics.median(row["images_per_second"] for row in rows),
+            "images_per_second": pace,
             "peak_memory_bytes": peak_memory_bytes(device),
+            **utilisation(
+                config.model, len(data.classes), size, precision, device, pace, group.world
+            ),
             "precision_used": precision,
             "step_used": step.kind,
             "world_size": group.world,

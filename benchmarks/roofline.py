@@ -1,0 +1,120 @@
+"""How near to a device's best are real training steps, and does the roofline tell their price?
+
+    python benchmarks/roofline.py [--models resnet18 vit] [--width 0.25] [--batch 128]
+
+For each model: the best time an image of a training step by the roofline (counted arithmetic and
+memory traffic, the device's measured peaks), the time that the trainer's own step takes,
+augmentation and optimizer included, model FLOP/s, and their part of the measured peak. The device
+is measured first, and kept where `sweeps.launch --dry-run` finds it. The last line is the spread
+of measured / best over the models, by which another model's price would be wrong. With one thread
+(OMP_NUM_THREADS=1) a step's seconds are of the processor, so that the machine need not be idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from trainer import data, distributed, models, roofline
+from trainer.augment import Augmenter, draw
+from trainer.config import TrainConfig
+from trainer.distributed import Group
+from trainer.optim import make_optimizer
+from trainer.precision import resolve
+from trainer.recipes import ARCHITECTURES, reported
+from trainer.step import Step, StepKind
+
+CLASSES = len(data.CIFAR10)
+
+
+def step_seconds(config: TrainConfig, steps: int, group: Group) -> tuple[float, StepKind]:
+    """The fastest of the steps, after two that are not counted; and how they ran."""
+    device, batch = group.device, config.batch_size
+    precision = resolve(config.precision, device)
+    torch.manual_seed(0)
+    network = models.build(config.model, CLASSES).to(device).to(memory_format=torch.channels_last)
+    images = torch.randint(0, 256, (batch, data.SIDE, data.SIDE, 3), dtype=torch.uint8)
+    augmenter = Augmenter(
+        images, torch.randint(0, CLASSES, (batch,)), data.CIFAR10_MEAN, data.CIFAR10_STD,
+        config.augment, device, torch.bfloat16 if precision == "bf16" else torch.float32,
+    )  # fmt: skip
+    optimizer = make_optimizer(network, config.optimizer)
+    step = Step(network, optimizer, augmenter, config, precision, group, None, {batch})
+    draws = draw(config.augment, batch, data.SIDE, 0, 0, device)
+    network.train()
+    step.start_epoch(draws, 0.0, 0)
+    seconds = []
+    # What else runs on a processor takes none of its own time from one thread.
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
+    for _ in range(steps + 2):
+        start = clock()
+        step(draws.order, 1, 1 / batch, config.optimizer.lr)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(clock() - start)
+    return min(seconds[2:]), step.kind
+
+
+def main() -> None:
+    large = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=ARCHITECTURES, metavar="MODEL")
+    parser.add_argument("--width", type=float, default=1.0 if large else 0.25)
+    parser.add_argument("--batch", type=int, default=128 if large else 64)
+    parser.add_argument("--steps", type=int, default=30 if large else 3)
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
+    options = parser.parse_args()
+    with distributed.join() as group:
+        compare(options, group)
+
+
+def compare(options: argparse.Namespace, group: Group) -> None:
+    device = group.device
+    precision = resolve(options.precision, device)
+    torch.backends.cudnn.benchmark = True
+
+    peaks = roofline.peaks(device, anew=True)
+    peak = peaks.flops_per_second(precision)
+    print(
+        f"{peaks.device}, torch {torch.__version__}: {peak / 1e9:,.0f} GFLOP/s in {precision}, "
+        f"{peaks.bytes_per_second / 1e9:,.1f} GB/s, {peaks.seconds_per_op * 1e6:.1f} us an "
+        f"operation; width {options.width:g}, batch {options.batch}"
+    )
+    print(
+        f"{'model':10} {'MFLOP':>9} {'MB':>7} {'best us':>9} {'measured':>9} {'ratio':>6} "
+        f"{'GFLOP/s':>9} {'of peak':>8}"
+    )
+    ratios = []
+    for name in options.models:
+        config = reported(name).override(
+            {
+                "model.width": options.width,
+                "batch_size": options.batch,
+                "precision": options.precision,
+                "compile": options.compile,
+            }
+        )
+        measured, kind = step_seconds(config, options.steps, group)
+        cost = roofline.count(config.model, precision, options.batch)
+        best = cost.seconds(peaks, captured=kind == "graph")
+        rate = cost.flops_per_image * options.batch / measured
+        ratios.append(measured / best)
+        print(
+            f"{name:10} {cost.flops_per_image / 1e6:9,.1f} {cost.bytes_per_image / 1e6:7.2f} "
+            f"{best / options.batch * 1e6:9,.1f} {measured / options.batch * 1e6:9,.1f} "
+            f"{ratios[-1]:6.2f} {rate / 1e9:9,.1f} {rate / peak:8.1%}  {kind}"
+        )
+    middle = statistics.median(ratios)
+    print(
+        f"measured / best: median {middle:.2f}, from {min(ratios) / middle - 1:+.0%} to "
+        f"{max(ratios) / middle - 1:+.0%} of it"
+    )
+
+
+if __name__ == "__main__":
+    main()

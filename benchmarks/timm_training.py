@@ -1,0 +1,37 @@
+"""How fast is a ResNet trained, beside timm?
+
+    python benchmarks/timm_training.py [--root FOLDER_OF_CIFAR10] [--model resnet18] [--batch 128]
+        [--steps N] [--rounds 5]
+        [--variants channels_last channels_last+bf16 channels_last+bf16+compile]
+        [--ours precision=fp32]
+
+timm comes from PyPI and is no dependency of ours: install it where this is run, or put it on
+PYTHONPATH. The package has the pieces of its training script and not the script: timm_loop.py puts
+them together as that does. --variants adds its own options for speed. The figures are those of
+training.py.
+
+Not measured on a quiet machine yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+
+from training import arguments, compare, contenders
+from trial import Contender
+
+
+def main() -> None:
+    options = arguments(__doc__, model="resnet18", steps=10).parse_args()
+    if importlib.util.find_spec("timm") is None:
+        sys.exit("error: there is no timm here\nhelp: pip install --target FOLDER timm --no-deps")
+    ours = Contender("ours", model=options.model, batch=options.batch, steps=options.steps)
+    peer = dataclasses.replace(ours, kind="timm")
+    runs = contenders(ours, peer, options.ours, options.variants)
+    compare(runs, "timm", options.root, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

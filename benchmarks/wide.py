@@ -1,0 +1,37 @@
+"""How fast is WRN-28-10 trained, beside xternalz/WideResNet-pytorch?
+
+    python benchmarks/wide.py --peer CHECKOUT [--root FOLDER_OF_CIFAR10] [--model wrn_28_10]
+        [--batch 128] [--steps N] [--rounds 5]
+        [--variants channels_last channels_last+bf16 channels_last+bf16+compile]
+        [--ours precision=fp32]
+
+CHECKOUT is https://github.com/xternalz/WideResNet-pytorch. The peer is its own train.py as shipped,
+with dropout 0.3 as ours has; on a CPU its calls of .cuda(), which is all that it knows, do nothing.
+It reads loss and accuracy in every step, reflects at the borders and loads in one worker; ours is
+the reported protocol. --variants adds what its users add by hand. The figures are those of
+training.py. On a CPU a step of 128 takes half a minute: take a smaller model, as wrn_16_4.
+
+Not measured on a quiet machine yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from training import arguments, compare, contenders
+from trial import Contender
+
+
+def main() -> None:
+    parser = arguments(__doc__, model="wrn_28_10", steps=2)
+    parser.add_argument("--peer", required=True, help="checkout of xternalz/WideResNet-pytorch")
+    options = parser.parse_args()
+    ours = Contender("ours", model=options.model, batch=options.batch, steps=options.steps)
+    peer = dataclasses.replace(ours, kind="wide", checkout=str(Path(options.peer).resolve()))
+    runs = contenders(ours, peer, options.ours, options.variants)
+    compare(runs, "wide", options.root, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

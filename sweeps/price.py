@@ -1,0 +1,368 @@
+"""The price of trials: device-hours of training, predicted before they are spent.
+
+A trial that is like none before it is priced by the roofline (trainer.roofline), corrected by what
+past runs in the results folder took beside theirs. A price is of training and validation, as
+run.parquet's `seconds` is: a worker's start-up, compilation and the evaluation at a trial's end
+come on top. All epochs that are left count, so that where trials may stop early the price is an
+upper bound. Where nothing has run on the device yet, the roofline alone is the best that it could
+do. Imports no torch where past runs alone can tell.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import platform
+import random
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from sweeps.ledger import State
+from sweeps.local import visible_gpus
+from sweeps.progress import Progress
+from sweeps.where import Where
+from trainer import record
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.errors import InputError
+
+if TYPE_CHECKING:
+    from trainer.peaks import Peaks
+
+# Reading a run takes half a millisecond, so of many only some are read: the newest, and others
+# at random, among which every shape of a grid is likely to be.
+NEWEST, OTHERS = 100, 200
+# So many shapes of other models tell how far from its roofline a device is.
+SHAPES = 6
+# The forward pass alone, of forward and backward, which are two more products each as large.
+VALIDATION = 1 / 3
+# Of the data sets as they are downloaded, before any limit and the split.
+TRAIN_IMAGES = {"cifar10": 50_000, "digits": 1_438}
+
+Precision = Literal["bf16", "fp32"]
+Source = Literal["runs alike", "runs of the model", "runs of other models", "roofline alone"]
+
+_MODEL = ("model.name", "model.stem", "model.width", "model.patch", "model.dropout")
+_DATA = ("data.name", "data.root", "data.val_fraction", "data.train_limit")
+_COLUMNS = (
+    "images_per_second", "precision_used", "step_used", "device", "world_size", "slurm_job_id",
+    "train_images", "val_images", "precision", "compile", "deterministic", "batch_size",
+    *_MODEL, *_DATA,
+)  # fmt: skip
+
+
+class Arithmetic(NamedTuple):
+    """What of a configuration decides how fast a device computes, beside model and batch."""
+
+    precision: Precision
+    compile: str
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """What a finished trial tells of its price."""
+
+    device: str
+    on_slurm: bool
+    model: ModelConfig
+    arithmetic: Arithmetic
+    asked_precision: str
+    captured: bool  # its steps in a graph, so that starting operations took no time
+    batch: int  # a device
+    seconds_per_image: float  # of one device
+    data: tuple[Any, ...]
+    images: tuple[int, int]  # training, validation
+
+
+@dataclass(frozen=True)
+class Price:
+    """What is left of some trials costs, in hours of one device; a price of 0 has no source."""
+
+    device: str | None
+    """What they are to run on; None where nobody can tell."""
+    hours: list[float | None]
+    """Of each trial; None where it is not known."""
+    sources: list[Source | None]
+
+    @property
+    def total(self) -> float | None:
+        """None where a part is not known."""
+        known = [hours for hours in self.hours if hours is not None]
+        return sum(known) if len(known) == len(self.hours) else None
+
+    @property
+    def unit(self) -> str:
+        on_cpu = self.device is not None and self.device.endswith(" threads")
+        return "device-hours" if on_cpu else "GPU-hours"
+
+    def line(self) -> str:
+        """In a few words."""
+        if self.total is None:
+            unknown = f"price of {self.hours.count(None)} of {len(self.hours)} trials not known"
+            if self.device is None:
+                return f"{unknown}: nothing has run here on Slurm yet"
+            return f"{unknown}: nothing like them has run yet on {self.device}"
+        sources = list(dict.fromkeys(source for source in self.sources if source))
+        by = f" by {' and '.join(sources)}" if sources else ""
+        return f"about {self.total:.3g} {self.unit} on {self.device or 'any device'}{by}"
+
+    def check_budget(self, sweep: str, budget: float) -> None:
+        """Raises InputError where the price is above the budget, in hours, or not known."""
+        if self.total is None:
+            raise InputError(
+                f"{sweep}: {self.line()}, and --budget-gpu-hours is {budget:g}",
+                "run one of its trials first (a config.json is a sweep of one trial: python -m "
+                "sweeps.launch CONFIG.json), or, to run on this machine, measure it: "
+                "python benchmarks/roofline.py",
+            )
+        if self.total > budget:
+            raise InputError(
+                f"{sweep} takes {self.line()}, more than --budget-gpu-hours {budget:g}",
+                f"allow it: --budget-gpu-hours {math.ceil(self.total)}, or ask for less: fewer "
+                "--seeds, --set epochs=N, --scale smoke; --dry-run shows every trial's part",
+            )
+
+
+def price(
+    results: Path,
+    progress: Sequence[Progress],
+    where: Where,
+    workers: int | None = None,
+    world: int = 1,
+) -> Price:
+    """What is left of the trials costs where they are to run, `world` devices a trial.
+
+    On Slurm the device is that of the newest run which Slurm had in the results folder. Reads only
+    some of many past runs, and none where nothing is left to do.
+    """
+    epochs = [_epochs_left(one) for one in progress]
+    if not any(epochs):
+        return Price(None, [0.0] * len(epochs), [None] * len(epochs))
+    runs = past_runs(results)
+    if where is Where.SLURM:
+        device = next((run.device for run in runs if run.on_slurm), None)
+    else:
+        left = sum(count > 0 for count in epochs)
+        at_once = min(workers or len(visible_gpus()) or 1, left)
+        device = device_here(1 if where is Where.DEBUG else at_once)
+    book = _Book([run for run in runs if run.device == device], device, where)
+    images = {run.data: run.images for run in reversed(runs)}
+    hours: list[float | None] = []
+    sources: list[Source | None] = []
+    for one, left in zip(progress, epochs, strict=True):
+        found = book.seconds_per_image(one.trial.config, world) if left else None
+        train, val = images.get(_data(one.trial.config.data)) or _images(one.trial.config.data)
+        if found is None:
+            hours.append(None if left else 0.0)
+        else:
+            hours.append(left * (train + VALIDATION * val) * found[0] / 3600)
+        sources.append(found[1] if found else None)
+    return Price(device, hours, sources)
+
+
+def _epochs_left(progress: Progress) -> int:
+    """A launch goes on with failed trials and pruned ones, too."""
+    done = progress.state is State.DONE
+    return 0 if done else max(0, progress.trial.config.epochs - progress.epochs_done)
+
+
+def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
+    """Hours of training that the trials have had, and those that are left by their own pace.
+
+    A trial without an epoch yet is taken to go as those of its model and batch size do; None where
+    there is none. Reads nothing.
+    """
+    progress = list(progress)
+    paces: dict[tuple[ModelConfig, int], list[float]] = {}
+    for one in progress:
+        if one.seconds_per_epoch is not None:
+            paces.setdefault(_pace(one), []).append(one.seconds_per_epoch)
+    spent, left = 0.0, 0.0
+    known = True
+    for one in progress:
+        seconds = one.seconds_per_epoch
+        spent += one.epochs_done * (seconds or 0.0)
+        if one.epochs_left:
+            if seconds is None and (alike := paces.get(_pace(one))):
+                seconds = statistics.mean(alike)
+            known = known and seconds is not None
+            left += one.epochs_left * (seconds or 0.0)
+    return spent / 3600, left / 3600 if known else None
+
+
+def _pace(one: Progress) -> tuple[ModelConfig, int]:
+    return one.trial.config.model, one.trial.config.batch_size
+
+
+def device_here(workers: int) -> str:
+    """The device of each of so many workers on this machine, under the name that runs give it."""
+    if gpus := visible_gpus():
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+            if gpus[0].isdecimal():
+                handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpus[0]))
+            else:
+                handle = pynvml.nvmlDeviceGetHandleByUUID(gpus[0])
+            return str(pynvml.nvmlDeviceGetName(handle))
+        except pynvml.NVMLError:
+            return "GPU"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // workers))
+    return f"{models[0] if models else platform.machine()}, {threads} threads"
+
+
+def past_runs(results: Path) -> list[PastRun]:
+    """Finished trials of any sweep in the folder, newest first; of many only some. A file that
+    cannot be read, or tells no speed, is left out."""
+    found = []
+    for path in results.glob(f"*/*/{record.RUN}"):
+        try:
+            found.append((path.stat().st_mtime, str(path)))
+        except OSError:
+            continue
+    found.sort(reverse=True)
+    others = found[NEWEST:]
+    # Not every n-th: a grid's axis may have n values. The same ones in every call.
+    chosen = found[:NEWEST] + random.Random(0).sample(others, min(OTHERS, len(others)))
+    runs = (_read(Path(path)) for _, path in sorted(chosen, reverse=True))
+    return [run for run in runs if run is not None]
+
+
+def _read(path: Path) -> PastRun | None:
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            row = file.read(columns=list(_COLUMNS), use_threads=False).to_pylist()[0]
+        rate, world = row["images_per_second"], row["world_size"] or 1
+        if not rate or not math.isfinite(rate) or rate < 0 or not row["device"]:
+            return None
+        return PastRun(
+            device=row["device"],
+            on_slurm=row["slurm_job_id"] is not None,
+            model=_as_fast(ModelConfig(**{key.removeprefix("model."): row[key] for key in _MODEL})),
+            arithmetic=Arithmetic(
+                row["precision_used"], row.get("compile") or "auto", bool(row.get("deterministic"))
+            ),
+            asked_precision=row["precision"],
+            captured=row.get("step_used") == "graph",
+            batch=math.ceil(row["batch_size"] / world),
+            seconds_per_image=world / rate,
+            data=tuple(row[key] for key in _DATA),
+            images=(row["train_images"], row["val_images"]),
+        )
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, ValidationError):
+        return None
+
+
+def _as_fast(model: ModelConfig) -> ModelConfig:
+    """The same for all models that take equal time."""
+    patch = model.patch if model.name == "vit" else 4
+    return model.model_copy(update={"patch": patch, "dropout": 0.1 if model.dropout else 0.0})
+
+
+def _data(config: DataConfig) -> tuple[Any, ...]:
+    return (config.name, config.root, config.val_fraction, config.train_limit)
+
+
+def _images(config: DataConfig) -> tuple[int, int]:
+    """How many images are trained on and how many validated on, without looking at them."""
+    images = min(TRAIN_IMAGES[config.name], config.train_limit or sys.maxsize)
+    val = round(images * config.val_fraction)
+    return images - val, val
+
+
+@dataclass
+class _Book:
+    """The past runs on one device, newest first, and what they say of a step's price."""
+
+    runs: list[PastRun]
+    device: str | None
+    where: Where
+    known: dict[Any, tuple[float, Source] | None] = field(default_factory=dict)
+
+    def seconds_per_image(self, config: TrainConfig, world: int) -> tuple[float, Source] | None:
+        """Of one device; and what tells it."""
+        model, batch = _as_fast(config.model), math.ceil(config.batch_size / world)
+        key = (model, batch, config.precision, config.compile, config.deterministic)
+        if key not in self.known:
+            self.known[key] = self._find(config, model, batch)
+        return self.known[key]
+
+    def _find(
+        self, config: TrainConfig, model: ModelConfig, batch: int
+    ) -> tuple[float, Source] | None:
+        precision = self._precision(config)
+        if precision is None:
+            return None
+        arithmetic = Arithmetic(precision, config.compile, config.deterministic)
+        runs = [run for run in self.runs if run.arithmetic == arithmetic]
+        shapes: dict[tuple[ModelConfig, int], list[PastRun]] = {}
+        for run in runs:
+            shapes.setdefault((run.model, run.batch), []).append(run)
+        if (alike := shapes.get((model, batch))) is not None:
+            return statistics.median(run.seconds_per_image for run in alike), "runs alike"
+        of_model = [shape for shape in shapes if shape[0] == model]
+        source: Source = "runs of the model" if of_model else "runs of other models"
+        # The nearest batch size, which fills the device most alike.
+        of_model.sort(key=lambda shape: abs(math.log(shape[1] / batch)))
+        likest = of_model[:1] or list(shapes)[:SHAPES]
+        if not likest:
+            if self.peaks is None:
+                return None
+            return self._best(model, batch, precision, captured=False), "roofline alone"
+        factors = [
+            statistics.median(
+                run.seconds_per_image / self._best(*shape, precision, run.captured)
+                for run in shapes[shape]
+            )
+            for shape in likest
+        ]
+        captured = shapes[likest[0]][0].captured
+        return statistics.median(factors) * self._best(model, batch, precision, captured), source
+
+    def _best(self, model: ModelConfig, batch: int, precision: Precision, captured: bool) -> float:
+        """Seconds an image by the roofline. Where the device's peaks are not known, by arithmetic
+        alone and in no unit, which is enough to compare two."""
+        from trainer.peaks import Peaks
+        from trainer.roofline import count
+
+        # Bytes and starts take no time.
+        unknown = Peaks("", 1.0, 1.0, math.inf, 0.0)
+        cost = count(model, precision, batch)
+        return cost.seconds(self.peaks or unknown, captured=captured) / batch
+
+    @functools.cached_property
+    def peaks(self) -> Peaks | None:
+        from trainer.peaks import cached
+
+        return None if self.device is None else cached(self.device)
+
+    def _precision(self, config: TrainConfig) -> Precision | None:
+        """What the configuration computes in on this device; None where nobody can tell."""
+        if config.precision != "auto":
+            return config.precision
+        used = (run.arithmetic.precision for run in self.runs if run.asked_precision == "auto")
+        if (found := next(used, None)) is not None or self.where is Where.SLURM:
+            return found
+        if self.peaks is None:
+            return None  # nor could a price be told: torch need not be asked
+        import torch
+
+        from trainer.precision import resolve
+
+        return resolve("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
