@@ -57,7 +57,7 @@ _BATCH = 500
 
 _NOT_SHOWN = {
     "train_accuracy_last", "test_loss", "images_per_second", "peak_memory_bytes", "host",
-    "slurm_job_id",
+    "slurm_job_id", "flops_per_image",
 }  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -265,3 +267,20 @@ def test_an_averaged_run_resumes_exactly(tmp_path: Path) -> None:
     same(
         computed(config, tmp_path / "broken"), computed(config, tmp_path / "whole"), rtol=0, atol=0
     )
+
+
+def test_a_trial_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Path) -> None:
+    """A third of a worker's start."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom trainer.config import TrainConfig\n"
+        "from trainer.train import PreemptedError, train\n"
+        "asked = iter([False, True])\n"
+        "config = TrainConfig.from_file(Path(sys.argv[1]))\n"
+        "try:\n    train(config, Path(sys.argv[2]), should_stop=lambda: next(asked))\n"
+        "except PreemptedError:\n    print('torch._dynamo' in sys.modules)\n"
+    )
+    path = tmp_path / "config.json"
+    path.write_text(TINY.to_json())
+    words = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"

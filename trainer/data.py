@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -300,7 +300,7 @@ def _read(cache: Path) -> _Decoded:
         with zipfile.ZipFile(cache) as file:
             # np.load on the archive stops where an array ends, by a header that may be damaged,
             # and then looks at no CRC; a member read whole is always checked.
-            members = (np.load(io.BytesIO(file.read(f"{name}.npy"))) for name in _Decoded._fields)
+            members = (_array(file.read(f"{name}.npy")) for name in _Decoded._fields)
             return _Decoded(*members)
     # Flipped bits make zipfile raise whatever they happen to run into.
     except Exception as error:
@@ -309,6 +309,16 @@ def _read(cache: Path) -> _Decoded:
             f"have it decoded again: rm {shlex.quote(str(cache))}",
             exit_code=EXIT_IO,
         ) from None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    """A member of the cache, without another copy of it: read-only. Raises for a damaged header."""
+    file = io.BytesIO(content)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("holds objects")
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
 
 
 def _decode(root: Path) -> _Decoded:

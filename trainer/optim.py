@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,12 +32,28 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     ]
 
 
+# torch's optimizers import its compiler, a third of a worker's start, to say that it should leave
+# their methods alone. We compile no optimizer, so that the methods do as they are. Where another
+# version of torch does this otherwise, nothing here has an effect.
+for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+    _method = inspect.unwrap(getattr(torch.optim.Optimizer, _name))
+    vars(_method).setdefault("__dynamo_disable", _method)
+
+
+class _SGD(torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class _AdamW(torch.optim.AdamW):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """SGD with L2 decay, or AdamW; fused into one kernel a step on a CPU and on CUDA alike."""
     groups = parameter_groups(model, config)
     if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
-    return torch.optim.SGD(
+        return _AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+    return _SGD(
         groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True
     )
 

@@ -35,7 +35,6 @@ from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import resolve
 from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
-from trainer.roofline import utilisation
 from trainer.step import Step, seed_dropout
 
 log = logging.getLogger("trainer")
@@ -176,6 +175,10 @@ def train(
             model, torch.from_numpy(data.test_images).to(device), test_labels, *evaluation,
             keep_logits=True,
         )  # fmt: skip
+        from trainer.roofline import (
+            utilisation,
+        )  # a quarter of a second that no first step waits for
+
         rows, best = history.rows, history.rows[history.best_epoch]
         pace = statistics.median(row["images_per_second"] for row in rows)
         run: Row = {
@@ -292,7 +295,9 @@ def _set_kernels(deterministic: bool) -> None:
     if deterministic:
         # cuBLAS reads it when it starts, and is not deterministic without.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    # The call imports torch's compiler, a third of a worker's start.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def _average_statistics(model: nn.Module, group: Group) -> None:

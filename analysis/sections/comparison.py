@@ -16,7 +16,14 @@ from analysis.points import by_seed, difference, judged
 from trainer.config import field_types
 
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
-_SURROUNDINGS = ("git_commit", "torch_version", "device", "precision_used", "world_size")
+_SURROUNDINGS = (
+    "git_commit",
+    "torch_version",
+    "device",
+    "precision_used",
+    "step_used",
+    "world_size",
+)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def cost(study: Study) -> Section:
     footnotes = [
         "Hours are the seconds of training and validation, over all attempts, of the trials that "
         "have a result, times the number of their devices. An hour on a CPU is one of a process, "
-        "however many cores it had."
+        "however many cores it had. Of peak: the FLOPs of the training steps' convolutions and "
+        "matrix products a second, of what the device was measured to do at best."
     ]
     if pictures:
         footnotes.append(f"{FRONT} The study reports no cost.")
@@ -53,7 +54,8 @@ def cost(study: Study) -> Section:
 
 def spent(trials: pd.DataFrame) -> pd.DataFrame:
     """A row a sweep and device, from Study.trials: how many trials have a result, their hours, on
-    GPUs and on CPUs in columns of their own, and the median minutes of one.
+    GPUs and on CPUs in columns of their own, the median minutes of one, and the median share of the
+    device's measured peak that its products of matrices and convolutions took.
     """
     seconds = trials["seconds"].astype(float) * trials["world_size"].astype(float)
     known = trials.assign(hours=seconds / 3600)[trials["status"].notna() & seconds.notna()]
@@ -69,9 +71,17 @@ def spent(trials: pd.DataFrame) -> pd.DataFrame:
                 "GPU-hours": hours if gpu else None,
                 "CPU-hours": None if gpu else hours,
                 "median minutes a trial": round(60 * float(group["hours"].median()), 2),
+                "of peak, %": _of_peak(group),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _of_peak(runs: pd.DataFrame) -> float | None:
+    """The median over the runs that say it; None where none does."""
+    done, peak = (runs[f"{name}_per_second"].astype(float) for name in ("flops", "peak_flops"))
+    share = (done / peak).dropna()
+    return round(100 * float(share.median()), 1) if len(share) else None
 
 
 def totals(hours: pd.DataFrame) -> str:

@@ -21,7 +21,11 @@ def provenance(study: Study) -> Section:
                 f"The trials of {plan.sweep} ({plan.id}) do not share one split into training and "
                 "validation images."
             )
-        for column, noun in (("precision_used", "precisions"), ("world_size", "numbers of ranks")):
+        for column, noun in (
+            ("precision_used", "precisions"),
+            ("step_used", "kinds of step"),
+            ("world_size", "numbers of ranks"),
+        ):
             ran = plan.runs[column].dropna()
             if ran.nunique() > 1:
                 notes.append(
