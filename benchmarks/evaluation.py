@@ -8,7 +8,9 @@ top-k, two losses and keeps the logits. The peer's is the `test` of its main.py 
 of 100 from two workers started for each pass, loss and accuracy read after each batch; it is told
 that its best accuracy is beyond reach, so that it saves no checkpoint.
 
-Not measured on a quiet machine yet.
+Last measured on two processors of an AMD EPYC without bf16 (AVX2), torch 2.14.1, nothing else
+running, --root --width 0.25, three rounds: ours 8.15 s, the peer 9.21 s, 1.13 x (1.07 to 1.21). No
+GPU was tried.
 """
 
 from __future__ import annotations

@@ -19,7 +19,11 @@ labels; --ours adds contenders with other settings, KEY=VALUE[,KEY=VALUE] each.
 
 Compiling is timed with an empty cache in the first round, with what that left in the others.
 
-Not measured on a quiet machine yet.
+Last measured on two processors of an AMD EPYC without bf16 (AVX2), torch 2.14.1, nothing else
+running, --root, ResNet-18, two runs of three rounds: ours 37.2 and 34.8 images/s, the peer 29.8 and
+24.2, 1.20 x in both (1.18 to 1.53); with compile=on 33.8, 1.28 x (1.13 to 1.47), and 72 s of
+compiling, 12 with its cache. The aim, twice the peer, was set on a processor with bf16: in fp32
+the processor's measured peak of 199 GFLOP/s bounds a ResNet-18 at 60 images/s. No GPU was tried.
 """
 
 from __future__ import annotations
