@@ -129,6 +129,21 @@ def test_a_recorded_step_is_the_eager_one(
     same(graph, eager, rtol=1e-4, atol=1e-5)
 
 
+def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
+    """Eight bits of precision: the losses of an epoch agree to a hundredth."""
+    config = TINY.override({"optimizer.lr": 0.01})
+    train(config, tmp_path / "fp32")
+    run = train(config.override({"precision": "bf16"}), tmp_path / "bf16")
+    assert run["precision_used"] == "bf16"
+    for name in ("train_loss", "val_loss"):
+        fp32, bf16 = (
+            read_table(tmp_path / kind / record.EPOCHS)[name].to_pylist()
+            for kind in ("fp32", "bf16")
+        )
+        assert bf16 == pytest.approx(fp32, rel=0.01)
+        assert bf16 != fp32
+
+
 def test_a_recorded_step_resumes_exactly(taped: None, tmp_path: Path) -> None:
     config = TINY.override(VARIANTS["dropout, mixup, average"])
     train(config, tmp_path / "whole")
