@@ -343,6 +343,8 @@ class _Book:
 
         # Bytes and starts take no time.
         unknown = Peaks("", 1.0, 1.0, math.inf, 0.0)
+        # Behind an ImageNet stem one image has no variance to normalise by.
+        batch = max(2, batch)
         cost = count(model, precision, batch)
         return cost.seconds(self.peaks or unknown, captured=captured) / batch
 

@@ -165,6 +165,19 @@ def test_an_epoch_written_aside_is_the_same(
     )
 
 
+def test_a_full_disk_is_told_when_it_is_the_stops_own_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "Writer", functools.partial(checkpoint.Writer, aside=True))
+    monkeypatch.setattr(checkpoint, "save", full)
+    asked = iter([False, True])
+    with pytest.raises(OSError, match="No space"):
+        train(TINY, tmp_path, should_stop=lambda: next(asked))
+
+
 def _interrupted(config: TrainConfig, out: Path) -> None:
     """Stopped at the second step of the second epoch, then resumed."""
     asked = iter([False] * 5 + [True] * 99)

@@ -314,10 +314,10 @@ def _read(cache: Path) -> _Decoded:
 def _array(content: bytes) -> npt.NDArray[Any]:
     """A member of the cache, without another copy of it: read-only. Raises for a damaged header."""
     file = io.BytesIO(content)
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject:
-        raise ValueError("holds objects")
+    version = np.lib.format.read_magic(file)
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or by_columns or dtype.hasobject:
+        raise ValueError("an array of another form")
     return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
 
 

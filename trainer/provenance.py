@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import resource
@@ -45,6 +46,9 @@ def device_name(device: torch.device) -> str:
 def forget_peak_memory(device: torch.device) -> None:
     """Count the device's peak anew: one process may run trial after trial."""
     if device.type == "cuda":
+        # What a trial before this one held is in cycles, which nothing else collects in time.
+        gc.collect()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 

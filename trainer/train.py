@@ -138,6 +138,7 @@ def train(
                     history.partial = replace(seen, seconds=train_seconds)
                     if group.is_main:
                         writer(history.state(model, optimizer, average), write)
+                        writer.wait()  # a disk that is full is what ends the attempt, then
                 raise PreemptedError(f"stopped in epoch {epoch} after step {seen.step}")
             val = evaluate(
                 evaluated, val_images, val_labels, *evaluation,
@@ -292,9 +293,9 @@ def _set_kernels(deterministic: bool) -> None:
     """For all that follows in this process."""
     # cuDNN's fastest algorithm for each shape, of which an epoch has two.
     torch.backends.cudnn.benchmark = not deterministic
-    if deterministic:
-        # cuBLAS reads it when it starts, and is not deterministic without.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # cuBLAS is not deterministic without, and reads it once a process: also where it is another
+    # trial in the same process that has to be.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The call imports torch's compiler, a third of a worker's start.
     if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
