@@ -228,6 +228,27 @@ def test_without_a_compiler_it_runs_eagerly_and_says_so_once(
     )
 
 
+def test_a_step_that_cannot_be_recorded_runs_compiled(
+    taped: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(work: Callable[[], None]) -> None:
+        work()
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(trainer.step, "CudaGraph", fails)
+    config = TINY.override(VARIANTS["adamw"])
+    with caplog.at_level(logging.WARNING, "trainer"):
+        run = train(config, tmp_path / "fallback")
+    (said,) = [text for text in caplog.messages if "cannot be" in text]
+    assert "capturing" in said and run["step_used"] == "compiled"
+    monkeypatch.undo()
+    train(config, tmp_path / "eager")
+    same(
+        computed(config, tmp_path / "fallback"), computed(config, tmp_path / "eager"),
+        rtol=0, atol=0,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("wanted", "device", "world", "kind"),
     [

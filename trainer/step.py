@@ -59,7 +59,8 @@ class Step:
     correct when its heavier label is predicted. `sizes` are the numbers of images that a step of
     this rank can have.
 
-    Where the step cannot be compiled or recorded, that is logged once and it runs eagerly.
+    `prepare` comes first. Where the step cannot be recorded, or compiled, that is logged once and
+    it runs compiled, or eagerly.
     """
 
     def __init__(
@@ -90,10 +91,7 @@ class Step:
 
     def start_epoch(self, draws: Draws, loss: float, correct: int) -> None:
         """The epoch's parameters, and what its sums are so far."""
-        if self._draws is None:
-            self._draws = draws
-            self._prepare(draws)
-        elif self._graphs:
+        if self._graphs and self._draws is not None:
             # They read the tensors that they were recorded with.
             for mine, value in zip(self._draws, draws, strict=True):
                 if mine is not None and value is not None:
@@ -153,30 +151,44 @@ class Step:
 
     # --- compiling and recording -----------------------------------------------------------
 
-    def _prepare(self, draws: Draws) -> None:
-        """Compile and record as wanted, leaving all weights and states as they were."""
+    def prepare(self, draws: Draws) -> None:
+        """Compile and record as wanted, leaving all weights and states as they were. Not called, or
+        where it fails, the step is the next simpler one."""
         if self.kind == "eager":
             return
+        self._draws = draws
         self._network.train()
+        if problem := self._attempt(self._compile, draws):
+            log.warning(
+                "the training step cannot be compiled here (%s); it runs eagerly, which is slower",
+                problem,
+            )
+            self._losses, self.kind = self._eager_losses, "eager"
+        elif self.kind == "graph" and (problem := self._attempt(self._record, draws)):
+            log.warning(
+                "the training step cannot be recorded as a CUDA graph here (%s); it runs compiled",
+                problem,
+            )
+            self._graphs, self.kind = {}, "compiled"
+            self._set_capturable(False)
+
+    def _attempt(self, work: Callable[[Draws], None], draws: Draws) -> str | None:
+        """What went wrong, on any rank: one alone must not go another way."""
+        problem = None
         try:
             with self._unchanged():
-                self._losses = _compiled(self._eager_losses)
-                for size in sorted(self._sizes, reverse=True):
-                    self._rehearse(draws, size)
-                if self.kind == "graph":
-                    self._record(draws)
-            problem = None
+                work(draws)
         # Compilers fail with whatever they run into: no C++ compiler, no Triton, a new GPU.
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        # One rank alone must not go another way.
         if self._group.any(problem is not None):
-            log.warning(
-                "the training step cannot be compiled here (%s); it runs eagerly, which is slower",
-                problem or "on another rank",
-            )
-            self._losses, self._graphs = self._eager_losses, {}
-            self.kind = "eager"
+            return problem or "on another rank"
+        return None
+
+    def _compile(self, draws: Draws) -> None:
+        self._losses = _compiled(self._eager_losses)
+        for size in sorted(self._sizes, reverse=True):
+            self._rehearse(draws, size)
 
     def _rehearse(self, draws: Draws, size: int) -> None:
         alone = (
@@ -191,17 +203,22 @@ class Step:
         self._lr = torch.zeros((), device=self._group.device)
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = self._lr
-            if "capturable" in parameters:
-                parameters["capturable"] = True
         # PyTorch asks for a few steps aside before a recording (its notes on CUDA graphs).
         with _aside(self._group.device):
-            for size in self._sizes:
+            for size in sorted(self._sizes, reverse=True):
                 for _ in range(3):
                     self._rehearse(draws, size)
+        self._set_capturable(True)
         for size in sorted(self._sizes, reverse=True):
             index = draws.order[:size].clone()
             work = functools.partial(self._step, draws, index, 1, 1.0 / size)
             self._graphs[size] = index, CudaGraph(work)
+
+    def _set_capturable(self, value: bool) -> None:
+        """AdamW alone asks for it."""
+        for parameters in self._optimizer.param_groups:
+            if "capturable" in parameters:
+                parameters["capturable"] = value
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:

@@ -124,6 +124,10 @@ def train(
             network, optimizer, augmenter, config, precision, group, average,
             sizes=_sizes(len(train_labels), config.batch_size, group),
         )  # fmt: skip
+        if step.kind != "eager" and not history.finished_training:
+            # Before the clock of the first epoch: what compiling takes is no pace of training.
+            epoch = len(history.rows)
+            step.prepare(draw(config.augment, len(train_labels), size, config.seed, epoch, device))
         while not history.finished_training:
             epoch, before, started = len(history.rows), history.partial, time.perf_counter()
             draws = draw(config.augment, len(train_labels), size, config.seed, epoch, device)
