@@ -50,6 +50,7 @@ def step_seconds(config: TrainConfig, steps: int, group: Group) -> tuple[float, 
     step = Step(network, optimizer, augmenter, config, precision, group, None, {batch})
     draws = draw(config.augment, batch, data.SIDE, 0, 0, device)
     network.train()
+    step.prepare(draws)
     step.start_epoch(draws, 0.0, 0)
     seconds = []
     # What else runs on a processor takes none of its own time from one thread.
