@@ -272,6 +272,11 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["minutes", "point"], kind="stable", ignore_index=True)
 
 
+def mixed(runs: pd.DataFrame) -> bool:
+    """Whether any of the runs is trained on images that two were made into."""
+    return bool((runs[["augment.mixup", "augment.cutmix"]] > 0).any(axis=None))
+
+
 def is_gpu(device: str) -> bool:
     """Whether run.parquet's `device` names a GPU: a CPU's name ends in its number of threads."""
     return device != "cpu" and not re.search(r", \d+ threads$", device)

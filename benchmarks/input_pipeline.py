@@ -22,8 +22,7 @@ pixels from a flat table 0.31; normalisation by rows 0.31, by pixels 0.62, by a 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
+import functools
 import time
 from collections.abc import Callable
 
@@ -31,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from rounds import alternate, machine, show
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -125,27 +125,13 @@ def main() -> None:
         for start in range(0, count, options.batch):
             augmenter.batch(draws, draws.order[start : start + options.batch])
 
-    epochs: dict[str, Callable[[], None]] = {"torchvision": peer}
+    runs = {"torchvision": functools.partial(rate, count, peer)}
     for name, augmenter in augmenters.items():
-        epochs[name] = lambda augmenter=augmenter: ours(augmenter)  # type: ignore[misc]
-    for epoch in epochs.values():  # starts the workers, warms the allocator
-        epoch()
-    rates: dict[str, list[float]] = {name: [] for name in epochs}
-    for _ in range(options.rounds):
-        for name, epoch in epochs.items():
-            rates[name].append(rate(count, epoch))
-
-    print(
-        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
-        f"{options.workers} threads or workers, {count} images, batch {options.batch}"
-    )
-    base = statistics.median(rates["torchvision"])
-    for name, values in rates.items():
-        median = statistics.median(values)
-        print(
-            f"{name:12} {median:10,.0f} images/s  {median / base:6.1f} x  "
-            f"({min(values):,.0f} to {max(values):,.0f})"
-        )
+        runs[name] = functools.partial(rate, count, functools.partial(ours, augmenter))
+    alternate(runs, 1)  # starts the workers, warms the allocator
+    rates = alternate(runs, options.rounds)
+    print(f"{machine()}\n{options.workers} threads or workers, batch {options.batch}")
+    show(f"{count:,} images", rates, "torchvision", "images/s")
 
 
 if __name__ == "__main__":

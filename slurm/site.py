@@ -106,6 +106,11 @@ class Resources:
     """GB."""
     minutes: int | None = None
 
+    @property
+    def ranks(self) -> int:
+        """Of the whole job."""
+        return self.nodes * self.gpus_per_node
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)

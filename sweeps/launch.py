@@ -89,9 +89,7 @@ def main(
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
-        world = 1
-        if place is Where.SLURM:
-            world = cluster.resources.nodes * cluster.resources.gpus_per_node
+        world = cluster.resources.ranks if place is Where.SLURM else 1
         cost = price(results, progress, place, workers, world)
     if dry_run:
         if any(one.state != "done" for one in progress):

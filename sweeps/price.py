@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import platform
 import random
 import statistics
 import sys
@@ -36,6 +35,7 @@ from trainer.errors import InputError
 
 if TYPE_CHECKING:
     from trainer.peaks import Peaks
+    from trainer.precision import Precision
 
 # Reading a run takes half a millisecond, so of many only some are read: the newest, and others
 # at random, among which every shape of a grid is likely to be.
@@ -47,7 +47,6 @@ VALIDATION = 1 / 3
 # Of the data sets as they are downloaded, before any limit and the split.
 TRAIN_IMAGES = {"cifar10": 50_000, "digits": 1_438}
 
-Precision = Literal["bf16", "fp32"]
 Source = Literal["runs alike", "runs of the model", "runs of other models", "roofline alone"]
 
 _MODEL = ("model.name", "model.stem", "model.width", "model.patch", "model.dropout")
@@ -217,14 +216,11 @@ def device_here(workers: int) -> str:
             return str(pynvml.nvmlDeviceGetName(handle))
         except pynvml.NVMLError:
             return "GPU"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    from trainer.processor import processor_name
+
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // workers))
-    return f"{models[0] if models else platform.machine()}, {threads} threads"
+    return f"{processor_name()}, {threads} threads"
 
 
 def past_runs(results: Path) -> list[PastRun]:

@@ -118,7 +118,7 @@ class Submission:
 
     def workers(self, count: int, plans: Sequence[Plan], *, retry: bool) -> list[str]:
         """Send jobs of one task that each run trial after trial; their ids."""
-        if self.resources.nodes * self.resources.gpus_per_node > 1:
+        if self.resources.ranks > 1:
             raise SlurmError(
                 "--workers runs each trial on one GPU, and the resources ask for more",
                 "leave out --workers: then each trial is a job of its own, on all its GPUs",

@@ -35,7 +35,12 @@ ALLOWED = {
                  "trainer.recipes"},
 }  # fmt: skip
 EXTRA = {
-    "sweeps/price.py": {"trainer.roofline", "trainer.peaks", "trainer.precision"},
+    "sweeps/price.py": {
+        "trainer.roofline",
+        "trainer.peaks",
+        "trainer.precision",
+        "trainer.processor",
+    },
     "sweeps/worker.py": {"trainer.train", "trainer.data"},
     "analysis/explain.py": {
         "trainer.models",

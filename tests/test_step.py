@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_train
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,19 +27,7 @@ from trainer.record import read_table
 from trainer.step import choose
 from trainer.train import PreemptedError, train
 
-TINY = TrainConfig().override(
-    {
-        "data.name": "digits",
-        "data.train_limit": 200,
-        "data.test_limit": 100,
-        "epochs": 3,
-        "batch_size": 64,
-        "precision": "fp32",
-        "compile": "off",
-        "model.name": "wrn_10_1",
-        "model.width": 0.5,
-    }
-)
+TINY = test_train.TINY.override({"compile": "off"})
 # One size of batch: a compiler takes as long for each.
 COMPILED = TINY.override({"compile": "on", "batch_size": 60, "optimizer.lr": 0.01})
 # Each with a last batch that is shorter: 180 = 2 * 64 + 52, 3 * 50 + 30.
@@ -145,12 +134,7 @@ def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
 
 
 def test_a_recorded_step_resumes_exactly(taped: None, tmp_path: Path) -> None:
-    config = TINY.override(VARIANTS["dropout, mixup, average"])
-    train(config, tmp_path / "whole")
-    _interrupted(config, tmp_path / "broken")
-    same(
-        computed(config, tmp_path / "broken"), computed(config, tmp_path / "whole"), rtol=0, atol=0
-    )
+    resumes_exactly(TINY.override(VARIANTS["dropout, mixup, average"]), tmp_path)
 
 
 def test_an_epoch_written_aside_is_the_same(
@@ -176,6 +160,12 @@ def test_a_full_disk_is_told_when_it_is_the_stops_own_checkpoint(
     asked = iter([False, True])
     with pytest.raises(OSError, match="No space"):
         train(TINY, tmp_path, should_stop=lambda: next(asked))
+
+
+def resumes_exactly(config: TrainConfig, folder: Path) -> None:
+    train(config, folder / "whole")
+    _interrupted(config, folder / "broken")
+    same(computed(config, folder / "broken"), computed(config, folder / "whole"), rtol=0, atol=0)
 
 
 def _interrupted(config: TrainConfig, out: Path) -> None:
@@ -310,12 +300,7 @@ def test_the_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> 
 
 
 def test_an_averaged_run_resumes_exactly(tmp_path: Path) -> None:
-    config = TINY.override({"optimizer.ema_decay": 0.9})
-    train(config, tmp_path / "whole")
-    _interrupted(config, tmp_path / "broken")
-    same(
-        computed(config, tmp_path / "broken"), computed(config, tmp_path / "whole"), rtol=0, atol=0
-    )
+    resumes_exactly(TINY.override({"optimizer.ema_decay": 0.9}), tmp_path)
 
 
 def test_a_trial_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Path) -> None:

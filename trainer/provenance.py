@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from trainer.processor import processor_name
+
 
 def _git(*words: str) -> str | None:
     """git's answer about the checkout this code lies in; None where there is no git or checkout."""
@@ -35,12 +37,7 @@ def _git(*words: str) -> str | None:
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {torch.get_num_threads()} threads"
 
 
 def forget_peak_memory(device: torch.device) -> None:

@@ -109,7 +109,7 @@ def count(
     Raises InputError as building the model does.
     """
     dtype = _DTYPES[precision]
-    with torch.device("meta"), _Uninitialised():
+    with torch.device("meta"):
         network = models.build(model, classes, image_size).to(dtype)
         for name, module in list(network.named_modules()):
             # Its region without autocast is nothing that the meta device knows.
@@ -139,11 +139,6 @@ def count(
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # To be skipped by torch's compiler costs its import, two seconds.
-        return False
-
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
@@ -172,23 +167,6 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         )
         return out
-
-
-class _Uninitialised(TorchFunctionMode):
-    """Weights without values need no initial ones, for which the meta device would import torch's
-    compiler: two seconds."""
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func.__name__.endswith("_") and not func.__name__.endswith("__"):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 class _FusedAttention(TorchFunctionMode):

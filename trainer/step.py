@@ -81,10 +81,11 @@ class Step:
         self._precision = precision
         self._group = group
         self._average = average
-        self._sizes = sizes
+        self._sizes = sorted(sizes, reverse=True)
         self._draws: Draws | None = None
         self._losses: Callable[..., tuple[Tensor, Tensor]] = self._eager_losses
         self._graphs: dict[int, tuple[Tensor, CudaGraph]] = {}
+        self._lr = torch.zeros((), device=group.device)  # the graphs' own
         self.loss = torch.zeros((), dtype=torch.float64, device=group.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=group.device)
         self.kind = choose(config, group)
@@ -152,8 +153,8 @@ class Step:
     # --- compiling and recording -----------------------------------------------------------
 
     def prepare(self, draws: Draws) -> None:
-        """Compile and record as wanted, leaving all weights and states as they were. Not called, or
-        where it fails, the step is the next simpler one."""
+        """Compile and record as `kind` says, leaving all weights and states as they were; where
+        that fails, `kind` becomes the next simpler one."""
         if self.kind == "eager":
             return
         self._draws = draws
@@ -187,7 +188,7 @@ class Step:
 
     def _compile(self, draws: Draws) -> None:
         self._losses = _compiled(self._eager_losses)
-        for size in sorted(self._sizes, reverse=True):
+        for size in self._sizes:
             self._rehearse(draws, size)
 
     def _rehearse(self, draws: Draws, size: int) -> None:
@@ -200,16 +201,15 @@ class Step:
             self._step(draws, draws.order[:size], 1, 1.0 / size)
 
     def _record(self, draws: Draws) -> None:
-        self._lr = torch.zeros((), device=self._group.device)
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = self._lr
         # PyTorch asks for a few steps aside before a recording (its notes on CUDA graphs).
         with _aside(self._group.device):
-            for size in sorted(self._sizes, reverse=True):
+            for size in self._sizes:
                 for _ in range(3):
                     self._rehearse(draws, size)
         self._set_capturable(True)
-        for size in sorted(self._sizes, reverse=True):
+        for size in self._sizes:
             index = draws.order[:size].clone()
             work = functools.partial(self._step, draws, index, 1, 1.0 / size)
             self._graphs[size] = index, CudaGraph(work)

@@ -8,6 +8,7 @@ one computes. Selection is on validation accuracy; the test images are evaluated
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -65,8 +66,8 @@ def train(
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
     `on_epoch` gets each new row of epochs.parquet, on rank 0, which on a GPU may still be on its
-    way to the disk. `should_stop` is asked between steps;
-    once any rank's says yes, all of them stop.
+    way to the disk. `should_stop` is asked between steps; once any rank's says yes, all of them
+    stop.
 
     Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
@@ -120,17 +121,19 @@ def train(
         )  # fmt: skip
 
         steps = math.ceil(len(train_labels) / config.batch_size)
+        drawn = functools.partial(
+            draw, config.augment, len(train_labels), size, config.seed, device=device
+        )
         step = Step(
             network, optimizer, augmenter, config, precision, group, average,
             sizes=_sizes(len(train_labels), config.batch_size, group),
         )  # fmt: skip
         if step.kind != "eager" and not history.finished_training:
             # Before the clock of the first epoch: what compiling takes is no pace of training.
-            epoch = len(history.rows)
-            step.prepare(draw(config.augment, len(train_labels), size, config.seed, epoch, device))
+            step.prepare(drawn(len(history.rows)))
         while not history.finished_training:
             epoch, before, started = len(history.rows), history.partial, time.perf_counter()
-            draws = draw(config.augment, len(train_labels), size, config.seed, epoch, device)
+            draws = drawn(epoch)
             network.train()
             seen = _train_epoch(step, draws, config, epoch, group, before, should_stop)
             train_seconds = before.seconds + time.perf_counter() - started
@@ -180,9 +183,8 @@ def train(
             model, torch.from_numpy(data.test_images).to(device), test_labels, *evaluation,
             keep_logits=True,
         )  # fmt: skip
-        from trainer.roofline import (
-            utilisation,
-        )  # a quarter of a second that no first step waits for
+        # A quarter of a second that no first step waits for.
+        from trainer.roofline import utilisation
 
         rows, best = history.rows, history.rows[history.best_epoch]
         pace = statistics.median(row["images_per_second"] for row in rows)

@@ -19,7 +19,6 @@ from analysis.stats import MIN_SEEDS, difference_interval
 from trainer.recipes import reported
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
-MIXED = [MIXUP, "augment.cutmix"]
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
@@ -89,7 +88,7 @@ def points_table(plan: Plan) -> pd.DataFrame:
     (axis,) = plan.axes
     cells = tables.cells(plan.runs)
     images = [
-        "augmented, mixed" if (plan.runs.loc[rows, MIXED] > 0).any(axis=None) else "augmented"
+        "augmented, mixed" if tables.mixed(plan.runs.loc[rows]) else "augmented"
         for rows in plan.runs.groupby(POINT + axis, sort=False, dropna=False).groups.values()
     ]
     table = cells.assign(**{"train images": images})

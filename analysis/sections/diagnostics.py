@@ -137,7 +137,7 @@ def _choice(done: pd.DataFrame) -> str:
 
 def _about_seeds(runs: pd.DataFrame) -> list[str]:
     run = runs.iloc[0]
-    mixed = "mixed and " if run["augment.mixup"] or run["augment.cutmix"] else ""
+    mixed = "mixed and " if tables.mixed(runs) else ""
     notes = [
         f"train: running mean over the {mixed}augmented images of the best epoch, while the "
         "weights still move. train clean: plain training images under the tested weights. "
@@ -173,7 +173,7 @@ def _curves(plan: Plan) -> list[Picture]:
         if not pd.isna(run["best_epoch"]):
             best[str(run["trial"])] = int(run["best_epoch"])
     smoothing = bool(runs["label_smoothing"].iloc[0])
-    mixed = bool(runs[["augment.mixup", "augment.cutmix"]].iloc[0].any())
+    mixed = tables.mixed(runs)
     images = "mixed and augmented images" if mixed else "augmented images"
     losses = ""
     if smoothing:
