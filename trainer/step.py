@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer import kept
 from trainer.augment import Augmenter, Draws
 from trainer.average import Average
 from trainer.config import TrainConfig
@@ -187,9 +188,17 @@ class Step:
         return None
 
     def _compile(self, draws: Draws) -> None:
-        self._losses = _compiled(self._eager_losses)
-        for size in self._sizes:
-            self._rehearse(draws, size)
+        config = self._config
+        # All that decides what the losses' code is, so that equal shapes need no compiler.
+        shape = (
+            config.model, config.data, config.label_smoothing, config.deterministic,
+            self._precision, self._group.device, self._group.world, *self._sizes,
+            draws.partner is None, draws.lam is None,
+        )  # fmt: skip
+        with kept.code(shape) as known:
+            self._losses = _compiled(self._eager_losses)
+            for size in () if known else self._sizes:
+                self._rehearse(draws, size)
 
     def _rehearse(self, draws: Draws, size: int) -> None:
         alone = (
@@ -252,9 +261,6 @@ def _states(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _compiled(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Any]:
-    # What a trial before this one in the same process compiled would count against the limit of
-    # shapes, past which torch silently compiles no more.
-    torch.compiler.reset()
     return torch.compile(function, dynamic=False)
 
 

@@ -24,11 +24,11 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import checkpoint, distributed, models, record
-from trainer.augment import Augmenter, Draws, draw
+from trainer import checkpoint, distributed, kept, models, record
+from trainer.augment import Draws, draw
 from trainer.average import Average
 from trainer.config import TrainConfig
-from trainer.data import Dataset, load
+from trainer.data import Dataset
 from trainer.distributed import Group
 from trainer.errors import EXIT_IO, InputError
 from trainer.evaluate import evaluate
@@ -77,13 +77,17 @@ def train(
         finished = group.from_main(lambda: _open_folder(out, config))
         if finished is not None:
             return finished
-        data = load(config.data)
+        data = kept.dataset(config.data)
         _check_last_batch(config, len(data.train_labels), group.world)
         device = group.device
         precision = resolve(config.precision, device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         _set_kernels(config.deterministic)
         forget_peak_memory(device)
+        augmenter, val_images, val_labels = kept.resident(
+            config.data, config.augment, device, dtype
+        )
+        train_labels = augmenter.labels
 
         torch.manual_seed(config.seed)
         size = data.train_images.shape[1]
@@ -110,12 +114,6 @@ def train(
 
         # DDP takes its copy of the weights from rank 0; statistics of BatchNorm are averaged below.
         network = _parallel(model) if group.world > 1 else model
-        augmenter = Augmenter(
-            data.train_images, data.train_labels, data.mean, data.std, config.augment, device, dtype
-        )
-        train_labels = augmenter.labels
-        val_images = torch.from_numpy(data.val_images).to(device)
-        val_labels = torch.from_numpy(data.val_labels).to(device)
         evaluation = (
             (data.mean, data.std), len(data.classes), precision, group,
         )  # fmt: skip
