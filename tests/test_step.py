@@ -79,7 +79,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(trainer.step, "CudaGraph", Tape)
     monkeypatch.setattr(trainer.step, "_aside", aside)
-    monkeypatch.setattr(trainer.step, "_compiled", lambda function: function)
+    monkeypatch.setattr(trainer.step, "_compiled", lambda function, device: function)
     monkeypatch.setattr(trainer.step, "choose", lambda config, group: "graph")
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from trainer.config import ModelConfig
 from trainer.models import scaled
+from trainer.models.norm import BatchNorm
 from trainer.models.resnet import basic, conv, head
 
 CHANNELS = (16, 32, 64, 128, 256, 512)
@@ -25,7 +26,7 @@ LEVEL_ROOTS = (False, True, True, True)
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        conv(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        conv(inputs, outputs, kernel, stride), BatchNorm(outputs), nn.ReLU(inplace=True)
     )
 
 
@@ -39,7 +40,7 @@ class Node(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, also: int) -> None:
         super().__init__()
         self.project = (
-            nn.Sequential(conv(inputs, outputs, 1), nn.BatchNorm2d(outputs))
+            nn.Sequential(conv(inputs, outputs, 1), BatchNorm(outputs))
             if inputs != outputs
             else None
         )

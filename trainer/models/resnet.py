@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.head import Head
+from trainer.models.norm import BatchNorm
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -36,10 +37,10 @@ def basic(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     """The residual branch of a basic block. BN starts at gamma 1, beta 0, here and elsewhere."""
     return nn.Sequential(
         conv(inputs, outputs, 3, stride),
-        nn.BatchNorm2d(outputs),
+        BatchNorm(outputs),
         nn.ReLU(inplace=True),
         conv(outputs, outputs, 3),
-        nn.BatchNorm2d(outputs),
+        BatchNorm(outputs),
     )
 
 
@@ -52,13 +53,13 @@ def bottleneck(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     inside = outputs // 4
     return nn.Sequential(
         conv(inputs, inside, 1),
-        nn.BatchNorm2d(inside),
+        BatchNorm(inside),
         nn.ReLU(inplace=True),
         conv(inside, inside, 3, stride),
-        nn.BatchNorm2d(inside),
+        BatchNorm(inside),
         nn.ReLU(inplace=True),
         conv(inside, outputs, 1),
-        nn.BatchNorm2d(outputs),
+        BatchNorm(outputs),
     )
 
 
@@ -72,7 +73,7 @@ class Residual(nn.Module):
         super().__init__()
         self.branch = branch(inputs, outputs, stride)
         self.shortcut = (
-            nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            nn.Sequential(conv(inputs, outputs, 1, stride), BatchNorm(outputs))
             if stride != 1 or inputs != outputs
             else None
         )
@@ -99,12 +100,12 @@ class ResNet(nn.Module):
         channels = scaled(64, config.width)
         if config.stem == "cifar":
             self.stem = nn.Sequential(
-                conv(3, channels, 3), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+                conv(3, channels, 3), BatchNorm(channels), nn.ReLU(inplace=True)
             )
         else:
             self.stem = nn.Sequential(
                 conv(3, channels, 7, stride=2),
-                nn.BatchNorm2d(channels),
+                BatchNorm(channels),
                 nn.ReLU(inplace=True),
                 nn.MaxPool2d(3, stride=2, padding=1),
             )

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 from trainer.architectures import WRN_NAME
 from trainer.config import ModelConfig
 from trainer.models import scaled
+from trainer.models.norm import BatchNorm
 from trainer.models.resnet import conv, head
 
 
 def activation(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+    return nn.Sequential(BatchNorm(channels), nn.ReLU(inplace=True))
 
 
 class Block(nn.Module):
