@@ -63,7 +63,7 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     augmentation, every step and the short last batch, without the evaluation between."""
     import runpy
 
-    import trainer.train as training
+    from trainer import kept
     from trainer.recipes import reported
 
     wanted = math.ceil(contender.steps * contender.batch / (1 - VAL_FRACTION))
@@ -82,6 +82,10 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     config = reported(contender.model).override(changes | options)
     path = Path.cwd() / "config.json"
     path.write_text(config.to_json())
+    # As `python -m trainer` and a worker do; here the import is ours, to wrap what it brings.
+    kept.read_ahead(config.data)
+    import trainer.train as training
+
     train, rates, asked = training.train, [], 0
 
     def on_epoch(row: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from slurm.site import Resources, Site, find_site
 from sweeps.display import Display
 from sweeps.ledger import Ledger, Plan
 from sweeps.local import Pool, visible_gpus
+from sweeps.order import write_seconds
+from sweeps.price import seconds_alike
 from sweeps.progress import Progress, counts, look, summary
 from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
@@ -123,6 +125,11 @@ def run(
     if not open_trials:
         # What others have queued or running is no failure where nobody waits for it.
         return _end(ledger, progress, as_json, retry=retry or detach)
+    if where is not Where.SLURM or workers is not None:
+        # Workers take the trials in an order of their own.
+        worker.seconds = seconds_alike(ledger.folder.parent, progress, where, workers)
+        for plan in plans:
+            write_seconds(ledger, plan.id, worker.seconds)
     if where is Where.DEBUG:
         start_logging(worker)
         worker.stop.listen(signal.SIGTERM)

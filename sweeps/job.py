@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ from slurm.queue import JobState, Queue, describe, requeue
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.ledger import LOGS, Ledger
+from sweeps.order import read_seconds
 from sweeps.request import AtScale, Results, ScaleName, Seeds, Settings, plan_of
 from sweeps.scheduler import WORKER, Scheduler, mark_of, mark_of_array
 from sweeps.stop import Stop
@@ -172,9 +174,12 @@ class WorkerJob:
     submission: str
     launch: float
     retry: bool = False
+    signal_seconds: int = 90
+    """How long before its time limit the job is warned."""
 
     def __call__(self) -> None:
-        """Called by submitit. A warned worker hands its trial back and has itself requeued."""
+        """Called by submitit. A warned worker hands its trial back and has itself requeued; so has
+        one whose time is too short for every trial that is left."""
         place, stop = _enter()
         path = Path(self.folder)
         ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
@@ -182,8 +187,13 @@ class WorkerJob:
             "submission": f"{WORKER}{self.submission}", "job": _job_id(), "started": True,
             "restarts": place.restarts,
         }  # fmt: skip
-        worker = JobWorker(ledger, self.launch, _log_name(place), self.retry, stop=stop, job=job)
+        worker = JobWorker(
+            ledger, self.launch, _log_name(place), self.retry, stop=stop, job=job, slot=_slot(),
+            seconds=read_seconds(ledger, self.plans),
+        )  # fmt: skip
         start_logging(worker)
+        worker.ends = _end() - self.signal_seconds
+        worker.limit = worker.ends - time.time()
         trials = [trial for plan in self.plans for trial in ledger.plan(plan).trials]
         if worker.run(trials):
             _start_again()
@@ -263,6 +273,19 @@ def _job_id() -> str:
     """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def _slot() -> int:
+    return int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+
+
+def _end() -> float:
+    """When the job's time is up, seconds since 1970. Raises SlurmError where Slurm is not asked."""
+    # From Slurm 23.02 on.
+    if (told := os.environ.get("SLURM_JOB_END_TIME", "")).isdecimal():
+        return float(told)
+    job = Queue().jobs([_job_id()])[_job_id()]
+    return math.inf if job is None or job.end is None else job.end
 
 
 def _log_name(place: Place) -> str:

@@ -58,6 +58,7 @@ def start_worker(
     command = [
         sys.executable, "-m", "sweeps.worker", str(ledger.folder), *words,
         "--launch", repr(launch), "--log-file", f"{LOGS}/{log.name}",
+        "--slot", str(slot),
         "--parent", "0" if stays else str(os.getpid()),
     ]  # fmt: skip
     with log.open("ab") as output:

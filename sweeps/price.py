@@ -147,12 +147,7 @@ def price(
     if not any(epochs):
         return Price(None, [0.0] * len(epochs), [None] * len(epochs))
     runs = past_runs(results)
-    if where is Where.SLURM:
-        device = next((run.device for run in runs if run.on_slurm), None)
-    else:
-        left = sum(count > 0 for count in epochs)
-        at_once = min(workers or len(visible_gpus()) or 1, left)
-        device = device_here(1 if where is Where.DEBUG else at_once)
+    device = _device(runs, where, workers, sum(count > 0 for count in epochs))
     book = _Book([run for run in runs if run.device == device], device, where)
     images = {run.data: run.images for run in reversed(runs)}
     hours: list[float | None] = []
@@ -166,6 +161,40 @@ def price(
             hours.append(left * (train + VALIDATION * val) * found[0] / 3600)
         sources.append(found[1] if found else None)
     return Price(device, hours, sources)
+
+
+def _device(runs: list[PastRun], where: Where, workers: int | None, left: int) -> str | None:
+    """What so many trials are to run on; None where nobody can tell."""
+    if where is Where.SLURM:
+        return next((run.device for run in runs if run.on_slurm), None)
+    at_once = min(workers or len(visible_gpus()) or 1, left)
+    return device_here(1 if where is Where.DEBUG else at_once)
+
+
+def seconds_alike(
+    results: Path, progress: Sequence[Progress], where: Where, workers: int | None
+) -> dict[str, float]:
+    """What is left of the trials takes so many seconds, by name, of those that past runs alike on
+    the device tell of. Imports no torch."""
+    runs = past_runs(results)
+    if not runs:
+        return {}
+    device = _device(runs, where, workers, sum(_epochs_left(one) > 0 for one in progress))
+    paces: dict[Any, list[float]] = {}
+    for run in runs:
+        if run.device == device:
+            asked = (run.asked_precision, *run.arithmetic[1:])
+            paces.setdefault((run.model, run.batch, asked), []).append(run.seconds_per_image)
+    found = {}
+    for one in progress:
+        config = one.trial.config
+        asked = (config.precision, config.compile, config.deterministic)
+        pace = paces.get((_as_fast(config.model), config.batch_size, asked))
+        if pace is not None and (left := _epochs_left(one)):
+            train, val = _images(config.data)
+            images = left * (train + VALIDATION * val)
+            found[one.trial.name] = statistics.median(pace) * images
+    return found
 
 
 def _epochs_left(progress: Progress) -> int:

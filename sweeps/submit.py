@@ -127,7 +127,7 @@ class Submission:
         token = uuid.uuid4().hex[:12]
         job = WorkerJob(
             str(self.ledger.folder.resolve()), tuple(plan.id for plan in plans), token,
-            self.launch, retry,
+            self.launch, retry, self.site.signal_seconds,
         )  # fmt: skip
         mark = self.logs / mark_of(token)
         mark.parent.mkdir(parents=True, exist_ok=True)

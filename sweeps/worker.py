@@ -11,13 +11,14 @@ from __future__ import annotations
 import collections
 import ctypes
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ import typer
 
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
+from sweeps.order import Order, read_seconds, shape_of
 from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
 from trainer import record
@@ -41,6 +43,8 @@ LOG_TAIL = 30
 PATIENCE_SECONDS = 10.0
 # How often a running trial looks whether a search has pruned it.
 LOOK_SECONDS = 0.5
+# What a trial takes beside its epochs as predicted: a slower node, the evaluation at its end.
+SAFETY, AROUND_SECONDS = 1.1, 10.0
 START = "=== trial"
 END = "=== end of"
 
@@ -55,30 +59,67 @@ class Worker:
     retry_only: bool = False  # lost and failed trials, not those that never ran
     stop: Stop = field(default_factory=Stop)
     job: dict[str, Any] | None = None  # what its claims say of the Slurm job that it runs in
+    slot: int = 0  # which of the workers that start together
+    seconds: Mapping[str, float] = field(default_factory=dict)  # predicted, by trial
+    ends: float = math.inf  # when its time is up, seconds since 1970
+    limit: float = math.inf  # how many seconds it has in all, each time that it starts
+    paces: dict[Hashable, float] = field(default_factory=dict)  # its own seconds an epoch, by shape
+    has_run: bool = False
     tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LOG_TAIL))
 
     def run(self, trials: Iterable[Trial]) -> bool:
         """Run every trial that is open and not held by another worker.
 
-        True where it stopped before that, because `stop` said so. Raises InputError where the disk
-        is full or may not be written: that is the machine's trouble, so the trial is given back
-        unharmed and no other is begun.
+        True where it stopped before that, because `stop` said so or those that are left would not
+        be done in its time. A trial is looked at once, before it is run, and again only where
+        another had it. Raises InputError where the disk is full or may not be written: that is the
+        machine's trouble, so the trial is given back unharmed and no other is begun.
         """
-        waiting = list(trials)
-        while not self.stop():
-            for standing in self.ledger.standings(waiting):
-                if self.wants(standing):
-                    claim = self.ledger.claim(
-                        standing.trial, self.launch, self.log, **(self.job or {})
-                    )
-                    if claim is not None:
-                        if self.run_claimed(standing.trial, claim):
-                            self.ledger.release(standing.trial, claim)
-                            return True
-                        break  # time has passed: look at them all again, from the first
-            else:
-                return False
-        return True
+        order = Order(trials, self.seconds, self.slot)
+        while True:
+            held: list[Trial] = []  # by others, who may lose them or give them back
+            too_long: list[Trial] = []
+            ran = False
+            while (trial := order.next()) is not None:
+                if self.stop():
+                    return True
+                standing = self.ledger.standing(trial)
+                if not self.wants(standing):
+                    if not standing.state.is_over:
+                        held.append(trial)
+                    continue
+                if not self.fits(trial):
+                    too_long.append(trial)
+                    continue
+                claim = self.ledger.claim(trial, self.launch, self.log, **(self.job or {}))
+                if claim is None:
+                    held.append(trial)
+                    continue
+                ran = self.has_run = True
+                if self.run_claimed(trial, claim):
+                    self.ledger.release(trial, claim)
+                    return True
+            if self.stop():
+                return True
+            if not ran:
+                if too_long:
+                    log.info("%d open trials need more time than is left", len(too_long))
+                return bool(too_long)
+            # Time has passed: look again at those that were not ours to run.
+            order = Order(held + too_long, self.seconds, self.slot)
+
+    def fits(self, trial: Trial) -> bool:
+        """Whether the trial would be done before this worker's time is up, as far as one can tell.
+
+        One that takes longer than all the time that a worker has is begun at any time: whoever
+        takes it next goes on from its checkpoint.
+        """
+        pace = self.paces.get(shape_of(trial.config))
+        seconds = self.seconds.get(trial.name) if pace is None else pace * trial.config.epochs
+        if seconds is None or not self.has_run:
+            return True
+        needed = SAFETY * seconds + AROUND_SECONDS
+        return needed <= self.ends - time.time() or needed > self.limit
 
     def wants(self, standing: Standing) -> bool:
         """Whether this worker should run the trial now."""
@@ -121,6 +162,10 @@ class Worker:
         return False
 
     def _train(self, trial: Trial, claim: Claim) -> bool:
+        from trainer import kept
+
+        # While torch is imported.
+        kept.read_ahead(trial.config.data)
         from trainer.train import PreemptedError, epoch_line, train
 
         folder = self.ledger.folder_of(trial)
@@ -158,6 +203,7 @@ class Worker:
                 100 * run["test_accuracy"],
             )
             self.ledger.finish(trial, claim)
+            self.paces[shape_of(trial.config)] = run["seconds"] / run["epochs_run"]
         return False
 
     def _failure(self, error: Exception, claim: Claim) -> record.Failure:
@@ -260,12 +306,15 @@ def main(
     parent: Annotated[int, typer.Option(help="Stop when this process is gone; 0: never.")] = 0,
     retry: Annotated[bool, typer.Option(help="Only trials that failed or were lost.")] = False,
     only: Annotated[str, typer.Option(help="Only the trial of this name.")] = "",
+    slot: Annotated[int, typer.Option(help="Which of the workers that start together.")] = 0,
 ) -> int:
     """Run the open trials of a sweep, one after another."""
     stop = Stop(PATIENCE_SECONDS)
     stop.listen(signal.SIGTERM)
     ledger = Ledger(folder.parent, folder.name)
-    worker = Worker(ledger, launch, log_file, retry, stop=stop)
+    worker = Worker(
+        ledger, launch, log_file, retry, stop=stop, slot=slot, seconds=read_seconds(ledger, plan)
+    )
     start_logging(worker)
     if parent:
         _die_with(parent, stop)

@@ -41,7 +41,7 @@ EXTRA = {
         "trainer.precision",
         "trainer.processor",
     },
-    "sweeps/worker.py": {"trainer.train", "trainer.data"},
+    "sweeps/worker.py": {"trainer.train", "trainer.data", "trainer.kept"},
     "analysis/explain.py": {
         "trainer.models",
         "trainer.data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from slurm.queue import Job, JobState, Queue
 from sweeps import claim as claims
 from sweeps.claim import Claim
-from sweeps.job import JobStop, JobWorker, LostTrialError
+from sweeps.job import JobStop, JobWorker, LostTrialError, _end
 from sweeps.ledger import LOGS, Ledger, Plan, State
 from sweeps.progress import look
 from sweeps.sweep import Sweep, Trial, expand
@@ -131,3 +133,14 @@ def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
     stop = JobStop(held=(folder, mine))
     assert claims.install(folder, mine, replace(sent, job="7"))
     assert not stop()
+
+
+def test_a_worker_in_a_job_knows_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what Slurm says in the environment; before 23.02, from squeue."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1700000000")
+    assert _end() == 1.7e9
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "")
+    for job, end in ((Job("7", JobState.RUNNING, end=5.0), 5.0), (None, math.inf)):
+        monkeypatch.setattr(Queue, "jobs", lambda self, ids, job=job: dict.fromkeys(ids, job))
+        assert _end() == end

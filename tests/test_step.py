@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import trainer.step
-from trainer import checkpoint, record
+from trainer import checkpoint, kept, record
 from trainer.average import Average
 from trainer.config import TrainConfig
 from trainer.history import Row
@@ -197,6 +197,19 @@ def test_a_compiled_step_resumes_exactly(compiled: Path, tmp_path: Path) -> None
     same(computed(config, tmp_path / "broken"), computed(config, compiled), rtol=0, atol=0)
 
 
+def test_the_second_trial_of_a_shape_compiles_nothing(compiled: Path, tmp_path: Path) -> None:
+    """And computes what it computes in a process of its own."""
+    from torch._dynamo.utils import counters
+
+    warm = COMPILED.override({"seed": 3})
+    train(warm, tmp_path / "first")
+    before = {key: dict(value) for key, value in counters.items()}
+    train(COMPILED, tmp_path / "second")
+    train(COMPILED.override({"optimizer.lr": 0.02, "augment.flip": 0.0}), tmp_path / "third")
+    assert {key: dict(value) for key, value in counters.items()} == before
+    same(computed(COMPILED, tmp_path / "second"), computed(COMPILED, compiled), rtol=0, atol=0)
+
+
 def test_without_a_compiler_it_runs_eagerly_and_says_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -318,3 +331,15 @@ def test_a_trial_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Pa
     words = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "False\n"
+
+
+def test_another_shape_is_compiled_and_the_one_before_it_then_is_again() -> None:
+    shapes: list[bool] = []
+    for shape in ("a", "a", "b", "a"):
+        with kept.code(shape) as known:
+            shapes.append(known)
+    assert shapes == [False, True, False, False]
+    with contextlib.suppress(RuntimeError), kept.code("a"):
+        raise RuntimeError("no compiler")
+    with kept.code("a") as known:
+        assert not known

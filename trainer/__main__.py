@@ -32,6 +32,10 @@ def main(
 
     settings = TrainConfig.from_file(config)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from trainer import kept
+
+    # While torch is imported.
+    kept.read_ahead(settings.data)
     from trainer.train import NonFiniteLossError, epoch_line, train
 
     console = Console(stderr=True, highlight=False)
