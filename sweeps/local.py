@@ -1,4 +1,4 @@
-"""Workers on this machine: one a GPU, or one on a machine without; started, watched, restarted."""
+"""Workers on this machine: some a GPU, or on a machine without; started, watched, restarted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.sweep import Trial
 from sweeps.worker import MAX_DEATHS
+from trainer import record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 # How long a worker that was asked to stop may take before it is killed.
@@ -36,6 +37,11 @@ def visible_gpus() -> list[str]:
         return []
 
 
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def start_worker(
     ledger: Ledger, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
 ) -> tuple[subprocess.Popen[bytes], Path]:
@@ -46,10 +52,11 @@ def start_worker(
     gpus = visible_gpus()
     environment = dict(os.environ)
     if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        gpu = slot % len(gpus)
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[gpu]
+        environment[record.PER_GPU] = str(len(range(gpu, workers, len(gpus))))
     # Threads of several workers on the same cores wait for each other, at a huge cost.
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores_here() // workers)))
     # By default threads spin while they wait: 6 % faster on an idle machine, five times slower
     # beside one busy process.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -239,7 +239,7 @@ def start_logging(worker: Worker) -> None:
     logging.getLogger().setLevel(logging.INFO)
 
 
-def _die_with(parent: int, stop: Stop) -> None:
+def die_with(parent: int, stop: Stop) -> None:
     """Have Linux send SIGTERM when the parent dies, so that a killed launch leaves no worker."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -268,7 +268,7 @@ def main(
     worker = Worker(ledger, launch, log_file, retry, stop=stop)
     start_logging(worker)
     if parent:
-        _die_with(parent, stop)
+        die_with(parent, stop)
     try:
         trials = [trial for identity in plan for trial in ledger.plan(identity).trials]
         stopped = worker.run(one for one in trials if one.name == only or not only)
