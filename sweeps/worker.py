@@ -190,7 +190,10 @@ def cause_of(error: Exception) -> record.Cause:
     text = str(error).lower()
     if isinstance(error, NonFiniteLossError):
         return "NONFINITE"
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+    no_memory = ("not enough memory", "can't allocate memory")
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        word in text for word in no_memory
+    ):
         return "OUT_OF_MEMORY"
     # NCCL stands for the talk between ranks, over gloo too: one that died shows itself so.
     talk = ("nccl", "gloo", "connection closed by peer", "connection reset by peer")

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from drill import Drill, Whole, empty, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome import attempts, outcome
+from outcome import assert_one_at_a_time, attempts, outcome
 from test_analysis import finish as write_run
 from test_analysis import name_of, write_plan
 from test_price import SMALL, finish, progress
@@ -26,6 +27,7 @@ import sweeps.search
 from analysis import tables
 from analysis.load import load
 from analysis.sections import cost
+from slurm.dev_cluster import Cluster
 from slurm.queue import Job, JobState, Queue
 from slurm.site import Site
 from sweeps import claim as claims
@@ -400,3 +402,56 @@ def test_a_search_does_not_share_on_slurm(
         assert end.value.code == 2
         assert "--per-gpu" in capsys.readouterr().err
     assert Site().mps is False
+
+
+# On a real Slurm
+
+PAIR = ("--workers", "2", "--per-gpu", "2")
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(400)
+def test_a_job_runs_two_trials_at_once(cluster: Cluster, three: Drill, whole: Whole) -> None:
+    three.launch(*PAIR)
+    assert outcome(three.results) == whole
+    assert assert_one_at_a_time(three.logs()) == 1
+    assert len(jobs_of(three)) == 1
+    # One of the three had to wait until another was over; the first two did not.
+    spans = sorted(span for of_trial in attempts(three.logs()).values() for span in of_trial)
+    assert spans[1][0] < spans[0][1]
+    assert spans[2][0] >= min(end for _, end in spans[:2])
+    empty(cluster)
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(400)
+def test_a_worker_that_is_killed_in_its_job_costs_no_trial(
+    cluster: Cluster, three: Drill, whole: Whole
+) -> None:
+    three.launch(*PAIR, "--detach")
+    with three.held() as claim:
+        os.kill(claim.pid, signal.SIGKILL)
+    three.ends_as(whole, attempts=2)
+    assert len(jobs_of(three)) == 1
+    empty(cluster)
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(400)
+def test_a_warning_reaches_every_worker_of_a_job(
+    cluster: Cluster, three: Drill, whole: Whole
+) -> None:
+    """Both hand their trials back, and the job is requeued and does the rest."""
+    three.launch(*PAIR, "--detach")
+    with three.held() as claim:
+        wait_for(lambda: three.begun() == 2)
+        cluster.command("scancel", "--signal=USR2", claim.job)
+    three.waits_for_attempt(4)
+    three.ends_as(whole, attempts=1, most=2)
+    assert len(jobs_of(three)) == 1
+    empty(cluster)
+
+
+def jobs_of(drill: Drill) -> set[str]:
+    runs = drill.results.rglob(record.RUN)
+    return {record.read_table(run).to_pylist()[0]["slurm_job_id"] for run in runs}
