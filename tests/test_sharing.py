@@ -51,15 +51,19 @@ from sweeps.sweep import Sweep
 from trainer.recipes import reported
 
 base = reported("resnet18").override({
-    "data.name": "digits", "data.test_limit": 100, "model.width": 0.125, "epochs": 2,
-    "batch_size": 64, "precision": "fp32",
+    "data.name": "digits", "data.train_limit": 400, "data.test_limit": 100, "model.width": 0.125,
+    "epochs": 2, "batch_size": 64, "precision": "fp32",
 })
 sweep = Sweep(base=base, space=zipped(POINTS))
 """
 LIMIT_BYTES = 13 * 2**29
 # Beside the trial that is compared: one of more memory than there is, and one that diverges.
 NEIGHBOURS = {
-    "OUT_OF_MEMORY": {"model.width": [0.125, 2.0], "batch_size": [64, 1024]},
+    "OUT_OF_MEMORY": {
+        "model.width": [0.125, 4.0],
+        "batch_size": [64, 1024],
+        "data.train_limit": [400, 1300],
+    },
     "NONFINITE": {"optimizer.lr": [0.05, 1e30]},
 }
 
