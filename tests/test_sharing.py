@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from drill import Drill, Whole, empty, wait_for
+from drill import Drill, Whole, empty
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import assert_one_at_a_time, attempts, outcome
@@ -436,22 +436,6 @@ def test_a_worker_that_is_killed_in_its_job_costs_no_trial(
     with three.held() as claim:
         os.kill(claim.pid, signal.SIGKILL)
     three.ends_as(whole, attempts=2)
-    assert len(jobs_of(three)) == 1
-    empty(cluster)
-
-
-@pytest.mark.slurm
-@pytest.mark.timeout(400)
-def test_a_warning_reaches_every_worker_of_a_job(
-    cluster: Cluster, three: Drill, whole: Whole
-) -> None:
-    """Both hand their trials back, and the job is requeued and does the rest."""
-    three.launch(*PAIR, "--detach")
-    with three.held() as claim:
-        wait_for(lambda: three.begun() == 2)
-        cluster.command("scancel", "--signal=USR2", claim.job)
-    three.waits_for_attempt(4)
-    three.ends_as(whole, attempts=1, most=2)
     assert len(jobs_of(three)) == 1
     empty(cluster)
 
