@@ -462,6 +462,8 @@ def _broken(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series[bool], str]]:
     seconds = runs["seconds"]
     yield "seconds", seconds.notna() & ~((seconds >= 0) & (seconds < np.inf)), "finite, at least 0"
     yield "world_size", runs["world_size"] < 1, "at least 1"
+    share = runs["device_share"]
+    yield "device_share", share.notna() & ~share.between(0, 1, "right"), "above 0 and at most 1"
     yield "epochs_run", ~(runs["epochs_run"] >= 1), "at least 1"
     best = runs["best_epoch"]
     yield "best_epoch", ~((best >= 0) & (best < runs["epochs_run"])), "from 0 and below epochs_run"

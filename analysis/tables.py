@@ -35,15 +35,22 @@ _PERCENT |= {"reported", "reported train", "reported validation", SAMPLE, SEEDS}
 _SIGNED = {"difference", DIFFERENCE_95}
 
 
+def device_seconds(runs: pd.DataFrame) -> pd.Series[float]:
+    """What each run took of its devices, in seconds: a second of each, or, of one that several
+    trials shared, the run's part of it. Runs that do not say what part had all."""
+    share = runs["device_share"].astype(float).fillna(1.0)
+    return runs["seconds"].astype(float) * runs["world_size"].astype(float) * share
+
+
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a point of the sweep, in the plan's order: its axes, mean and sd over seeds of every
     split, `n`, `planned`, `images` (in the test set), `flags` (text), `minutes` and both intervals.
 
-    `minutes` are those of training and validation, times the number of devices: the mean over the
-    trials that have a result.
+    `minutes` are those of training and validation, times the number of devices, of a shared one its
+    part: the mean over the trials that have a result.
     """
     points = [name for name in runs.columns if name.startswith(POINT)]
-    minutes = runs["seconds"].astype(float) * runs["world_size"].astype(float) / 60
+    minutes = device_seconds(runs) / 60
     runs = runs.assign(minutes=minutes.where(runs["test_accuracy"].notna()))
     # A sweep without axes is one point; NaN and None are values of an axis like any other.
     keys: Any = points or (lambda _: 0)

@@ -72,6 +72,8 @@ class Site:
     """Jobs that may be queued at once, tasks of arrays counted one by one."""
     max_running: int | None = None
     """Tasks of an array that may run at once."""
+    mps: bool = False
+    """Whether a job whose GPU several workers share starts NVIDIA's MPS daemon for them."""
     python: str = ""
     """The interpreter on the compute nodes; empty is the one that submits."""
     setup: tuple[str, ...] = ()
@@ -360,6 +362,7 @@ def _table(key: str, value: object) -> Problem | None:
 
 _TYPES: dict[str, str] = {each.name: str(each.type) for each in fields(Site)}
 _CHECKS: dict[str, Callable[[object], str | None]] = {
+    "bool": lambda value: None if isinstance(value, bool) else "true or false",
     "str": _text,
     "int": _count,
     "int | None": lambda value: _count(value, optional=True),

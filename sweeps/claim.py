@@ -104,6 +104,15 @@ class Claim:
             return True  # in another container, whose processes are not to be seen from here
         return _process_started(self.pid) == self.process_started
 
+    @property
+    def has_died_here(self) -> bool:
+        """Whether its process ran, beyond doubt, on this machine since it started, and is gone."""
+        return (
+            self.host == socket.gethostname()
+            and self.boot == _boot_id() != "/"
+            and _process_started(self.pid) != self.process_started
+        )
+
 
 _CLAIM = TypeAdapter(Claim)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import shlex
 import signal
 import sys
@@ -14,17 +16,19 @@ from slurm import queue as slurm_queue
 from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site, find_site
+from sweeps import mps, share
 from sweeps.display import Display
 from sweeps.ledger import Ledger, Plan
 from sweeps.local import Pool, visible_gpus
 from sweeps.order import write_seconds
 from sweeps.price import seconds_alike
 from sweeps.progress import Progress, counts, look, summary
+from sweeps.share import PerGpu
 from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
 from sweeps.where import Where
 from sweeps.worker import PATIENCE_SECONDS, Worker, check_data, prepare_data, start_logging
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError
 
 LOCAL_SECONDS = 0.5
 SLURM_SECONDS = 5.0
@@ -51,6 +55,16 @@ def place(on: Where) -> Where:
     return on
 
 
+def check_share(per_gpu: PerGpu, where: Where) -> PerGpu:
+    """What is asked for of sharing GPUs. Raises InputError where that cannot be had there."""
+    if where is Where.SLURM and per_gpu == "auto":
+        raise InputError(
+            "--per-gpu auto measures this machine's GPU, and the jobs run on others",
+            "give a number; on a GPU node, --on local --per-gpu auto says which is best",
+        )
+    return per_gpu
+
+
 def cluster(
     site: str,
     resources: Resources,
@@ -64,12 +78,29 @@ def cluster(
     return Cluster(find_site(site), replace(resources, **given))
 
 
-def script(ledger: Ledger, plan: Plan, where: Cluster, workers: int | None) -> str:
+def script(
+    ledger: Ledger, plan: Plan, where: Cluster, workers: int | None, per_gpu: PerGpu = None
+) -> str:
     """The sbatch script that a launch would send first."""
     from sweeps.submit import Submission
 
     submission = Submission(ledger, plan, 0.0, where.site, where.resources, Queue())
-    return submission.script(plan.trials[: workers or len(plan.trials)])
+    count = _jobs(where, workers, per_gpu, len(plan.trials))[0]
+    return submission.script(plan.trials[:count])
+
+
+def _jobs(
+    where: Cluster, workers: int | None, per_gpu: PerGpu, trials: int
+) -> tuple[int, int, bool]:
+    """How many jobs to send for so many trials, of how many workers each, and whether of workers
+    at all: else a job runs one trial."""
+    size = min(per_gpu if isinstance(per_gpu, int) else 1, max(1, trials))
+    if workers is None and size == 1:
+        return trials, 1, False
+    count = math.ceil(min(workers or trials, trials) / size)
+    if workers is None:
+        count = min(count, where.site.max_array_size, where.site.max_submit)
+    return count, size, True
 
 
 class Running(Protocol):
@@ -102,6 +133,7 @@ def run(
     where: Where,
     cluster: Cluster,
     workers: int | None,
+    per_gpu: PerGpu = None,
     *,
     retry: bool = False,
     detach: bool = False,
@@ -142,14 +174,37 @@ def run(
         return _end(ledger, look(ledger, trials, known), as_json, retry=retry)
     if where is Where.SLURM:
         running: Running = _submit(
-            ledger, plans, open_trials, launch, cluster, workers, retry=retry
+            ledger, plans, open_trials, launch, cluster, workers, per_gpu, retry=retry
         )
-        seconds = SLURM_SECONDS
-    else:
-        count = min(workers or len(visible_gpus()) or 1, len(open_trials))
+        return _watch(ledger, plans, trials, running, known, retry, detach, as_json)
+    with shared(per_gpu, workers, detach=detach):
+        per_gpu = share.settled(per_gpu, [trial.config for trial in open_trials])
+        count = min(share.at_once(workers, per_gpu), len(open_trials))
         running = Pool(ledger, plans, launch, count, retry=retry, detach=detach)
         running.start()
-        seconds = LOCAL_SECONDS
+        return _watch(ledger, plans, trials, running, known, retry, detach, as_json)
+
+
+def shared(
+    per_gpu: PerGpu, workers: int | None, *, detach: bool = False
+) -> contextlib.AbstractContextManager[None]:
+    """MPS where local workers may share a GPU, and somebody is there to end it."""
+    may = per_gpu == "auto" or share.at_once(workers, per_gpu) > len(visible_gpus())
+    return contextlib.nullcontext() if detach or not may else mps.running()
+
+
+def _watch(
+    ledger: Ledger,
+    plans: list[Plan],
+    trials: list[Trial],
+    running: Running,
+    known: dict[str, Progress],
+    retry: bool,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    """See what was started through, or leave it alone; the command's exit code."""
+    seconds = LOCAL_SECONDS if isinstance(running, Pool) else SLURM_SECONDS
     if detach:
         if isinstance(running, Pool):
             running.wait_for_claims(trials)
@@ -179,6 +234,7 @@ def _submit(
     launch: float,
     where: Cluster,
     workers: int | None,
+    per_gpu: PerGpu,
     *,
     retry: bool,
 ) -> Jobs:
@@ -186,10 +242,12 @@ def _submit(
 
     queue = ledger.scheduler.queue or Queue()
     ids: list[str] = []
-    if workers is not None:
+    count, size, of_workers = _jobs(where, workers, per_gpu, len(trials))
+    if of_workers:
         submission = Submission(ledger, plans[0], launch, where.site, where.resources, queue)
-        ids = submission.workers(min(workers, len(trials)), plans, retry=retry)
-        print(f"sent {len(ids)} workers: {', '.join(ids)}", file=sys.stderr, flush=True)
+        ids = submission.workers(count, plans, retry=retry, per_gpu=size)
+        what = "workers" if size == 1 else f"jobs of {size} workers"
+        print(f"sent {len(ids)} {what}: {', '.join(ids)}", file=sys.stderr, flush=True)
     else:
         names = {trial.name for trial in trials}
         for plan in plans:

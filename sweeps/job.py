@@ -10,6 +10,7 @@ main thread wherever it is, and ask rank 0 alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -26,14 +27,23 @@ from slurm.errors import SlurmError
 from slurm.node import Place, address, free_port
 from slurm.queue import JobState, Queue, describe, requeue
 from sweeps import claim as claims
+from sweeps import mps
 from sweeps.claim import Claim
+from sweeps.crew import Crew
 from sweeps.ledger import LOGS, Ledger
 from sweeps.order import read_seconds
 from sweeps.request import AtScale, Results, ScaleName, Seeds, Settings, plan_of
 from sweeps.scheduler import WORKER, Scheduler, mark_of, mark_of_array
 from sweeps.stop import Stop
 from sweeps.sweep import Trial, find
-from sweeps.worker import Worker, check_data, prepare_data, start_logging
+from sweeps.worker import (
+    MAX_DEATHS,
+    Worker,
+    check_data,
+    die_with,
+    prepare_data,
+    start_logging,
+)
 from trainer import record
 from trainer.errors import EXIT_IO, InputError, run_command
 
@@ -43,6 +53,8 @@ log = logging.getLogger("sweeps.job")
 PATIENCE_SECONDS = 180
 # How often a running attempt looks whether its trial is still its own.
 FENCE_SECONDS = 5.0
+# The exit code of one of several workers that was stopped while there was more to do.
+STOPPED = 128 + signal.SIGTERM
 
 
 class LostTrialError(BaseException):
@@ -167,7 +179,7 @@ class TrialJob:
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """A worker in a job of one task: trial after trial of a sweep until none is open."""
+    """Workers in a job of one task: trial after trial of a sweep until none is open."""
 
     folder: str
     plans: tuple[str, ...]
@@ -176,11 +188,58 @@ class WorkerJob:
     retry: bool = False
     signal_seconds: int = 90
     """How long before its time limit the job is warned."""
+    per_gpu: int = 1
+    """So many workers, each a process of its own."""
+    mps: bool = False
 
     def __call__(self) -> None:
         """Called by submitit. A warned worker hands its trial back and has itself requeued; so has
         one whose time is too short for every trial that is left."""
         place, stop = _enter()
+        if self._share(stop) if self.per_gpu > 1 else self._work(place, stop, _log_name(place)):
+            _start_again()
+
+    def _share(self, stop: JobStop) -> bool:
+        """Run all the workers; whether one was stopped. Raises InputError where one gave up."""
+        path = Path(self.folder)
+        trials = {
+            trial.name
+            for plan in self.plans
+            for trial in Ledger(path.parent, path.name).plan(plan).trials
+        }
+        with mps.running(required=True) if self.mps else contextlib.nullcontext():
+            work = functools.partial(self._work_beside, os.getpid())
+            codes = Crew(work, self.per_gpu, MAX_DEATHS * len(trials)).run(stop)
+        if bad := [code for code in codes if code not in (0, STOPPED) and not stop()]:
+            raise InputError(
+                f"{len(bad)} of {self.per_gpu} workers gave up, with exit code {bad[0]}",
+                f"their logs say why: {self.folder}/{LOGS}/{_job_id()}_*_log.out",
+                exit_code=EXIT_IO,
+            )
+        # A worker that is killed by the signal before it listens had no trial yet.
+        return any(codes)
+
+    def _work_beside(self, parent: int, number: int) -> None:
+        """One of several workers, in its own process, with its own log."""
+        place, stop = _enter()
+        die_with(parent, stop)
+        log_name = f"{LOGS}/{_job_id()}_{number}_log.out"
+        with (Path(self.folder) / log_name).open("a") as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
+        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1")) // self.per_gpu
+        os.environ["OMP_NUM_THREADS"] = str(max(1, threads))
+        os.environ[record.PER_GPU] = str(self.per_gpu)
+        try:
+            stopped = self._work(place, stop, log_name, number)
+        except InputError as error:
+            log.error("%s\nhelp: %s", error.what, error.help)
+            sys.exit(error.exit_code)
+        sys.exit(STOPPED if stopped else 0)
+
+    def _work(self, place: Place, stop: JobStop, log_name: str, number: int = 0) -> bool:
+        """Run trial after trial, as number `number` of the job's workers; whether it was stopped
+        before the last."""
         path = Path(self.folder)
         ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
         job = {
@@ -188,15 +247,13 @@ class WorkerJob:
             "restarts": place.restarts,
         }  # fmt: skip
         worker = JobWorker(
-            ledger, self.launch, _log_name(place), self.retry, stop=stop, job=job, slot=_slot(),
-            seconds=read_seconds(ledger, self.plans),
+            ledger, self.launch, log_name, self.retry, stop=stop, job=job,
+            slot=_slot() * self.per_gpu + number, seconds=read_seconds(ledger, self.plans),
         )  # fmt: skip
         start_logging(worker)
         worker.ends = _end() - self.signal_seconds
         worker.limit = worker.ends - time.time()
-        trials = [trial for plan in self.plans for trial in ledger.plan(plan).trials]
-        if worker.run(trials):
-            _start_again()
+        return worker.run([trial for plan in self.plans for trial in ledger.plan(plan).trials])
 
     def checkpoint(self) -> object:
         """For a warning that comes before our own handler is in place."""
@@ -314,6 +371,9 @@ def main(
     settings: Settings = None,
     seeds: Seeds = None,
     results: Results = Path("results"),
+    per_gpu: Annotated[
+        int, typer.Option("--per-gpu", min=1, max=48, help="Workers that share the job's GPU.")
+    ] = 1,
 ) -> None:
     """Work on a sweep in this Slurm job, trial after trial; slurm/sweep.sbatch starts it."""
     if "SLURM_PROCID" not in os.environ:
@@ -331,7 +391,7 @@ def main(
     log_file.parent.mkdir(parents=True, exist_ok=True)
     array = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
     launch = _first_start(log_file.parent, array)
-    job = WorkerJob(str(ledger.folder.resolve()), (plan.id,), array, launch)
+    job = WorkerJob(str(ledger.folder.resolve()), (plan.id,), array, launch, per_gpu=per_gpu)
     print(f"{sweep_name}: what follows is in {log_file}", file=sys.stderr, flush=True)
     with log_file.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())

@@ -23,6 +23,7 @@ from sweeps.request import (
     Minutes,
     Nodes,
     On,
+    PerGpuWord,
     Results,
     ScaleName,
     Seeds,
@@ -50,6 +51,7 @@ def main(
     settings: Settings = None,
     seeds: Seeds = None,
     workers: Workers = None,
+    per_gpu: PerGpuWord = None,
     site: SiteName = "default",
     nodes: Nodes = None,
     gpus_per_node: Gpus = None,
@@ -73,7 +75,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Run what is left of a sweep, and watch it."""
-    from sweeps import dispatch
+    from sweeps import dispatch, share
     from sweeps.ledger import Ledger
     from sweeps.price import price
     from sweeps.progress import look
@@ -83,6 +85,7 @@ def main(
 
     sweep_name, sweep = find(name)
     place = dispatch.place(on)
+    shared = dispatch.check_share(share.parse(per_gpu), place)
     ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
@@ -90,18 +93,20 @@ def main(
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
         world = cluster.resources.ranks if place is Where.SLURM else 1
-        cost = price(results, progress, place, workers, world)
+        cost = price(results, progress, place, share.at_once(workers, shared), world)
     if dry_run:
         if any(one.state != "done" for one in progress):
             check_data(one.config.data for one in plan.trials)
-        script = dispatch.script(ledger, plan, cluster, workers) if place is Where.SLURM else None
+        script = None
+        if place is Where.SLURM:
+            script = dispatch.script(ledger, plan, cluster, workers, shared)
         _print_plan(plan, progress, cost, script, as_json)
     if budget is not None:
         cost.check_budget(sweep_name, budget)
     if dry_run:
         return EXIT_DONE
     return dispatch.run(
-        ledger, [plan], known, place, cluster, workers, detach=detach, as_json=as_json
+        ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json
     )
 
 

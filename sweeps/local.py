@@ -1,4 +1,4 @@
-"""Workers on this machine: one a GPU, or one on a machine without; started, watched, restarted."""
+"""Workers on this machine: some a GPU, or on a machine without; started, watched, restarted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.sweep import Trial
 from sweeps.worker import MAX_DEATHS
+from trainer import record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 # How long a worker that was asked to stop may take before it is killed.
@@ -36,6 +37,28 @@ def visible_gpus() -> list[str]:
         return []
 
 
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def environment(slot: int, workers: int) -> dict[str, str]:
+    """The variables of worker number `slot` of `workers`: its GPU, with how many it shares that,
+    and its threads."""
+    gpus = visible_gpus()
+    found = dict(os.environ)
+    if gpus:
+        gpu = slot % len(gpus)
+        found["CUDA_VISIBLE_DEVICES"] = gpus[gpu]
+        found[record.PER_GPU] = str(len(range(gpu, workers, len(gpus))))
+    # Threads of several workers on the same cores wait for each other, at a huge cost.
+    found.setdefault("OMP_NUM_THREADS", str(max(1, cores_here() // workers)))
+    # By default threads spin while they wait: 6 % faster on an idle machine, five times slower
+    # beside one busy process.
+    found.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return found
+
+
 def start_worker(
     ledger: Ledger, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
 ) -> tuple[subprocess.Popen[bytes], Path]:
@@ -43,16 +66,6 @@ def start_worker(
 
     It ends with this process unless it `stays`. Raises OSError where the log cannot be written.
     """
-    gpus = visible_gpus()
-    environment = dict(os.environ)
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    # Threads of several workers on the same cores wait for each other, at a huge cost.
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
-    # By default threads spin while they wait: 6 % faster on an idle machine, five times slower
-    # beside one busy process.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(launch))
     log = ledger.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
     command = [
@@ -68,7 +81,7 @@ def start_worker(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment,
+            env=environment(slot, workers),
             start_new_session=True,
         )
     return process, log

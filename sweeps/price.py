@@ -53,6 +53,7 @@ _MODEL = ("model.name", "model.stem", "model.width", "model.patch", "model.dropo
 _DATA = ("data.name", "data.root", "data.val_fraction", "data.train_limit")
 _COLUMNS = (
     "images_per_second", "precision_used", "step_used", "device", "world_size", "slurm_job_id",
+    "device_share",
     "train_images", "val_images", "precision", "compile", "deterministic", "batch_size",
     *_MODEL, *_DATA,
 )  # fmt: skip
@@ -77,7 +78,7 @@ class PastRun:
     asked_precision: str
     captured: bool  # its steps in a graph, so that starting operations took no time
     batch: int  # a device
-    seconds_per_image: float  # of one device
+    seconds_per_image: float  # of one device, of which it may have had a part
     data: tuple[Any, ...]
     images: tuple[int, int]  # training, validation
 
@@ -204,20 +205,26 @@ def _epochs_left(progress: Progress) -> int:
 
 
 def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
-    """Hours of training that the trials have had, and those that are left by their own pace.
+    """Hours of a device that the trials have had, and those that are left by their own pace.
 
     A trial without an epoch yet is taken to go as those of its model and batch size do; None where
-    there is none. Reads nothing.
+    there is none. One that has no result does not say how many devices it has, or what part of one:
+    it is taken to have as many as those that do, on average. Reads nothing.
     """
     progress = list(progress)
+    told = [one.devices for one in progress if one.devices is not None]
+    usual = statistics.mean(told) if told else 1.0
     paces: dict[tuple[ModelConfig, int], list[float]] = {}
     for one in progress:
         if one.seconds_per_epoch is not None:
-            paces.setdefault(_pace(one), []).append(one.seconds_per_epoch)
+            device_seconds = one.seconds_per_epoch * (one.devices or usual)
+            paces.setdefault(_pace(one), []).append(device_seconds)
     spent, left = 0.0, 0.0
     known = True
     for one in progress:
         seconds = one.seconds_per_epoch
+        if seconds is not None:
+            seconds *= one.devices or usual
         spent += one.epochs_done * (seconds or 0.0)
         if one.epochs_left:
             if seconds is None and (alike := paces.get(_pace(one))):
@@ -286,7 +293,7 @@ def _read(path: Path) -> PastRun | None:
             asked_precision=row["precision"],
             captured=row.get("step_used") == "graph",
             batch=math.ceil(row["batch_size"] / world),
-            seconds_per_image=world / rate,
+            seconds_per_image=world * (row.get("device_share") or 1.0) / rate,
             data=tuple(row[key] for key in _DATA),
             images=(row["train_images"], row["val_images"]),
         )

@@ -37,6 +37,7 @@ class Progress:
     best_val_accuracy: float | None = None
     seconds_per_epoch: float | None = None
     stopped_early: bool = False
+    devices: float | None = None  # as its run says, a shared one by its part
     problem: str | None = None  # a damaged file, by name
 
     @property
@@ -147,6 +148,7 @@ def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Pro
         best_val_accuracy=max(accuracies, default=None),
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         stopped_early=bool(run.get("stopped_early")),
+        devices=(run.get("world_size") or 1) * (run.get("device_share") or 1.0) if run else None,
     )
     if done:
         known[trial.name] = progress

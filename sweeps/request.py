@@ -45,7 +45,21 @@ On = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Worker processes; one a GPU, or one without a GPU, if not given."),
+    typer.Option(
+        min=1,
+        help="Worker processes in all; --per-gpu on each GPU, or one without a GPU, if not given.",
+    ),
+]
+PerGpuWord = Annotated[
+    str | None,
+    typer.Option(
+        "--per-gpu",
+        metavar="K|auto",
+        help="At most K workers on one GPU, or on a machine without; one, if not given. On Slurm "
+        "a job is K workers on one GPU: --workers N sends N/K jobs, and without --workers there is "
+        "a worker a trial. auto (not on Slurm): as many as a short trial says, or one for two "
+        "cores without a GPU.",
+    ),
 ]
 Results = Annotated[Path, typer.Option(help="Results folder.")]
 SiteName = Annotated[

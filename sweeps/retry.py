@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.request import Gpus, Minutes, Nodes, On, Results, SiteName, Workers
+from sweeps.request import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
 from sweeps.where import Where
 from trainer.errors import run_command
 
@@ -22,6 +22,7 @@ def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
     on: On = Where.AUTO,
     workers: Workers = None,
+    per_gpu: PerGpuWord = None,
     site: SiteName = "default",
     nodes: Nodes = None,
     gpus_per_node: Gpus = None,
@@ -34,11 +35,12 @@ def main(
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
     from slurm.site import Resources
-    from sweeps import dispatch
+    from sweeps import dispatch, share
     from sweeps.ledger import State, resolve
     from trainer import record
 
     where = dispatch.place(on)
+    shared = dispatch.check_share(share.parse(per_gpu), where)
     ledger = resolve(results, name)
     cluster = dispatch.cluster(site, Resources(), nodes, gpus_per_node, minutes)
     plans = ledger.plans()
@@ -49,7 +51,7 @@ def main(
                     checkpoint = ledger.folder_of(trial) / record.CHECKPOINT
                     if checkpoint.exists():
                         record.set_aside(checkpoint, "before-retry")
-    return dispatch.run(ledger, plans, {}, where, cluster, workers, retry=True)
+    return dispatch.run(ledger, plans, {}, where, cluster, workers, shared, retry=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class Scheduler:
             self.look([claim])
         job = self.job(claim)
         if job is not None:
-            return job.state.is_alive and not _was_left_behind(claim, job)
+            left = _was_left_behind(claim, job) or _died_alone(claim)
+            return job.state.is_alive and not left
         # Not in the queue. With a job id, it was; without one, it may still be on its way.
         on_its_way = claim.has_live_process or time.time() - claim.claimed_at < IN_FLIGHT_SECONDS
         return not claim.job and on_its_way
@@ -122,6 +123,14 @@ def _was_left_behind(claim: Claim, job: Job) -> bool:
         and job.restarts > claim.restarts
         and job.state is not JobState.COMPLETING
     )
+
+
+def _died_alone(claim: Claim) -> bool:
+    """Whether one of a job's workers is gone, which only its own node can see, and the job is not.
+
+    A trial's own job has other processes, which may still run.
+    """
+    return claim.started and claim.submission.startswith(WORKER) and claim.has_died_here
 
 
 def _submission(job: Job) -> str:

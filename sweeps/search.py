@@ -29,6 +29,7 @@ from sweeps.request import (
     Minutes,
     Nodes,
     On,
+    PerGpuWord,
     Results,
     ScaleName,
     Settings,
@@ -65,9 +66,11 @@ def main(
         typer.Option(
             min=1,
             max=1000,
-            help="Trials at once; if not given, one a GPU, one without a GPU, 8 jobs on Slurm.",
+            help="Trials at once; if not given, --per-gpu on each GPU, one without a GPU, 8 jobs "
+            "on Slurm.",
         ),
     ] = None,
+    per_gpu: PerGpuWord = None,
     pruner: Annotated[
         str, typer.Option(help="Instead of the definition's: successive_halving, ..., none.")
     ] = "",
@@ -82,13 +85,12 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
-    from sweeps import dispatch
+    from sweeps import dispatch, share
     from sweeps.claim import Claim
     from sweeps.display import Display
     from sweeps.driver import Driver, Jobs, Processes, Runner, drive
     from sweeps.journal import Journal, grid_size
     from sweeps.ledger import SEARCHES, Ledger, Plan
-    from sweeps.local import visible_gpus
     from sweeps.scale import Scale
     from sweeps.scheduler import Scheduler
     from sweeps.stop import Stop, StopRequested
@@ -102,6 +104,12 @@ def main(
     if place is Where.DEBUG:
         raise InputError(
             "--on debug", "a search runs its trials in workers: --on local --workers 1"
+        )
+    shared = share.parse(per_gpu)
+    if place is Where.SLURM and shared not in (None, 1):
+        raise InputError(
+            "--per-gpu on Slurm: a search sends each trial as a job of its own",
+            "drive it in a job on a GPU node: --on local --per-gpu N",
         )
     cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
     ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
@@ -120,14 +128,20 @@ def main(
         return _print_search(search, epochs, wanted, folder, as_json)
 
     mine = Claim(1, 0, time.time(), "", **job)
-    with _held(folder, mine, ledger.scheduler, sweep_name):
+    with _held(folder, mine, ledger.scheduler, sweep_name), contextlib.ExitStack() as stack:
         prepare_data([low.config.data, high.config.data])
         settled = _definition(search, low)
         journal = Journal(folder, search, settled, epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
-        count = workers or (JOBS if place is Where.SLURM else len(visible_gpus()) or 1)
-        runner: Runner = Jobs(ledger, cluster) if place is Where.SLURM else Processes(ledger, count)
+        if place is Where.SLURM:
+            count = workers or JOBS
+            runner: Runner = Jobs(ledger, cluster)
+        else:
+            stack.enter_context(dispatch.shared(shared, workers))
+            settled_share = share.settled(shared, [low.config, high.config])
+            count = share.at_once(workers, settled_share)
+            runner = Processes(ledger, count)
         plan = Plan(
             sweep=sweep_name,
             trials=[],

@@ -116,18 +116,20 @@ class Submission:
         self.queue.forget()
         return len(trials)
 
-    def workers(self, count: int, plans: Sequence[Plan], *, retry: bool) -> list[str]:
-        """Send jobs of one task that each run trial after trial; their ids."""
+    def workers(
+        self, count: int, plans: Sequence[Plan], *, retry: bool, per_gpu: int = 1
+    ) -> list[str]:
+        """Send jobs of one task, each of `per_gpu` workers that run trial after trial; the ids."""
         if self.resources.ranks > 1:
             raise SlurmError(
-                "--workers runs each trial on one GPU, and the resources ask for more",
-                "leave out --workers: then each trial is a job of its own, on all its GPUs",
+                "--workers and --per-gpu run each trial on one GPU, and the resources ask for more",
+                "leave them out: then each trial is a job of its own, on all its GPUs",
                 exit_code=2,
             )
         token = uuid.uuid4().hex[:12]
         job = WorkerJob(
             str(self.ledger.folder.resolve()), tuple(plan.id for plan in plans), token,
-            self.launch, retry, self.site.signal_seconds,
+            self.launch, retry, self.site.signal_seconds, per_gpu, self.site.mps,
         )  # fmt: skip
         mark = self.logs / mark_of(token)
         mark.parent.mkdir(parents=True, exist_ok=True)

@@ -236,7 +236,10 @@ def cause_of(error: Exception) -> record.Cause:
     text = str(error).lower()
     if isinstance(error, NonFiniteLossError):
         return "NONFINITE"
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+    no_memory = ("not enough memory", "can't allocate memory")
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        word in text for word in no_memory
+    ):
         return "OUT_OF_MEMORY"
     # NCCL stands for the talk between ranks, over gloo too: one that died shows itself so.
     talk = ("nccl", "gloo", "connection closed by peer", "connection reset by peer")
@@ -285,7 +288,7 @@ def start_logging(worker: Worker) -> None:
     logging.getLogger().setLevel(logging.INFO)
 
 
-def _die_with(parent: int, stop: Stop) -> None:
+def die_with(parent: int, stop: Stop) -> None:
     """Have Linux send SIGTERM when the parent dies, so that a killed launch leaves no worker."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -317,7 +320,7 @@ def main(
     )
     start_logging(worker)
     if parent:
-        _die_with(parent, stop)
+        die_with(parent, stop)
     try:
         trials = [trial for identity in plan for trial in ledger.plan(identity).trials]
         stopped = worker.run(one for one in trials if one.name == only or not only)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from trainer import record
 from trainer.processor import processor_name
 
 
@@ -56,11 +57,20 @@ def peak_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def device_share(device: torch.device) -> float:
+    """The part of the device that this process is counted with, 1/K of a GPU with K workers.
+
+    1 on a CPU, whose hours are a process's and whose name has the number of its threads.
+    """
+    return 1 / int(os.environ.get(record.PER_GPU, "1")) if device.type == "cuda" else 1.0
+
+
 def provenance(device: torch.device) -> dict[str, Any]:
     """The columns of run.parquet that say where the run came from."""
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "device": device_name(device),
+        "device_share": device_share(device),
         "host": socket.gethostname(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),

@@ -38,6 +38,9 @@ PRUNED = "pruned.json"
 
 Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL", "DATA", "ERROR"]
 
+# How many workers the launcher put on the process's GPU, as it tells them; unset is one.
+PER_GPU = "SWEEPS_PER_GPU"
+
 _VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
 
 # Epochs count from 0, as in the learning rate's formula. Accuracies are fractions in 0..1, losses
@@ -101,6 +104,8 @@ _RUN_FIELDS = [
     pa.field("step_used", pa.string()),  # eager, compiled or graph
     pa.field("device", pa.string()),
     pa.field("world_size", pa.int32()),
+    # Of each device, 1/K beside K-1 other workers. Files from before it was added lack it: 1.
+    pa.field("device_share", pa.float64()),
     pa.field("host", pa.string()),
     pa.field("slurm_job_id", pa.string()),
     pa.field("command", pa.string()),

@@ -66,7 +66,7 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     seeds that ran on one; as text.
     """
     done = runs[runs["seconds"].notna()]
-    minutes = done["seconds"].astype(float) * done["world_size"].astype(float) / 60
+    minutes = tables.device_seconds(done) / 60
     gpu = done["device"].map(lambda device: tables.is_gpu(str(device)))
     unit = gpu.map({True: "GPU-minutes", False: "CPU-minutes"})
     rows: list[dict[str, Any]] = []

@@ -43,7 +43,8 @@ def cost(study: Study) -> Section:
         shown.append(Table(name, f"The points on the Pareto front of {where}, %", table))
     footnotes = [
         "Hours are the seconds of training and validation, over all attempts, of the trials that "
-        "have a result, times the number of their devices. An hour on a CPU is one of a process, "
+        "have a result, times the number of their devices; of a GPU that K trials shared, 1/K. An "
+        "hour on a CPU is one of a process, "
         "however many cores it had. Of peak: the FLOPs of the training steps' convolutions and "
         "matrix products a second, of what the device was measured to do at best."
     ]
@@ -57,7 +58,7 @@ def spent(trials: pd.DataFrame) -> pd.DataFrame:
     GPUs and on CPUs in columns of their own, the median minutes of one, and the median share of the
     device's measured peak that its products of matrices and convolutions took.
     """
-    seconds = trials["seconds"].astype(float) * trials["world_size"].astype(float)
+    seconds = tables.device_seconds(trials)
     known = trials.assign(hours=seconds / 3600)[trials["status"].notna() & seconds.notna()]
     rows = []
     for (sweep, device), group in known.groupby(["sweep", "device"], sort=True):
