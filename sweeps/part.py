@@ -250,8 +250,16 @@ def _clear(folder: Path, files: dict[str, bytes]) -> None:
         with contextlib.suppress(FileNotFoundError):
             if path.read_bytes() == files[name]:
                 path.unlink()
+    _remove_parts(folder, files)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def _remove_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what writers of these files left that were killed."""
+    for name in names:
+        for part in folder.glob(f".{name}.*.part"):
+            part.unlink(missing_ok=True)
 
 
 def _clear_leftovers(sweep: Path, part: Path) -> None:
@@ -305,6 +313,7 @@ def put_back(ledger: Ledger) -> int:
                     f"move it away: {move_away(folder)}",
                     exit_code=EXIT_IO,
                 ) from None
+            _remove_parts(folder, files)
             # As a trial does it: whoever sees run.parquet sees all.
             for file in sorted(files, key=lambda file: file == record.RUN):
                 _restore(folder / file, *files[file])
