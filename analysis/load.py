@@ -476,8 +476,11 @@ def _stack(loose: pd.DataFrame, packed: pd.DataFrame, trials: Iterable[str]) -> 
     if not len(packed["trial"].cat.categories):
         return loose
     owners = {*loose["trial"].cat.categories, *packed["trial"].cat.categories}
-    kind = pd.CategoricalDtype(pd.Index([name for name in trials if name in owners], dtype=object))
-    both = [frame.assign(trial=frame["trial"].astype(kind)) for frame in (loose, packed)]
+    order = pd.Index([name for name in trials if name in owners], dtype=object)
+    # Not astype: for pandas two orders of the same categories are one type.
+    both = [
+        frame.assign(trial=frame["trial"].cat.set_categories(order)) for frame in (loose, packed)
+    ]
     filled = [frame for frame in both if len(frame)]
     frame: pd.DataFrame = (filled or both)[0]
     if len(filled) > 1:

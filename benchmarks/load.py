@@ -11,7 +11,7 @@ too.
 Two processors (AMD EPYC): 6.7 s, 11.8 s of processor time and 0.67 GiB, 0.72 of the peer's
 processor time (16.2 s, 11.8 s by the clock, 2.07 GiB); 100 trials take 0.14 s. Nearly all of it is
 pyarrow's: a footer of 75 columns to parse and 30 of them to decode is 0.7 ms a run.parquet.
-Compacted: 2.6 s and 0.55 GiB, on the same machine with others on it.
+Compacted: 1.5 s and 0.61 GiB, on the same machine with others on it.
 """
 
 from __future__ import annotations

@@ -202,6 +202,19 @@ def test_trials_added_later_become_another_part(results: Path) -> None:
     assert seen(results) == before
 
 
+def test_the_order_is_the_plans_whatever_the_parts_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plan(tmp_path, POINTS)
+    for config in CONFIGS:
+        done(tmp_path, config)
+    before = seen(tmp_path)
+    monkeypatch.setattr(part, "PART_BYTES", 1)
+    assert compacted(tmp_path).added == 5
+    assert len(compact.parts(tmp_path / "grid")) == 5
+    assert seen(tmp_path) == before
+
+
 def test_a_trial_in_both_forms_counts_once(results: Path) -> None:
     before = seen(results)
     copy = results.with_name(results.name + "-copy")
