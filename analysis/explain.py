@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.predictions import Predictions
 from trainer.config import DataConfig, TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away
-from trainer.record import CHECKPOINT, CONFIG
+from trainer.record import CHECKPOINT, CONFIG, read_config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -85,10 +85,10 @@ def config(folder: Path, fingerprint: str) -> TrainConfig:
     another trial's.
     """
     path = folder / CONFIG
-    if not path.exists():
-        raise InputError(f"{path} is missing", "copy it from where the trial ran")
     try:
-        found = TrainConfig.from_file(path)
+        found = read_config(folder)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing", "copy it from where the trial ran") from None
     except InputError as error:
         raise InputError(error.what, error.help, exit_code=EXIT_IO) from None
     if found.fingerprint != fingerprint:

@@ -9,7 +9,7 @@ import functools
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -33,6 +34,7 @@ from pydantic import (
 from analysis import anomalies
 from analysis.anomalies import FLAGS
 from analysis.space import Search
+from trainer import compact
 from trainer.config import TrainConfig, field_types
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
 from trainer.record import (
@@ -129,6 +131,9 @@ def reported() -> dict[str, Any]:
 def load(results: Path, names: list[str]) -> Study:
     """The named sweeps of a results folder; all of them where `names` is empty.
 
+    A sweep with a damaged compact file is left out whole, and named in the problems: with many of
+    its trials gone, what is left would be another sweep.
+
     Raises InputError where the folder is missing or holds no plan, for an unknown name, and where
     no plan at all could be read.
     """
@@ -137,7 +142,7 @@ def load(results: Path, names: list[str]) -> Study:
         if name not in paths:
             raise InputError(f"{results} has no plan of a sweep {name!r}", nearest(name, paths))
     problems: list[InputError] = []
-    sweeps = [_sweep(results / name, paths[name], problems) for name in names or sorted(paths)]
+    sweeps = [_settled(results / name, paths[name], problems) for name in names or sorted(paths)]
     if not any(sweep.plans for sweep in sweeps):
         raise problems[0]
     return Study(results, [sweep for sweep in sweeps if sweep.plans], problems)
@@ -277,7 +282,27 @@ def _superseded(plans: list[_PlanFile]) -> set[str]:
     }
 
 
-def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep:
+def _settled(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep:
+    """The sweep, read again where trials were compacted, or put back, while it was read."""
+    while True:
+        found: list[InputError] = []
+        try:
+            parts = compact.parts(folder)
+            sweep = _sweep(folder, paths, parts, found)
+            if compact.parts(folder) != parts:
+                continue
+        except FileNotFoundError:
+            continue
+        except InputError as problem:
+            problems.append(problem)
+            return Sweep(folder.name, [], [])
+        problems.extend(found)
+        return sweep
+
+
+def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[InputError]) -> Sweep:
+    """Raises InputError where one of the compact files, `parts`, is damaged, FileNotFoundError
+    where one is gone."""
     files: dict[str, _PlanFile] = {}
     for path in paths:
         try:
@@ -291,8 +316,12 @@ def _sweep(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep
     plans = [plan for plan in plans if plan.id not in gone]
 
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
-    runs, unread = _read_all(folder, trials, RUN, run_schema(), problems)
-    epochs, _ = _read_all(folder, trials, EPOCHS, EPOCHS_SCHEMA, problems)
+    packed = _read_compact(parts, trials)
+    loose = [name for name in trials if name not in packed.names]
+    runs, unread = _read_all(folder, loose, RUN, run_schema(), problems)
+    epochs, _ = _read_all(folder, loose, EPOCHS, EPOCHS_SCHEMA, problems)
+    runs = _stack(runs, packed.runs, trials)
+    epochs = _stack(epochs, packed.epochs, trials)
     read = set(runs["trial"])
     runs = _own(folder, runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
@@ -389,6 +418,79 @@ def _readers(trials: int) -> Executor | None:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
 
 
+@dataclass(frozen=True)
+class _Compact:
+    """What compact files hold of some trials: who they are, and frames as `_read_all` makes."""
+
+    names: set[str]
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+
+
+def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
+    """Each trial once. Raises as `compact.read` does."""
+    names: list[str] = []
+    runs, epochs, counts = [run_schema().empty_table()], [EPOCHS_SCHEMA.empty_table()], []
+    columns = ["trial", *(f"run.{name}" for name in run_schema().names)]
+    columns += [f"epochs.list.element.{name}" for name in EPOCHS_SCHEMA.names]
+    seen: set[str] = set()
+    for part in parts:
+        table = compact.read(part, columns)
+        owners = table["trial"].to_pylist()
+        kept = [row for row, name in enumerate(owners) if name in trials and name not in seen]
+        if len(kept) < len(owners):
+            table = table.take(kept)
+            owners = [owners[row] for row in kept]
+        names += owners
+        seen.update(owners)
+        lists = table["epochs"].combine_chunks()
+        counts.append(lists.value_lengths())
+        runs.append(pa.Table.from_struct_array(table["run"].combine_chunks()))
+        epochs.append(pa.Table.from_struct_array(lists.flatten()))
+    rows = pa.chunked_array(counts, pa.int32())
+    has_epochs = rows.is_valid().to_numpy()
+    with_epochs = [name for name, has in zip(names, has_epochs, strict=True) if has]
+    return _Compact(
+        seen,
+        _owned(_joined(runs), names, np.ones(len(names), int)),
+        _owned(_joined(epochs), with_epochs, rows.drop_null().to_numpy()),
+    )
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """The tables of one schema, the first one's, or less of it."""
+    return pa.concat_tables(tables, promote_options="default").select(tables[0].column_names)
+
+
+def _owned(table: pa.Table, owners: list[str], rows: NDArray[Any]) -> pd.DataFrame:
+    """The table with the column `trial`: each owner's, in turn, are so many rows."""
+    frame: pd.DataFrame = table.to_pandas()
+    codes = np.repeat(np.arange(len(owners)), rows)
+    trial = pd.Categorical.from_codes(codes, pd.Index(owners, dtype=object))
+    frame.insert(0, "trial", pd.Series(trial))
+    return frame
+
+
+def _stack(loose: pd.DataFrame, packed: pd.DataFrame, trials: Iterable[str]) -> pd.DataFrame:
+    """Both, in the order of the trials, as if all had been read from folders."""
+    if not len(packed["trial"].cat.categories):
+        return loose
+    owners = {*loose["trial"].cat.categories, *packed["trial"].cat.categories}
+    order = pd.Index([name for name in trials if name in owners], dtype=object)
+    # Not astype: for pandas two orders of the same categories are one type.
+    both = [
+        frame.assign(trial=frame["trial"].cat.set_categories(order)) for frame in (loose, packed)
+    ]
+    filled = [frame for frame in both if len(frame)]
+    frame: pd.DataFrame = (filled or both)[0]
+    if len(filled) > 1:
+        frame = pd.concat(filled, ignore_index=True)
+    codes = frame["trial"].cat.codes.to_numpy()
+    if (codes[1:] < codes[:-1]).any():
+        frame = frame.iloc[np.argsort(codes, kind="stable")].reset_index(drop=True)
+    return frame
+
+
 def _read_all(
     folder: Path,
     trials: Iterable[str],
@@ -419,10 +521,9 @@ def _read_all(
         for j, problem in batch.problems.items():
             problems.append(problem)
             unread.add(names[i * _BATCH + j])
-    frame = pa.concat_tables([schema.empty_table(), *(b.table for b in batches)]).to_pandas()
-    codes = np.repeat(np.arange(len(owners)), [count for count in counts if count is not None])
-    frame.insert(0, "trial", pd.Categorical.from_codes(codes, pd.Index(owners, dtype=object)))
-    return frame, unread
+    table = pa.concat_tables([schema.empty_table(), *(b.table for b in batches)])
+    rows = np.array([count for count in counts if count is not None], int)
+    return _owned(table, owners, rows), unread
 
 
 def _own(

@@ -3,11 +3,13 @@
 results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
 results/<sweep>/<trial>/              a trial's folder, made by its first attempt
 results/<sweep>/<trial>/claim.json    there while an attempt holds the trial
+results/<sweep>/compact/              finished trials, many in a file; read before their folders
 results/<sweep>/logs/                 what the workers said
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +27,7 @@ from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
 from sweeps.sweep import NAME, Trial
-from trainer import record
+from trainer import compact, record
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
 
@@ -113,7 +115,7 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
 
 
 def _safe_name(name: str) -> str:
-    if not NAME.fullmatch(name) or name in (PLANS, LOGS, SEARCHES):
+    if not NAME.fullmatch(name) or name in (PLANS, LOGS, SEARCHES, compact.FOLDER):
         raise ValueError(f"{name!r} is no name of a trial")
     return name
 
@@ -250,7 +252,7 @@ class Ledger:
         """The trials, each under the name by which a plan or a folder already knows its content.
 
         A definition that gained an axis calls the same configuration by a longer name. Raises
-        InputError for a damaged plan.
+        InputError for a damaged plan or compact file.
         """
         known = {
             trial.config.fingerprint: trial.name for plan in self.plans() for trial in plan.trials
@@ -259,6 +261,7 @@ class Ledger:
             folders = {entry.name for entry in os.scandir(self.folder) if entry.is_dir()}
         except (FileNotFoundError, NotADirectoryError):
             folders = set()
+        folders |= compact.trials(self.folder).keys()
         by_suffix: dict[str, list[str]] = {}
         for name in folders:
             by_suffix.setdefault(name[-8:], []).append(name)
@@ -267,9 +270,9 @@ class Ledger:
             name = known.get(trial.config.fingerprint, trial.name)
             if name not in folders:
                 for other in by_suffix.get(name[-8:], []):
-                    path = self.folder / other / record.CONFIG
-                    if path.exists() and TrainConfig.from_file(path) == trial.config:
-                        name = other
+                    with contextlib.suppress(FileNotFoundError):
+                        if record.read_config(self.folder / other) == trial.config:
+                            name = other
             settled.append(Trial(name, trial.point, trial.config))
         return settled
 
@@ -302,7 +305,7 @@ class Ledger:
             files = {path.name for path in folder.iterdir()}
         except (FileNotFoundError, NotADirectoryError):
             if not folder.is_symlink() and not folder.exists():
-                return Standing(trial, State.PENDING)
+                return Standing(trial, State.DONE if self._is_done(folder) else State.PENDING)
             raise InputError(
                 f"{folder} is no folder, or a link to nowhere", f"move it away: {move_away(folder)}"
             ) from None
@@ -312,12 +315,20 @@ class Ledger:
             claim = claims.read(folder)
             # Where it was given back while we were reading, look again.
             return Standing(trial, State.RUNNING, claim) if claim else self._from_files(trial)
+        if self._is_done(folder):
+            return Standing(trial, State.DONE)
         if record.PRUNED in files:
             return Standing(trial, State.PRUNED, pruned=record.Pruned.read(folder))
         failure = record.Failure.read(folder) if record.FAILURE in files else None
         if failure is not None:
             return Standing(trial, State.FAILED, failure=failure)
         return Standing(trial, State.PENDING)
+
+    def _is_done(self, folder: Path) -> bool:
+        """Whether the trial has its run.parquet, in its folder or in a compact file, from which it
+        may come back while we look. Raises InputError where a compact file is damaged."""
+        run = folder / record.RUN
+        return run.exists() or compact.find(folder) is not None or run.exists()
 
     def _from_claim(self, standing: Standing) -> Standing:
         assert standing.claim is not None
@@ -356,16 +367,16 @@ class Ledger:
         trial's folder. Raises OSError where it cannot be written.
         """
         folder = self.folder_of(trial)
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / record.RUN).exists():
+        if self._is_done(folder):
             return None
+        folder.mkdir(parents=True, exist_ok=True)
         failure = record.Failure.read(folder)
         wanted = Claim(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
         held = claims.take(folder, wanted, self.scheduler.is_alive)
         if held is not None:
             # Whoever runs it now wants all of it.
             (folder / record.PRUNED).unlink(missing_ok=True)
-        if held is not None and (folder / record.RUN).exists():
+        if held is not None and self._is_done(folder):
             # Its holder before us finished it between our look and our claim.
             claims.release(folder, held)
             return None

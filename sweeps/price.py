@@ -10,13 +10,14 @@ do. Imports no torch where past runs alone can tell.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import random
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -29,7 +30,7 @@ from sweeps.ledger import State
 from sweeps.local import visible_gpus
 from sweeps.progress import Progress
 from sweeps.where import Where
-from trainer import record
+from trainer import compact, record
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.errors import InputError
 
@@ -262,23 +263,40 @@ def device_here(workers: int) -> str:
 def past_runs(results: Path) -> list[PastRun]:
     """Finished trials of any sweep in the folder, newest first; of many only some. A file that
     cannot be read, or tells no speed, is left out."""
-    found = []
+    files: dict[str, tuple[int, bytes | None]] = {}  # when each was written, and what is in it
     for path in results.glob(f"*/*/{record.RUN}"):
-        try:
-            found.append((path.stat().st_mtime, str(path)))
-        except OSError:
-            continue
-    found.sort(reverse=True)
+        with contextlib.suppress(OSError):
+            files[str(path)] = path.stat().st_mtime_ns, None
+    # After the folders, so that what is compacted meanwhile is here, and what is in both one run.
+    for sweep in results.glob(f"*/{compact.FOLDER}/"):
+        files |= _compacted(sweep.parent)
+    found = sorted(((when, path) for path, (when, _) in files.items()), reverse=True)
     others = found[NEWEST:]
     # Not every n-th: a grid's axis may have n values. The same ones in every call.
     chosen = found[:NEWEST] + random.Random(0).sample(others, min(OTHERS, len(others)))
-    runs = (_read(Path(path)) for _, path in sorted(chosen, reverse=True))
+    runs = (_read(Path(path), files[path][1]) for _, path in sorted(chosen, reverse=True))
     return [run for run in runs if run is not None]
 
 
-def _read(path: Path) -> PastRun | None:
+def _compacted(sweep: Path) -> Iterator[tuple[str, tuple[int, bytes]]]:
+    """The run.parquet of each compacted trial, under the path that it had."""
+    column = f"files.{record.RUN}"
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        tables = [compact.read(part, ["trial", column]) for part in compact.parts(sweep)]
+    except (InputError, OSError):
+        return
+    for table in tables:
+        files = table["files"].combine_chunks().field(record.RUN)
+        rows = zip(table["trial"].to_pylist(), files.to_pylist(), strict=True)
+        for name, file in rows:
+            yield str(sweep / name / record.RUN), (file["mtime_ns"], file["bytes"])
+
+
+def _read(path: Path, content: bytes | None = None) -> PastRun | None:
+    """The run of a run.parquet, whose content is given where it is not in its place."""
+    try:
+        source = path if content is None else pa.BufferReader(content)
+        with pq.ParquetFile(source, pre_buffer=False) as file:
             row = file.read(columns=list(_COLUMNS), use_threads=False).to_pylist()[0]
         rate, world = row["images_per_second"], row["world_size"] or 1
         if not rate or not math.isfinite(rate) or rate < 0 or not row["device"]:

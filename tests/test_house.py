@@ -17,6 +17,7 @@ COMMANDS = (
     "sweeps.retry",
     "sweeps.logs",
     "sweeps.cancel",
+    "sweeps.compact",
     "sweeps.doctor",
     "sweeps.search",
     "sweeps.worker",
@@ -29,10 +30,11 @@ COMMANDS = (
 ALLOWED = {
     "trainer": set(),
     "slurm": set(),
-    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.errors", "trainer.recipes",
+    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.compact",
+               "trainer.errors", "trainer.recipes",
                "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
-    "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.errors",
-                 "trainer.recipes"},
+    "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.compact",
+                 "trainer.errors", "trainer.recipes"},
 }  # fmt: skip
 EXTRA = {
     "sweeps/price.py": {
@@ -150,7 +152,9 @@ def test_importing_a_command_loads_no_torch() -> None:
     assert not loaded_by(code) & {"torch", "torchvision", "pandas", "matplotlib", "sklearn"}
 
 
-@pytest.mark.parametrize("command", ["sweeps.launch", "sweeps.status", "analysis.report"])
+@pytest.mark.parametrize(
+    "command", ["sweeps.launch", "sweeps.status", "sweeps.compact", "analysis.report"]
+)
 def test_help_loads_nothing_that_takes_long(command: str) -> None:
     code = f"""
 import runpy, sys

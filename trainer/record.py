@@ -2,7 +2,8 @@
 
 A trial's folder holds config.json, epochs.parquet (a row an epoch, rewritten whole each epoch),
 checkpoint.pt, and, only when it finished, predictions.parquet (a row a test image) and last of
-all run.parquet (one row). A failed attempt leaves failure.json. Imports no torch.
+all run.parquet (one row). A failed attempt leaves failure.json. Of a compacted trial these are read
+from the sweep's compact files (compact.py), as if they were in its folder. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.config import field_types
+from trainer import compact
+from trainer.config import TrainConfig, field_types
 from trainer.errors import EXIT_IO, InputError, move_away
 
 SCHEMA_VERSION = 1
@@ -214,6 +216,29 @@ def write_table(
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
+def _content(path: Path) -> bytes:
+    """A file of a trial, wherever it is. Raises OSError as reading does."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        found = compact.content(path)
+        # Where it was taken out of a compact file while we looked, it is in the folder again.
+        return path.read_bytes() if found is None else found
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """A trial's config.json. Raises InputError where it is damaged or cannot be read,
+    FileNotFoundError where there is none."""
+    path = folder / CONFIG
+    try:
+        text = _content(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return TrainConfig.from_json(text, where=str(path))
+
+
 def read_table(path: Path) -> pa.Table:
     """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
     is none.
@@ -221,8 +246,8 @@ def read_table(path: Path) -> pa.Table:
     The file is left in place.
     """
     try:
-        # ParquetFile and not read_table: the latter takes a folder, or a dotted name for a dataset.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        source = pa.BufferReader(_content(path))
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             return file.read()
     except FileNotFoundError:
         raise
