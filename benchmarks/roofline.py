@@ -12,7 +12,8 @@ of measured / best over the models, by which another model's price would be wron
 Last measured on two processors of an AMD EPYC without bf16 (AVX2), torch 2.14.1, nothing else
 running, as by default (width 0.25, batch 64): 199 GFLOP/s and 26.6 GB/s; measured / best 1.31
 (ResNet-34) to 1.53 (ViT), median 1.47, from -11 to +4 % of it; 39 % (ResNet-50) to 62 % (ResNet-34)
-of peak. No GPU was tried.
+of peak. One NVIDIA H100 80GB HBM3: 795 TFLOP/s in bf16, 2.96 TB/s; steps of ResNet-18 at batches of
+64, 128 and 256 and of WRN-28-10 at 256, measured one by one: 1.27 times the best, from -2 to +7 %.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class PastRun:
     model: ModelConfig
     arithmetic: Arithmetic
     asked_precision: str
-    captured: bool  # its steps in a graph, so that starting operations took no time
+    captured: bool  # its steps in a graph, so that starting operations took less time
     batch: int  # a device
     seconds_per_image: float  # of one device, of which it may have had a part
     data: tuple[Any, ...]

@@ -101,7 +101,7 @@ def test_seconds_are_the_larger_of_arithmetic_and_traffic_and_the_start() -> Non
     other = roofline.Op("b", 10, 1_000, "fp32")
     cost = roofline.Cost(1, (op,), (other,), 5, 200)
     peak = Peaks("a device", 1_000.0, 100.0, 50.0, 0.25)
-    assert cost.seconds(peak, captured=True) == 8 + 20 + 4
+    assert cost.seconds(peak, captured=True) == pytest.approx(8 + 20 + 4 + 3 * 2.5e-6)
     assert cost.seconds(peak) == 8 + 20 + 4 + 3 * 0.25
 
 
