@@ -43,6 +43,8 @@ EXTRA = {
         "trainer.precision",
         "trainer.processor",
     },
+    "sweeps/pace.py": {"trainer.train"},
+    "sweeps/share.py": {"trainer.roofline", "trainer.data"},
     "sweeps/worker.py": {"trainer.train", "trainer.data", "trainer.kept"},
     "analysis/explain.py": {
         "trainer.models",

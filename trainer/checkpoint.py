@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,8 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from trainer.record import write_atomic
+
+log = logging.getLogger("trainer")
 
 SCHEMA_VERSION = 1
 
@@ -113,9 +116,10 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.wait()
-        except OSError:
+        except OSError as error:
             # What ended the training says more.
             if kind is None:
                 raise
+            log.warning("the last epoch was not written: %s", error)
         finally:
             self._threads.shutdown()
