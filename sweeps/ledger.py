@@ -26,6 +26,7 @@ from slurm.queue import Job
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
+from sweeps.seen import Seen
 from sweeps.sweep import NAME, Trial
 from trainer import compact, record
 from trainer.config import TrainConfig
@@ -85,9 +86,6 @@ class Plan:
         words = ["search"] if self.search is not None else []
         words += [self.scale, *(f"{key}={value}" for key, value in self.overrides.items())]
         return " ".join(words)
-
-    def to_json(self) -> dict[str, Any]:
-        return self.head() | {"trials": [trial_to_json(trial) for trial in self.trials]}
 
     def head(self) -> dict[str, Any]:
         """What its file says beside the trials."""
@@ -162,6 +160,7 @@ class Ledger:
         self.sweep = sweep
         self.folder = results / sweep
         self.scheduler = scheduler or Scheduler()
+        self.seen = Seen(self.folder / LOGS)
 
     # Plans
 
@@ -174,8 +173,7 @@ class Ledger:
         if path.exists():
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            record.write_json(path, plan.to_json())
+            self.rewrite_plan(plan, (json.dumps(trial_to_json(trial)) for trial in plan.trials))
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}",
@@ -287,9 +285,28 @@ class Ledger:
 
     def standings(self, trials: Iterable[Trial]) -> list[Standing]:
         """Where the trials stand, with one question to Slurm for all of them."""
-        found = [self._tolerantly(trial) for trial in trials]
+        trials = list(trials)
+        begun = self._begun({trial.name for trial in trials})
+        found = [
+            self._tolerantly(one) if one.name in begun else Standing(one, State.PENDING)
+            for one in trials
+        ]
         self.scheduler.look(one.claim for one in found if one.claim is not None)
         return [one if one.claim is None else self._from_claim(one) for one in found]
+
+    def _begun(self, names: set[str]) -> set[str]:
+        """Those of the trials that may have left anything, by one look at the whole folder."""
+        try:
+            without = names - set(os.listdir(self.folder))
+            if without:
+                without -= compact.trials(self.folder).keys()
+            if without:
+                without -= set(os.listdir(self.folder))  # they may have been put back meanwhile
+        except FileNotFoundError:
+            return set()
+        except (OSError, InputError):
+            return names  # let each of them say what it is
+        return names - without
 
     def _tolerantly(self, trial: Trial) -> Standing:
         """A damaged file is its own trial's problem, and no other's."""
