@@ -5,11 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sweeps.ledger import Ledger, Plan
-from sweeps.space import axes_of
-from sweeps.sweep import expand, find
-from trainer import record
-
 EPOCHS = 100
 SEEDS = 10
 
@@ -34,12 +29,18 @@ def build(results: Path, definition: Path) -> None:
 
     The records have the schemas of real ones and every figure in them is made up.
     """
+    from sweeps.ledger import LOGS, Ledger, Plan
+    from sweeps.space import axes_of
+    from sweeps.sweep import expand, find
+    from trainer import record
+
     name, sweep = find(str(definition))
     trials = expand(sweep)
     ledger = Ledger(results, name)
     ledger.write_plan(
         Plan(name, trials, "full", {}, axes_of(sweep.space), f"python -m sweeps.launch {name}")
     )
+    (ledger.folder / LOGS).mkdir()
     rows = [
         dict.fromkeys(record.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
         for epoch in range(EPOCHS)

@@ -10,6 +10,7 @@ results/<sweep>/logs/                 what the workers said
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -71,7 +72,7 @@ class Plan:
     """What a search says of itself where its trials are these; then the plan grows."""
     search_id: str = ""
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """8 hex digits: the search's, or what stands for the set of trials, so that the same trials
         are the same plan."""
@@ -297,11 +298,12 @@ class Ledger:
     def _begun(self, names: set[str]) -> set[str]:
         """Those of the trials that may have left anything, by one look at the whole folder."""
         try:
-            without = names - set(os.listdir(self.folder))
+            without = names - set(os.listdir(self.folder))  # noqa: PTH208
             if without:
                 without -= compact.trials(self.folder).keys()
             if without:
-                without -= set(os.listdir(self.folder))  # they may have been put back meanwhile
+                # They may have been put back meanwhile.
+                without -= set(os.listdir(self.folder))  # noqa: PTH208
         except FileNotFoundError:
             return set()
         except (OSError, InputError):

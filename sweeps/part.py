@@ -277,7 +277,7 @@ def _remove_parts(folder: Path, names: Iterable[str]) -> None:
     """Remove what writers of these files left that were killed."""
     begins = tuple(f".{name}." for name in names)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for name in os.listdir(folder):
+        for name in os.listdir(folder):  # noqa: PTH208
             if name.startswith(begins) and name.endswith(".part"):
                 (folder / name).unlink(missing_ok=True)
 

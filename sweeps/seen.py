@@ -90,7 +90,7 @@ def stamp(folder: Path, parts: Mapping[str, Path]) -> str | None:
     """What tells one state of a finished trial's files from every other; None where one is gone."""
     try:
         # Not by Path, which takes longer than the system does.
-        files = [os.stat(f"{folder}/{name}") for name in (record.RUN, record.EPOCHS)]
+        files = [os.stat(f"{folder}/{name}") for name in (record.RUN, record.EPOCHS)]  # noqa: PTH116
     except OSError:
         part = parts.get(folder.name)
         return None if part is None or (folder / record.EPOCHS).exists() else part.name

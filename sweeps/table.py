@@ -50,9 +50,6 @@ def _plain(rows: Sequence[Sequence[str]]) -> list[str] | None:
     total = sum(widths) + 3 * len(widths) + 1
     if total > WIDE:
         return None
-    lines = [
-        "  " + "   ".join(map(str.ljust, row, widths)) + "  "
-        for row in rows
-    ]
+    lines = ["  " + "   ".join(map(str.ljust, row, widths)) + "  " for row in rows]
     rule = f" {'─' * (total - 2)} "
     return [" " * total, lines[0], rule, *lines[1:], " " * total]

@@ -263,9 +263,7 @@ def parse_table(path: Path, content: bytes) -> pa.Table:
     try:
         source = pa.BufferReader(content)
         # Threads and read-ahead cost more than a small file that is in memory already.
-        with pq.ParquetFile(
-            source, page_checksum_verification=True, pre_buffer=False
-        ) as file:
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
             return file.read(use_threads=False)
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:
