@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -28,51 +27,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from done import build, define
+
 from sweeps import part
 from sweeps.ledger import Ledger
 from trainer import record
-from trainer.config import TrainConfig
-
-EPOCHS = 100
-
-
-def build(results: Path, trials: int) -> None:
-    """A sweep of so many seeds, all of them done."""
-    sweep = results / "seeds"
-    template = results / record.EPOCHS
-    sweep.mkdir(parents=True)
-    rows = [
-        dict.fromkeys(record.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
-        for epoch in range(EPOCHS)
-    ]
-    record.write_table(template, rows, record.EPOCHS_SCHEMA)
-    schema = record.run_schema()
-    planned = []
-    for seed in range(trials):
-        config = TrainConfig().override({"seed": seed, "epochs": EPOCHS})
-        name = f"seed{seed}-{config.fingerprint[:8]}"
-        (sweep / name).mkdir()
-        shutil.copyfile(template, sweep / name / record.EPOCHS)
-        run = {
-            "fingerprint": config.fingerprint, "status": "done", "stopped_early": False,
-            "best_epoch": EPOCHS - 1, "epochs_run": EPOCHS, "val_accuracy": 0.9,
-            "val_accuracy_last": 0.9, "test_accuracy": 0.9, "test_images": 10_000,
-            "classes": "a,b,c,d,e,f,g,h,i,j", "device": "cpu", "world_size": 1,
-            "split_sha256": "ab" * 32, "command": "python -m sweeps.launch seeds",
-        }  # fmt: skip
-        row = dict.fromkeys(schema.names) | config.flat() | run
-        record.write_table(sweep / name / record.RUN, [row], schema)
-        planned.append(
-            {"name": name, "fingerprint": config.fingerprint, "point": {},
-             "config": config.model_dump(mode="json")}
-        )  # fmt: skip
-    plan = {
-        "schema_version": 1, "sweep": "seeds", "id": "00000001", "scale": "full", "overrides": {},
-        "axes": [], "seeds": list(range(trials)), "created": "2026-01-01T00:00:00+00:00",
-        "command": "python -m sweeps.launch seeds", "trials": planned,
-    }  # fmt: skip
-    (sweep / "plans").mkdir()
-    (sweep / "plans" / "00000001.json").write_text(json.dumps(plan))
 
 
 def ours(results: Path) -> int:
@@ -132,7 +91,7 @@ def _processor_seconds() -> float:
 def compact(results: Path) -> float:
     """Compact the sweep; in how many seconds."""
     start = time.perf_counter()
-    ledger = Ledger(results, "seeds")
+    ledger = Ledger(results, "wide")
     with part.held(ledger) as folder:
         found = part.gather(ledger, ledger.plans()[0].trials, folder)
     assert not found.open
@@ -141,7 +100,7 @@ def compact(results: Path) -> float:
 
 
 def put_back(results: Path) -> None:
-    ledger = Ledger(results, "seeds")
+    ledger = Ledger(results, "wide")
     with part.held(ledger):
         part.put_back(ledger)
 
@@ -165,9 +124,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         few, many = Path(folder) / "few", options.results or Path(folder) / "many"
-        build(few, 100)
+        definition = Path(folder) / "wide.py"
+        build(few, define(definition, 100))
         if not many.exists():
-            build(many, options.trials)
+            build(many, define(definition, options.trials))
         found = [
             (one("ours", few), one("ours", many), one("peer", many)) for _ in range(options.runs)
         ]

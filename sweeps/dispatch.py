@@ -299,12 +299,13 @@ def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool
 
 def _print(ledger: Ledger, progress: list[Progress], as_json: bool) -> None:
     """What the command has to say on stdout: the folder, or every trial as JSON."""
+    ledger.seen.save()
     if not as_json:
         print(ledger.folder)
         return
     trials = [one.to_json() for one in progress]
     value = {"schema_version": 1, "trials": trials, "counts": counts(progress)}
-    print(json.dumps(value, indent=2))
+    print(json.dumps(value))
 
 
 def _command(ledger: Ledger, name: str) -> str:

@@ -44,7 +44,8 @@ class Display:
     def show(self, plan: Plan, progress: list[Progress], over: int, total: int) -> None:
         """How the trials stand; `over` of `total` have ended."""
         if self.live:
-            self.drawing.update(view(plan, progress), refresh=True)
+            shown = view(plan, progress, self.drawing.console.height)
+            self.drawing.update(shown, refresh=True)
         else:
             self._say_changes(progress, over, total)
 

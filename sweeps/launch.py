@@ -33,7 +33,7 @@ from sweeps.request import (
     plan_of,
 )
 from sweeps.where import Where
-from trainer.errors import EXIT_DONE, run_command
+from trainer.errors import EXIT_DONE, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from sweeps.ledger import Plan
@@ -75,6 +75,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Run what is left of a sweep, and watch it."""
+    seldom_collect()
     from sweeps import dispatch, share
     from sweeps.ledger import Ledger
     from sweeps.price import price

@@ -10,6 +10,7 @@ results/<sweep>/logs/                 what the workers said
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from slurm.queue import Job
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
+from sweeps.seen import Seen
 from sweeps.sweep import NAME, Trial
 from trainer import compact, record
 from trainer.config import TrainConfig
@@ -70,7 +72,7 @@ class Plan:
     """What a search says of itself where its trials are these; then the plan grows."""
     search_id: str = ""
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """8 hex digits: the search's, or what stands for the set of trials, so that the same trials
         are the same plan."""
@@ -85,9 +87,6 @@ class Plan:
         words = ["search"] if self.search is not None else []
         words += [self.scale, *(f"{key}={value}" for key, value in self.overrides.items())]
         return " ".join(words)
-
-    def to_json(self) -> dict[str, Any]:
-        return self.head() | {"trials": [trial_to_json(trial) for trial in self.trials]}
 
     def head(self) -> dict[str, Any]:
         """What its file says beside the trials."""
@@ -162,6 +161,7 @@ class Ledger:
         self.sweep = sweep
         self.folder = results / sweep
         self.scheduler = scheduler or Scheduler()
+        self.seen = Seen(self.folder / LOGS)
 
     # Plans
 
@@ -174,8 +174,7 @@ class Ledger:
         if path.exists():
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            record.write_json(path, plan.to_json())
+            self.rewrite_plan(plan, (json.dumps(trial_to_json(trial)) for trial in plan.trials))
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}",
@@ -287,9 +286,29 @@ class Ledger:
 
     def standings(self, trials: Iterable[Trial]) -> list[Standing]:
         """Where the trials stand, with one question to Slurm for all of them."""
-        found = [self._tolerantly(trial) for trial in trials]
+        trials = list(trials)
+        begun = self._begun({trial.name for trial in trials})
+        found = [
+            self._tolerantly(one) if one.name in begun else Standing(one, State.PENDING)
+            for one in trials
+        ]
         self.scheduler.look(one.claim for one in found if one.claim is not None)
         return [one if one.claim is None else self._from_claim(one) for one in found]
+
+    def _begun(self, names: set[str]) -> set[str]:
+        """Those of the trials that may have left anything, by one look at the whole folder."""
+        try:
+            without = names - set(os.listdir(self.folder))  # noqa: PTH208
+            if without:
+                without -= compact.trials(self.folder).keys()
+            if without:
+                # They may have been put back meanwhile.
+                without -= set(os.listdir(self.folder))  # noqa: PTH208
+        except FileNotFoundError:
+            return set()
+        except (OSError, InputError):
+            return names  # let each of them say what it is
+        return names - without
 
     def _tolerantly(self, trial: Trial) -> Standing:
         """A damaged file is its own trial's problem, and no other's."""

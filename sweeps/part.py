@@ -12,6 +12,7 @@ import io
 import os
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, State
 from sweeps.sweep import Trial
 from trainer import compact, record
+from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away
 
 # Files of so many bytes are held in memory, and on the disk twice, at a time.
@@ -44,8 +46,12 @@ class _Row:
     files: dict[str, tuple[bytes, int]]  # content, time of writing
 
     @property
+    def contents(self) -> dict[str, bytes]:
+        return {name: content for name, (content, _) in self.files.items()}
+
+    @property
     def size(self) -> int:
-        return sum(len(content) for content, _ in self.files.values())
+        return sum(map(len, self.contents.values()))
 
 
 @dataclass
@@ -142,29 +148,43 @@ def _read(folder: Path, trial: Trial) -> _Row:
     for name in sorted(names):
         path = folder / name
         files[name] = path.read_bytes(), path.stat().st_mtime_ns
-    record.read_run(folder, trial.config.fingerprint)
-    if record.CONFIG in files and record.read_config(folder) != trial.config:
-        raise record.unusable(folder / record.CONFIG, "is of another configuration")
-    if record.PREDICTIONS in files:
-        record.read_table(folder / record.PREDICTIONS)
-    run = _promoted(folder / record.RUN, record.run_schema())
+    tables = {
+        name: record.parse_table(folder / name, files[name][0])
+        for name in (record.RUN, record.EPOCHS, record.PREDICTIONS)
+        if name in files
+    }
+    path = folder / record.CONFIG
+    if record.CONFIG in files:
+        config = TrainConfig.from_json(files[record.CONFIG][0], where=str(path))
+        if config != trial.config:
+            raise record.unusable(path, "is of another configuration")
+    path = folder / record.RUN
+    record.check_run(path, tables[record.RUN], trial.config.fingerprint)
+    run = _promoted(path, tables[record.RUN], record.run_schema())
     epochs = None
     if record.EPOCHS in files:
-        epochs = _promoted(folder / record.EPOCHS, record.EPOCHS_SCHEMA)
+        path = folder / record.EPOCHS
+        epochs = _promoted(path, tables[record.EPOCHS], record.EPOCHS_SCHEMA)
     return _Row(trial.name, run, epochs, files)
 
 
-def _promoted(path: Path, schema: pa.Schema) -> pa.Table:
+def _promoted(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The file's columns, in the schema's order; those that came later are empty."""
-    table = record.read_table(path)
     record.check_version(path, table.schema.metadata)
-    nullable = pa.schema([one.with_nullable(True) for one in schema])
+    if table.schema.equals(schema):
+        return table
     known = table.select([name for name in schema.names if name in table.column_names])
     try:
-        return pa.concat_tables([nullable.empty_table(), known], promote_options="default")
+        return _stacked([known], schema)
     except pa.ArrowException as error:
         first = str(error).partition("\n")[0]
         raise record.unusable(path, f"does not hold the columns of this version: {first}") from None
+
+
+def _stacked(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The tables as one of the schema's columns, each of which may be empty."""
+    nullable = pa.schema([one.with_nullable(True) for one in schema])
+    return pa.concat_tables([nullable.empty_table(), *tables], promote_options="default")
 
 
 def _move(folder: Path, rows: list[_Row]) -> None:
@@ -181,18 +201,16 @@ def _move(folder: Path, rows: list[_Row]) -> None:
             f"nothing was removed; see to the disk, rm {aside}, then run the same command again",
             exit_code=EXIT_IO,
         )
-    for row in rows:
-        _clear(
-            folder.parent / row.name, {name: content for name, (content, _) in row.files.items()}
-        )
+    # The file system makes each wait, but not for the other.
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda row: _clear(folder.parent / row.name, row.contents), rows):
+            pass
 
 
 def _table(rows: list[_Row]) -> pa.Table:
     names = sorted({name for row in rows for name in row.files})
     counts = [None if row.epochs is None else row.epochs.num_rows for row in rows]
-    epochs = pa.concat_tables([row.epochs for row in rows if row.epochs is not None] or [
-        record.EPOCHS_SCHEMA.empty_table()
-    ])  # fmt: skip
+    epochs = _stacked([row.epochs for row in rows if row.epochs is not None], record.EPOCHS_SCHEMA)
     ends, total = [0], 0
     for count in counts:
         total += count or 0
@@ -213,7 +231,7 @@ def _table(rows: list[_Row]) -> pa.Table:
     return pa.table(
         {
             "trial": pa.array([row.name for row in rows]),
-            "run": _structs(pa.concat_tables([row.run for row in rows])),
+            "run": _structs(_stacked([row.run for row in rows], record.run_schema())),
             "epochs": lists,
             "files": pa.array(files, kind),
         }
@@ -257,9 +275,11 @@ def _clear(folder: Path, files: dict[str, bytes]) -> None:
 
 def _remove_parts(folder: Path, names: Iterable[str]) -> None:
     """Remove what writers of these files left that were killed."""
-    for name in names:
-        for part in folder.glob(f".{name}.*.part"):
-            part.unlink(missing_ok=True)
+    begins = tuple(f".{name}." for name in names)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(folder):  # noqa: PTH208
+            if name.startswith(begins) and name.endswith(".part"):
+                (folder / name).unlink(missing_ok=True)
 
 
 def _clear_leftovers(sweep: Path, part: Path) -> None:

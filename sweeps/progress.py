@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from slurm.queue import JobState
+from sweeps import seen
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
+from sweeps.seen import Figures
 from sweeps.sweep import Trial
-from trainer import record
+from trainer import compact, record
 from trainer.errors import InputError
 
 # Slurm's words for the end of a job, in ours.
@@ -119,12 +122,26 @@ def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) ->
     A damaged file becomes the problem of its trial. Raises SlurmError where Slurm does not answer.
     """
     trials = list(trials)
+    try:
+        parts = compact.trials(ledger.folder)
+    except InputError:
+        parts = {}  # the trials that this concerns tell of it below
+    for trial in trials:
+        if trial.name not in known:
+            figures = ledger.seen.find(trial, ledger.folder_of(trial), parts)
+            if figures is not None:
+                known[trial.name] = Progress(Standing(trial, State.DONE), *figures)
     standings = ledger.standings(trial for trial in trials if trial.name not in known)
-    found = {one.trial.name: _look(ledger, one, known) for one in standings}
+    found = {one.trial.name: _look(ledger, one, known, parts) for one in standings}
     return [known.get(trial.name) or found[trial.name] for trial in trials]
 
 
-def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Progress:
+def _look(
+    ledger: Ledger,
+    standing: Standing,
+    known: dict[str, Progress],
+    parts: Mapping[str, Path],
+) -> Progress:
     trial = standing.trial
     if standing.problem is not None:
         return Progress(standing, problem=standing.problem)
@@ -132,6 +149,7 @@ def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Pro
         return Progress(standing)
     folder = ledger.folder_of(trial)
     done = standing.state is State.DONE
+    stamp = seen.stamp(folder, parts) if done else None
     try:
         run = record.read_run(folder, trial.config.fingerprint) if done else {}
         table = record.read_epochs(folder)
@@ -142,16 +160,17 @@ def _look(ledger: Ledger, standing: Standing, known: dict[str, Progress]) -> Pro
     except InputError as error:
         return Progress(standing, problem=error.what)
     accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
-    progress = Progress(
-        standing,
+    figures = Figures(
         epochs_done=table.num_rows,
         best_val_accuracy=max(accuracies, default=None),
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         stopped_early=bool(run.get("stopped_early")),
         devices=(run.get("world_size") or 1) * (run.get("device_share") or 1.0) if run else None,
     )
+    progress = Progress(standing, *figures)
     if done:
         known[trial.name] = progress
+        ledger.seen.keep(trial, stamp, figures)
     return progress
 
 

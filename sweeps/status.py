@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeps.request import Results
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,6 +60,7 @@ def main(
     if watch:
         return _watch(ledgers)
     problems: list[InputError] = []
+    seldom_collect()
     seen = {ledger.sweep: _by_plan(ledger, {}, problems) for ledger in ledgers}
     if problems and not any(seen.values()):
         raise problems[0]
@@ -67,7 +68,8 @@ def main(
         print(f"warning: {problem.what}", file=sys.stderr)
     everything = [one for plans in seen.values() for _, progress in plans for one in progress]
     if as_json:
-        print(json.dumps(_json(seen, problems), indent=2))
+        # On one line: indented, 10,000 trials take longer to print than to look at.
+        print(json.dumps(_json(seen, problems)))
     elif failures:
         _print_failures(everything)
     elif name is None:
@@ -80,19 +82,31 @@ def main(
         ]
         table.show(("sweep", "setting", "trials"), rows)
     else:
+        from rich.text import Text
+
         from sweeps import table
 
         for plan, progress in seen[names[0]]:
-            table.console(sys.stdout).print(view(plan, progress))
+            line, rows = _summed(plan, progress)
+            table.console(sys.stdout).print(Text(line))
+            table.show(COLUMNS, rows)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
 
 
-def view(plan: Plan, progress: list[Progress]) -> RenderableType:
-    """The table of one plan's trials, under a line that sums them up."""
+def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
+    """The table of one plan's trials, under a line that sums them up, for a terminal of that
+    height, which shows no more rows."""
     from rich.console import Group
     from rich.text import Text
 
     from sweeps import table
+
+    line, rows = _summed(plan, progress)
+    return Group(Text(line), table.make(COLUMNS, rows[:height]))
+
+
+def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
+    """The line that sums a plan's trials up, and their rows."""
     from sweeps.price import tally
     from sweeps.progress import duration, eta_seconds, summary
 
@@ -117,7 +131,7 @@ def view(plan: Plan, progress: list[Progress]) -> RenderableType:
     if best:
         top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
         line += f"; best validation {100 * (top.best_val_accuracy or 0):.2f} % ({top.trial.name})"
-    return Group(Text(line), table.make(COLUMNS, rows))
+    return line, rows
 
 
 def _hours(hours: float) -> str:
@@ -132,7 +146,9 @@ def _by_plan(
 
     plans, unread = ledger.readable_plans()
     problems += unread
-    return [(plan, look(ledger, plan.trials, known)) for plan in plans]
+    found = [(plan, look(ledger, plan.trials, known)) for plan in plans]
+    ledger.seen.save()
+    return found
 
 
 def _json(
@@ -201,7 +217,8 @@ def _watch(ledgers: list[Ledger]) -> int:
             if problems and not plans:
                 raise problems[0]
             if sys.stdout.isatty():
-                live.update(Group(*(view(*pair) for pair in plans)), refresh=True)
+                height = live.console.height
+                live.update(Group(*(view(*pair, height) for pair in plans)), refresh=True)
             else:
                 now = "\n".join(f"{plan.sweep}: {summary(ones)}" for plan, ones in plans)
                 if now != last:

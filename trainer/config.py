@@ -249,11 +249,17 @@ class TrainConfig(_Section):
             raise InputError(f"override {dict(changes)!r}: {error}", _HELP_KEYS) from None
         return self.from_json(text, where="override " + ", ".join(map(str, changes)))
 
+    def model_copy(self, **how: Any) -> Self:
+        """As pydantic's, which would take the fingerprint along."""
+        copied = super().model_copy(**how)
+        copied.__dict__.pop("fingerprint", None)
+        return copied
+
     def flat(self) -> dict[str, Any]:
         """Every leaf by its dotted name, tuples as the text that `override` parses."""
         return dict(_leaves(self.model_dump(mode="json")))
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, 64 hex digits.
 

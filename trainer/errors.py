@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import gc
 import os
 import shlex
 import sys
@@ -83,6 +84,15 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 def print_error(what: str, help: str) -> None:
     print(f"error: {what}\nhelp: {help}", file=sys.stderr, flush=True)
+
+
+def seldom_collect() -> None:
+    """Look for cyclic garbage seldom: for a command that holds thousands of trials until it ends.
+
+    By default, Python looks through all of them again and again while they are made, for half of
+    the time that making them takes.
+    """
+    gc.set_threshold(200_000, 50, 50)
 
 
 def run_command(app: Callable[..., object], argv: list[str] | None = None) -> None:

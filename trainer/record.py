@@ -9,6 +9,7 @@ from the sweep's compact files (compact.py), as if they were in its folder. Impo
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -134,6 +135,7 @@ def _arrow_type(kind: Any) -> pa.DataType:
     return _ARROW[kind]
 
 
+@functools.cache
 def run_schema() -> pa.Schema:
     """Schema of run.parquet: the outcome, then every field of TrainConfig under its dotted name.
 
@@ -246,17 +248,31 @@ def read_table(path: Path) -> pa.Table:
     The file is left in place.
     """
     try:
-        source = pa.BufferReader(_content(path))
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            return file.read()
+        return parse_table(path, _content(path))
     except FileNotFoundError:
         raise
     except PermissionError as error:
         raise _unreadable(path, error) from None
+    except OSError as error:
+        raise _damaged(path, error) from None
+
+
+def parse_table(path: Path, content: bytes) -> pa.Table:
+    """The table of a file's content. Raises InputError, which names the path, where it is
+    damaged."""
+    try:
+        source = pa.BufferReader(content)
+        # Threads and read-ahead cost more than a small file that is in memory already.
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
+            return file.read(use_threads=False)
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise unusable(path, f"is damaged: {first}") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return unusable(path, f"is damaged: {first}")
 
 
 def read_epochs(folder: Path) -> pa.Table:
@@ -280,13 +296,20 @@ def read_run(folder: Path, fingerprint: str) -> dict[str, Any]:
     """
     path = folder / RUN
     table = read_table(path)
+    check_run(path, table, fingerprint)
+    row: dict[str, Any] = table.to_pylist()[0]
+    return row
+
+
+def check_run(path: Path, table: pa.Table, fingerprint: str) -> None:
+    """Raises InputError where a run.parquet is of another version or configuration, or not one
+    row."""
     check_version(path, table.schema.metadata)
     if table.num_rows != 1:
         raise unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
-    row: dict[str, Any] = table.to_pylist()[0]
-    if row.get("fingerprint") != fingerprint:
+    known = "fingerprint" in table.column_names
+    if not known or table["fingerprint"][0].as_py() != fingerprint:
         raise unusable(path, "is of another configuration than its folder's")
-    return row
 
 
 def check_version(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:

@@ -1,0 +1,65 @@
+"""Many trials that are done: a sweep's definition, and the records that it would have left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+EPOCHS = 100
+SEEDS = 10
+
+_DEFINITION = """from sweeps.space import grid
+from sweeps.sweep import Sweep
+from trainer.config import TrainConfig
+
+rates = [0.1 * (1 + i) / {rates} for i in range({rates})]
+sweep = Sweep(TrainConfig(epochs={epochs}), grid({{"optimizer.lr": rates}}), seeds={seeds})
+"""
+
+
+def define(path: Path, trials: int) -> Path:
+    """Write the definition of a sweep of so many trials, a multiple of SEEDS, at the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_DEFINITION.format(rates=trials // SEEDS, epochs=EPOCHS, seeds=SEEDS))
+    return path
+
+
+def build(results: Path, definition: Path) -> None:
+    """Leave what its trials would leave at their end, but checkpoints and predictions, and a plan.
+
+    The records have the schemas of real ones and every figure in them is made up.
+    """
+    from sweeps.ledger import LOGS, Ledger, Plan
+    from sweeps.space import axes_of
+    from sweeps.sweep import expand, find
+    from trainer import record
+
+    name, sweep = find(str(definition))
+    trials = expand(sweep)
+    ledger = Ledger(results, name)
+    ledger.write_plan(
+        Plan(name, trials, "full", {}, axes_of(sweep.space), f"python -m sweeps.launch {name}")
+    )
+    (ledger.folder / LOGS).mkdir()
+    rows = [
+        dict.fromkeys(record.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
+        for epoch in range(EPOCHS)
+    ]
+    epochs = ledger.folder / record.EPOCHS
+    record.write_table(epochs, rows, record.EPOCHS_SCHEMA)
+    schema = record.run_schema()
+    for trial in trials:
+        folder = ledger.folder_of(trial)
+        folder.mkdir()
+        (folder / record.CONFIG).write_text(trial.config.to_json())
+        shutil.copyfile(epochs, folder / record.EPOCHS)
+        run = {
+            "fingerprint": trial.config.fingerprint, "status": "done", "stopped_early": False,
+            "best_epoch": EPOCHS - 1, "epochs_run": EPOCHS, "val_accuracy": 0.9,
+            "val_accuracy_last": 0.9, "test_accuracy": 0.9, "test_images": 10_000,
+            "classes": "a,b,c,d,e,f,g,h,i,j", "device": "cpu", "world_size": 1,
+            "split_sha256": "ab" * 32, "command": f"python -m sweeps.launch {name}",
+        }  # fmt: skip
+        row = dict.fromkeys(schema.names) | trial.config.flat() | run
+        record.write_table(folder / record.RUN, [row], schema)
+    epochs.unlink()

@@ -1,0 +1,97 @@
+"""Seen: what finished trials told of themselves, kept between commands.
+
+results/<sweep>/logs/.seen.json
+
+The records of a finished trial change no more, and reading those of 10,000 takes many seconds. So
+what a status shows of them is kept beside the stamp of the files that it was read from: inode, size
+and time of change, or the name of a compact file. Where a stamp differs, the files are read. The
+last of several commands that write the file wins; it may be removed at any time, and where it is
+damaged or cannot be written, all is read anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sweeps.sweep import Trial
+from trainer import record
+
+FILE = ".seen.json"
+# So many trials are worth a file: to read fewer takes no tenth of a second.
+MANY = 100
+
+
+class Figures(NamedTuple):
+    """What `sweeps.progress` tells of a finished trial."""
+
+    epochs_done: int
+    best_val_accuracy: float | None
+    seconds_per_epoch: float | None
+    stopped_early: bool
+    devices: float | None
+
+
+class _Entry(NamedTuple):
+    stamp: str
+    fingerprint: str
+    figures: Figures
+
+
+_ENTRIES = TypeAdapter(dict[str, _Entry], config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+class Seen:
+    """The figures of a sweep's finished trials. `logs` is its folder of logs."""
+
+    def __init__(self, logs: Path) -> None:
+        self._path = logs / FILE
+        self._new = 0
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, _Entry]:
+        try:
+            return _ENTRIES.validate_json(self._path.read_bytes())
+        except (OSError, ValidationError):
+            return {}
+
+    def find(self, trial: Trial, folder: Path, parts: Mapping[str, Path]) -> Figures | None:
+        """The figures of the trial, where its files are those that they were read from; `parts` has
+        the compact file of each trial that is in one."""
+        entry = self._entries.get(trial.name)
+        if entry is None or entry.fingerprint != trial.config.fingerprint:
+            return None
+        return entry.figures if entry.stamp == stamp(folder, parts) else None
+
+    def keep(self, trial: Trial, stamp: str | None, figures: Figures) -> None:
+        """Note the figures, for `save`; those that were read before the files had the stamp are
+        not asked for."""
+        if stamp is not None:
+            self._entries[trial.name] = _Entry(stamp, trial.config.fingerprint, figures)
+            self._new += 1
+
+    def save(self) -> None:
+        """Write the file, where there is enough that it does not hold."""
+        if self._new < MANY or not self._path.parent.is_dir():
+            return
+        content = _ENTRIES.dump_json(self._entries)
+        with contextlib.suppress(OSError):
+            record.write_atomic(self._path, lambda file: file.write(content))
+        self._new = 0
+
+
+def stamp(folder: Path, parts: Mapping[str, Path]) -> str | None:
+    """What tells one state of a finished trial's files from every other; None where one is gone."""
+    try:
+        # Not by Path, which takes longer than the system does.
+        files = [os.stat(f"{folder}/{name}") for name in (record.RUN, record.EPOCHS)]  # noqa: PTH116
+    except OSError:
+        part = parts.get(folder.name)
+        return None if part is None or (folder / record.EPOCHS).exists() else part.name
+    return " ".join(f"{one.st_ino} {one.st_size} {one.st_ctime_ns}" for one in files)
