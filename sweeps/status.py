@@ -75,12 +75,12 @@ def main(
     elif name is None:
         from sweeps import table
 
-        rows = [
+        summed = [
             (sweep, plan.setting, summary(progress))
             for sweep, plans in seen.items()
             for plan, progress in plans
         ]
-        table.show(("sweep", "setting", "trials"), rows)
+        table.show(("sweep", "setting", "trials"), summed)
     else:
         from rich.text import Text
 
@@ -110,7 +110,7 @@ def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, 
     from sweeps.price import tally
     from sweeps.progress import duration, eta_seconds, summary
 
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             one.trial.name,
             str(one.state),

@@ -34,7 +34,8 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "")
     """Print the table on stdout."""
     rows = [tuple(row) for row in rows]
     where = console(sys.stdout)
-    plain = None if title or where.is_terminal else _plain([tuple(columns), *rows])
+    rich_only = title or where.is_terminal or not where.encoding.startswith("utf")
+    plain = None if rich_only else _plain([tuple(columns), *rows])
     if plain is None:
         where.print(make(columns, rows, title))
     else:
