@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -239,8 +239,8 @@ def read_config(folder: Path) -> TrainConfig:
     return TrainConfig.from_json(text, where=str(path))
 
 
-def read_table(path: Path) -> pa.Table:
-    """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns. Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
     is none.
 
     The file is left in place.
@@ -248,7 +248,7 @@ def read_table(path: Path) -> pa.Table:
     try:
         source = pa.BufferReader(_content(path))
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            return file.read()
+            return file.read(None if columns is None else list(columns))
     except FileNotFoundError:
         raise
     except PermissionError as error:
@@ -272,14 +272,17 @@ def read_epochs(folder: Path) -> pa.Table:
     return table
 
 
-def read_run(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """The one row of a finished trial's run.parquet.
+def read_run(
+    folder: Path, fingerprint: str, columns: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The one row of a finished trial's run.parquet, or of some of its columns, those that it has;
+    `fingerprint` must be among them.
 
     Raises as `read_table` does, also where it is of another version or of another configuration
     than the fingerprint's.
     """
     path = folder / RUN
-    table = read_table(path)
+    table = read_table(path, columns)
     check_version(path, table.schema.metadata)
     if table.num_rows != 1:
         raise unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
