@@ -13,6 +13,7 @@ the reported runs, under the reported settings.
 
 from dataclasses import replace
 
+from sweeps.scale import Scale
 from sweeps.space import Point
 from sweeps.stage import SoFar, Stage, Study, taking
 from sweeps.sweep import Search, Sweep, find_search
@@ -20,13 +21,26 @@ from trainer.config import TrainConfig
 from trainer.recipes import reported
 
 
+# Forty trials are to end in ten minutes, where a sweep at smoke scale may take two.
+SMOKE_IMAGES = 500
+
+
+def images(so_far: SoFar) -> dict[str, int]:
+    return {"data.train_limit": SMOKE_IMAGES} if so_far.scale is Scale.SMOKE else {}
+
+
+def training(so_far: SoFar) -> dict[str, object]:
+    return {**images(so_far), **so_far["grid_bs_epoch"]}
+
+
 def recipe(model: str, so_far: SoFar) -> TrainConfig:
     decay = "weight_decay_wrn" if model.startswith("wrn") else "weight_decay"
-    return reported(model).override({**so_far["grid_bs_epoch"], **so_far[decay]})
+    return reported(model).override({**training(so_far), **so_far[decay]})
 
 
 def grid(so_far: SoFar) -> Sweep:
-    return replace(taking("grid_bs_epoch", {}), seeds=so_far.at(full=1, cpu=3, smoke=1))
+    seeds = so_far.at(full=1, cpu=3, smoke=1)
+    return replace(taking("grid_bs_epoch", images(so_far)), seeds=seeds)
 
 
 def weight_decay(so_far: SoFar) -> Search:
@@ -34,12 +48,12 @@ def weight_decay(so_far: SoFar) -> Search:
 
 
 def weight_decay_wrn(so_far: SoFar) -> Search:
-    return search("weight_decay_wrn", so_far, trials=so_far.at(full=8, cpu=4, smoke=3))
+    return search("weight_decay_wrn", so_far, trials=so_far.at(full=8, cpu=4, smoke=2))
 
 
 def search(name: str, so_far: SoFar, trials: int) -> Search:
     found = find_search(name)[1]
-    base = found.base.override(so_far["grid_bs_epoch"])
+    base = found.base.override(training(so_far))
     # Trials of a few epochs leave nothing to prune, and whole ones do not depend on timing.
     pruner = found.pruner if so_far.at(full=1, cpu=0, smoke=0) else "none"
     return replace(found, base=base, trials=trials, pruner=pruner)
@@ -60,7 +74,7 @@ def final(so_far: SoFar) -> Sweep:
 
 def ablation(name: str) -> Stage:
     def make(so_far: SoFar) -> Sweep:
-        changes = {**so_far["grid_bs_epoch"], **so_far["weight_decay"]}
+        changes = {**training(so_far), **so_far["weight_decay"]}
         return replace(taking(name, changes), seeds=so_far.at(full=3, cpu=3, smoke=1))
 
     return Stage(name, make)
@@ -68,7 +82,7 @@ def ablation(name: str) -> Stage:
 
 def oddity(name: str, full: int = 3) -> Stage:
     def make(so_far: SoFar) -> Sweep:
-        return replace(taking(name, {}), seeds=so_far.at(full=full, cpu=full, smoke=1))
+        return replace(taking(name, images(so_far)), seeds=so_far.at(full=full, cpu=full, smoke=1))
 
     return Stage(name, make)
 
