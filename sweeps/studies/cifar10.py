@@ -20,7 +20,6 @@ from sweeps.sweep import Search, Sweep, find_search
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 
-
 # Forty trials are to end in ten minutes, where a sweep at smoke scale may take two.
 SMOKE_IMAGES = 500
 
