@@ -33,7 +33,7 @@ class Size:
 # the shortest would learn nothing. The digits are half as many, so they are seen twice as often.
 SIZES = {
     Scale.SMOKE: Size(0.125, 3000, 1000, {"cifar10": 0.6, "digits": 1.2}),
-    Scale.CPU: Size(0.125, 6000, 2000, {"cifar10": 1.0, "digits": 2.0}),
+    Scale.CPU: Size(0.125, 5000, 2000, {"cifar10": 0.8, "digits": 1.6}),
 }
 
 

@@ -250,6 +250,7 @@ def test_another_choice_before_it_is_another_search(copied: Path) -> None:
     assert all("results/decay/" in one for one in new)
 
 
+@pytest.mark.timeout(300)
 def test_killed_and_restarted_it_chooses_the_same(whole: Path, tmp_path: Path) -> None:
     definition(tmp_path)
     given = [sys.executable, "-m", "sweeps.study", *words(tmp_path, "--until", "last")]
