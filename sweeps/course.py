@@ -154,7 +154,7 @@ class Course:
     def look_back(self) -> None:
         """Make the choices that the results allow already, for a look at what is left."""
         for stage in self.study.stages:
-            if not stage.reported:
+            if not stage.reported or stage.name in self.chosen:
                 continue
             run = self.run_of(stage, self.chosen)
             progress = run.progress()
@@ -233,7 +233,6 @@ class Course:
                 self.command, self.job,
             )  # fmt: skip
             return EXIT_INTERRUPTED if driver is None else EXIT_DONE
-        code = EXIT_DONE
         for _ in range(PASSES):
             code = dispatch.run(
                 run.ledger, [run.asked], {}, self.place, run.cluster, self.workers, self.shared
@@ -245,7 +244,7 @@ class Course:
             states = {one.state for one in run.progress()}
             if not waited and states.isdisjoint({State.PENDING, State.LOST}):
                 break
-        return EXIT_DONE if states == {State.DONE} and code != EXIT_IO else EXIT_FLAGGED
+        return EXIT_DONE if states == {State.DONE} else EXIT_FLAGGED
 
     def wait(self, ledger: Ledger, plan: Plan) -> bool:
         """Until no trial is queued or running; whether one was."""
@@ -257,8 +256,8 @@ class Course:
                 if not any(one.state in (State.QUEUED, State.RUNNING) for one in progress):
                     return waited
                 waited = True
-                display.show(plan, progress, sum(one.state.is_over for one in progress),
-                             len(progress))  # fmt: skip
+                over = sum(one.state.is_over for one in progress)
+                display.show(plan, progress, over, len(progress))
                 on_slurm = self.place is Where.SLURM
                 time.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
 

@@ -90,11 +90,10 @@ def main(
     )
     if begin:
         course.recall(begin)
-    runs = course.assumed()
     if dry_run:
         course.look_back()
         return _print(course, begin, end, as_json)
-    _ = runs  # what is wrong with a stage was told
+    course.assumed()  # so that what is wrong with any stage is told now
     signal.signal(signal.SIGTERM, _interrupt)
     advice = "wait for it, or look at its stages: python -m sweeps.status"
     try:

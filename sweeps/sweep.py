@@ -226,9 +226,7 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
     found = getattr(module, name, None)
     if not isinstance(found, kind):
         what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
-        raise InputError(
-            f"{path} has {what} in it", f"it must hold: {name} = {kind.__name__}(...)"
-        )
+        raise InputError(f"{path} has {what} in it", f"it must hold: {name} = {kind.__name__}(...)")
     return found
 
 
