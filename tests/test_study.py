@@ -21,8 +21,13 @@ from hypothesis import strategies as st
 import sweeps.study
 from sweeps import stage
 from sweeps.choice import Candidate, choose
+from sweeps.course import Course
+from sweeps.ledger import Standing, State
+from sweeps.progress import Progress
+from sweeps.request import ScaleName
 from sweeps.scale import Scale
 from sweeps.stage import SoFar
+from sweeps.where import Where
 from trainer import record
 from trainer.errors import InputError, run_command
 
@@ -337,37 +342,52 @@ def test_a_dry_run_knows_what_was_chosen(whole: Path, capsys: pytest.CaptureFixt
 # --- trials that fail -------------------------------------------------------------------------
 
 
-def test_a_diverged_point_is_out_and_told_another_failure_stops(
-    copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    entry = choices(copied)["stages"][0]
-    chosen = entry["chosen"]["batch_size"]
-    (name,) = (
-        one["trials"][0] for one in entry["candidates"] if one["point"]["batch_size"] == chosen
-    )
-    folder = copied / "results" / "sizes" / name
-    path = definition(copied)
-    # The same trials at a learning rate at which nothing trains, beside the one that does.
-    path.write_text(
-        path.read_text().replace(
-            'grid({"batch_size": [32, 64]})', 'grid({"optimizer.lr": [0.05, 1e30]})'
-        ).replace('reported={"batch_size": 64}', 'reported={"optimizer.lr": 0.1}')
+def failed(progress: list[Progress], cause: str) -> list[Progress]:
+    """The first trial as one that failed, the others as they are."""
+    failure = record.Failure(cause, f"{cause}: something", "", [], 1, 0.0, "here")
+    standing = Standing(progress[0].trial, State.FAILED, failure=failure)
+    return [Progress(standing), *progress[1:]]
+
+
+def course_of(folder: Path) -> Course:
+    name, study = stage.find_study(str(folder / "tiny.py"))
+    return Course(
+        name, study, folder / "results", ScaleName.FULL, [], None, Where.LOCAL, "default", None,
+        None, {},
     )  # fmt: skip
-    assert command(*words(copied, "--until", "sizes")) == 0
-    err = capsys.readouterr().err
-    assert "chose optimizer.lr=0.05" in err
-    assert "out: lr1e_30" in err
-    (out,) = choices(copied)["stages"][0]["left_out"]
-    assert out["why"].startswith("NONFINITE")
-    # A failure that says nothing of the point: its checkpoint's place is taken.
-    definition(copied)
-    shutil.rmtree(folder)
-    folder.mkdir()
-    (folder / record.EPOCHS).mkdir()
-    assert command(*words(copied)) in (1, 3)
-    err = capsys.readouterr().err
-    assert "error: " in err
-    assert "help: " in err
+
+
+def test_a_diverged_point_is_out_and_told(whole: Path) -> None:
+    course = course_of(whole)
+    run = course.run_of(course.study.stages[0], {})
+    progress = failed(run.progress(), "NONFINITE")
+    said = course.choose(run, progress)
+    assert course.chosen["sizes"] == progress[1].trial.point
+    assert f"out: {progress[0].trial.name}, NONFINITE: " in said
+    (out,) = course.entries["sizes"]["left_out"]
+    assert out["trial"] == progress[0].trial.name
+    with pytest.raises(InputError, match="no point has an accuracy") as error:
+        course.choose(run, progress[:1])
+    assert error.value.exit_code == 1
+
+
+def test_after_another_failure_nothing_is_chosen(whole: Path) -> None:
+    course = course_of(whole)
+    run = course.run_of(course.study.stages[0], {})
+    with pytest.raises(InputError, match="stage sizes: no choice with 1 of 2 trials") as error:
+        course.choose(run, failed(run.progress(), "OUT_OF_MEMORY"))
+    assert "OUT_OF_MEMORY: something" in error.value.what
+    assert "python -m sweeps.status sizes --failures" in error.value.help
+    assert (error.value.exit_code, course.chosen) == (1, {})
+
+
+def test_a_search_chooses_among_the_others(whole: Path) -> None:
+    course = course_of(whole)
+    course.choose(first := course.run_of(course.study.stages[0], {}), first.progress())
+    run = course.run_of(course.study.stages[1], course.chosen)
+    progress = failed(run.progress(), "OUT_OF_MEMORY")
+    course.choose(run, progress)
+    assert course.chosen["decay"] == progress[1].trial.point
 
 
 # --- definitions ------------------------------------------------------------------------------
