@@ -22,12 +22,16 @@ class ScaleName(StrEnum):
     """sweeps.scale.Scale, named here so that --help need not import it."""
 
     FULL = "full"
+    CPU = "cpu"
     SMOKE = "smoke"
 
 
 AtScale = Annotated[
     ScaleName,
-    typer.Option("--scale", help="smoke: the same grid, small enough for minutes on a CPU."),
+    typer.Option(
+        "--scale",
+        help="The same grid, smaller. smoke: minutes on a CPU; cpu: enough to learn from.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -11,13 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,11 +38,13 @@ from sweeps.where import Where
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, run_command
 
 if TYPE_CHECKING:
-    from sweeps.claim import Claim
+    from sweeps.dispatch import Cluster
     from sweeps.driver import Driver
+    from sweeps.ledger import Ledger
     from sweeps.scale import Scale
-    from sweeps.scheduler import Scheduler
+    from sweeps.share import PerGpu
     from sweeps.sweep import Search, Trial
+    from trainer.config import DataConfig
 
 # How many jobs a search has in Slurm's queue at once, unless it is told.
 JOBS = 8
@@ -85,53 +85,144 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
-    from sweeps import dispatch, share
-    from sweeps.claim import Claim
-    from sweeps.display import Display
-    from sweeps.driver import Driver, Jobs, Processes, Runner, drive
-    from sweeps.journal import Journal, grid_size
-    from sweeps.ledger import SEARCHES, Ledger, Plan
+    from sweeps import dispatch, seat, share
+    from sweeps.ledger import Ledger
     from sweeps.scale import Scale
     from sweeps.scheduler import Scheduler
-    from sweeps.stop import Stop, StopRequested
-    from sweeps.sweep import find_search, trial_at
-    from sweeps.worker import PATIENCE_SECONDS, check_data, prepare_data
+    from sweeps.sweep import find_search
+    from sweeps.worker import check_data
 
-    job = _leave_job()
+    job = seat.leave_job()
     sweep_name, search = find_search(name)
     search = replace(search, pruner=pruner or search.pruner)
     place = dispatch.place(on)
+    shared = check_place(place, share.parse(per_gpu))
+    cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
+    ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
+    overrides = parse_settings(settings or [])
+    asked = Asked.of(search, Scale(str(scale)), overrides, trials)
+    check_data(asked.data)
+    if dry_run:
+        return _print_search(asked, ledger, as_json)
+    command = f"python -m sweeps.search {shlex.join(sys.argv[1:])}"
+    driver = through(asked, ledger, place, cluster, workers, shared, command, job)
+    return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
+
+
+def check_place(place: Where, shared: PerGpu) -> PerGpu:
+    """What is asked for of sharing GPUs. Raises InputError where a search cannot run so."""
     if place is Where.DEBUG:
         raise InputError(
             "--on debug", "a search runs its trials in workers: --on local --workers 1"
         )
-    shared = share.parse(per_gpu)
     if place is Where.SLURM and shared not in (None, 1):
         raise InputError(
             "--per-gpu on Slurm: a search sends each trial as a job of its own",
             "drive it in a job on a GPU node: --on local --per-gpu N",
         )
-    cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
-    ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
-    overrides = parse_settings(settings or [])
-    chosen = Scale(str(scale))
-    wanted = min(trials or search.trials, grid_size(search) or sys.maxsize)
-    ends = [_corner(search, last) for last in (False, True)]
-    low, high = (trial_at(search, point, chosen, overrides) for point in ends)
-    epochs = max(
-        low.config.epochs, *(int(end) for end in _ends(search, "epochs")), high.config.epochs
-    )
-    identity = _identity(chosen, overrides)
-    folder = ledger.folder / SEARCHES / identity
-    check_data([low.config.data, high.config.data])
-    if dry_run:
-        return _print_search(search, epochs, wanted, folder, as_json)
+    return shared
 
-    mine = Claim(1, 0, time.time(), "", **job)
-    with _held(folder, mine, ledger.scheduler, sweep_name), contextlib.ExitStack() as stack:
-        prepare_data([low.config.data, high.config.data])
-        settled = _definition(search, low)
-        journal = Journal(folder, search, settled, epochs)
+
+@dataclass(frozen=True)
+class Asked:
+    """A search as it is asked for: at a scale, with overrides, for so many trials."""
+
+    search: Search
+    scale: Scale
+    overrides: Mapping[str, Any]
+    trials: int
+    """In all."""
+    ends: tuple[Trial, Trial]
+    """The trials at the lower ends of all ranges, and at the upper ones."""
+    epochs: int
+    """The most that a trial has."""
+    identity: str
+    """8 hex digits, which name its folder and its plan."""
+
+    @classmethod
+    def of(
+        cls, search: Search, scale: Scale, overrides: Mapping[str, Any], trials: int | None = None
+    ) -> Asked:
+        """Raises InputError for overrides that the search cannot take."""
+        from sweeps.journal import grid_size
+        from sweeps.sweep import trial_at
+
+        corners = [_corner(search, last) for last in (False, True)]
+        low, high = (trial_at(search, point, scale, overrides) for point in corners)
+        return cls(
+            search,
+            scale,
+            overrides,
+            min(trials or search.trials, grid_size(search) or sys.maxsize),
+            (low, high),
+            max(low.config.epochs, *map(int, _ends(search, "epochs")), high.config.epochs),
+            _identity([str(scale), dict(sorted(overrides.items()))]),
+        )
+
+    def by_definition(self) -> Asked:
+        """The same under an identity of its definition too: with another base or other ranges it
+        is another search, where a person would be asked what to do with the first one's journal."""
+        head = [str(self.scale), dict(sorted(self.overrides.items()))]
+        return replace(self, identity=_identity([*head, self.definition]))
+
+    @property
+    def data(self) -> list[DataConfig]:
+        return [trial.config.data for trial in self.ends]
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What an earlier journal must agree with."""
+        fields = self.ends[0].config.flat()
+        space = self.search.space
+        return {
+            "objective": self.search.objective,
+            **{f"the range of {key}": str(values) for key, values in space.items()},
+            **{key: value for key, value in fields.items() if key not in space},
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The search as its plan has it, for the report."""
+        return {
+            "sampler": self.search.sampler,
+            "pruner": self.search.pruner,
+            "objective": self.search.objective,
+            "trials": self.trials,
+            "seed": self.search.seed,
+            "space": {key: values.to_json() for key, values in self.search.space.items()},
+        }
+
+
+def through(
+    asked: Asked,
+    ledger: Ledger,
+    place: Where,
+    cluster: Cluster,
+    workers: int | None,
+    shared: PerGpu,
+    command: str,
+    job: dict[str, Any],
+) -> Driver | None:
+    """Drive a search to its end; None where it was interrupted. `job` is seat.leave_job's.
+
+    Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
+    another drives it, where its journal is of another definition, and where all trials fail.
+    """
+    from sweeps import dispatch, seat, share
+    from sweeps.display import Display
+    from sweeps.driver import Driver, Jobs, Processes, Runner, drive
+    from sweeps.journal import Journal
+    from sweeps.ledger import SEARCHES, Plan
+    from sweeps.stop import Stop, StopRequested
+    from sweeps.worker import PATIENCE_SECONDS, prepare_data
+
+    search, folder = asked.search, ledger.folder / SEARCHES / asked.identity
+    advice = f"watch it: python -m sweeps.status {ledger.sweep} --watch"
+    with (
+        seat.held(folder, job, ledger.scheduler, "search", advice),
+        contextlib.ExitStack() as stack,
+    ):
+        prepare_data(asked.data)
+        journal = Journal(folder, search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
         if place is Where.SLURM:
@@ -139,26 +230,28 @@ def main(
             runner: Runner = Jobs(ledger, cluster)
         else:
             stack.enter_context(dispatch.shared(shared, workers))
-            settled_share = share.settled(shared, [low.config, high.config])
+            settled_share = share.settled(shared, [end.config for end in asked.ends])
             count = share.at_once(workers, settled_share)
             runner = Processes(ledger, count)
         plan = Plan(
-            sweep=sweep_name,
+            sweep=ledger.sweep,
             trials=[],
-            scale=str(chosen),
-            overrides=overrides,
+            scale=str(asked.scale),
+            overrides=asked.overrides,
             axes=list(search.space),
-            command=f"python -m sweeps.search {shlex.join(sys.argv[1:])}",
-            search=_described(search, wanted),
-            search_id=identity,
+            command=command,
+            search=asked.describe(),
+            search_id=asked.identity,
         )
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
+        stack.enter_context(_handlers_kept())
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
-            ledger, folder, search, chosen, overrides, wanted, count, journal, runner, plan
-        )
+            ledger, folder, search, asked.scale, asked.overrides, asked.trials, count, journal,
+            runner, plan,
+        )  # fmt: skip
         print(
-            f"{sweep_name}: {journal.asked} of {wanted} trials asked before, "
+            f"{ledger.sweep}: {journal.asked} of {asked.trials} trials asked before, "
             f"{len(driver.running)} of them under way",
             file=sys.stderr,
             flush=True,
@@ -172,55 +265,26 @@ def main(
         if not ended:
             goes = "the jobs go on" if place is Where.SLURM else "its trials were given back"
             print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
-            return EXIT_INTERRUPTED
-        return _end(driver, as_json)
-
-
-def _leave_job() -> dict[str, Any]:
-    """What a claim says of the Slurm job that this runs in; its variables, which would make every
-    sbatch a part of it, are taken away."""
-    # In an interactive job a person works, who may drive several searches and go on afterwards.
-    job = os.environ.get("SLURM_JOB_ID") if os.environ.pop("SWEEPS_DRIVER", None) else None
-    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    for key in list(os.environ):
-        if key.startswith("SLURM_") and key != "SLURM_CONF":
-            del os.environ[key]
-    if job is None:
-        return {}
-    return {"submission": f"driver-{job}", "job": job, "started": True, "restarts": restarts}
+            return None
+        return driver
 
 
 @contextlib.contextmanager
-def _held(folder: Path, wanted: Claim, scheduler: Scheduler, name: str) -> Iterator[None]:
-    """The claim on a search's folder while it is driven. Raises InputError where another has it."""
-    from sweeps import claim as claims
-
-    def is_alive(held: Claim) -> bool:
-        # A requeued job finds its own claim from before.
-        is_own = bool(held.job) and held.job == wanted.job and held.restarts < wanted.restarts
-        return not is_own and scheduler.is_alive(held)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = claims.take(folder, wanted, is_alive)
-    if taken is None:
-        held = claims.read(folder)
-        who = "another driver" if held is None else f"process {held.pid} on {held.host}"
-        if held is not None and held.job:
-            who = f"job {held.job}"
-        raise InputError(
-            f"{who} drives this search already ({folder})",
-            f"watch it: python -m sweeps.status {name} --watch",
-        )
+def _handlers_kept() -> Iterator[None]:
+    """Signals are taken as before once the search has ended."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
-        claims.release(folder, taken)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _identity(scale: Scale, overrides: Mapping[str, Any]) -> str:
+def _identity(parts: list[Any]) -> str:
     """8 hex digits: the same sweep at another scale or with other overrides is another search."""
-    text = json.dumps([str(scale), dict(sorted(overrides.items()))])
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def _ends(search: Search, key: str) -> Sequence[Any]:
@@ -229,28 +293,6 @@ def _ends(search: Search, key: str) -> Sequence[Any]:
 
 def _corner(search: Search, last: bool) -> dict[str, Any]:
     return {key: values.ends[-1 if last else 0] for key, values in search.space.items()}
-
-
-def _definition(search: Search, trial: Trial) -> dict[str, Any]:
-    """What an earlier journal must agree with."""
-    fields = trial.config.flat()
-    return {
-        "objective": search.objective,
-        **{f"the range of {key}": str(values) for key, values in search.space.items()},
-        **{key: value for key, value in fields.items() if key not in search.space},
-    }
-
-
-def _described(search: Search, trials: int) -> dict[str, Any]:
-    """The search as its plan has it, for the report."""
-    return {
-        "sampler": search.sampler,
-        "pruner": search.pruner,
-        "objective": search.objective,
-        "trials": trials,
-        "seed": search.seed,
-        "space": {key: values.to_json() for key, values in search.space.items()},
-    }
 
 
 def _end(driver: Driver, as_json: bool) -> int:
@@ -267,19 +309,21 @@ def _end(driver: Driver, as_json: bool) -> int:
     return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
-def _print_search(search: Search, epochs: int, wanted: int, folder: Path, as_json: bool) -> int:
+def _print_search(asked: Asked, ledger: Ledger, as_json: bool) -> int:
     from sweeps import table
+    from sweeps.ledger import SEARCHES
 
+    search, folder = asked.search, ledger.folder / SEARCHES / asked.identity
     if as_json:
-        described = _described(search, wanted)
+        described = asked.describe()
         value = {"schema_version": 1, "folder": str(folder), "search": described, "trials": []}
         print(json.dumps(value, indent=2))
         return EXIT_DONE
     rows = [(key, str(values)) for key, values in search.space.items()]
     table.show(("field", "range"), rows)
     print(
-        f"{wanted} trials by {search.sampler}, pruner {search.pruner}, of at most "
-        f"{epochs} epochs each; journal in {folder}; nothing was run or written",
+        f"{asked.trials} trials by {search.sampler}, pruner {search.pruner}, of at most "
+        f"{asked.epochs} epochs each; journal in {folder}; nothing was run or written",
         file=sys.stderr,
     )
     return EXIT_DONE

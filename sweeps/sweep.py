@@ -173,20 +173,20 @@ def find(name: str) -> tuple[str, Sweep]:
     file fails or has no `sweep` in it.
     """
     if name.endswith(".json"):
-        return _stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
+        return stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
     path = _definition(name, "sweep")
-    return path.stem, _load(path, "sweep", Sweep)
+    return path.stem, load(path, "sweep", Sweep)
 
 
 def find_search(name: str) -> tuple[str, Search]:
     """The search called `name`, as `find` finds a sweep."""
     path = _definition(name, "search")
-    return path.stem, _load(path, "search", Search)
+    return path.stem, load(path, "search", Search)
 
 
 def _definition(name: str, kind: str) -> Path:
     path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
-    _stem(path)
+    stem(path)
     if not path.is_file():
         if name.endswith(".py"):
             raise InputError(f"no definition file {name}", "give the path of a Python file")
@@ -197,7 +197,8 @@ def _definition(name: str, kind: str) -> Path:
     return path
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path) -> str:
+    """The name that a definition file gives. Raises InputError for one that names no folder."""
     if not NAME.fullmatch(path.stem):
         raise InputError(
             f"{path.stem!r} is no name for a sweep",
@@ -206,7 +207,8 @@ def _stem(path: Path) -> str:
     return path.stem
 
 
-def _load(path: Path, name: str, kind: type[Definition]) -> Definition:
+def load(path: Path, name: str, kind: type[Definition]) -> Definition:
+    """What a definition file calls `name`. Raises InputError where it fails or has none."""
     spec = importlib.util.spec_from_file_location(f"sweeps.definitions.{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -224,9 +226,7 @@ def _load(path: Path, name: str, kind: type[Definition]) -> Definition:
     found = getattr(module, name, None)
     if not isinstance(found, kind):
         what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
-        raise InputError(
-            f"{path} has {what} in it", f"it must hold: {name} = {kind.__name__}(base=..., ...)"
-        )
+        raise InputError(f"{path} has {what} in it", f"it must hold: {name} = {kind.__name__}(...)")
     return found
 
 

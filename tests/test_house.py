@@ -20,6 +20,7 @@ COMMANDS = (
     "sweeps.compact",
     "sweeps.doctor",
     "sweeps.search",
+    "sweeps.study",
     "sweeps.worker",
     "analysis.report",
     "trainer.__main__",
@@ -155,7 +156,8 @@ def test_importing_a_command_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["sweeps.launch", "sweeps.status", "sweeps.compact", "analysis.report"]
+    "command",
+    ["sweeps.launch", "sweeps.status", "sweeps.compact", "sweeps.study", "analysis.report"],
 )
 def test_help_loads_nothing_that_takes_long(command: str) -> None:
     code = f"""

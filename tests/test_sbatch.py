@@ -23,7 +23,8 @@ TINY = DEFINITION.replace('"epochs": 14', '"epochs": 2').replace("LR", "[0.02, 0
 
 
 def test_all_are_there() -> None:
-    assert [path.name for path in SCRIPTS] == ["report.sbatch", "search.sbatch", "sweep.sbatch"]
+    names = ["report.sbatch", "search.sbatch", "study.sbatch", "sweep.sbatch"]
+    assert [path.name for path in SCRIPTS] == names
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

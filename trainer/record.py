@@ -15,7 +15,7 @@ import json
 import os
 import threading
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -241,14 +241,14 @@ def read_config(folder: Path) -> TrainConfig:
     return TrainConfig.from_json(text, where=str(path))
 
 
-def read_table(path: Path) -> pa.Table:
-    """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
-    is none.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or those of some columns that it has. Raises InputError where the file is
+    damaged or cannot be read, FileNotFoundError where there is none.
 
     The file is left in place.
     """
     try:
-        return parse_table(path, _content(path))
+        return parse_table(path, _content(path), columns)
     except FileNotFoundError:
         raise
     except PermissionError as error:
@@ -257,14 +257,14 @@ def read_table(path: Path) -> pa.Table:
         raise _damaged(path, error) from None
 
 
-def parse_table(path: Path, content: bytes) -> pa.Table:
-    """The table of a file's content. Raises InputError, which names the path, where it is
-    damaged."""
+def parse_table(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a file's content, as `read_table` gives it. Raises InputError, which names the
+    path, where it is damaged."""
     try:
         source = pa.BufferReader(content)
         # Threads and read-ahead cost more than a small file that is in memory already.
         with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
-            return file.read(use_threads=False)
+            return file.read(None if columns is None else list(columns), use_threads=False)
     # ValueError: names in the footer that are no UTF-8.
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
@@ -288,14 +288,17 @@ def read_epochs(folder: Path) -> pa.Table:
     return table
 
 
-def read_run(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """The one row of a finished trial's run.parquet.
+def read_run(
+    folder: Path, fingerprint: str, columns: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The one row of a finished trial's run.parquet, or of some of its columns, those that it has;
+    `fingerprint` must be among them.
 
     Raises as `read_table` does, also where it is of another version or of another configuration
     than the fingerprint's.
     """
     path = folder / RUN
-    table = read_table(path)
+    table = read_table(path, columns)
     check_run(path, table, fingerprint)
     row: dict[str, Any] = table.to_pylist()[0]
     return row

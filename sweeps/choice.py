@@ -1,0 +1,173 @@
+"""The choice: which point of a stage the later stages take, by validation accuracy and by rule.
+
+The rule: the highest mean validation accuracy over seeds. Of the points within one standard error
+of it, the one that costs least to train; of those, the highest mean; of those, the first name.
+
+- The standard error is the best point's: the larger of its seeds' (standard deviation over the root
+  of their number) and of the validation images' (binomial), which all points share.
+- Cost is FLOPs of one training: epochs x training images x FLOPs an image, all as configured, so
+  that neither the machine, what else ran there, nor an early stop decides.
+
+Of a run.parquet only the columns in COLUMNS are read, none of them of the test images.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.ledger import Ledger, Standing, State
+from sweeps.space import Point
+from trainer import record
+
+RULE = (
+    "highest mean validation accuracy; within one standard error of it, the least FLOPs of "
+    "training (epochs x training images x FLOPs an image); of those the highest mean, then by name"
+)
+COLUMNS = (
+    "fingerprint", "val_accuracy", "val_accuracy_last", "val_images", "train_images",
+    "flops_per_image",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point all of whose trials have finished."""
+
+    point: Point
+    trials: tuple[str, ...]
+    accuracies: tuple[float, ...]
+    """On the validation images, one a trial."""
+    val_images: int
+    cost: float
+    """FLOPs of one training; without FLOPs, images seen. The same for all of a choice."""
+
+    @property
+    def name(self) -> str:
+        return json.dumps(dict(self.point), sort_keys=True)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def standard_error(self) -> tuple[float, str]:
+        """Of the mean, and what it is of: `seeds` or `validation images`."""
+        mean = min(1.0, max(0.0, self.mean))
+        images = math.sqrt(mean * (1 - mean) / self.val_images)
+        seeds = 0.0
+        if len(self.accuracies) > 1:
+            seeds = statistics.stdev(self.accuracies) / math.sqrt(len(self.accuracies))
+        return (seeds, "seeds") if seeds > images else (images, "validation images")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A trial without an accuracy, whose point is therefore no candidate."""
+
+    point: Point
+    trial: str
+    why: str
+    diverged: bool
+    """Its loss was not finite: that says something about the point, where other ends do not."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The point chosen, and from what."""
+
+    chosen: Candidate
+    best: Candidate
+    near: tuple[Candidate, ...]
+    """Those within one standard error of the best, it included."""
+    candidates: tuple[Candidate, ...]
+
+    def to_json(self, left_out: Iterable[LeftOut]) -> dict[str, Any]:
+        error, of = self.best.standard_error
+        return {
+            "point": dict(self.chosen.point),
+            "mean_val_accuracy": self.chosen.mean,
+            "best": dict(self.best.point),
+            "best_mean_val_accuracy": self.best.mean,
+            "standard_error": error,
+            "standard_error_of": of,
+            "candidates": [
+                {
+                    "point": dict(one.point),
+                    "trials": list(one.trials),
+                    "val_accuracies": list(one.accuracies),
+                    "mean_val_accuracy": one.mean,
+                    "val_images": one.val_images,
+                    "cost": one.cost,
+                    "within_one_standard_error": one in self.near,
+                }
+                for one in sorted(self.candidates, key=lambda one: (-one.mean, one.name))
+            ],
+            "left_out": [
+                {"point": dict(one.point), "trial": one.trial, "why": one.why} for one in left_out
+            ],
+        }
+
+
+def choose(candidates: Sequence[Candidate]) -> Choice:
+    """By the rule, whatever the order of the candidates, of which there is at least one."""
+    best = min(candidates, key=lambda one: (-one.mean, one.cost, one.name))
+    bar = best.mean - best.standard_error[0]
+    near = tuple(one for one in candidates if one is best or one.mean >= bar)
+    chosen = min(near, key=lambda one: (one.cost, -one.mean, one.name))
+    return Choice(chosen, best, near, tuple(candidates))
+
+
+def candidates(
+    ledger: Ledger, standings: Iterable[Standing], column: str = "val_accuracy"
+) -> tuple[list[Candidate], list[LeftOut]]:
+    """The points whose trials have all finished, and the trials that have not.
+
+    Raises InputError where a run.parquet is damaged.
+    """
+    groups: dict[str, list[Standing]] = {}
+    for one in standings:
+        groups.setdefault(json.dumps(_point(one), sort_keys=True), []).append(one)
+    found: list[tuple[list[Standing], list[dict[str, Any]]]] = []
+    left_out: list[LeftOut] = []
+    for group in groups.values():
+        missing = [one for one in group if one.state is not State.DONE]
+        left_out += [_left_out(one) for one in missing]
+        if not missing:
+            runs = [
+                record.read_run(ledger.folder_of(one.trial), one.trial.config.fingerprint, COLUMNS)
+                for one in group
+            ]
+            found.append((group, runs))
+    counted = all(run["flops_per_image"] for _, runs in found for run in runs)
+    return [
+        Candidate(
+            point=_point(group[0]),
+            trials=tuple(one.trial.name for one in group),
+            accuracies=tuple(float(run[column]) for run in runs),
+            val_images=runs[0]["val_images"],
+            cost=float(
+                group[0].trial.config.epochs
+                * runs[0]["train_images"]
+                * (runs[0]["flops_per_image"] if counted else 1)
+            ),
+        )
+        for group, runs in found
+    ], left_out
+
+
+def _point(standing: Standing) -> dict[str, Any]:
+    return {key: value for key, value in standing.trial.point.items() if key != "seed"}
+
+
+def _left_out(standing: Standing) -> LeftOut:
+    failure = standing.failure
+    why = standing.problem or str(standing.state)
+    if failure is not None:
+        why = f"{failure.cause}: {failure.exception}".partition("\n")[0]
+    diverged = failure is not None and failure.cause == "NONFINITE"
+    return LeftOut(_point(standing), standing.trial.name, why, diverged)

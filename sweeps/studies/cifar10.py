@@ -1,0 +1,101 @@
+"""The CIFAR-10 study: what the reference study chose by hand, chosen on validation by rule.
+
+    python -m sweeps.study cifar10 --dry-run
+    python -m sweeps.study cifar10
+    python -m sweeps.study cifar10 --scale cpu                                # two cores, hours
+    python -m sweeps.study cifar10 --scale smoke --set data.name=digits       # minutes
+
+The grid chooses batch size and epochs, searches choose weight decay for ResNet-18 (and all others)
+and for WRN-28-10, the architectures are compared with these, the best is trained over seeds, and
+ablations follow on ResNet-18. The oddities take nothing that was chosen: they ask what happened to
+the reported runs, under the reported settings.
+"""
+
+from dataclasses import replace
+
+from sweeps.scale import Scale
+from sweeps.space import Point
+from sweeps.stage import SoFar, Stage, Study, taking
+from sweeps.sweep import Search, Sweep, find_search
+from trainer.config import TrainConfig
+from trainer.recipes import reported
+
+# Forty trials are to end in ten minutes, where a sweep at smoke scale may take two.
+SMOKE_IMAGES = 500
+
+
+def images(so_far: SoFar) -> dict[str, int]:
+    return {"data.train_limit": SMOKE_IMAGES} if so_far.scale is Scale.SMOKE else {}
+
+
+def training(so_far: SoFar) -> dict[str, object]:
+    return {**images(so_far), **so_far["grid_bs_epoch"]}
+
+
+def recipe(model: str, so_far: SoFar) -> TrainConfig:
+    decay = "weight_decay_wrn" if model.startswith("wrn") else "weight_decay"
+    return reported(model).override({**training(so_far), **so_far[decay]})
+
+
+def grid(so_far: SoFar) -> Sweep:
+    seeds = so_far.at(full=1, cpu=3, smoke=1)
+    return replace(taking("grid_bs_epoch", images(so_far)), seeds=seeds)
+
+
+def weight_decay(so_far: SoFar) -> Search:
+    return search("weight_decay", so_far, trials=so_far.at(full=12, cpu=6, smoke=3))
+
+
+def weight_decay_wrn(so_far: SoFar) -> Search:
+    return search("weight_decay_wrn", so_far, trials=so_far.at(full=8, cpu=4, smoke=2))
+
+
+def search(name: str, so_far: SoFar, trials: int) -> Search:
+    found = find_search(name)[1]
+    base = found.base.override(training(so_far))
+    # Trials of a few epochs leave nothing to prune, and whole ones do not depend on timing.
+    pruner = found.pruner if so_far.at(full=1, cpu=0, smoke=0) else "none"
+    return replace(found, base=base, trials=trials, pruner=pruner)
+
+
+def architectures(so_far: SoFar) -> Sweep:
+    def base(point: Point) -> TrainConfig:
+        return recipe(point["model.name"], so_far)
+
+    seeds = so_far.at(full=3, cpu=3, smoke=1)
+    return replace(taking("architectures", {}), base=base, seeds=seeds)
+
+
+def final(so_far: SoFar) -> Sweep:
+    model = so_far["architectures"]["model.name"]
+    return Sweep(base=recipe(model, so_far), seeds=so_far.at(full=5, cpu=3, smoke=3))
+
+
+def ablation(name: str) -> Stage:
+    def make(so_far: SoFar) -> Sweep:
+        changes = {**training(so_far), **so_far["weight_decay"]}
+        return replace(taking(name, changes), seeds=so_far.at(full=3, cpu=3, smoke=1))
+
+    return Stage(name, make)
+
+
+def oddity(name: str, full: int = 3) -> Stage:
+    def make(so_far: SoFar) -> Sweep:
+        return replace(taking(name, images(so_far)), seeds=so_far.at(full=full, cpu=full, smoke=1))
+
+    return Stage(name, make)
+
+
+study = Study(
+    Stage("grid_bs_epoch", grid, reported={"batch_size": 256, "epochs": 100}),
+    Stage("weight_decay", weight_decay, reported={"optimizer.weight_decay": 1e-3}),
+    Stage("weight_decay_wrn", weight_decay_wrn, reported={"optimizer.weight_decay": 5e-4}),
+    Stage("architectures", architectures, reported={"model.name": "wrn_28_10"}),
+    Stage("final", final),
+    ablation("mixup"),
+    ablation("cutout"),
+    ablation("schedules"),
+    oddity("stem"),
+    oddity("vit_recipe"),
+    oddity("early_stopping", full=5),
+)
