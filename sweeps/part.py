@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sweeps import claim as claims
 from sweeps.claim import CLAIM, Claim
@@ -245,19 +244,8 @@ def _structs(table: pa.Table) -> pa.StructArray:
 
 
 def _encoded(table: pa.Table) -> bytes:
-    buffer = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        buffer,
-        table.schema,
-        compression="zstd",
-        store_schema=False,
-        write_page_checksum=True,
-        use_dictionary=False,
-        write_statistics=False,
-    ) as writer:
-        writer.write_table(table.combine_chunks())
-        writer.add_key_value_metadata({"compact_version": str(compact.SCHEMA_VERSION)})
-    content: bytes = buffer.getvalue().to_pybytes()
+    metadata = {"compact_version": str(compact.SCHEMA_VERSION)}
+    content: bytes = record.encoded(table.combine_chunks(), metadata, "zstd").to_pybytes()
     return content
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ from typing import Literal
 
 from sweeps.local import cores_here, visible_gpus
 from trainer import data, record
-from trainer.config import DataConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.errors import InputError
 
 # NVIDIA's MPS serves at most 48 clients a GPU.
@@ -158,12 +157,10 @@ def _file(gpu: str, config: TrainConfig) -> Path:
     """Of its own for each device, shape, version of torch, and way to share."""
     from sweeps.price import device_here
 
-    beside = data.cache(DataConfig())
-    assert beside is not None
     shape = [config.model.model_dump(mode="json"), config.batch_size, config.precision]
     mps = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
-    text = json.dumps([device_here(1), metadata.version("torch"), shape, config.compile, mps])
-    return beside.with_name(f"share-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json")
+    key = [device_here(1), metadata.version("torch"), shape, config.compile, mps]
+    return data.cache_file("share", key)
 
 
 def _say(what: str) -> None:

@@ -262,6 +262,13 @@ def _check_complete(root: Path, part: str, paths: Sequence[Path]) -> None:
         )
 
 
+def cache_file(kind: str, key: Sequence[Any]) -> Path:
+    """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
+    nothing."""
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return _cache_folder() / f"{kind}-{digest}.json"
+
+
 def _cache_folder() -> Path:
     if own := os.environ.get("SWEEPS_CACHE"):
         return Path(own).expanduser().resolve()

@@ -5,8 +5,6 @@ trainer.roofline measures it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from trainer import data, record
-from trainer.config import DataConfig, Positive
+from trainer.config import Positive
 from trainer.errors import InputError
 
 
@@ -67,7 +65,4 @@ def store(peaks: Peaks) -> None:
 
 def _file(device: str) -> Path:
     """Of its own for each device and version of torch, so that none overwrites another."""
-    beside = data.cache(DataConfig())
-    assert beside is not None
-    text = json.dumps([device, metadata.version("torch")])
-    return beside.with_name(f"peaks-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json")
+    return data.cache_file("peaks", [device, metadata.version("torch")])

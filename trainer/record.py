@@ -200,22 +200,31 @@ def write_table(
 ) -> None:
     """Write rows atomically as one Parquet file. Raises OSError; for a bad row, ValueError."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    # Of a few short columns compression saves nothing.
+    content = encoded(table.cast(schema), schema.metadata, compression="none")
+    write_atomic(path, lambda file: file.write(content))
+
+
+def encoded(
+    table: pa.Table, metadata: Mapping[Any, Any], compression: Literal["none", "zstd"]
+) -> pa.Buffer:
+    """The table as a Parquet file's content."""
     buffer = pa.BufferOutputStream()
     with pq.ParquetWriter(
         buffer,
-        schema,
-        # Of a few short columns compression saves nothing, and Arrow's own copy of the schema is
-        # half of a run.parquet: a report on 10,000 trials reads it 10,000 times.
-        compression="none",
+        table.schema,
+        compression=compression,
+        # Arrow's own copy of the schema is half of a run.parquet: a report on 10,000 trials reads
+        # it 10,000 times.
         store_schema=False,
         write_page_checksum=True,
         # They help files of many rows; here they would be most of the bytes.
         use_dictionary=False,
         write_statistics=False,
     ) as writer:
-        writer.write_table(table.cast(schema))
-        writer.add_key_value_metadata(schema.metadata)
-    write_atomic(path, lambda file: file.write(buffer.getvalue()))
+        writer.write_table(table)
+        writer.add_key_value_metadata(metadata)
+    return buffer.getvalue()
 
 
 def _content(path: Path) -> bytes:
