@@ -72,6 +72,8 @@ class Site:
     """Jobs that may be queued at once, tasks of arrays counted one by one."""
     max_running: int | None = None
     """Tasks of an array that may run at once."""
+    query_seconds: int = 15
+    """How long a command that watches waits before it asks Slurm again, in seconds."""
     mps: bool = False
     """Whether a job whose GPU several workers share starts NVIDIA's MPS daemon for them."""
     python: str = ""

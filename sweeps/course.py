@@ -7,6 +7,7 @@ whose definition changed runs what the change makes new.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shlex
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slurm.site import find_site
 from sweeps import dispatch
 from sweeps.choice import RULE, LeftOut, candidates, choose
 from sweeps.display import Display
@@ -104,7 +106,10 @@ class Course:
     chosen: dict[str, Point] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of choices.json, by stage."""
-    scheduler: Scheduler = field(default_factory=lambda: Scheduler.here(dispatch.SLURM_SECONDS))
+
+    @functools.cached_property
+    def scheduler(self) -> Scheduler:
+        return Scheduler.here(find_site(self.site).query_seconds)
 
     @property
     def folder(self) -> Path:

@@ -30,6 +30,7 @@ from sweeps.where import Where
 from sweeps.worker import PATIENCE_SECONDS, Worker, check_data, prepare_data, start_logging
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError
 
+# Between two looks at the trials' files; Slurm itself is asked more seldom (Site.query_seconds).
 LOCAL_SECONDS = 0.5
 SLURM_SECONDS = 5.0
 
@@ -112,7 +113,8 @@ class Running(Protocol):
 
 @dataclass
 class Jobs:
-    """Slurm's jobs as something to wait for: until no trial is queued or running."""
+    """Slurm's jobs as something to wait for: until every trial is done, or none is queued or
+    running."""
 
     ledger: Ledger
     trials: list[Trial]
@@ -120,10 +122,14 @@ class Jobs:
     queue: Queue
 
     def poll(self) -> bool:
+        standings = self.ledger.standings(self.trials)
+        # The files know it before Slurm does; a failure may be that of a launch before.
+        if all(one.state == "done" for one in standings):
+            return False
         if self.workers:
             jobs = self.queue.jobs(self.workers).values()
             return any(job is not None and job.state.is_alive for job in jobs)
-        return any(one.state in ("queued", "running") for one in self.ledger.standings(self.trials))
+        return any(one.state in ("queued", "running") for one in standings)
 
 
 def run(

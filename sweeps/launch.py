@@ -87,9 +87,9 @@ def main(
     sweep_name, sweep = find(name)
     place = dispatch.place(on)
     shared = dispatch.check_share(share.parse(per_gpu), place)
-    ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
-    plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
+    ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
+    plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)

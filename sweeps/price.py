@@ -388,14 +388,19 @@ class _Book:
     def _best(self, model: ModelConfig, batch: int, precision: Precision, captured: bool) -> float:
         """Seconds an image by the roofline. Where the device's peaks are not known, by arithmetic
         alone and in no unit, which is enough to compare two."""
+        from trainer import cost as costs
         from trainer.peaks import Peaks
-        from trainer.roofline import count
 
         # Bytes and starts take no time.
         unknown = Peaks("", 1.0, 1.0, math.inf, 0.0)
         # Behind an ImageNet stem one image has no variance to normalise by.
         batch = max(2, batch)
-        cost = count(model, precision, batch)
+        cost = costs.cached(costs.Step(model, precision, batch))
+        if cost is None:
+            # With torch, so only where it must be.
+            from trainer.roofline import count
+
+            cost = count(model, precision, batch)
         return cost.seconds(self.peaks or unknown, captured=captured) / batch
 
     @functools.cached_property
@@ -412,9 +417,13 @@ class _Book:
         if (found := next(used, None)) is not None or self.where is Where.SLURM:
             return found
         if self.peaks is None:
-            return None  # nor could a price be told: torch need not be asked
-        import torch
+            return None  # nor could a price be told
+        if visible_gpus():
+            import torch
 
-        from trainer.precision import resolve
+            from trainer.precision import resolve
 
-        return resolve("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+            return resolve("auto", torch.device("cuda"))
+        from trainer.processor import has_bf16
+
+        return "bf16" if has_bf16() else "fp32"

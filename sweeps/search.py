@@ -98,7 +98,7 @@ def main(
     place = dispatch.place(on)
     shared = check_place(place, share.parse(per_gpu))
     cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
-    ledger = Ledger(results, sweep_name, Scheduler.here(dispatch.SLURM_SECONDS))
+    ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
     overrides = parse_settings(settings or [])
     asked = Asked.of(search, Scale(str(scale)), overrides, trials)
     check_data(asked.data)

@@ -258,10 +258,8 @@ def expand(
     configs: list[TrainConfig] = []
     points: list[Point] = []
     for point in sweep.space:
-        config = _at(sweep, point)
-        for offset in range(count):
-            configs.append(config.override({"seed": config.seed + offset}) if offset else config)
-            points.append(point)
+        configs += _seeded(_at(sweep, point), count)
+        points += [point] * count
     overrides = overrides or {}
     for key in overrides:
         if key in axes_of(sweep.space):
@@ -298,6 +296,14 @@ def expand(
         name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
         trials.append(Trial(name, point, config))
     return trials
+
+
+def _seeded(config: TrainConfig, count: int) -> list[TrainConfig]:
+    """The configuration under so many seeds, one after another. Raises InputError for the last one
+    where it is too large: the others need no look, which of thousands takes seconds."""
+    last = config.override({"seed": config.seed + count - 1}) if count > 1 else config
+    seeds = range(config.seed, last.seed)
+    return [*(config.model_copy(update={"seed": seed}) for seed in seeds), last]
 
 
 def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str, Any]) -> Trial:

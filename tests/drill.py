@@ -54,6 +54,7 @@ partition = "gpu"
 cpus_per_gpu = 1
 mem_gb_per_gpu = 1
 minutes = 30
+query_seconds = 1
 signal_seconds = 20
 """
 

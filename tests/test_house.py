@@ -40,6 +40,7 @@ ALLOWED = {
 EXTRA = {
     "sweeps/price.py": {
         "trainer.roofline",
+        "trainer.cost",
         "trainer.peaks",
         "trainer.precision",
         "trainer.processor",

@@ -176,10 +176,28 @@ def test_nothing_known_is_said_and_peaks_alone_give_the_best(tmp_path: Path) -> 
     assert on_slurm.total is None and "nothing has run here on Slurm" in on_slurm.line()
 
 
+def test_a_step_that_was_counted_before_is_priced_without_torch(tmp_path: Path) -> None:
+    peaks.store(Peaks(HERE, 1e11, 5e10, 1e9, 1e-5))
+    # A shape of its own, which this process has not counted yet.
+    auto = SMALL.override({"precision": "auto", "batch_size": 24})
+    counted = predicted(tmp_path, auto)
+    assert counted.sources == ["roofline alone"]
+    program = (
+        "import sys, test_price; from pathlib import Path; from trainer.config import TrainConfig\n"
+        "found = test_price.predicted(Path(sys.argv[1]), TrainConfig.from_json(sys.argv[2]))\n"
+        "print(found.total, 'torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path), auto.to_json()]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    assert said.stdout.split() == [str(counted.total), "False"]
+
+
 def test_on_slurm_the_device_is_that_of_the_last_job(tmp_path: Path) -> None:
     path = finish(tmp_path, SMALL, 100.0, device="GPU A", slurm_job_id="1", precision_used="bf16")
     os.utime(path, (1, 1))
-    auto = SMALL.override({"precision": "auto"})
+    # A shape of its own, which this process has not counted yet.
+    auto = SMALL.override({"precision": "auto", "batch_size": 24})
     finish(tmp_path, auto, 200.0, device="GPU B", slurm_job_id="2", precision_used="bf16")
     finish(tmp_path, SMALL.override({"seed": 1}), 300.0)
     found = predicted(tmp_path, auto, where=Where.SLURM)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from trainer import cost as costs
 from trainer import data, models, peaks, roofline
 from trainer.architectures import MODELS
 from trainer.config import DataConfig, ModelConfig, OptimizerConfig
+from trainer.cost import Cost, Op, Step
 from trainer.peaks import Peaks
 from trainer.provenance import device_name
 
@@ -97,9 +100,9 @@ def test_a_view_is_free_and_an_operation_in_place_is_read_and_written() -> None:
 
 
 def test_seconds_are_the_larger_of_arithmetic_and_traffic_and_the_start() -> None:
-    op = roofline.Op("a", 8_000, 100, "bf16")
-    other = roofline.Op("b", 10, 1_000, "fp32")
-    cost = roofline.Cost(1, (op,), (other,), 5, 200)
+    op = Op("a", 8_000, 100, "bf16")
+    other = Op("b", 10, 1_000, "fp32")
+    cost = Cost(1, (op,), (other,), 5, 200)
     peak = Peaks("a device", 1_000.0, 100.0, 50.0, 0.25)
     assert cost.seconds(peak, captured=True) == pytest.approx(8 + 20 + 4 + 3 * 2.5e-6)
     assert cost.seconds(peak) == 8 + 20 + 4 + 3 * 0.25
@@ -122,6 +125,35 @@ def test_counting_leaves_the_random_stream_alone() -> None:
     assert torch.equal(torch.rand(3), wanted)
 
 
+def test_a_step_is_counted_once_and_a_damaged_file_anew(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Step(ModelConfig(width=0.125), "fp32", 4)
+    assert costs.cached(step) is None
+    # Without what the process itself remembers.
+    count = roofline.count.__wrapped__
+    counted = count(step.model, step.precision, step.batch)
+    assert costs.cached(step) == counted
+    assert costs.cached(dataclasses.replace(step, batch=5)) is None
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    for damage in (b"", b"[]", whole[:-9]):
+        path.write_bytes(damage)
+        assert costs.cached(step) is None
+    assert count(step.model, step.precision, step.batch) == counted
+    assert path.read_bytes() == whole
+    monkeypatch.setattr(costs, "_code", lambda: "other code")
+    assert costs.cached(step) is None
+
+
+def test_a_step_is_counted_where_nothing_can_be_kept(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write_text("a file where the folder should be")
+    found = roofline.count.__wrapped__(ModelConfig(width=0.125), "fp32", 4)
+    assert found.parameters == 176_402 and cache.is_file()
+
+
 def test_peaks_are_measured_once_and_a_damaged_file_anew(cache: Path) -> None:
     found = roofline.peaks(CPU)
     assert found.device == device_name(CPU)
@@ -129,7 +161,7 @@ def test_peaks_are_measured_once_and_a_damaged_file_anew(cache: Path) -> None:
     assert 1e8 < found.fp32_flops_per_second < 1e15
     assert 1e8 < found.bytes_per_second < 1e14
     assert 1e-8 < found.seconds_per_op < 1e-2
-    (path,) = cache.iterdir()
+    (path,) = cache.glob("peaks-*")
     assert roofline.peaks(CPU) == found == peaks.cached(found.device)
     for damage in ("", "[1]", path.read_text().replace(': "', ': "no '), '{"device": 1}'):
         path.write_text(damage)

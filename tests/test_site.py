@@ -38,6 +38,7 @@ signal_seconds = 120
 max_array_size = 100
 max_submit = 50
 max_running = 4
+query_seconds = 60
 mps = true
 python = "/opt/my python/bin/python"
 setup = ["module load cuda", "source ~/env \\t&& true"]

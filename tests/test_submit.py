@@ -11,11 +11,13 @@ from test_queue import Slurm, live
 from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site
+from sweeps.dispatch import Jobs
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.scheduler import Scheduler
 from sweeps.space import grid
 from sweeps.submit import Submission
 from sweeps.sweep import Sweep, expand
+from trainer import record
 from trainer.recipes import reported
 
 
@@ -97,3 +99,16 @@ def test_workers_are_the_sweeps_from_before_they_are_sent(
     slurm.says("squeue", rows=rows)
     found = submission.ledger.scheduler.workers(submission.ledger.folder / LOGS)
     assert [job.id for job in found] == ids
+
+
+def test_a_launch_is_over_when_its_last_trial_is_done(slurm: Slurm, submission: Submission) -> None:
+    """It does not wait for Slurm to say so, which it is seldom asked."""
+    plan, ledger = submission.plan, submission.ledger
+    slurm.says("squeue", rows=[live("9")])
+    jobs = Jobs(ledger, plan.trials, ["9"], submission.queue)
+    for trial in plan.trials:
+        assert jobs.poll()
+        ledger.folder_of(trial).mkdir(parents=True)
+        (ledger.folder_of(trial) / record.RUN).touch()
+    asked = len(slurm.calls("squeue"))
+    assert not jobs.poll() and len(slurm.calls("squeue")) == asked

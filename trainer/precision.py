@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
 
+from trainer.processor import has_bf16
+
 Precision = Literal["bf16", "fp32"]
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; emulated bf16 is slower than fp32."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return False
-    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def resolve(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> Precision:
@@ -25,7 +17,7 @@ def resolve(precision: Literal["auto", "bf16", "fp32"], device: torch.device) ->
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if cpu_has_bf16() else "fp32"
+    return "bf16" if has_bf16() else "fp32"
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -14,8 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+from trainer import cost as costs
 from trainer import data, models
 from trainer.config import ModelConfig, OptimizerConfig
+from trainer.cost import Cost, Op, Step
 from trainer.models.head import Head
 from trainer.peaks import Peaks, cached, store
 from trainer.precision import Precision
@@ -39,62 +40,10 @@ _UNTOUCHED = {"aten::empty", "aten::empty_like", "aten::new_empty", "aten::_unsa
 # Float32 numbers that a fused optimizer reads and writes for each parameter.
 _OPTIMIZER_NUMBERS = {"sgd": 5, "adamw": 7}
 _EMA_NUMBERS = 3
-# What a kernel of a recorded step takes beside arithmetic and memory. With it, 20 steps of the six
-# models at batches of 64 to 256 on an H100 and an H200 take 1.3 to 1.4 times what the roofline
-# says, each within 15 % of that; without, a batch of 64 is 50 % off.
-_RECORDED_OP_SECONDS = 2.5e-6
 # A measurement's sizes grow until one call takes so long, in seconds: bf16 may be emulated.
 _LONG_ENOUGH = {"cpu": 0.02, "cuda": 0.003}
 _BUFFER_BYTES = {"cpu": 2**26, "cuda": 2**29}
 _DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-class Op(NamedTuple):
-    """One operation that touches memory: a kernel, where nothing fuses it with another."""
-
-    name: str
-    flops: int
-    """Of convolutions and matrix products, 2 a multiply-add; those of other operations are not
-    counted, since memory bounds them everywhere."""
-    bytes: int
-    """Its inputs and outputs, each once."""
-    precision: Precision
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One training step of `batch` images on one device, counted: forward, loss, backward.
-
-    The augmentation of the images is not among it.
-    """
-
-    batch: int
-    forward: tuple[Op, ...]
-    backward: tuple[Op, ...]
-    parameters: int
-    optimizer_bytes: int
-    """Read and written once a step, whatever the batch."""
-
-    @property
-    def flops_per_image(self) -> float:
-        return sum(op.flops for op in self.forward + self.backward) / self.batch
-
-    @property
-    def bytes_per_image(self) -> float:
-        """Without the optimizer's."""
-        return sum(op.bytes for op in self.forward + self.backward) / self.batch
-
-    def seconds(self, peaks: Peaks, *, captured: bool = False) -> float:
-        """The best time of the step: each operation as fast as arithmetic and memory let it, and
-        its start, which takes less where the step is `captured` in a graph."""
-        ops = self.forward + self.backward
-        best = sum(
-            max(op.flops / peaks.flops_per_second(op.precision), op.bytes / peaks.bytes_per_second)
-            for op in ops
-        )
-        start = _RECORDED_OP_SECONDS if captured else peaks.seconds_per_op
-        optimizer = self.optimizer_bytes / peaks.bytes_per_second
-        return best + optimizer + (len(ops) + 1) * start
 
 
 @functools.cache
@@ -106,20 +55,30 @@ def count(
     classes: int = len(data.CIFAR10),
     image_size: int = data.SIDE,
 ) -> Cost:
-    """Count one training step of the model. Takes well under a second, whatever the batch.
+    """One training step of the model, counted: some seconds, whatever the batch, where this code
+    did not count it before.
 
     Raises InputError as building the model does.
     """
-    dtype = _DTYPES[precision]
+    step = Step(model, precision, batch, optimizer, classes, image_size)
+    cost = costs.cached(step)
+    if cost is None:
+        cost = _count(step)
+        costs.store(step, cost)
+    return cost
+
+
+def _count(step: Step) -> Cost:
+    dtype = _DTYPES[step.precision]
     with torch.device("meta"):
-        network = models.build(model, classes, image_size).to(dtype)
+        network = models.build(step.model, step.classes, step.image_size).to(dtype)
         for name, module in list(network.named_modules()):
             # Its region without autocast is nothing that the meta device knows.
             if isinstance(module, Head):
                 linear = nn.Linear(module.in_features, module.out_features, dtype=dtype)
                 network.set_submodule(name, linear)
-        images = torch.empty((batch, 3, image_size, image_size), dtype=dtype)
-        labels = torch.empty(batch, dtype=torch.int64)
+        images = torch.empty((step.batch, 3, step.image_size, step.image_size), dtype=dtype)
+        labels = torch.empty(step.batch, dtype=torch.int64)
     network.train()
     counter = _Counter()
     with counter, _FusedAttention():
@@ -127,7 +86,7 @@ def count(
         forward = tuple(counter.ops)
         torch.autograd.backward(loss)
     backward = tuple(counter.ops[len(forward) :])
-    if precision == "bf16":
+    if step.precision == "bf16":
         # Autocast makes a copy of each weight of a product, and of its gradient.
         casts = tuple(
             Op("cast", 0, 6 * weight.numel(), "bf16")
@@ -136,8 +95,10 @@ def count(
         )
         forward, backward = casts + forward, backward + casts
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    numbers = _OPTIMIZER_NUMBERS[optimizer.name] + _EMA_NUMBERS * (optimizer.ema_decay > 0)
-    return Cost(batch, forward, backward, parameters, 4 * numbers * parameters)
+    numbers = _OPTIMIZER_NUMBERS[step.optimizer.name] + _EMA_NUMBERS * (
+        step.optimizer.ema_decay > 0
+    )
+    return Cost(step.batch, forward, backward, parameters, 4 * numbers * parameters)
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
