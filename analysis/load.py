@@ -6,6 +6,7 @@ What cannot be read is left in place and named in `Study.problems`; everything e
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -283,7 +284,8 @@ def _superseded(plans: list[_PlanFile]) -> set[str]:
 
 
 def _settled(folder: Path, paths: list[Path], problems: list[InputError]) -> Sweep:
-    """The sweep, read again where trials were compacted, or put back, while it was read."""
+    """The sweep, read again where trials were compacted, or put back, while it was read; not both,
+    which takes longer than reading does."""
     while True:
         found: list[InputError] = []
         try:
@@ -410,12 +412,12 @@ def _readers(trials: int) -> Executor | None:
 
     Processes and not threads: opening and decoding 20,000 small files is allocating and freeing,
     for which threads wait for one another. They are forked, since importing pandas again would
-    take as long as reading 1,000 trials.
+    take as long as reading 1,000 trials; what they were born with is not theirs to collect.
     """
     workers = min(len(os.sched_getaffinity(0)), trials // _BATCH)
     if workers < 2:
         return None
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=gc.disable)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from analysis.load import Study
@@ -101,6 +101,7 @@ def _line(text: str) -> str:
 def _read(results: Path, names: list[str]) -> Study:
     from analysis.load import load
 
+    seldom_collect()
     print(_line(f"reading {results}"), file=sys.stderr)
     study = load(results, names)
     print(f"drawing {sum(len(plan.runs) for plan in study.plans)} trials", file=sys.stderr)

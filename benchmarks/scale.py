@@ -8,11 +8,11 @@ beginning for a dry run and for a submission of 8 workers to a Slurm of its own
 no peer that does the same. Growth is seconds beside those of ten times fewer trials. Seconds of
 processor time are what counts where others use the machine too.
 
-Last measured at 10,000 trials on two processors of an AMD EPYC, nothing else running, one run, with
---no-slurm, in seconds (at 100 trials): dry run 7.6 as a table and 6.7 as JSON (6.0: importing torch
-and counting on the meta device); status 1.9 (0.9), at its first look 23.9; launch with all done 3.0
-(1.1); load 11.4 (3.4: imports of the report are 2), compacted 4.0; compacting 44, at 1.1 GiB, all
-else below 0.9. The submission was not measured.
+Last measured at 10,000 trials on two processors of an AMD EPYC, nothing else running, one run, in
+seconds (at 1,000): dry run 2.9 as a table and 3.8 as JSON (1.0), submission 8.9 (1.6), status 2.0
+(0.8), at its first look 22.6, launch with all done 2.9 (0.8), load 13.9 (3.4: imports of the
+report are 2), compacted 5.4 (2.6), compacting 44 (5.3). The most memory was 563 MiB, of the
+compacted load. The table is in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ from pathlib import Path
 from done import build, define
 
 ROOT = Path(__file__).parents[1]
-LOAD = "import sys; from pathlib import Path; from analysis.load import load; load(Path(sys.argv[1]), [])"  # noqa: E501
+LOAD = """
+import sys
+from pathlib import Path
+from analysis.load import load
+from trainer.errors import seldom_collect
+seldom_collect()  # as the report does
+load(Path(sys.argv[1]), [])
+"""
 WORKERS = "8"
 
 

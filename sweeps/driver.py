@@ -31,7 +31,6 @@ from sweeps.sweep import Search, Trial, trial_at
 from trainer import record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
-NOTE = "search.json"
 BEST = "best.json"
 # Of an Optuna trial: the moments that the claims of its attempts name as their launch.
 LAUNCHES = "launches"
@@ -249,7 +248,7 @@ class Driver:
             self.runner.start(self.plan, trials, launch)
 
     def _take(self, trial: OptunaTrial) -> Trial | None:
-        """Note that a trial was asked for, in its folder too; which of the ledger's it is.
+        """Note that a trial was asked for; which of the ledger's it is.
 
         None where its values go together in no configuration: it is told as failed.
         """
@@ -261,15 +260,6 @@ class Driver:
         self.running[trial.number] = (trial, ours)
         self._reported[trial.number] = len(self.journal.frozen(trial).intermediate_values)
         trial.set_user_attr("trial", ours.name)
-        folder = self.ledger.folder_of(ours)
-        folder.mkdir(parents=True, exist_ok=True)
-        note = {
-            "schema_version": 1,
-            "search": self.plan.id,
-            "number": trial.number,
-            "params": dict(trial.params),
-        }
-        record.write_json(folder / NOTE, note)
         return ours
 
     def _trial_of(self, params: Mapping[str, Any]) -> Trial:

@@ -29,6 +29,8 @@ from trainer.errors import EXIT_IO, InputError, move_away
 
 # Files of so many bytes are held in memory, and on the disk twice, at a time.
 PART_BYTES = 64 * 2**20
+# Small as their files are, in memory a trial's tables take a third of a megabyte.
+PART_TRIALS = 1000
 # What is gathered of a folder. Checkpoints stay where they are: moving them would save nothing.
 SUFFIXES = (".json", ".parquet")
 
@@ -112,7 +114,7 @@ def gather(ledger: Ledger, trials: Iterable[Trial], folder: Path) -> Gathered:
         except InputError as problem:
             found.damaged[standing.trial.name] = problem
             continue
-        if waiting and size + row.size > PART_BYTES:
+        if waiting and (size + row.size > PART_BYTES or len(waiting) == PART_TRIALS):
             _move(folder, waiting)
             waiting, size = [], 0
         waiting.append(row)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -189,6 +191,38 @@ def test_killed_before_any_change_it_loses_nothing(results: Path, back: bool) ->
     assert deaths > 15
 
 
+def test_readers_beside_it_see_the_same_at_every_instant(results: Path) -> None:
+    """Another process compacts, or puts back, once in each reading: somewhere in it."""
+    before = seen(results)
+    start, started = os.pipe()
+    end, ended = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            os.close(started)
+            while os.read(start, 1):
+                time.sleep(random.uniform(0, 0.1))
+                if compact.parts(results / "grid"):
+                    put_back(results)
+                else:
+                    compacted(results)
+                os.write(ended, b"x")
+            code = 0
+        os._exit(code)
+    os.close(ended)
+    forms = set()
+    for _ in range(12):
+        os.write(started, b"x")
+        assert seen(results) == before
+        assert os.read(end, 1)
+        forms.add(bool(compact.parts(results / "grid")))
+    os.close(started)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert forms == {True, False}
+
+
 def test_trials_added_later_become_another_part(results: Path) -> None:
     compacted(results)
     shutil.rmtree(folder_of(results, POINTS[4]))
@@ -213,6 +247,18 @@ def test_the_order_is_the_plans_whatever_the_parts_are_called(
     assert compacted(tmp_path).added == 5
     assert len(compact.parts(tmp_path / "grid")) == 5
     assert seen(tmp_path) == before
+
+
+def test_a_part_holds_no_more_trials_than_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plan(tmp_path, POINTS)
+    for config in CONFIGS:
+        done(tmp_path, config)
+    monkeypatch.setattr(part, "PART_TRIALS", 2)
+    assert compacted(tmp_path).added == 5
+    rows = [compact.read(one, ["trial"]).num_rows for one in compact.parts(tmp_path / "grid")]
+    assert sorted(rows) == [1, 2, 2]
 
 
 def test_a_trial_in_both_forms_counts_once(results: Path) -> None:
@@ -285,13 +331,13 @@ def test_one_command_at_a_time(results: Path, capsys: pytest.CaptureFixture[str]
 
 def test_what_was_written_since_stays(results: Path) -> None:
     folder = folder_of(results, POINTS[0])
-    (folder / "search.json").write_text("1")
+    (folder / "notes.json").write_text("1")
     compacted(results)
-    (folder / "search.json").write_text("2")
+    (folder / "notes.json").write_text("2")
     assert compacted(results).compacted == 3
     put_back(results)
-    assert (folder / "search.json").read_text() == "2"
-    assert (folder / "search.json.compacted").read_text() == "1"
+    assert (folder / "notes.json").read_text() == "2"
+    assert (folder / "notes.json.compacted").read_text() == "1"
 
 
 def test_a_launch_after_it_skips_what_is_compacted(

@@ -4,7 +4,6 @@ for the laws; test_search trains them."""
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import time
@@ -18,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from sweeps.driver import BEST, LAUNCHES, NOTE, Driver, drive
+from sweeps.driver import BEST, LAUNCHES, Driver, drive
 from sweeps.journal import Journal
 from sweeps.ledger import Ledger, Plan
 from sweeps.ranges import choice, log_uniform
@@ -66,6 +65,7 @@ class Writer:
 
     def _run(self, trial: Trial) -> None:
         folder = self.ledger.folder_of(trial)
+        folder.mkdir(exist_ok=True)
         for part, cause in self.failures.items():
             if part in trial.name or part == "all":
                 record.Failure(cause, "Error: x", "", [], 1, time.time(), "h").write(folder)
@@ -129,14 +129,13 @@ def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
     names = [one.user_attrs["trial"] for one in told]
     assert Counter(made.runner.started) == Counter(names)  # type: ignore[attr-defined]
     for one in told:
-        folder = made.ledger.folder / one.user_attrs["trial"]
-        note = json.loads((folder / NOTE).read_text())
-        assert (note["number"], note["params"]) == (one.number, one.params)
         assert len(one.intermediate_values) == EPOCHS
     best = TrainConfig.from_file(made.folder / BEST)
     assert best.optimizer.weight_decay == made.journal.complete()[0].params[DECAY]
     plan = made.ledger.plan("00000000")
     assert [trial.name for trial in plan.trials] == list(dict.fromkeys(names))
+    points = {trial.name: trial.point for trial in plan.trials}
+    assert [points[one.user_attrs["trial"]] for one in told] == [one.params for one in told]
     assert plan.id == "00000000"
 
 

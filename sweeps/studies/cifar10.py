@@ -21,7 +21,7 @@ from trainer.config import TrainConfig
 from trainer.recipes import reported
 
 # Forty trials are to end in ten minutes, where a sweep at smoke scale may take two.
-SMOKE_IMAGES = 500
+SMOKE_IMAGES = 300
 
 
 def images(so_far: SoFar) -> dict[str, int]:
