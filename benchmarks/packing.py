@@ -17,8 +17,8 @@ Fewer trials than 256 weigh a worker's start more, which favours the peer, too; 
 not hang on their number. So it may be measured on fewer: --peer-trials.
 
 Last measured on two processors of an AMD EPYC that others used at the same time (load average 5 to
-8), torch 2.14.1, Slurm 22.05.8, --trials 64 --peer-trials 14: ours 1.46 trials/s at 0.68 s of CPU
-a trial, the peer 0.21 at 0.50 s: 6.9 x.
+9), torch 2.14.1, Slurm 22.05.8, --trials 256 --peer-trials 28: ours 2.77 trials/s at 0.33 s of CPU
+a trial, the peer 0.29 at 0.50 s: 9.7 x.
 """
 
 from __future__ import annotations

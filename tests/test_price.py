@@ -196,8 +196,7 @@ def test_a_step_that_was_counted_before_is_priced_without_torch(tmp_path: Path) 
 def test_on_slurm_the_device_is_that_of_the_last_job(tmp_path: Path) -> None:
     path = finish(tmp_path, SMALL, 100.0, device="GPU A", slurm_job_id="1", precision_used="bf16")
     os.utime(path, (1, 1))
-    # A shape of its own, which this process has not counted yet.
-    auto = SMALL.override({"precision": "auto", "batch_size": 24})
+    auto = SMALL.override({"precision": "auto"})
     finish(tmp_path, auto, 200.0, device="GPU B", slurm_job_id="2", precision_used="bf16")
     finish(tmp_path, SMALL.override({"seed": 1}), 300.0)
     found = predicted(tmp_path, auto, where=Where.SLURM)
