@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 from outcome import assert_one_at_a_time, outcome
 
+# A group, and with test_worker_kills.py one of two: pytest-xdist deals the larger groups first, and
+# a long test that was dealt last would run on while the other core idles.
+pytestmark = pytest.mark.xdist_group("kills")
+
 ROOT = Path(__file__).parent.parent
 # Dropout and MixUp are on, since they too must be drawn alike after a resume.
 DEFINITION = """
