@@ -20,6 +20,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from trainer.config import DataConfig
 from trainer.data import CIFAR10, CIFAR10_MEAN, CIFAR10_STD, check, load, prepare, split
@@ -163,6 +164,16 @@ def test_digits() -> None:
     np.testing.assert_allclose(data.std, scaled.std((0, 1, 2)))
     # Pinned: another split would make old and new results incomparable without a word.
     assert data.split_sha256 == "3b019a6fce60688a4cc654a816aa10292d95ce2f7fa402d7143a9bcb4df0d3ae"
+
+
+def test_the_digits_are_scikit_learns() -> None:
+    """Though it is not what reads them."""
+    source = load_digits()
+    _, test = split(source.target, tuple("0123456789"), 0.2, 1797)
+    data = load(DataConfig(name="digits"))
+    assert data.classes == tuple(str(name) for name in source.target_names)
+    assert (data.test_labels == source.target[test]).all()
+    assert (data.test_images[:, ::4, ::4, 0] == np.rint(source.images[test] * (255 / 16))).all()
 
 
 def test_the_digits_test_set_is_the_same_for_every_split() -> None:

@@ -37,6 +37,9 @@ from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 from trainer.record import CHECKPOINT, CONFIG
 from trainer.train import train
 
+# In one process, for its trained trials are what takes time.
+pytestmark = pytest.mark.xdist_group("explain")
+
 DIGITS = DataConfig(name="digits", train_limit=200, test_limit=100)
 
 

@@ -52,14 +52,16 @@ from trainer.recipes import reported
 
 base = reported("resnet18").override({
     "data.name": "digits", "data.train_limit": 400, "data.test_limit": 100, "model.width": 0.125,
-    "epochs": 2, "batch_size": 64, "precision": "fp32",
+    "epochs": 2, "batch_size": 64, "precision": "fp32", "optimizer.lr": 0.05,
 })
 sweep = Sweep(base=base, space=zipped(POINTS))
 """
 LIMIT_BYTES = 13 * 2**29
-# Beside the trial that is compared: one of more memory than there is, and one that diverges.
+# Beside the trial that is compared, always the same one: one of more memory than there is, whose
+# maps are large before much is computed, and one that diverges.
 NEIGHBOURS = {
     "OUT_OF_MEMORY": {
+        "model.name": ["resnet18", "wrn_10_8"],
         "model.width": [0.125, 4.0],
         "batch_size": [64, 1024],
         "data.train_limit": [400, 1300],
@@ -84,15 +86,25 @@ def launch(definition: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def by_content(results: Path) -> Whole:
+    return {name[-8:]: found for name, found in outcome(results).items()}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What the first trial of either pair comes to by itself."""
+    definition = tmp_path_factory.mktemp("alone") / "alone.py"
+    definition.write_text(DEFINITION.replace("POINTS", repr({"optimizer.lr": [0.05]})))
+    assert launch(definition).returncode == 0
+    return by_content(definition.with_suffix(""))
+
+
+@pytest.mark.xdist_group("neighbours")  # in one process, for what both are compared with
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("cause", NEIGHBOURS)
-def test_a_neighbour_that_fails_changes_no_bit(tmp_path: Path, cause: str) -> None:
-    points = NEIGHBOURS[cause]
-    both, alone = tmp_path / "both.py", tmp_path / "alone.py"
-    both.write_text(DEFINITION.replace("POINTS", repr(points)))
-    first = {key: values[:1] for key, values in points.items()}
-    alone.write_text(DEFINITION.replace("POINTS", repr(first)))
-    assert launch(alone).returncode == 0
+def test_a_neighbour_that_fails_changes_no_bit(tmp_path: Path, cause: str, alone: Whole) -> None:
+    both = tmp_path / "both.py"
+    both.write_text(DEFINITION.replace("POINTS", repr(NEIGHBOURS[cause])))
     done = launch(both, "--per-gpu", "2")
     assert done.returncode == 1, done.stderr
     failures = list((tmp_path / "both").rglob(record.FAILURE))
@@ -101,11 +113,7 @@ def test_a_neighbour_that_fails_changes_no_bit(tmp_path: Path, cause: str) -> No
     assert len(logs) == 2
     spans = [spans[0] for spans in attempts(logs).values()]
     assert max(begun for begun, _ in spans) <= min(end for _, end in spans), "not at once"
-
-    def by_content(results: Path) -> dict[str, tuple[object, ...]]:
-        return {name[-8:]: found for name, found in outcome(results).items()}
-
-    assert by_content(tmp_path / "both") == by_content(tmp_path / "alone") != {}
+    assert by_content(tmp_path / "both") == alone != {}
 
 
 # How many

@@ -40,7 +40,7 @@ def test_a_grid_fills_eight_gpus_from_one_array(cluster: Cluster, tmp_path: Path
     """The study's grid at smoke scale, on fewer images yet."""
     results = tmp_path / "results"
     words = ("grid_bs_epoch", "--scale", "smoke", "--results", str(results), "--on", "slurm",
-             "--site", "dev_cluster", "--set", "data.name=digits", "--set", "data.train_limit=300",
+             "--site", "dev_cluster", "--set", "data.name=digits", "--set", "data.train_limit=100",
              "--set", "data.test_limit=100")  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "sweeps.launch", *words], cwd=ROOT, capture_output=True, text=True

@@ -176,6 +176,7 @@ def _interrupted(config: TrainConfig, out: Path) -> None:
     train(config, out)
 
 
+# Those that compare with it are in one process, for compiling is what takes time.
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("compiled") / "trial"
@@ -184,6 +185,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.xdist_group("compiled")
 def test_a_compiled_step_is_the_eager_one(compiled: Path, tmp_path: Path) -> None:
     plain = COMPILED.override({"compile": "off"})
     train(plain, tmp_path / "eager")
@@ -191,12 +193,14 @@ def test_a_compiled_step_is_the_eager_one(compiled: Path, tmp_path: Path) -> Non
     same(computed(COMPILED, compiled), computed(plain, tmp_path / "eager"), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.xdist_group("compiled")
 def test_a_compiled_step_resumes_exactly(compiled: Path, tmp_path: Path) -> None:
     config = COMPILED
     _interrupted(config, tmp_path / "broken")
     same(computed(config, tmp_path / "broken"), computed(config, compiled), rtol=0, atol=0)
 
 
+@pytest.mark.xdist_group("compiled")
 def test_the_second_trial_of_a_shape_compiles_nothing(compiled: Path, tmp_path: Path) -> None:
     """And computes what it computes in a process of its own."""
     from torch._dynamo.utils import counters

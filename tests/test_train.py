@@ -23,6 +23,9 @@ from trainer.optim import lr_at
 from trainer.record import read_table
 from trainer.train import NonFiniteLossError, PreemptedError, train
 
+# In one process, for the undisturbed trials are what takes time.
+pytestmark = pytest.mark.xdist_group("train")
+
 TINY = TrainConfig().override(
     {
         "data.name": "digits",

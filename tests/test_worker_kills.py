@@ -18,6 +18,8 @@ from test_kill import kill, start, workers_of
 
 from sweeps.ledger import Ledger
 
+pytestmark = pytest.mark.xdist_group("kills")
+
 DEFINITION = """
 from sweeps.space import grid
 from sweeps.sweep import Sweep

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -491,13 +493,23 @@ def _download(folder: Path) -> _Decoded:
 
 def _digits() -> _Decoded:
     """8x8 values from 0 to 16, each brought to a block of 4x4 grey pixels from 0 to 255."""
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    values = np.rint(source.images * (255 / 16)).astype(np.uint8)
+    table = _digits_table()
+    values = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     grey = values.repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
     images = np.stack([grey] * 3, axis=-1)
-    labels = source.target.astype(np.int64)
-    classes = tuple(str(name) for name in source.target_names)
+    labels = table[:, -1].astype(np.int64)
+    classes = tuple(str(digit) for digit in range(10))
     train, test = split(labels, classes, _DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED)
     return _Decoded(images[train], labels[train], images[test], labels[test], np.array(classes))
+
+
+def _digits_table() -> npt.NDArray[np.float64]:
+    """A row an image: 64 values, and the digit.
+
+    Read from scikit-learn's file: importing its load_digits takes two seconds, in every worker.
+    """
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path, "rt") as file:
+        return np.loadtxt(file, delimiter=",")
