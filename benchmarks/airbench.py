@@ -19,8 +19,8 @@ images is its own, without evaluation and without the first epoch. It is another
 counts 4.91 PFLOP for 37 epochs, 2.7 GFLOP an image, where a ResNet-18 takes 3.3.
 
 Last measured on two processors of an AMD EPYC, nothing else running, torch 2.14.1, --root, three
-rounds: its loader 39,454 images/s (33,107 to 46,586), ours in fp32 78,500 (71,386 to 92,699): 1.99 x
-(1.99 to 2.16). On busy cores ours falls below it (0.67 x), since its threads wait for each other.
+rounds: its loader 39,454 images/s (33,107 to 46,586), ours in fp32 78,500 (71,386 to 92,699): 1.99
+x (1.99 to 2.16). On busy cores ours falls below it (0.67 x), since its threads wait for each other.
 airbench96: not measured, it needs CUDA.
 """
 

@@ -12,10 +12,10 @@ the reported protocol. --variants adds what its users add by hand. The figures a
 training.py. On a CPU a step of 128 takes half a minute: take a smaller model, as wrn_16_4.
 
 Last measured on two processors of an AMD EPYC without bf16, nothing else running, torch 2.14.1,
---root --model wrn_10_2 --rounds 2: ours 247 images/s (206 to 288), the peer 163 (158 to 169): 1.51 x
-(1.30 to 1.71); process start to first step 3.04 s, the peer 4.96. On a GPU the peer was not measured;
-ours, alone, on one NVIDIA H100 80GB HBM3, torch 2.11, CIFAR-10 at batch 256: 11,141 images/s, 44 %
-of the measured bf16 peak; 100 epochs with validation in 421 s.
+--root --model wrn_10_2 --rounds 2: ours 247 images/s (206 to 288), the peer 163 (158 to 169): 1.51
+x (1.30 to 1.71); process start to first step 3.04 s, the peer 4.96. On a GPU the peer was not
+measured; ours, alone, on one NVIDIA H100 80GB HBM3, torch 2.11, CIFAR-10 at batch 256: 11,141
+images/s, 44 % of the measured bf16 peak; 100 epochs with validation in 421 s.
 """
 
 from __future__ import annotations
