@@ -10,7 +10,10 @@ PYTHONPATH. The package has the pieces of its training script and not the script
 them together as that does. --variants adds its own options for speed. The figures are those of
 training.py.
 
-Not measured on a quiet machine yet.
+Last measured on two processors of an AMD EPYC without bf16, nothing else running, torch 2.14.1,
+--root --batch 32 --steps 4 --rounds 3: ours 31.9 images/s (27.6 to 32.6), timm 33.5 (28.9 to 33.7):
+0.95 x (0.82 to 1.13), both bound by fp32 convolutions; process start to first step 3.96 s, timm
+6.72 s. No GPU was tried.
 """
 
 from __future__ import annotations
