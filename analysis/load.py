@@ -38,19 +38,9 @@ from analysis.space import Search
 from trainer import compact
 from trainer.config import TrainConfig, field_types
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
-from trainer.record import (
-    EPOCHS,
-    EPOCHS_SCHEMA,
-    PRUNED,
-    RUN,
-    SCHEMA_VERSION,
-    Failure,
-    Note,
-    Pruned,
-    check_version,
-    read_table,
-)
-from trainer.record import run_schema as full_run_schema
+from trainer.parquet import EPOCHS_SCHEMA, check_version, read_table
+from trainer.parquet import run_schema as full_run_schema
+from trainer.record import EPOCHS, PRUNED, RUN, SCHEMA_VERSION, Failure, Note, Pruned
 
 POINT = "point."
 

@@ -17,7 +17,8 @@ from scipy.special import softmax
 
 from analysis.load import Plan, Study
 from trainer.errors import InputError
-from trainer.record import PREDICTIONS, PREDICTIONS_SCHEMA, RUN, check_version, read_table, unusable
+from trainer.parquet import PREDICTIONS_SCHEMA, check_version, read_table
+from trainer.record import PREDICTIONS, RUN, unusable
 
 
 @dataclass(frozen=True, eq=False)

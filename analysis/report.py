@@ -122,6 +122,7 @@ def build(study: Study) -> Page:
         sweep,
         trials,
     )
+    from analysis.sections.choices import choices
     from analysis.sections.cost import cost
     from analysis.sections.oddities import oddities
     from analysis.sections.provenance import problems, provenance
@@ -140,11 +141,13 @@ def build(study: Study) -> Page:
     found: dict[Kind, list[Part]] = {one: [] for one in Kind}
     for plan in study.plans:
         found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
+    chosen = choices(study)
     everything = [part for plan in study.plans for part in trials.parts(plan, study)]
     return Page(
         "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
         [
             summary(study),
+            *([chosen] if chosen.parts else []),
             *(Section(str(one), parts) for one, parts in found.items() if parts),
             oddities(study),
             cost(study),

@@ -32,7 +32,7 @@ def build(results: Path, definition: Path) -> None:
     from sweeps.ledger import LOGS, Ledger, Plan
     from sweeps.space import axes_of
     from sweeps.sweep import expand, find
-    from trainer import record
+    from trainer import parquet, record
 
     name, sweep = find(str(definition))
     trials = expand(sweep)
@@ -42,12 +42,12 @@ def build(results: Path, definition: Path) -> None:
     )
     (ledger.folder / LOGS).mkdir()
     rows = [
-        dict.fromkeys(record.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
+        dict.fromkeys(parquet.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
         for epoch in range(EPOCHS)
     ]
     epochs = ledger.folder / record.EPOCHS
-    record.write_table(epochs, rows, record.EPOCHS_SCHEMA)
-    schema = record.run_schema()
+    parquet.write_table(epochs, rows, parquet.EPOCHS_SCHEMA)
+    schema = parquet.run_schema()
     for trial in trials:
         folder = ledger.folder_of(trial)
         folder.mkdir()
@@ -61,5 +61,5 @@ def build(results: Path, definition: Path) -> None:
             "split_sha256": "ab" * 32, "command": f"python -m sweeps.launch {name}",
         }  # fmt: skip
         row = dict.fromkeys(schema.names) | trial.config.flat() | run
-        record.write_table(folder / record.RUN, [row], schema)
+        parquet.write_table(folder / record.RUN, [row], schema)
     epochs.unlink()

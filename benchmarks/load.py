@@ -31,7 +31,7 @@ from done import build, define
 
 from sweeps import part
 from sweeps.ledger import Ledger
-from trainer import record
+from trainer import parquet, record
 
 
 def ours(results: Path) -> int:
@@ -48,7 +48,7 @@ def peer(results: Path) -> int:
     from analysis.load import run_schema
 
     rows = 0
-    for file, schema in ((record.RUN, run_schema()), (record.EPOCHS, record.EPOCHS_SCHEMA)):
+    for file, schema in ((record.RUN, run_schema()), (record.EPOCHS, parquet.EPOCHS_SCHEMA)):
         paths = [str(path) for path in sorted(results.glob(f"*/*/{file}"))]
         rows = len(dataset.dataset(paths, schema=schema).to_table().to_pandas())
     return rows

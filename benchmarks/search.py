@@ -24,7 +24,7 @@ from sweeps.journal import Journal
 from sweeps.ledger import Ledger, Plan
 from sweeps.scale import Scale
 from sweeps.sweep import Search, Trial, find_search
-from trainer import record
+from trainer import parquet, record
 
 EPOCHS = 12
 OVERRIDES = {"epochs": str(EPOCHS)}
@@ -55,13 +55,13 @@ class Instantly:
                  "seconds": 1.0}
                 for epoch in range(EPOCHS)
             ]  # fmt: skip
-            record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+            parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
             run = {
                 "fingerprint": trial.config.fingerprint, "status": "done",
                 "val_accuracy": rows[-1]["val_accuracy"], "val_images": 5000,
                 "stopped_early": False, **trial.config.flat(),
             }  # fmt: skip
-            record.write_table(folder / record.RUN, [run], record.run_schema())
+            parquet.write_table(folder / record.RUN, [run], parquet.run_schema())
         self.seconds += time.perf_counter() - started
 
     def check(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.space import Point
-from trainer import record
+from trainer import parquet
 
 RULE = (
     "highest mean validation accuracy; within one standard error of it, the least FLOPs of "
@@ -139,7 +139,7 @@ def candidates(
         left_out += [_left_out(one) for one in missing]
         if not missing:
             runs = [
-                record.read_run(ledger.folder_of(one.trial), one.trial.config.fingerprint, COLUMNS)
+                parquet.read_run(ledger.folder_of(one.trial), one.trial.config.fingerprint, COLUMNS)
                 for one in group
             ]
             found.append((group, runs))

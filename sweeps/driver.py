@@ -28,7 +28,7 @@ from sweeps.local import start_worker, stop_all, words_of
 from sweeps.progress import Progress, look
 from sweeps.scale import Scale
 from sweeps.sweep import Search, Trial, trial_at
-from trainer import record
+from trainer import parquet, record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 BEST = "best.json"
@@ -294,7 +294,7 @@ class Driver:
             return True
         wants_no_more = self._report(trial, ours)
         if one.state is State.DONE:
-            run = record.read_run(self.ledger.folder_of(ours), ours.config.fingerprint)
+            run = parquet.read_run(self.ledger.folder_of(ours), ours.config.fingerprint)
             column = "val_accuracy" if self.search.objective == "best" else "val_accuracy_last"
             trial.set_user_attr("val_images", run["val_images"])
             study.tell(number, float(run[column]))
@@ -330,7 +330,9 @@ class Driver:
     def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
         """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
         try:
-            accuracies = record.read_epochs(self.ledger.folder_of(ours))["val_accuracy"].to_pylist()
+            accuracies = parquet.read_epochs(self.ledger.folder_of(ours))[
+                "val_accuracy"
+            ].to_pylist()
         except FileNotFoundError:
             return False
         # A pruner says it once; an earlier driver may not have lived to do it.

@@ -23,7 +23,7 @@ from sweeps import claim as claims
 from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, State
 from sweeps.sweep import Trial
-from trainer import compact, record
+from trainer import compact, parquet, record
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away
 
@@ -150,7 +150,7 @@ def _read(folder: Path, trial: Trial) -> _Row:
         path = folder / name
         files[name] = path.read_bytes(), path.stat().st_mtime_ns
     tables = {
-        name: record.parse_table(folder / name, files[name][0])
+        name: parquet.parse_table(folder / name, files[name][0])
         for name in (record.RUN, record.EPOCHS, record.PREDICTIONS)
         if name in files
     }
@@ -160,18 +160,18 @@ def _read(folder: Path, trial: Trial) -> _Row:
         if config != trial.config:
             raise record.unusable(path, "is of another configuration")
     path = folder / record.RUN
-    record.check_run(path, tables[record.RUN], trial.config.fingerprint)
-    run = _promoted(path, tables[record.RUN], record.run_schema())
+    parquet.check_run(path, tables[record.RUN], trial.config.fingerprint)
+    run = _promoted(path, tables[record.RUN], parquet.run_schema())
     epochs = None
     if record.EPOCHS in files:
         path = folder / record.EPOCHS
-        epochs = _promoted(path, tables[record.EPOCHS], record.EPOCHS_SCHEMA)
+        epochs = _promoted(path, tables[record.EPOCHS], parquet.EPOCHS_SCHEMA)
     return _Row(trial.name, run, epochs, files)
 
 
 def _promoted(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The file's columns, in the schema's order; those that came later are empty."""
-    record.check_version(path, table.schema.metadata)
+    parquet.check_version(path, table.schema.metadata)
     if table.schema.equals(schema):
         return table
     known = table.select([name for name in schema.names if name in table.column_names])
@@ -211,7 +211,7 @@ def _move(folder: Path, rows: list[_Row]) -> None:
 def _table(rows: list[_Row]) -> pa.Table:
     names = sorted({name for row in rows for name in row.files})
     counts = [None if row.epochs is None else row.epochs.num_rows for row in rows]
-    epochs = _stacked([row.epochs for row in rows if row.epochs is not None], record.EPOCHS_SCHEMA)
+    epochs = _stacked([row.epochs for row in rows if row.epochs is not None], parquet.EPOCHS_SCHEMA)
     ends, total = [0], 0
     for count in counts:
         total += count or 0
@@ -232,7 +232,7 @@ def _table(rows: list[_Row]) -> pa.Table:
     return pa.table(
         {
             "trial": pa.array([row.name for row in rows]),
-            "run": _structs(_stacked([row.run for row in rows], record.run_schema())),
+            "run": _structs(_stacked([row.run for row in rows], parquet.run_schema())),
             "epochs": lists,
             "files": pa.array(files, kind),
         }
@@ -247,7 +247,7 @@ def _structs(table: pa.Table) -> pa.StructArray:
 
 def _encoded(table: pa.Table) -> bytes:
     metadata = {"compact_version": str(compact.SCHEMA_VERSION)}
-    content: bytes = record.encoded(table.combine_chunks(), metadata, "zstd").to_pybytes()
+    content: bytes = parquet.encoded(table.combine_chunks(), metadata, "zstd").to_pybytes()
     return content
 
 

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from sweeps.ledger import State
@@ -294,6 +292,9 @@ def _compacted(sweep: Path) -> Iterator[tuple[str, tuple[int, bytes]]]:
 
 def _read(path: Path, content: bytes | None = None) -> PastRun | None:
     """The run of a run.parquet, whose content is given where it is not in its place."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         source = path if content is None else pa.BufferReader(content)
         with pq.ParquetFile(source, pre_buffer=False) as file:

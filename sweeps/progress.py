@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from slurm.queue import JobState
 from sweeps import seen
@@ -20,6 +18,9 @@ from sweeps.seen import Figures
 from sweeps.sweep import Trial
 from trainer import compact, record
 from trainer.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Slurm's words for the end of a job, in ours.
 CAUSES: dict[JobState, record.Cause] = {
@@ -150,9 +151,12 @@ def _look(
     folder = ledger.folder_of(trial)
     done = standing.state is State.DONE
     stamp = seen.stamp(folder, parts) if done else None
+    # Not where all was seen before: pyarrow takes a quarter of a second.
+    from trainer import parquet
+
     try:
-        run = record.read_run(folder, trial.config.fingerprint) if done else {}
-        table = record.read_epochs(folder)
+        run = parquet.read_run(folder, trial.config.fingerprint) if done else {}
+        table = parquet.read_epochs(folder)
     except FileNotFoundError:
         if done:
             return Progress(standing, problem=f"{folder / record.EPOCHS} is gone")

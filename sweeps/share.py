@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from sweeps.local import cores_here, visible_gpus
-from trainer import data, record
+from trainer import record
 from trainer.config import TrainConfig
 from trainer.errors import InputError
 
@@ -156,6 +156,7 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
 def _file(gpu: str, config: TrainConfig) -> Path:
     """Of its own for each device, shape, version of torch, and way to share."""
     from sweeps.price import device_here
+    from trainer import data
 
     shape = [config.model.model_dump(mode="json"), config.batch_size, config.precision]
     mps = "CUDA_MPS_PIPE_DIRECTORY" in os.environ

@@ -31,7 +31,7 @@ from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.scheduler import Scheduler
 from sweeps.sweep import Trial
-from trainer import record
+from trainer import parquet, record
 
 ROOT = Path(__file__).parent.parent
 # Images that nothing needs scikit-learn for, whose import takes as long as half the training.
@@ -219,7 +219,7 @@ def trials_of(ledger: Ledger) -> list[Trial]:
 
 def epochs_in(folder: Path) -> int:
     path = folder / record.EPOCHS
-    return record.read_table(path).num_rows if path.exists() else 0
+    return parquet.read_table(path).num_rows if path.exists() else 0
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from trainer import record
+from trainer import parquet, record
 
 TIMING = {"seconds", "images_per_second"}
 ATTEMPT = re.compile(r"=== trial (\S+), attempt \d+$")
@@ -23,7 +23,7 @@ def outcome(results: Path) -> dict[str, tuple[object, ...]]:
         folder = run.parent
         epochs = [
             {key: value for key, value in row.items() if key not in TIMING}
-            for row in record.read_table(folder / record.EPOCHS).to_pylist()
+            for row in parquet.read_table(folder / record.EPOCHS).to_pylist()
         ]
         state = torch.load(folder / record.CHECKPOINT, weights_only=True)
         weights = {name: value.numpy().tobytes() for name, value in state["best_weights"].items()}

@@ -30,19 +30,10 @@ from analysis.points import ranked
 from analysis.stats import difference_interval, sample_interval, seed_interval
 from trainer.config import TrainConfig
 from trainer.errors import InputError, run_command
+from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trainer.record import (
-    CONFIG,
-    EPOCHS,
-    EPOCHS_SCHEMA,
-    PREDICTIONS_SCHEMA,
-    RUN,
-    Failure,
-    run_schema,
-    write_json,
-    write_table,
-)
+from trainer.record import CONFIG, EPOCHS, RUN, Failure, write_json
 
 HOSTILE = "<script>alert(1)</script> a|b_c & 50% $x$ `q` \\d {e}"
 

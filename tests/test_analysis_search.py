@@ -23,7 +23,8 @@ from analysis.page import Page, Part, Section
 from analysis.sections import search
 from analysis.space import Range
 from trainer.config import TrainConfig
-from trainer.record import EPOCHS, EPOCHS_SCHEMA, PRUNED, Pruned, write_json, write_table
+from trainer.parquet import EPOCHS_SCHEMA, write_table
+from trainer.record import EPOCHS, PRUNED, Pruned, write_json
 
 DECAY = "optimizer.weight_decay"
 DECAYS = {DECAY: {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import checkpoint, record
+from trainer import checkpoint, parquet, record
 from trainer.checkpoint import DamagedCheckpointError, Writer
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.errors import EXIT_IO, storage_error
@@ -225,7 +225,7 @@ def save_checkpoint(path: Path, numbers: int) -> None:
 
 def save_table(path: Path, numbers: int) -> None:
     rows = [{"index": n, "label": 0, "logits": [x]} for n, x in enumerate(noise(numbers).tolist())]
-    record.write_table(path, rows, record.PREDICTIONS_SCHEMA)
+    parquet.write_table(path, rows, parquet.PREDICTIONS_SCHEMA)
 
 
 @pytest.mark.parametrize("write", [save_checkpoint, save_table])

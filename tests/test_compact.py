@@ -29,7 +29,7 @@ from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, Plan, State
 from sweeps.progress import look
 from sweeps.sweep import Sweep, expand
-from trainer import compact, record
+from trainer import compact, parquet, record
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, run_command
 from trainer.recipes import reported
@@ -44,7 +44,7 @@ def done(results: Path, config: TrainConfig, **changes: Any) -> Path:
     folder = folder_of(results, ({}, config))
     finish(folder, config, images_per_second=100.0 + config.seed, **changes)
     rows = [{"index": i, "label": i % 3, "logits": [0.5, i, -i]} for i in range(20)]
-    record.write_table(folder / record.PREDICTIONS, rows, record.PREDICTIONS_SCHEMA)
+    parquet.write_table(folder / record.PREDICTIONS, rows, parquet.PREDICTIONS_SCHEMA)
     (folder / record.CHECKPOINT).write_bytes(b"weights")
     return folder
 
@@ -82,8 +82,8 @@ def seen(results: Path) -> Any:
         [str(problem) for problem in study.problems],
         [one.to_json() for one in look(ledger, plan.trials, {})],
         [str(run) for run in price.past_runs(results)],
-        [record.read_table(ledger.folder / name / record.PREDICTIONS) for name in done_names],
-        [record.read_run(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
+        [parquet.read_table(ledger.folder / name / record.PREDICTIONS) for name in done_names],
+        [parquet.read_run(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [explain.config(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [trial.name for trial in ledger.settle_names(plan.trials)],
         [ledger.claim(trial, 1.0, "") for trial in plan.trials[:4]],
@@ -278,8 +278,8 @@ def test_a_trial_of_an_older_schema(results: Path) -> None:
         (folder / record.RUN, ["step_used", "compile"]),
         (folder / record.EPOCHS, ["val_loss_smoothed"]),
     ):
-        table = record.read_table(path).drop_columns(newer)
-        record.write_table(path, table, table.schema.with_metadata({b"schema_version": b"1"}))
+        table = parquet.read_table(path).drop_columns(newer)
+        parquet.write_table(path, table, table.schema.with_metadata({b"schema_version": b"1"}))
     before = seen(results)
     assert compacted(results).added == 3
     assert seen(results) == before

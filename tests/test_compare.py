@@ -27,9 +27,10 @@ from analysis.predictions import Predictions
 from analysis.sections import ablations, architectures, decay
 from analysis.stats import holm, mcnemar, paired_interval
 from trainer.config import TrainConfig
+from trainer.parquet import PREDICTIONS_SCHEMA, write_table
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trainer.record import EPOCHS, PREDICTIONS, PREDICTIONS_SCHEMA, write_table
+from trainer.record import EPOCHS, PREDICTIONS
 
 MODEL, DECAY, MIXUP = "model.name", "optimizer.weight_decay", "augment.mixup"
 IMAGES = 200

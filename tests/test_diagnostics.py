@@ -32,8 +32,9 @@ from analysis.predictions import Predictions, same_images
 from analysis.sections import diagnostics as section
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError
+from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
 from trainer.recipes import reported as protocol
-from trainer.record import EPOCHS, EPOCHS_SCHEMA, PREDICTIONS, PREDICTIONS_SCHEMA, write_table
+from trainer.record import EPOCHS, PREDICTIONS
 
 STUDY = reported()["wrn_final"]
 CIFAR = tuple(row["class"] for row in STUDY["per_class"])

@@ -30,7 +30,7 @@ from trainer.augment import Augmenter, draw
 from trainer.config import AugmentConfig, TrainConfig
 from trainer.distributed import Group, join
 from trainer.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError, run_command
-from trainer.record import read_table
+from trainer.parquet import read_table
 from trainer.train import Row, train
 
 REPOSITORY = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from sweeps.ledger import Ledger, Plan
 from sweeps.ranges import choice, log_uniform
 from sweeps.scale import Scale
 from sweeps.sweep import Search, Trial, trial_at
-from trainer import record
+from trainer import parquet, record
 from trainer.config import TrainConfig
 from trainer.errors import InputError
 from trainer.recipes import reported
@@ -74,14 +74,14 @@ class Writer:
             {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(trial.config, epoch), "seconds": 1}
             for epoch in range(EPOCHS)
         ]
-        record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+        parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
         run = {
             "fingerprint": trial.config.fingerprint, "status": "done",
             "val_accuracy": max(row["val_accuracy"] for row in rows),
             "val_accuracy_last": rows[-1]["val_accuracy"] - 0.1, "val_images": 500,
             "stopped_early": False, **trial.config.flat(),
         }  # fmt: skip
-        record.write_table(folder / record.RUN, [run], record.run_schema())
+        parquet.write_table(folder / record.RUN, [run], parquet.run_schema())
 
     def check(self) -> None:
         self._called()
@@ -307,7 +307,7 @@ def test_what_a_launch_runs_is_not_pruned(tmp_path: Path) -> None:
         claim = ledger.claim(trial, launch or 0.0, "log")
         assert claim is not None
         folder = ledger.folder_of(trial)
-        record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+        parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
         again = driver(tmp_path, wanted, 2, 1, Writer(ledger))
         again.step()
         ((asked, _),) = again.running.values()

@@ -31,11 +31,11 @@ COMMANDS = (
 ALLOWED = {
     "trainer": set(),
     "slurm": set(),
-    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.compact",
-               "trainer.errors", "trainer.recipes",
+    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
+               "trainer.compact", "trainer.errors", "trainer.recipes",
                "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
-    "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.compact",
-                 "trainer.errors", "trainer.recipes"},
+    "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
+                 "trainer.compact", "trainer.errors", "trainer.recipes"},
 }  # fmt: skip
 EXTRA = {
     "sweeps/price.py": {
@@ -180,3 +180,9 @@ def test_the_package_installs_without_the_checkouts_folder() -> None:
     for package in PACKAGES:
         for folder in {path.parent for path in files(package)}:
             assert (folder / "__init__.py").exists(), folder
+
+
+def test_looking_at_a_sweep_loads_no_pyarrow() -> None:
+    """Figures that were seen before are in a JSON file; numpy and pyarrow take a quarter second."""
+    code = "import sweeps.dispatch, sweeps.ledger, sweeps.price, sweeps.progress"
+    assert not loaded_by(code) & {"torch", "numpy", "pyarrow", "pandas"}

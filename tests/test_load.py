@@ -26,7 +26,8 @@ from analysis.load import load
 from analysis.sections import cost, grid, sweep
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError
-from trainer.record import EPOCHS, EPOCHS_SCHEMA, RUN, write_table
+from trainer.parquet import EPOCHS_SCHEMA, write_table
+from trainer.record import EPOCHS, RUN
 
 MIXUP = "augment.mixup"
 

@@ -23,7 +23,7 @@ from sweeps.price import PastRun, Price, device_here, past_runs, price, tally
 from sweeps.progress import Progress, look
 from sweeps.sweep import Trial
 from sweeps.where import Where
-from trainer import peaks, record
+from trainer import parquet, peaks, record
 from trainer.config import TrainConfig
 from trainer.errors import InputError, run_command
 from trainer.peaks import Peaks
@@ -46,13 +46,13 @@ def finish(results: Path, config: TrainConfig, rate: float, **more: Any) -> Path
     """A finished run of the configuration, at so many images a second."""
     folder = results / "past" / f"a-{config.fingerprint[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
-    row: dict[str, Any] = dict.fromkeys(record.run_schema().names) | config.flat()
+    row: dict[str, Any] = dict.fromkeys(parquet.run_schema().names) | config.flat()
     row |= {
         "fingerprint": config.fingerprint, "status": "done", "images_per_second": rate,
         "device": HERE, "world_size": 1, "precision_used": "fp32", "step_used": "eager",
         "train_images": 1800, "val_images": 200,
     }  # fmt: skip
-    record.write_table(folder / record.RUN, [row | more], record.run_schema())
+    parquet.write_table(folder / record.RUN, [row | more], parquet.run_schema())
     return folder / record.RUN
 
 
@@ -114,9 +114,9 @@ def test_only_epochs_that_are_left_cost(tmp_path: Path) -> None:
     begun, other = SMALL.override({"seed": 1}), SMALL.override({"seed": 2})
     folder = tmp_path / "new" / f"t-{begun.fingerprint[:8]}"
     folder.mkdir(parents=True)
-    row = dict.fromkeys(record.EPOCHS_SCHEMA.names, 0.5)
+    row = dict.fromkeys(parquet.EPOCHS_SCHEMA.names, 0.5)
     rows = [row | {"epoch": epoch, "seconds": 36.0} for epoch in range(4)]
-    record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
+    parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
     found = predicted(tmp_path, begun, other)
     assert found.hours[0] == pytest.approx(0.6 * (found.hours[1] or 0))
     assert found.total == pytest.approx(1.6 * (found.hours[1] or 0))
@@ -124,9 +124,9 @@ def test_only_epochs_that_are_left_cost(tmp_path: Path) -> None:
     # The other one is taken to go as this one does.
     assert tally(standing) == pytest.approx((4 * 0.01, (6 + 10) * 0.01))
     assert tally(progress(tmp_path, [other])) == (0.0, None)
-    row = dict.fromkeys(record.run_schema().names) | begun.flat()
+    row = dict.fromkeys(parquet.run_schema().names) | begun.flat()
     row |= {"fingerprint": begun.fingerprint, "status": "done"}
-    record.write_table(folder / record.RUN, [row], record.run_schema())
+    parquet.write_table(folder / record.RUN, [row], parquet.run_schema())
     assert predicted(tmp_path, begun).total == 0.0
     assert tally(progress(tmp_path, [begun])) == pytest.approx((0.04, 0.0))
 

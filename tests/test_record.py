@@ -19,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer import record
+from trainer import parquet, record
 from trainer.config import TrainConfig, field_types
 from trainer.errors import EXIT_IO, InputError, storage_error
+from trainer.parquet import read_table, run_schema, write_table
 from trainer.recipes import reported, vit_trained
-from trainer.record import Failure, read_json, read_table, run_schema, write_atomic, write_table
+from trainer.record import Failure, read_json, write_atomic
 
 EPOCH: dict[str, Any] = {
     "epoch": 0,
@@ -42,8 +43,8 @@ NAMES = ["epochs", "predictions", "run"]
 
 def schema_of(name: str) -> pa.Schema:
     return {
-        "epochs": record.EPOCHS_SCHEMA,
-        "predictions": record.PREDICTIONS_SCHEMA,
+        "epochs": parquet.EPOCHS_SCHEMA,
+        "predictions": parquet.PREDICTIONS_SCHEMA,
         "run": run_schema(),
     }[name]
 
@@ -131,9 +132,9 @@ def test_the_largest_integers_fit_the_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", [EPOCH | {"lr": None}, EPOCH | {"epoch": 2**31}])
 def test_a_bad_row_leaves_the_old_file(tmp_path: Path, row: dict[str, Any]) -> None:
     path = tmp_path / record.EPOCHS
-    write_table(path, [EPOCH], record.EPOCHS_SCHEMA)
+    write_table(path, [EPOCH], parquet.EPOCHS_SCHEMA)
     with pytest.raises(ValueError):
-        write_table(path, [row], record.EPOCHS_SCHEMA)
+        write_table(path, [row], parquet.EPOCHS_SCHEMA)
     assert read_table(path).to_pylist() == [EPOCH]
     assert names_in(tmp_path) == [record.EPOCHS]
 
@@ -191,12 +192,12 @@ def test_writers_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
 REWRITER = """
 import itertools, sys
 from pathlib import Path
-from trainer import record
+from trainer import parquet, record
 path = Path(sys.argv[1])
-first = record.read_table(path).num_rows if path.exists() else 0
+first = parquet.read_table(path).num_rows if path.exists() else 0
 for count in itertools.count(first + 1):
     rows = [{"epoch": count, "lr": float(count)}] * count
-    record.write_table(path, rows, record.EPOCHS_SCHEMA)
+    parquet.write_table(path, rows, parquet.EPOCHS_SCHEMA)
     if count == first + 1:
         print("started", flush=True)
 """
@@ -236,7 +237,7 @@ def test_a_reader_never_sees_half_a_file_and_sigkill_loses_nothing(tmp_path: Pat
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, pa.Table]:
     path = tmp_path_factory.mktemp("whole") / record.EPOCHS
     write_table(path, [EPOCH | {"epoch": n, "val_loss": 1 / (n + 1)} for n in range(5)],
-                record.EPOCHS_SCHEMA)  # fmt: skip
+                parquet.EPOCHS_SCHEMA)  # fmt: skip
     return path, path.read_bytes(), read_table(path)
 
 
@@ -289,26 +290,26 @@ def test_other_things_in_the_files_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["val_accuracy", "seconds"])
 def test_epochs_of_another_type_are_refused(tmp_path: Path, name: str) -> None:
-    write_table(tmp_path / record.EPOCHS, [EPOCH], record.EPOCHS_SCHEMA)
-    assert record.read_epochs(tmp_path).num_rows == 1
+    write_table(tmp_path / record.EPOCHS, [EPOCH], parquet.EPOCHS_SCHEMA)
+    assert parquet.read_epochs(tmp_path).num_rows == 1
     table = read_table(tmp_path / record.EPOCHS)
     place = table.schema.get_field_index(name)
     for other in (table.drop_columns(name), table.set_column(place, name, pa.array(["x"]))):
         pq.write_table(other, tmp_path / record.EPOCHS)
         with pytest.raises(InputError, match=name):
-            record.read_epochs(tmp_path)
+            parquet.read_epochs(tmp_path)
 
 
 def test_a_run_of_another_version_or_configuration_is_refused(tmp_path: Path) -> None:
     row = {"fingerprint": "a", "status": "done"}
     write_table(tmp_path / record.RUN, [row], run_schema())
-    assert record.read_run(tmp_path, "a")["status"] == "done"
+    assert parquet.read_run(tmp_path, "a")["status"] == "done"
     with pytest.raises(InputError, match="another configuration"):
-        record.read_run(tmp_path, "b")
+        parquet.read_run(tmp_path, "b")
     schema = run_schema().with_metadata({b"schema_version": b"99"})
     pq.write_table(read_table(tmp_path / record.RUN).cast(schema), tmp_path / record.RUN)
     with pytest.raises(InputError, match="version 99"):
-        record.read_run(tmp_path, "a")
+        parquet.read_run(tmp_path, "a")
 
 
 def failure() -> Failure:
@@ -372,7 +373,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_read_only_disk_is_the_machines_trouble(read_only: Path) -> None:
     with pytest.raises(OSError) as caught:
-        write_table(read_only / record.EPOCHS, [EPOCH], record.EPOCHS_SCHEMA)
+        write_table(read_only / record.EPOCHS, [EPOCH], parquet.EPOCHS_SCHEMA)
     told = storage_error(caught.value)
     assert told is not None and told.exit_code == EXIT_IO
     assert str(read_only / record.EPOCHS) in told.what and "Read-only" in told.what

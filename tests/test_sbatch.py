@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from drill import DEFINITION, ROOT, held, running, wait_for
+from test_study import definition
 
 from slurm.dev_cluster import Cluster
 from slurm.queue import Queue
@@ -156,6 +158,30 @@ def test_a_cancelled_array_stays_cancelled_and_a_warned_one_comes_back(
     wait_for(lambda: shows(warned).split()[1:] == ["1"], 60)
     wait_for(lambda: not shows(warned).strip(), 100)
     assert project.runs() == 1, project.said(warned)
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(400)
+def test_a_study_whose_driver_is_a_job_that_comes_back(cluster: Cluster, project: Project) -> None:
+    """Warned as before its time is up, it is requeued, and goes on to the report."""
+    definition(project.folder)
+    job = project.sbatch(
+        "--mem=1G", "slurm/study.sbatch", "tiny.py", "--site", "dev_cluster", "--workers", "1"
+    )
+    wait_for(lambda: project.runs() > 0, 120)
+    cluster.command("scancel", "--batch", "--signal=USR1", job)
+    shows = ["scontrol", "show", "job", job]
+    wait_for(lambda: "Restarts=1" in cluster.command(*shows, check=False), 120)
+    wait_for(lambda: "COMPLETED" in cluster.command(*shows), 240)
+    said = project.said(job)
+    assert "the jobs go on" in said
+    assert "results/tiny/report/report.html" in said
+    assert (project.results / "tiny" / "report" / "report.html").exists()
+    stages = json.loads((project.results / "tiny" / "choices.json").read_text())["stages"]
+    assert [one["stage"] for one in stages] == ["sizes", "decay"]
+    # Two sizes, two decays, and the last stage alone.
+    assert project.runs() == 5
+    assert not list(project.results.rglob("claim.json"))
 
 
 @pytest.mark.slurm

@@ -22,7 +22,7 @@ import sweeps.launch
 import sweeps.search
 import sweeps.status
 from sweeps.journal import JOURNAL, STUDY
-from trainer import record
+from trainer import parquet, record
 from trainer.config import TrainConfig
 from trainer.errors import run_command
 
@@ -107,7 +107,7 @@ def test_a_search_finds_the_best_of_what_it_trained(
     config = TrainConfig.from_file(Path(answer["best"]["config"]))
     folder = path.parent / "results" / "tiny" / answer["best"]["trial"]
     assert config == TrainConfig.from_file(folder / record.CONFIG)
-    run = record.read_run(folder, config.fingerprint)
+    run = parquet.read_run(folder, config.fingerprint)
     assert run["val_accuracy"] == answer["best"]["value"]
     low, high = answer["within_one_standard_error"]["optimizer.weight_decay"]
     assert low <= config.optimizer.weight_decay <= high
@@ -263,7 +263,7 @@ def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     last = json.loads(done.stdout)["trials"][-1]
     assert (last["state"], last["params"]) == ("pruned", {"optimizer.lr": 1e-9})
     folder = tmp_path / "results" / "tiny" / last["trial"]
-    epochs = record.read_epochs(folder).num_rows
+    epochs = parquet.read_epochs(folder).num_rows
     assert 2 <= epochs < 10
     assert not (folder / record.RUN).exists()
     assert not (folder / "claim.json").exists()

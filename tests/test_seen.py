@@ -19,7 +19,7 @@ from sweeps import part, seen, table
 from sweeps.ledger import LOGS, Ledger
 from sweeps.progress import look
 from sweeps.table import console, make
-from trainer import record
+from trainer import parquet, record
 from trainer.config import TrainConfig
 
 CONFIGS = [TrainConfig().override({"seed": seed, "epochs": 3}) for seed in range(3)]
@@ -56,16 +56,16 @@ def unreadable(*_: object) -> Any:
 def test_files_are_read_once(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = looked(results)
     assert [one["state"] for one in first] == ["done"] * 3
-    monkeypatch.setattr(record, "read_run", unreadable)
-    monkeypatch.setattr(record, "read_epochs", unreadable)
+    monkeypatch.setattr(parquet, "read_run", unreadable)
+    monkeypatch.setattr(parquet, "read_epochs", unreadable)
     assert looked(results) == first
 
 
 def test_a_file_that_was_written_anew_is_read_anew(results: Path) -> None:
     before = looked(results)
     folder = folder_of(results, POINTS[1])
-    table_ = record.read_table(folder / record.EPOCHS)
-    record.write_table(folder / record.EPOCHS, table_.slice(0, 2), record.EPOCHS_SCHEMA)
+    table_ = parquet.read_table(folder / record.EPOCHS)
+    parquet.write_table(folder / record.EPOCHS, table_.slice(0, 2), parquet.EPOCHS_SCHEMA)
     after = looked(results)
     assert after[1]["epochs_done"] == 2
     assert (after[0], after[2]) == (before[0], before[2])

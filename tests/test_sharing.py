@@ -40,7 +40,7 @@ from sweeps.local import cores_here, environment
 from sweeps.price import past_runs, tally
 from sweeps.scheduler import WORKER, Scheduler
 from sweeps.sweep import Trial
-from trainer import record
+from trainer import parquet, record
 from trainer.errors import InputError, run_command
 from trainer.provenance import device_share
 
@@ -231,13 +231,13 @@ def test_hours_are_counted_once(tmp_path: Path) -> None:
         folder = tmp_path / "status" / "new" / name
         folder.mkdir(parents=True)
         rows = [
-            dict.fromkeys(record.EPOCHS_SCHEMA.names, 0.5) | {"epoch": n, "seconds": 360.0}
+            dict.fromkeys(parquet.EPOCHS_SCHEMA.names, 0.5) | {"epoch": n, "seconds": 360.0}
             for n in range(10)
         ]
-        record.write_table(folder / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
-        row = dict.fromkeys(record.run_schema().names) | config.flat() | more
+        parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+        row = dict.fromkeys(parquet.run_schema().names) | config.flat() | more
         row |= {"fingerprint": config.fingerprint, "status": "done"}
-        record.write_table(folder / record.RUN, [row], record.run_schema())
+        parquet.write_table(folder / record.RUN, [row], parquet.run_schema())
     spent, _ = tally(progress(tmp_path / "status", configs))
     assert spent == pytest.approx(1.0)
     assert tally(progress(tmp_path / "status", configs[:1]))[0] == pytest.approx(0.5)
@@ -252,16 +252,16 @@ def test_hours_are_counted_once(tmp_path: Path) -> None:
 
 def test_a_run_from_before_had_its_device_alone(tmp_path: Path) -> None:
     path = finish(tmp_path / "price", SMALL, 100.0)
-    older = record.read_table(path).drop_columns(["device_share"])
+    older = parquet.read_table(path).drop_columns(["device_share"])
     schema = pa.schema(
-        [field for field in record.run_schema() if field.name != "device_share"],
-        metadata=record.run_schema().metadata,
+        [field for field in parquet.run_schema() if field.name != "device_share"],
+        metadata=parquet.run_schema().metadata,
     )
-    record.write_table(path, older, schema)
+    parquet.write_table(path, older, schema)
     assert [run.seconds_per_image for run in past_runs(tmp_path / "price")] == [1 / 100]
     write_run(tmp_path / "report" / "grid" / name_of(SMALL), SMALL, device="NVIDIA H100")
     path = tmp_path / "report" / "grid" / name_of(SMALL) / record.RUN
-    record.write_table(path, record.read_table(path).drop_columns(["device_share"]), schema)
+    parquet.write_table(path, parquet.read_table(path).drop_columns(["device_share"]), schema)
     write_plan(tmp_path / "report", [({}, SMALL)])
     study = load(tmp_path / "report", [])
     assert study.problems == []
@@ -450,4 +450,4 @@ def test_a_worker_that_is_killed_in_its_job_costs_no_trial(
 
 def jobs_of(drill: Drill) -> set[str]:
     runs = drill.results.rglob(record.RUN)
-    return {record.read_table(run).to_pylist()[0]["slurm_job_id"] for run in runs}
+    return {parquet.read_table(run).to_pylist()[0]["slurm_job_id"] for run in runs}

@@ -29,7 +29,7 @@ from outcome import outcome
 from slurm.dev_cluster import Cluster
 from sweeps import claim as claims
 from sweeps.ledger import State
-from trainer import record
+from trainer import parquet, record
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
 
@@ -69,14 +69,14 @@ def test_two_nodes_agree_with_torchrun(cluster: Cluster, tmp_path: Path) -> None
     )
     drill.launch("--nodes", "2", "--gpus-per-node", "2")
     (run,) = drill.results.rglob(record.RUN)
-    row = record.read_table(run).to_pylist()[0]
+    row = parquet.read_table(run).to_pylist()[0]
     assert (row["world_size"], row["status"]) == (4, "done")
     out = tmp_path / "torchrun"
     words = ("-m", "torch.distributed.run", "--nproc-per-node", "4", "--standalone", "-m",
              "trainer", str(run.parent / record.CONFIG), str(out))  # fmt: skip
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
     here, there = (
-        record.read_table(folder / record.EPOCHS).to_pylist() for folder in (run.parent, out)
+        parquet.read_table(folder / record.EPOCHS).to_pylist() for folder in (run.parent, out)
     )
     for mine, theirs in zip(here, there, strict=True):
         for loss in ("train_loss", "val_loss"):

@@ -23,7 +23,7 @@ from trainer import checkpoint, kept, record
 from trainer.average import Average
 from trainer.config import TrainConfig
 from trainer.history import Row
-from trainer.record import read_table
+from trainer.parquet import read_table
 from trainer.step import choose
 from trainer.train import PreemptedError, train
 

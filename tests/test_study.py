@@ -19,6 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sweeps.study
+from analysis.load import Study, load
+from analysis.sections.choices import choices as chosen_section
 from sweeps import stage
 from sweeps.choice import Candidate, choose
 from sweeps.course import Course
@@ -28,7 +30,7 @@ from sweeps.request import ScaleName
 from sweeps.scale import Scale
 from sweeps.stage import SoFar
 from sweeps.where import Where
-from trainer import record
+from trainer import parquet, record
 from trainer.errors import InputError, run_command
 
 # In one process, for its one study is what takes time.
@@ -194,6 +196,41 @@ def test_the_report_has_every_stage(whole: Path) -> None:
     report = (whole / "results" / "tiny" / "report" / "report.md").read_text()
     for name in ("sizes", "decay", "last"):
         assert name in report
+    assert "## What was chosen" in report
+
+
+def test_a_report_shows_the_choices_that_the_records_bear_out(copied: Path) -> None:
+    path = copied / "results" / "tiny" / "choices.json"
+    found = choices(copied)
+
+    def shown() -> tuple[Study, list[str]]:
+        study = load(copied / "results", [])
+        tables = [table for part in chosen_section(study).parts for table in part.tables]
+        return study, [stage for table in tables for stage in table.frame["stage"]]
+
+    study, stages = shown()
+    assert stages == ["sizes", "decay"]
+    assert not study.problems
+    (part,) = chosen_section(study).parts
+    assert part.notes == [f"The rule: {found['rule']}."]
+    first = part.tables[0].frame.iloc[0]
+    assert first["chosen"] == f"batch_size {found['stages'][0]['chosen']['batch_size']}"
+    assert first["validation"] == found["stages"][0]["mean_val_accuracy"]
+
+    found["stages"][0]["candidates"][0]["val_accuracies"] = [0.1234]
+    path.write_text(json.dumps(found))
+    study, stages = shown()
+    assert stages == ["decay"]
+    assert "sizes was chosen with " in study.problems[0].what
+    assert "12.34 %, which its records do not say" in study.problems[0].what
+
+    found["stages"][1]["kind"] = "dice"
+    path.write_text(json.dumps(found))
+    study, stages = shown()
+    assert stages == []
+    assert f"{path} does not say what was chosen: stages.1.kind" in study.problems[0].what
+    path.write_text("{")
+    assert f"{path} is damaged" in shown()[0].problems[0].what
 
 
 def test_choices_read_nothing_of_the_test_images(
@@ -212,14 +249,14 @@ def test_choices_read_nothing_of_the_test_images(
         pq.write_table(table, path)
         (path.parent / record.PREDICTIONS).unlink()
     asked: list[set[str]] = []
-    original = record.read_run
+    original = parquet.read_run
 
     def watched(folder: Path, fingerprint: str, columns: Any = None) -> dict[str, Any]:
         if columns is not None:
             asked.append(set(columns))
         return original(folder, fingerprint, columns)
 
-    monkeypatch.setattr(record, "read_run", watched)
+    monkeypatch.setattr(parquet, "read_run", watched)
     (copied / "results" / "tiny" / "choices.json").unlink()
     assert command(*words(copied, "--until", "decay")) == 0
     assert choices(copied) == before

@@ -13,14 +13,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer import checkpoint, models, record
+from trainer import checkpoint, models, parquet, record
 from trainer.augment import plain
 from trainer.config import TrainConfig
 from trainer.data import load
 from trainer.errors import EXIT_IO, InputError
 from trainer.history import Row
 from trainer.optim import lr_at
-from trainer.record import read_table
+from trainer.parquet import read_table
 from trainer.train import NonFiniteLossError, PreemptedError, train
 
 # In one process, for the undisturbed trials are what takes time.
@@ -131,7 +131,7 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     assert names_in(out) == FILES
     assert TrainConfig.from_file(out / record.CONFIG) == config
     assert row_of(out) == run
-    assert set(run) == set(record.run_schema().names)
+    assert set(run) == set(parquet.run_schema().names)
 
     rows = read_table(out / record.EPOCHS).to_pylist()
     assert rows == told and [row["epoch"] for row in rows] == [0, 1, 2]

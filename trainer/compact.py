@@ -11,7 +11,7 @@ lies and has no checksum of its own; pages have one. A trial's files are here, i
 while a command moves them, in both with the same content, and at no moment in neither. So whoever
 looks for one looks in the folder, here, and then in the folder again.
 
-`sweeps.compact` writes these. Imports no torch.
+`sweeps.compact` writes these. Imports no torch, and pyarrow only to read one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from trainer.errors import EXIT_IO, InputError, move_away
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA_VERSION = 1
 FOLDER = "compact"
@@ -69,6 +69,10 @@ def read(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Those that it does not have are left out. Raises InputError where it is damaged or of another
     version, FileNotFoundError where it is gone: its trials are in their folders then.
     """
+    # Where nothing is compacted, nobody waits for it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with part.open("rb") as file:
             if name_of(file) != part.name:

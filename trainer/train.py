@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import checkpoint, distributed, kept, models, record
+from trainer import checkpoint, distributed, kept, models, parquet, record
 from trainer.augment import Draws, draw
 from trainer.average import Average
 from trainer.config import TrainConfig
@@ -108,7 +108,7 @@ def train(
             # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
             checkpoint.save(out / record.CHECKPOINT, state, config.fingerprint)
             if state["rows"]:
-                record.write_table(out / record.EPOCHS, state["rows"], record.EPOCHS_SCHEMA)
+                parquet.write_table(out / record.EPOCHS, state["rows"], parquet.EPOCHS_SCHEMA)
 
         writer = stack.enter_context(checkpoint.Writer(device))
 
@@ -224,8 +224,8 @@ def train(
         if group.is_main:
             assert test.logits is not None
             _write_predictions(out, data, test.logits)
-            record.write_table(out / record.EPOCHS, rows, record.EPOCHS_SCHEMA)
-            record.write_table(out / record.RUN, [run], record.run_schema())
+            parquet.write_table(out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+            parquet.write_table(out / record.RUN, [run], parquet.run_schema())
         return run
 
 
@@ -334,7 +334,7 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
             exit_code=EXIT_IO,
         )
     try:
-        return record.read_run(out, config.fingerprint)
+        return parquet.read_run(out, config.fingerprint)
     except FileNotFoundError:
         return None
 
@@ -382,4 +382,4 @@ def _write_predictions(out: Path, data: Dataset, logits: torch.Tensor) -> None:
             data.test_index.tolist(), data.test_labels.tolist(), logits.tolist(), strict=True
         )
     ]
-    record.write_table(out / record.PREDICTIONS, rows, record.PREDICTIONS_SCHEMA)
+    parquet.write_table(out / record.PREDICTIONS, rows, parquet.PREDICTIONS_SCHEMA)

@@ -1,0 +1,101 @@
+"""Choices: what each stage of a study chose, from how many, and beside what was reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import words
+from analysis.choices import Choice, read_all
+from analysis.compare import value_words
+from analysis.load import Study
+from analysis.page import Part, Section, Table
+from trainer.errors import EXIT_IO, InputError
+
+_FOOTNOTE = (
+    "Accuracies are of validation images, the mean over a point's seeds; the test images chose "
+    "nothing. Best is that of the best point; where the chosen one's is lower, it was the cheapest "
+    "within one standard error of it, as so many points are."
+)
+
+
+def choices(study: Study) -> Section:
+    """The stages that belong to the report's sweeps, of every study in the results folder.
+
+    A choice whose accuracies are not those of the records becomes a problem, and is left out.
+    """
+    accuracies = _accuracies(study)
+    parts = []
+    for path, found in read_all(study.results, study.problems):
+        mine = [one for one in found.stages if one.stage in accuracies]
+        good = [one for one in mine if not _contradicts(path, one, accuracies, study.problems)]
+        if not good:
+            continue
+        name = words.file_name(f"choices-{found.study}")
+        caption = f"What the stages of {found.study} chose, % on validation"
+        table = Table(name, caption, pd.DataFrame(map(_row, good)))
+        said = [f"The rule: {found.rule}.", *(_left_out(one) for one in good if one.left_out)]
+        title = f"{found.study}, {found.scale} scale"
+        parts.append(Part(title, said, [table], footnotes=[_FOOTNOTE]))
+    return Section("What was chosen", parts)
+
+
+def _accuracies(study: Study) -> dict[str, dict[str, tuple[float, float]]]:
+    """The validation accuracies that a choice can be made by, of the best epoch and of the last, by
+    sweep and trial."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    runs = study.trials
+    columns = (runs[name] for name in ("sweep", "trial", "val_accuracy", "val_accuracy_last"))
+    for sweep, trial, best, last in zip(*columns, strict=True):
+        found.setdefault(sweep, {})[trial] = best, last
+    return found
+
+
+def _contradicts(
+    path: Path,
+    choice: Choice,
+    accuracies: Mapping[str, Mapping[str, tuple[float, float]]],
+    problems: list[InputError],
+) -> bool:
+    """Whether the records say otherwise, which is added to the problems."""
+    known = accuracies[choice.stage]
+    for one in choice.candidates:
+        for trial, value in zip(one.trials, one.val_accuracies, strict=False):
+            if value not in known.get(trial, ()):
+                what = f"{path}: {choice.stage} was chosen with {trial} at {100 * value:.2f} %"
+                problems.append(
+                    InputError(
+                        f"{what}, which its records do not say",
+                        "run the study's command again: it chooses from the records",
+                        exit_code=EXIT_IO,
+                    )
+                )
+                return True
+    return False
+
+
+def _row(choice: Choice) -> dict[str, Any]:
+    near = sum(one.within_one_standard_error for one in choice.candidates)
+    return {
+        "stage": choice.stage,
+        "points": len(choice.candidates),
+        "chosen": _values(choice.chosen),
+        "validation": choice.mean_val_accuracy,
+        "best": f"{100 * choice.best_mean_val_accuracy:.2f}",
+        "standard error": f"{100 * choice.standard_error:.2f} ({choice.standard_error_of})",
+        "within it": near,
+        "reported": _values(choice.reported),
+    }
+
+
+def _values(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]} {value_words(v)}" for key, v in point.items())
+
+
+def _left_out(choice: Choice) -> str:
+    trials = words.count(len(choice.left_out), "trial")
+    first = choice.left_out[0]
+    return f"{choice.stage}: {trials} left out, such as {first.trial}, {first.why}."
