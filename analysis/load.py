@@ -670,7 +670,13 @@ def _frame(
 def _configs(configs: list[TrainConfig]) -> pd.DataFrame:
     """TrainConfig.flat of each, a row each, by the column: a tenth of the time."""
     columns = {field: list(map(attrgetter(field), configs)) for field in field_types()}
-    return pd.DataFrame({field: list(map(_value, column)) for field, column in columns.items()})
+    # Most fields are plain, and need no look at each of their values.
+    return pd.DataFrame(
+        {
+            field: list(map(_value, column)) if isinstance(column[0], tuple) else column
+            for field, column in columns.items()
+        }
+    )
 
 
 def _value(value: Any) -> Any:
