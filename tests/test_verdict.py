@@ -152,6 +152,7 @@ def test_only_the_studys_own_settings_are_evidence(tmp_path: Path) -> None:
     assert evidence(study).endswith("(others: smoke scale).")
     only = Study(study.results, [sweep for sweep in study.sweeps if sweep.name == "small"], [])
     assert evidence(only).startswith("Nothing here is evidence for or against")
+    assert "on 45,000 images for 100 epochs, in models as wide as the reported" in evidence(only)
     only = Study(study.results, [sweep for sweep in study.sweeps if sweep.name == "full"], [])
     assert evidence(only).startswith("Every launch with a result has the reported study's")
 

@@ -18,7 +18,8 @@ from trainer.errors import EXIT_IO, InputError
 _FOOTNOTE = (
     "Accuracies are of validation images, the mean over a point's seeds; the test images chose "
     "nothing. Best is that of the best point; where the chosen one's is lower, it was the cheapest "
-    "within one standard error of it, as so many points are."
+    "within one standard error of it, as so many points are. The error is the larger of the best "
+    "point's over its seeds and that of as many validation images."
 )
 
 
@@ -78,21 +79,24 @@ def _contradicts(
 
 
 def _row(choice: Choice) -> dict[str, Any]:
+    of = choice.standard_error_of.removeprefix("validation ")
     near = sum(one.within_one_standard_error for one in choice.candidates)
     return {
         "stage": choice.stage,
         "points": len(choice.candidates),
         "chosen": _values(choice.chosen),
+        "reported": _values(choice.reported),
         "validation": choice.mean_val_accuracy,
         "best": f"{100 * choice.best_mean_val_accuracy:.2f}",
-        "standard error": f"{100 * choice.standard_error:.2f} ({choice.standard_error_of})",
+        "standard error": f"{100 * choice.standard_error:.2f} ({of})",
         "within it": near,
-        "reported": _values(choice.reported),
     }
 
 
 def _values(point: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]} {value_words(v)}" for key, v in point.items())
+    """`batch_size 128, epochs 100`; of `model.name` the `model`."""
+    short = {key.removesuffix(".name").rpartition(".")[2]: value for key, value in point.items()}
+    return ", ".join(f"{word} {value_words(value)}" for word, value in short.items())
 
 
 def _left_out(choice: Choice) -> str:

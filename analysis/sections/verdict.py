@@ -59,12 +59,30 @@ def evidence(study: Study) -> str:
     why = ", ".join(dict.fromkeys(reason for some in reasons for reason in some))
     if all(reasons):
         return (
-            f"Nothing here is evidence for or against the reported study ({why}): it shows what "
-            "the same comparisons give at this size."
+            f"Nothing here is evidence for or against the reported study ({why}). {size(study)} "
+            "What it can say is which of two settings does better at that size, where seeds tell "
+            "them apart; of the reported figures it can say nothing."
         )
     pairs = zip(plans, reasons, strict=True)
     names = ", ".join(words.title(plan) for plan, some in pairs if not some)
     return f"Only these launches are evidence about the reported study: {names} (others: {why})."
+
+
+def size(study: Study) -> str:
+    """On how many images the trials with a result were trained, for how long, in which models."""
+    runs = study.trials[study.trials["test_accuracy"].notna()]
+    images, epochs, widths = (
+        f"{low:,.7g}" if low == high else f"{low:,.7g} to {high:,.7g}"
+        for low, high in (
+            (runs[name].astype(float).min(), runs[name].astype(float).max())
+            for name in ("train_images", "epochs", "model.width")
+        )
+    )
+    wide = "as wide" if widths == "1" else f"{widths} times as wide"
+    return (
+        f"Its trials were trained on {images} images for {epochs} epochs, in models {wide} as the "
+        "reported ones."
+    )
 
 
 # --- what was found --------------------------------------------------------------------------
