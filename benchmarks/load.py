@@ -45,7 +45,7 @@ def ours(results: Path) -> int:
 def peer(results: Path) -> int:
     from pyarrow import dataset
 
-    from analysis.load import run_schema
+    from analysis.records import run_schema
 
     rows = 0
     for file, schema in ((record.RUN, run_schema()), (record.EPOCHS, parquet.EPOCHS_SCHEMA)):

@@ -20,7 +20,7 @@ from test_analysis import (
     write_plan,
 )
 
-from analysis import load as reading
+from analysis import records as reading
 from analysis.anomalies import flags
 from analysis.load import load
 from analysis.sections import cost, grid, sweep
