@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -141,6 +141,24 @@ class _PlanFile(BaseModel):
     trials: Annotated[list[_TrialFile], Field(min_length=1)]
 
 
+class _NamedTrial(BaseModel):
+    model_config = ConfigDict(strict=True)
+    name: Annotated[str, AfterValidator(_safe_name)]
+    fingerprint: str
+
+
+class _NamesFile(BaseModel):
+    """What of a plan's file tells the names that it gave."""
+
+    model_config = ConfigDict(strict=True)
+    schema_version: Literal[1]
+    created: str
+    trials: list[_NamedTrial]
+
+
+_File = TypeVar("_File", _PlanFile, _NamesFile)
+
+
 @dataclass(frozen=True)
 class Standing:
     """A trial and where it stands."""
@@ -217,8 +235,23 @@ class Ledger:
         return self._read_plan(self.folder / PLANS / f"{identity}.json")
 
     def _read_plan(self, path: Path) -> Plan:
+        values = self._parse(path, _PlanFile)
+        return Plan(
+            self.sweep,
+            [Trial(one.name, one.point, one.config) for one in values.trials],
+            values.scale,
+            values.overrides,
+            values.axes,
+            values.command,
+            values.created,
+            values.search,
+            values.id if values.search is not None else "",
+        )
+
+    def _parse(self, path: Path, kind: type[_File]) -> _File:
+        """Raises InputError where there is no such plan, or it is damaged."""
         try:
-            values = _PlanFile.model_validate_json(path.read_bytes())
+            return kind.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise InputError(
                 f"no plan {path}", f"launch the sweep: python -m sweeps.launch {self.sweep}"
@@ -229,23 +262,22 @@ class Ledger:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             problem = f"{path} is no plan: {where}{': ' if where else ''}{first['msg']}"
-        else:
-            return Plan(
-                self.sweep,
-                [Trial(one.name, one.point, one.config) for one in values.trials],
-                values.scale,
-                values.overrides,
-                values.axes,
-                values.command,
-                values.created,
-                values.search,
-                values.id if values.search is not None else "",
-            )
         raise InputError(
             problem,
             f"move it away and launch the sweep again: {move_away(path)}",
             exit_code=EXIT_IO,
         )
+
+    def _names(self) -> dict[str, str]:
+        """The name that the newest plan gave to each configuration, by fingerprint.
+
+        As the plans have them: to read and hash 10,000 configurations takes most of a second, and
+        whoever runs one of them does.
+        """
+        paths = sorted((self.folder / PLANS).glob("*.json"))
+        files = [(path.stem, self._parse(path, _NamesFile)) for path in paths]
+        files.sort(key=lambda one: (one[1].created, one[0]))
+        return {trial.fingerprint: trial.name for _, file in files for trial in file.trials}
 
     def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials, each under the name by which a plan or a folder already knows its content.
@@ -253,9 +285,7 @@ class Ledger:
         A definition that gained an axis calls the same configuration by a longer name. Raises
         InputError for a damaged plan or compact file.
         """
-        known = {
-            trial.config.fingerprint: trial.name for plan in self.plans() for trial in plan.trials
-        }
+        known = self._names()
         try:
             folders = {entry.name for entry in os.scandir(self.folder) if entry.is_dir()}
         except (FileNotFoundError, NotADirectoryError):
