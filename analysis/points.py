@@ -52,6 +52,8 @@ def ranked(plan: Plan) -> list[dict[str, Any]]:
     if not columns:
         return [{}] if plan.runs["val_accuracy"].notna().any() else []
     means = plan.runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean()
+    # As many right answers can have means that differ in their last bit.
+    means = means.round(12)
     best = means.dropna().reset_index().sort_values("val_accuracy", ascending=False, kind="stable")
     rows = best[columns].itertuples(index=False)
     return [dict(zip(plan.axes, row, strict=True)) for row in rows]

@@ -21,6 +21,7 @@ from test_analysis import fail, files, finish, name_of, run, write_plan
 from analysis.load import Plan, Study, load, reported
 from analysis.page import Page, Part, Section
 from analysis.sections import search
+from analysis.sections.oddities import oddities
 from analysis.space import Range
 from trainer.config import TrainConfig
 from trainer.parquet import EPOCHS_SCHEMA, write_table
@@ -145,6 +146,12 @@ def test_a_search_is_read_with_its_trials_in_the_order_of_asking(tmp_path: Path)
     assert table["mark"].tolist() == ["done", "pruned", "nonfinite", "open"]
     assert table["value"].tolist()[:2] == [0.9, 0.3]
     assert table["epochs"].tolist() == [3, 2, 3, 0]
+
+
+def test_a_search_speaks_of_the_reported_weight_decays(tmp_path: Path) -> None:
+    search_in(tmp_path, [(1e-3, 0.9), (5e-4, 0.92)])
+    said = oddities(load(tmp_path, [])).parts[2].notes
+    assert "resnet18: 0.001 minus 0.0005 is -2.00 points" in said[1]
 
 
 def test_launches_have_no_search(tmp_path: Path) -> None:

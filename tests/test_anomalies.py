@@ -225,6 +225,12 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> N
     assert tables.front(costs, values) == expected
 
 
+def test_equal_counts_are_equal_on_the_front_whatever_the_last_bit_says() -> None:
+    """The dearer point is right on as many images."""
+    cheap, dear = 0.44799999999999995, 0.448
+    assert tables.front([1.0, 2.0], [cheap, dear]) == [True, False]
+
+
 def test_a_point_without_an_accuracy_is_not_on_the_front() -> None:
     assert tables.front([1.0, 2.0], [math.nan, 0.5]) == [False, True]
 

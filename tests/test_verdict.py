@@ -17,11 +17,15 @@ from analysis import points
 from analysis.load import Study, load, reported
 from analysis.sections import decay, diagnostics
 from analysis.sections.comparison import comparison
+from analysis.sections.cost import standstills
 from analysis.sections.oddities import oddities
+from analysis.sections.summary import summary
 from analysis.sections.sweep import choice
 from analysis.sections.verdict import against_reported, evidence, flags, found, missing, verdict
 from trainer.config import TrainConfig
+from trainer.parquet import EPOCHS_SCHEMA, write_table
 from trainer.recipes import reported as protocol
+from trainer.record import EPOCHS
 
 DECAY = "optimizer.weight_decay"
 
@@ -192,6 +196,50 @@ def test_what_is_missing_and_flagged_is_counted(tmp_path: Path) -> None:
     assert flags(study).startswith(
         "3 of 4 trials are flagged (EARLY_STOP x1, MISSING x1, NONFINITE x1)."
     )
+
+
+def test_settings_that_made_no_difference_are_not_compared(tmp_path: Path) -> None:
+    study = seeds_of(tmp_path, {2e-3: [0.95, 0.91], 1e-3: [0.95, 0.91]})
+    said = found(study.plans[0])
+    assert "has the same accuracy with each seed: nothing is told." in said
+    assert "lead" not in said
+
+
+def test_a_lead_names_its_images(tmp_path: Path) -> None:
+    said = found(seeds_of(tmp_path, {2e-3: [0.95, 0.96, 0.97], 1e-3: [0.9, 0.91, 0.92]}).plans[0])
+    assert "Its lead on validation over the next best, " in said
+    assert said.count("+5.00 points") == 2
+    assert "; on the test images it is +5.00 points" in said
+
+
+def test_epochs_that_a_scale_shrank_are_told(tmp_path: Path) -> None:
+    point = {"epochs": 100}
+    write_plan(tmp_path, [(point, protocol("resnet18").override({"epochs": 8}))], scale="cpu")
+    finish(
+        folder_of(tmp_path, (point, protocol("resnet18").override({"epochs": 8}))),
+        protocol("resnet18").override({"epochs": 8}),
+    )
+    said = found(load(tmp_path, []).plans[0])
+    assert "validation chooses epochs 100 (8 at this scale)" in said
+
+
+def test_configurations_that_sweeps_share_are_counted_once(tmp_path: Path) -> None:
+    seeds_of(tmp_path, {2e-3: [0.95]}, sweep="one")
+    notes = summary(seeds_of(tmp_path, {2e-3: [0.95], 1e-3: [0.9]}, sweep="two")).parts[0].notes
+    assert notes[1].startswith("They have 2 configurations between them")
+
+
+def test_a_machine_that_stood_still_is_told(tmp_path: Path) -> None:
+    study = seeds_of(tmp_path, {2e-3: [0.95]})
+    assert not standstills(study)
+    (folder,) = (tmp_path / "grid").glob("t-*")
+    rows = [
+        dict.fromkeys(EPOCHS_SCHEMA.names, 0.5) | {"epoch": epoch, "seconds": seconds}
+        for epoch, seconds in enumerate((18.0, 3868.0, 16.0))
+    ]
+    write_table(folder / EPOCHS, rows, EPOCHS_SCHEMA)
+    (said,) = standstills(load(tmp_path, []))
+    assert said.startswith(f"grid: an epoch of {folder.name} took 3,868 s, where its usual is 18 s")
 
 
 def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def cost(study: Study) -> Section:
     Draws every figure.
     """
     hours = spent(study.trials)
-    notes = [totals(hours), *unfinished(study), *untold(study)]
+    notes = [totals(hours), *unfinished(study), *untold(study), *standstills(study)]
     shown = []
     if len(hours):
         shown.append(Table("cost-hours", "Hours of training a sweep and device", hours))
@@ -126,6 +126,22 @@ def untold(study: Study) -> list[str]:
     if n == 0:
         return []
     return [f"{words.count(n, 'result')} left out: how long, or on what, the trial ran is unknown."]
+
+
+def standstills(study: Study) -> list[str]:
+    """A sentence for each trial in which an epoch took a minute and ten times its usual longer."""
+    said = []
+    for plan in study.plans:
+        seconds = plan.epochs.groupby("trial", observed=True, sort=False)["seconds"]
+        usual, longest = seconds.median(), seconds.max()
+        for trial in usual.index[longest > 10 * usual + 60]:
+            said.append(
+                f"{plan.sweep}: an epoch of {trial} took {longest[trial]:,.0f} s, where its usual "
+                f"is {usual[trial]:,.0f} s: the machine stood still, or was busy with something "
+                "else. Hours and minutes here count it."
+            )
+    # Two launches can plan one trial.
+    return list(dict.fromkeys(said))
 
 
 def pictures(plan: Plan) -> list[Picture]:

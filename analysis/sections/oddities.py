@@ -82,7 +82,9 @@ def _low_cells(plan: Plan) -> Iterator[str]:
         if codes:
             yield said + "What is flagged here as well may be what happened there."
         else:
-            yield said + "Nothing out of the ordinary happened to it here."
+            yield (
+                said + "By the rules of the flags nothing out of the ordinary happened to it here."
+            )
 
 
 def _codes(plan: Plan, point: points.Point) -> str:
@@ -91,7 +93,7 @@ def _codes(plan: Plan, point: points.Point) -> str:
 
 
 def _decay(plan: Plan) -> Iterator[str]:
-    if WEIGHT_DECAY not in plan.axes or plan.search is not None:
+    if WEIGHT_DECAY not in plan.axes:
         return
     for model in plan.runs["model.name"].unique():
         here = {"model.name": model}

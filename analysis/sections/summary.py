@@ -35,6 +35,11 @@ def summary(study: Study) -> Section:
     told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
     notes = [f"{words.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    if (different := int(runs["fingerprint"].nunique())) < len(runs):
+        notes.append(
+            f"They have {words.count(different, 'configuration')} between them: what two sweeps "
+            "share is trained in both, to the same figures, which confirm nothing of each other."
+        )
     notes.append(_caveat(runs))
     shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]
     if len(flags):

@@ -6,6 +6,7 @@ The rules, which tests pin:
 - Validation chooses: the point with the best mean validation accuracy, of equals the first planned.
 - It is told from the next best by the paired difference in validation accuracy over seeds that both
   have: where the 95 % interval (Student's t) leaves out 0. Under three seeds there is no interval.
+  The same difference in test accuracy stands beside it and decides nothing.
 - Beside the reported figures stand test accuracies. A measured mean lies above or below one only
   where the difference is larger than the error (tables.larger_than_error).
 """
@@ -56,7 +57,8 @@ def evidence(study: Study) -> str:
             "Every launch with a result has the reported study's settings, so that its figures "
             "compare with those that the study gives."
         )
-    why = ", ".join(dict.fromkeys(reason for some in reasons for reason in some))
+    shared = [one for one in reasons[0] if all(one in some for some in reasons)]
+    why = ", ".join(shared or dict.fromkeys(one for some in reasons for one in some))
     if all(reasons):
         return (
             f"Nothing here is evidence for or against the reported study ({why}). {size(study)} "
@@ -98,7 +100,7 @@ def found(plan: Plan) -> str:
     tests = points.by_seed(plan, best, "test_accuracy")
     said = f"{name}: "
     if plan.axes:
-        said += f"validation chooses {points.words(best)}"
+        said += f"validation chooses {points.words(best)}{_shrunk(plan, best)}"
     else:
         said += "one configuration"
     said += f", with {100 * _mean(points.by_seed(plan, best)):.2f} % on validation"
@@ -115,18 +117,34 @@ def found(plan: Plan) -> str:
     return said
 
 
+def _shrunk(plan: Plan, point: points.Point) -> str:
+    """How many epochs the point had, where the scale left it fewer than its axis says."""
+    found = {int(epochs) for epochs in points.at(plan, point)["epochs"]}
+    if found == {point.get("epochs")} or "epochs" not in point:
+        return ""
+    return f" ({', '.join(map(str, sorted(found)))} at this scale)"
+
+
 def _mean(values: Mapping[int, float]) -> float:
     return math.fsum(values.values()) / len(values) if values else math.nan
 
 
 def _next(plan: Plan, best: points.Point, second: points.Point) -> str:
-    gap = points.difference(points.by_seed(plan, best), points.by_seed(plan, second))
     name = points.words(second)
+    ours, theirs = points.by_seed(plan, best), points.by_seed(plan, second)
+    gap = points.difference(ours, theirs)
     if gap is None:
         return f"The next best, {name}, has no seed in common with it: nothing tells them apart."
+    if all(ours[seed] == theirs[seed] for seed in ours.keys() & theirs.keys()):
+        return f"The next best, {name}, has the same accuracy with each seed: nothing is told."
     if gap.mean <= 0:
         return f"On the seeds that both have it is not ahead of the next best, {name}: {gap}."
-    return f"Its lead over the next best, {name}, is {gap}: {points.judged(gap)}."
+    said = f"Its lead on validation over the next best, {name}, is {gap}: {points.judged(gap)}"
+    both = (points.by_seed(plan, point, "test_accuracy") for point in (best, second))
+    test = points.difference(*both)
+    if test is not None:
+        said += f"; on the test images it is {test}: {points.judged(test)}"
+    return f"{said}."
 
 
 # --- beside what was reported ----------------------------------------------------------------
