@@ -35,7 +35,7 @@ def main(
     from trainer import kept
 
     # While torch is imported.
-    kept.read_ahead(settings.data)
+    kept.read_ahead(settings.data, settings.augment)
     from trainer.train import NonFiniteLossError, epoch_line, train
 
     console = Console(stderr=True, highlight=False)
