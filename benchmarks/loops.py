@@ -83,7 +83,7 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     path = Path.cwd() / "config.json"
     path.write_text(config.to_json())
     # As `python -m trainer` and a worker do; here the import is ours, to wrap what it brings.
-    kept.read_ahead(config.data, config.augment)
+    kept.read_ahead(config.data)
     import trainer.train as training
 
     train, rates, asked = training.train, [], 0

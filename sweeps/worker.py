@@ -165,7 +165,7 @@ class Worker:
         from trainer import kept
 
         # While torch is imported.
-        kept.read_ahead(trial.config.data, trial.config.augment)
+        kept.read_ahead(trial.config.data)
         from trainer.train import PreemptedError, epoch_line, train
 
         folder = self.ledger.folder_of(trial)

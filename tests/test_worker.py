@@ -20,8 +20,7 @@ from sweeps.stop import Stop
 from sweeps.sweep import Sweep, Trial, expand
 from sweeps.worker import Worker
 from trainer import kept, record
-from trainer.config import AugmentConfig, TrainConfig
-from trainer.data import Images, padded
+from trainer.config import TrainConfig
 from trainer.history import Row
 from trainer.recipes import reported
 
@@ -185,27 +184,9 @@ def test_the_second_trial_reads_no_data_and_the_next_data_set_takes_its_place(
     assert read == [TINY.data, other.data, TINY.data]
 
 
-def test_what_is_read_ahead_is_laid_out_once_and_given_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[int] = []
-
-    def counted(images: Images, padding: int) -> Images:
-        made.append(padding)
-        return padded(images, padding)
-
-    monkeypatch.setattr(kept, "padded", counted)
-    kept._resident.drop()
-    for seed in range(2):
-        kept.read_ahead(TINY.data, TINY.augment)
-        trainer.train.train(TINY.override({"seed": seed}), tmp_path / str(seed))
-    assert made == [TINY.augment.crop_padding]
-    assert kept._wide.is_empty
-
-
 def test_read_ahead_leaves_it_to_the_trial_to_say_what_is_wrong(tmp_path: Path) -> None:
     nowhere = TINY.override({"data.name": "cifar10", "data.root": str(tmp_path / "none")}).data
-    kept.read_ahead(nowhere, AugmentConfig())
+    kept.read_ahead(nowhere)
     with pytest.raises(trainer.data.InputError, match="no such folder"):
         kept.dataset(nowhere)
 

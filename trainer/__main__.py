@@ -35,7 +35,7 @@ def main(
     from trainer import kept
 
     # While torch is imported.
-    kept.read_ahead(settings.data, settings.augment)
+    kept.read_ahead(settings.data)
     from trainer.train import NonFiniteLossError, epoch_line, train
 
     console = Console(stderr=True, highlight=False)

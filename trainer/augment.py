@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from trainer.config import AugmentConfig
-from trainer.data import padded
 from trainer.trivial_augment import VARIANTS, TrivialAugment, windows
 
 Channels = tuple[float, float, float]
@@ -116,8 +115,7 @@ def _boxes(
 class Augmenter:
     """The training images, resident on the device, and batches of them augmented.
 
-    images: uint8 (N, S, S, 3); `wide`, where somebody has made that already, is data.padded of them
-    and crop_padding. labels (N,) are kept on the device as `labels`: where samples are
+    images: uint8 (N, S, S, 3). labels (N,) are kept on the device as `labels`: where samples are
     mixed the loss needs labels[index], labels[draws.partner[index]] and draws.lam[index].
     """
 
@@ -130,19 +128,19 @@ class Augmenter:
         config: AugmentConfig,
         device: torch.device | str,
         dtype: torch.dtype = torch.float32,
-        wide: npt.NDArray[np.uint8] | None = None,
     ) -> None:
         pixels = torch.as_tensor(images)
-        size = pixels.shape[1]
+        n, size = pixels.shape[:2]
         pad = config.crop_padding
         self._trivial: TrivialAugment | None = None
         if config.trivial_augment:
             self._trivial = TrivialAugment(pixels, pad, device)
         else:
-            if wide is None:
-                wide = padded(pixels.cpu().numpy(), pad)
-            crops = torch.from_numpy(wide).to(device).view(torch.int32).squeeze(-1)
-            self._crops = windows(crops, size)
+            side = size + 2 * pad
+            # A fourth byte makes a pixel one int32, which is gathered and flipped as one number.
+            padded = torch.zeros((n, side, side, 4), dtype=torch.uint8, device=device)
+            padded[:, pad : pad + size, pad : pad + size, :3] = pixels.to(device)
+            self._crops = windows(padded.view(torch.int32).squeeze(-1), size)
         self.labels = torch.as_tensor(labels).to(device)
         self._scale, self._shift = _affine(mean, std, size, self.labels.device)
         self._dtype = dtype

@@ -89,16 +89,6 @@ class _Decoded(NamedTuple):
     classes: npt.NDArray[np.str_]
 
 
-def padded(images: Images, padding: int) -> Images:
-    """(N, S, S, 3) as (N, S + 2 padding, S + 2 padding, 4), black around: to crop from. The fourth
-    byte makes a pixel one int32, which is gathered and flipped as one number."""
-    count, size = images.shape[:2]
-    side = size + 2 * padding
-    wide = np.zeros((count, side, side, 4), np.uint8)
-    wide[:, padding : padding + size, padding : padding + size, :3] = images
-    return wide
-
-
 def check(config: DataConfig) -> None:
     """Raise InputError where data.root is no folder with data in it. Touches nothing."""
     root = _root(config)

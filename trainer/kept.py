@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from trainer.config import AugmentConfig, DataConfig
-from trainer.data import Dataset, Images, load, padded
+from trainer.data import Dataset, load
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +42,6 @@ class _Last(Generic[T]):
                 self._value, self._key = make(), key
             return self._value
 
-    @property
-    def is_empty(self) -> bool:
-        return self._value is None
-
     def drop(self) -> None:
         self._value = None
 
@@ -59,8 +55,6 @@ class Resident(NamedTuple):
 
 
 _dataset: _Last[Dataset] = _Last()
-_wide: _Last[Images] = _Last()
-_ahead: threading.Thread | None = None
 _resident: _Last[Resident] = _Last()
 _compiled: Hashable = None
 
@@ -73,28 +67,14 @@ def dataset(config: DataConfig) -> Dataset:
     return _dataset.get(_key(config), lambda: load(config))
 
 
-def read_ahead(config: DataConfig, augment: AugmentConfig) -> None:
-    """Begin to read the images, and, for a process's first trial, to lay them out as they are
-    cropped from. What goes wrong is told by `dataset`, which then tries again."""
-    global _ahead
+def read_ahead(config: DataConfig) -> None:
+    """Begin to read the images. What goes wrong is told by `dataset`, which then tries again."""
 
     def read() -> None:
         with contextlib.suppress(Exception):
             dataset(config)
-            if _resident.is_empty:
-                _wide_of(config, augment)
 
-    _ahead = threading.Thread(target=read, daemon=True)
-    _ahead.start()
-
-
-def _wide_of(config: DataConfig, augment: AugmentConfig) -> Images | None:
-    """The padded training images; None where they are not cropped from such."""
-    data = dataset(config)
-    if augment.trivial_augment:
-        return None
-    key = _key(config), augment.crop_padding
-    return _wide.get(key, lambda: padded(data.train_images, augment.crop_padding))
+    threading.Thread(target=read, daemon=True).start()
 
 
 def resident(
@@ -106,14 +86,11 @@ def resident(
     from trainer.augment import Augmenter
 
     def make() -> Resident:
-        if _ahead is not None:
-            _ahead.join()  # lest it should make again what is taken here
         data = dataset(config)
-        wide = _wide_of(config, augment)
-        _wide.drop()
-        normal = data.mean, data.std
         return Resident(
-            Augmenter(data.train_images, data.train_labels, *normal, augment, device, dtype, wide),
+            Augmenter(
+                data.train_images, data.train_labels, data.mean, data.std, augment, device, dtype
+            ),
             torch.from_numpy(data.val_images).to(device),
             torch.from_numpy(data.val_labels).to(device),
         )
