@@ -9,9 +9,9 @@ no peer that does the same. Growth is seconds beside those of ten times fewer tr
 processor time are what counts where others use the machine too.
 
 Last measured at 10,000 trials on two processors of an AMD EPYC, nothing else running, one run, in
-seconds (at 1,000): dry run 2.9 as a table and 3.8 as JSON (1.0), submission 8.9 (1.6), status 2.0
-(0.8), at its first look 22.6, launch with all done 2.9 (0.8), load 12.3 (3.4: imports of the
-report are 2), compacted 5.4 (2.6), compacting 44 (5.3). The most memory was 563 MiB, of the
+seconds (at 1,000): dry run 1.8 as a table (1.4) and 2.4 as JSON (1.0), submission 8.5 (1.7), status
+1.7 (0.8), at its first look 21.2, launch with all done 1.6 (0.9), load 9.9 (3.3: imports of the
+report are 1.5), compacted 3.4 (1.9), compacting 38 (4.9). The most memory was 587 MiB, of the
 compacted load. The table is in docs/performance.md.
 """
 
