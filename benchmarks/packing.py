@@ -16,9 +16,9 @@ for half a second of its process's CPU time, no more: no data, no records. That 
 Fewer trials than 256 weigh a worker's start more, which favours the peer, too; the peer's pace does
 not hang on their number. So it may be measured on fewer: --peer-trials.
 
-Last measured on two processors of an AMD EPYC that others used at the same time (load average 5 to
-9), torch 2.14.1, Slurm 22.05.8, --trials 256 --peer-trials 28: ours 2.77 trials/s at 0.33 s of CPU
-a trial, the peer 0.29 at 0.50 s: 9.7 x.
+Last measured on two processors of an AMD EPYC, nothing else running, torch 2.14.1, Slurm 22.05.8,
+--trials 256 --peer-trials 28 --workers 2: ours 3.91 trials/s, the peer 0.34: 11.6 x. With others on
+the machine it was 2.77 and 0.29: 9.7 x.
 """
 
 from __future__ import annotations
