@@ -292,15 +292,14 @@ def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[In
 
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
     found = records.read(folder, list(trials), parts, problems)
-    runs, epochs, unread = found.runs, found.epochs, set(found.unread)
+    runs, epochs = found.runs, found.epochs
     read = set(runs["trial"])
     runs = _own(folder, runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     epochs = epochs[~epochs["trial"].isin(read - set(runs["trial"]))]
     impossible = _impossible(folder, runs, problems)
     runs = runs[~runs["trial"].isin(impossible)]
-    unread |= impossible
-    rest = trials.keys() - set(runs["trial"]) - unread
+    rest = trials.keys() - set(runs["trial"]) - found.unread - impossible
     notes = _notes(Pruned, folder, (name for name in trials if name in rest), problems)
     pruned = {name: _pruned(note) for name, note in notes}
     rest -= pruned.keys()

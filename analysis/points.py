@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import POINT, Plan
-from analysis.stats import MIN_SEEDS, Interval, paired_interval
+from analysis.stats import MIN_SEEDS, Interval, comparable, paired_interval
 
 Point = Mapping[str, Any]
 
@@ -51,9 +51,9 @@ def ranked(plan: Plan) -> list[dict[str, Any]]:
     columns = [POINT + axis for axis in plan.axes]
     if not columns:
         return [{}] if plan.runs["val_accuracy"].notna().any() else []
-    means = plan.runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean()
-    # As many right answers can have means that differ in their last bit.
-    means = means.round(12)
+    means = (
+        plan.runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean().map(comparable)
+    )
     best = means.dropna().reset_index().sort_values("val_accuracy", ascending=False, kind="stable")
     rows = best[columns].itertuples(index=False)
     return [dict(zip(plan.axes, row, strict=True)) for row in rows]

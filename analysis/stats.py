@@ -15,6 +15,11 @@ MIN_SEEDS = 3
 Interval = tuple[float, float]
 
 
+def comparable(accuracy: float) -> float:
+    """As many right answers can have means that differ in their last bit: equal without it."""
+    return round(accuracy, 12)
+
+
 def sample_interval(accuracy: float, images: int) -> Interval:
     """Wilson (1927): of the accuracy (a fraction) that was seen on so many test images."""
     test = stats.binomtest(round(accuracy * images), images)

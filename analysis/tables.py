@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.anomalies import grid_outliers
 from analysis.load import POINT
-from analysis.stats import Interval, difference_interval, sample_interval, seed_interval
+from analysis.stats import Interval, comparable, difference_interval, sample_interval, seed_interval
 
 # Column heading: column of run.parquet.
 SPLITS = {
@@ -289,16 +289,11 @@ def is_gpu(device: str) -> bool:
     return device != "cpu" and not re.search(r", \d+ threads$", device)
 
 
-def level(accuracy: float) -> float:
-    """To compare by: means of as many right answers can differ in their last bit."""
-    return round(accuracy, 12)
-
-
 def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
     """Which points no other one dominates: is no dearer and no less accurate, and better in one of
     the two. A point without an accuracy (NaN) is not on the front.
     """
-    accuracies = [level(accuracy) for accuracy in accuracies]
+    accuracies = [comparable(accuracy) for accuracy in accuracies]
     order = sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i]))
     found = [False] * len(costs)
     best, best_cost = -math.inf, -math.inf

@@ -115,15 +115,17 @@ class Choice:
 
 def choose(candidates: Sequence[Candidate]) -> Choice:
     """By the rule, whatever the order of the candidates, of which there is at least one."""
-    best = min(candidates, key=lambda one: (-_level(one.mean), one.cost, one.name))
+    best = min(candidates, key=lambda one: (-_comparable(one.mean), one.cost, one.name))
     bar = best.mean - best.standard_error[0]
-    near = tuple(one for one in candidates if one is best or _level(one.mean) >= _level(bar))
-    chosen = min(near, key=lambda one: (one.cost, -_level(one.mean), one.name))
+    near = tuple(
+        one for one in candidates if one is best or _comparable(one.mean) >= _comparable(bar)
+    )
+    chosen = min(near, key=lambda one: (one.cost, -_comparable(one.mean), one.name))
     return Choice(chosen, best, near, tuple(candidates))
 
 
-def _level(accuracy: float) -> float:
-    """To compare by: means of as many right answers can differ in their last bit."""
+def _comparable(accuracy: float) -> float:
+    """As many right answers can have means that differ in their last bit: equal without it."""
     return round(accuracy, 12)
 
 

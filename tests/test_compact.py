@@ -236,29 +236,22 @@ def test_trials_added_later_become_another_part(results: Path) -> None:
     assert seen(results) == before
 
 
-def test_the_order_is_the_plans_whatever_the_parts_are_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit", "most", "held"), [("PART_BYTES", 1, [1] * 5), ("PART_TRIALS", 2, [1, 2, 2])]
+)
+def test_the_order_is_the_plans_however_the_trials_are_parted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, held: list[int]
 ) -> None:
+    """A part holds no more trials than fit into memory, and is called by its content."""
     write_plan(tmp_path, POINTS)
     for config in CONFIGS:
         done(tmp_path, config)
     before = seen(tmp_path)
-    monkeypatch.setattr(part, "PART_BYTES", 1)
-    assert compacted(tmp_path).added == 5
-    assert len(compact.parts(tmp_path / "grid")) == 5
-    assert seen(tmp_path) == before
-
-
-def test_a_part_holds_no_more_trials_than_fit_into_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_plan(tmp_path, POINTS)
-    for config in CONFIGS:
-        done(tmp_path, config)
-    monkeypatch.setattr(part, "PART_TRIALS", 2)
+    monkeypatch.setattr(part, limit, most)
     assert compacted(tmp_path).added == 5
     rows = [compact.read(one, ["trial"]).num_rows for one in compact.parts(tmp_path / "grid")]
-    assert sorted(rows) == [1, 2, 2]
+    assert sorted(rows) == held
+    assert seen(tmp_path) == before
 
 
 def test_a_trial_in_both_forms_counts_once(results: Path) -> None:

@@ -119,8 +119,10 @@ def found(plan: Plan) -> str:
 
 def _shrunk(plan: Plan, point: points.Point) -> str:
     """How many epochs the point had, where the scale left it fewer than its axis says."""
+    if "epochs" not in point:
+        return ""
     found = {int(epochs) for epochs in points.at(plan, point)["epochs"]}
-    if found == {point.get("epochs")} or "epochs" not in point:
+    if found == {point["epochs"]}:
         return ""
     return f" ({', '.join(map(str, sorted(found)))} at this scale)"
 
