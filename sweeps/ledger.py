@@ -28,7 +28,7 @@ from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
 from sweeps.seen import Seen
-from sweeps.sweep import NAME, Trial
+from sweeps.sweep import Trial
 from trainer import compact, record
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
@@ -114,7 +114,7 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
 
 
 def _safe_name(name: str) -> str:
-    if not NAME.fullmatch(name) or name in (PLANS, LOGS, SEARCHES, compact.FOLDER):
+    if not record.is_name(name) or name in (PLANS, LOGS, SEARCHES, compact.FOLDER):
         raise ValueError(f"{name!r} is no name of a trial")
     return name
 
@@ -449,7 +449,7 @@ class Ledger:
 def resolve(results: Path, name: str) -> Ledger:
     """The ledger of a sweep that was launched. Raises InputError, with near names, where none."""
     ledger = Ledger(results, name, Scheduler.here())
-    if not NAME.fullmatch(name) or not (ledger.folder / PLANS).is_dir():
+    if not record.is_name(name) or not (ledger.folder / PLANS).is_dir():
         known = launched(results)
         raise InputError(
             f"no sweep {name!r} in {results}",
@@ -461,4 +461,4 @@ def resolve(results: Path, name: str) -> Ledger:
 def launched(results: Path) -> list[str]:
     """The sweeps that have a plan in the results folder."""
     names = (path.parent.name for path in results.glob(f"*/{PLANS}"))
-    return sorted(name for name in names if NAME.fullmatch(name))
+    return sorted(name for name in names if record.is_name(name))

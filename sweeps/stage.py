@@ -24,9 +24,10 @@ from typing import Any
 
 from sweeps.scale import Scale
 from sweeps.space import Point, axes_of
-from sweeps.sweep import NAME, Search, Sweep, find, load, stem
+from sweeps.sweep import Search, Sweep, find, load, stem
 from trainer.config import TrainConfig
 from trainer.errors import InputError, nearest
+from trainer.record import is_name
 
 STUDIES = Path(__file__).parent / "studies"
 NAMES_TAKEN = ("report", "comparison")
@@ -100,7 +101,7 @@ class Study:
         for number, stage in enumerate(stages):
             if not isinstance(stage, Stage):
                 raise InputError(f"{stage!r} is no stage", "write Stage(NAME, MAKE)")
-            if not NAME.fullmatch(stage.name) or stage.name in NAMES_TAKEN:
+            if not is_name(stage.name) or stage.name in NAMES_TAKEN:
                 raise InputError(f"{stage.name!r} is no name for a stage", "it names a folder")
             if stage.name in [one.name for one in stages[:number]]:
                 raise InputError(f"two stages are called {stage.name!r}", "rename one")

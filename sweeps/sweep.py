@@ -22,9 +22,9 @@ from sweeps.scale import Scale, scaled
 from sweeps.space import Point, Space, axes_of
 from trainer.config import TrainConfig
 from trainer.errors import InputError, nearest
+from trainer.record import is_name
 
 DEFINITIONS = Path(__file__).parent / "definitions"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "gp")
 PRUNERS = ("successive_halving", "hyperband", "median", "none")
 OBJECTIVES = ("best", "last")
@@ -199,7 +199,7 @@ def _definition(name: str, kind: str) -> Path:
 
 def stem(path: Path) -> str:
     """The name that a definition file gives. Raises InputError for one that names no folder."""
-    if not NAME.fullmatch(path.stem):
+    if not is_name(path.stem):
         raise InputError(
             f"{path.stem!r} is no name for a sweep",
             "use letters, digits, '_', '-' and '.', since it names a folder",

@@ -282,7 +282,7 @@ def test_other_things_in_the_files_place(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "missing.parquet")
     (tmp_path / "folder.parquet").mkdir()
-    with pytest.raises(InputError, match=r"folder\.parquet is damaged"):
+    with pytest.raises(InputError, match=r"folder\.parquet: it is a folder"):
         read_table(tmp_path / "folder.parquet")
     (tmp_path / "text.parquet").write_text("epoch,lr\n0,0.1\n")
     refused(tmp_path / "text.parquet")

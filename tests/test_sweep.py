@@ -13,7 +13,7 @@ from sweeps import sweep as sweeps
 from sweeps.ledger import Ledger
 from sweeps.scale import Scale
 from sweeps.space import grid
-from sweeps.sweep import NAME, Sweep, Trial, expand, find
+from sweeps.sweep import Sweep, Trial, expand, find
 from trainer import record
 from trainer.config import TrainConfig
 from trainer.errors import InputError
@@ -30,7 +30,7 @@ def test_every_definition_expands(name: str, scale: Scale) -> None:
     assert len({trial.config.fingerprint for trial in trials}) == len(trials)
     assert len({trial.name for trial in trials}) == len(trials)
     for trial in trials:
-        assert NAME.fullmatch(trial.name)
+        assert record.is_name(trial.name)
         assert trial.name.endswith(trial.config.fingerprint[:8])
 
 

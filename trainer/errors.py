@@ -73,6 +73,15 @@ def move_away(path: Path, word: str = "damaged") -> str:
     return shlex.join(["mv", str(path), f"{path}.{word}"])
 
 
+def printable(text: str) -> str:
+    """The text with nothing in it that a terminal would obey: escape sequences and other control
+    characters are spelled out, as in \\x1b; line breaks and tabs stay."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text.encode(errors="backslashreplace").decode()
+    )
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A sentence for a help line: the closest of `choices` where one is close, else all of them."""
     names = sorted(choices)

@@ -21,7 +21,6 @@ from trainer.record import (
     RUN,
     SCHEMA_VERSION,
     content,
-    unreadable,
     unusable,
     write_atomic,
 )
@@ -165,14 +164,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     The file is left in place.
     """
-    try:
-        return parse_table(path, content(path), columns)
-    except FileNotFoundError:
-        raise
-    except PermissionError as error:
-        raise unreadable(path, error) from None
-    except OSError as error:
-        raise _damaged(path, error) from None
+    return parse_table(path, content(path), columns)
 
 
 def parse_table(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:

@@ -10,9 +10,12 @@ in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter o
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
+import re
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -37,6 +40,11 @@ FAILURE = "failure.json"
 PRUNED = "pruned.json"
 
 Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL", "DATA", "ERROR"]
+
+# What a trial, a sweep or a study may be called: it names a folder.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+# A file's name may have 255 bytes, and what is written aside adds to it.
+NAME_BYTES = 200
 
 # How many workers the launcher put on the process's GPU, as it tells them; unset is one.
 PER_GPU = "SWEEPS_PER_GPU"
@@ -77,15 +85,39 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
+def is_name(name: str) -> bool:
+    """Whether a name, typed or read from a file, may name a folder beneath another."""
+    return NAME.fullmatch(name) is not None and len(name) <= NAME_BYTES
+
+
+def read_file(path: Path) -> bytes:
+    """What a stored file holds: the one way in which files are read that others may have put there.
+
+    Raises FileNotFoundError where there is none, and InputError where it cannot be read or is not a
+    regular file (or a link to one): to open a FIFO would wait for a writer that never comes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            return file.readall()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise unreadable(path, OSError(errno.ENOENT, "it is a link to nowhere")) from None
+        raise
+    except IsADirectoryError:
+        raise unreadable(path, OSError(errno.EISDIR, "it is a folder, not a file")) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def read_json(path: Path) -> Any:
     """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
     is none."""
+    content = read_file(path)
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise unreadable(path, error) from None
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged: {error}", f"move it away: {move_away(path)}", exit_code=EXIT_IO
@@ -93,26 +125,20 @@ def read_json(path: Path) -> Any:
 
 
 def content(path: Path) -> bytes:
-    """A file of a trial, wherever it is. Raises OSError as reading does."""
+    """A file of a trial, wherever it is. Raises as `read_file` does."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         found = compact.content(path)
         # Where it was taken out of a compact file while we looked, it is in the folder again.
-        return path.read_bytes() if found is None else found
+        return read_file(path) if found is None else found
 
 
 def read_config(folder: Path) -> TrainConfig:
     """A trial's config.json. Raises InputError where it is damaged or cannot be read,
     FileNotFoundError where there is none."""
     path = folder / CONFIG
-    try:
-        text = content(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise unreadable(path, error) from None
-    return TrainConfig.from_json(text, where=str(path))
+    return TrainConfig.from_json(content(path), where=str(path))
 
 
 def set_aside(path: Path, word: str) -> Path:
@@ -126,7 +152,7 @@ def set_aside(path: Path, word: str) -> Path:
 def unreadable(path: Path, error: OSError) -> InputError:
     return InputError(
         f"cannot read {path}: {error.strerror}",
-        f"mend its rights, or move it away: {move_away(path)}",
+        f"correct its permissions, or move it away: {move_away(path)}",
         exit_code=EXIT_IO,
     )
 
