@@ -263,18 +263,30 @@ class TrainConfig(_Section):
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, 64 hex digits.
 
-        Covers every field, defaults included, so that a changed default is a new trial; does not
-        depend on field order, process or Python version. A field of ADDED is left out where it has
-        the value under which a trial is what it was before there was the field.
+        See `fingerprint_of`.
         """
-        values = self.model_dump(mode="json")
-        for key, before in ADDED.items():
-            *path, leaf = key.split(".")
-            section = functools.reduce(dict.__getitem__, path, values)
-            if section[leaf] == before:
-                del section[leaf]
-        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return fingerprint_of(self.model_dump(mode="json"))
+
+
+def fingerprint_of(values: Mapping[str, Any]) -> str:
+    """The fingerprint of a configuration of any version, nested as in JSON: 64 hex digits.
+
+    Covers every field, defaults included, so that a changed default is a new trial; does not depend
+    on field order, process or Python version, nor on what this version knows of the fields. A field
+    of ADDED is left out where it has the value under which a trial is what it was before there was
+    the field. Raises ValueError for a number that is not finite.
+    """
+    kept = _without_added(values)
+    canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _without_added(values: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    return {
+        name: _without_added(value, f"{section}{name}.") if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if section + name not in ADDED or value != ADDED[section + name]
+    }
 
 
 _HELP_FIELDS = "change one of the fields named, as in --set schedule.warmup_epochs=0"
