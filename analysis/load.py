@@ -68,11 +68,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's plans, oldest first. `superseded` names plans that a later one contains."""
+    """A sweep's plans, oldest first. `superseded` names plans that a later one contains,
+    `undigested` the trials with a file from before files had digests of their values."""
 
     name: str
     plans: list[Plan]
     superseded: list[str]
+    undigested: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -309,6 +311,7 @@ def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[In
         folder.name,
         [_frame(folder.name, plan, runs, epochs, failures, pruned) for plan in plans],
         sorted(gone),
+        frozenset(found.undigested),
     )
 
 

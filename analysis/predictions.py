@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from analysis.load import Plan, Study
+from trainer import parquet
 from trainer.errors import InputError
-from trainer.parquet import PREDICTIONS_SCHEMA, check_version, read_table
 from trainer.record import PREDICTIONS, RUN, unusable
 
 
@@ -90,12 +90,9 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
     if pd.isna(run["status"]):
         return None
     try:
-        table = read_table(path)
+        table = parquet.read_predictions(folder)
     except FileNotFoundError:
         return None
-    check_version(path, table.schema.metadata)
-    if not table.schema.equals(PREDICTIONS_SCHEMA):
-        raise unusable(path, "does not have the columns that a trial writes")
     classes = tuple(run["classes"].split(",")) if isinstance(run["classes"], str) else ()
     index, labels = table["index"].to_numpy(), table["label"].to_numpy().astype(np.int64)
     if len(index) != run["test_images"]:

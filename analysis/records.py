@@ -12,22 +12,21 @@ import multiprocessing
 import os
 from collections.abc import Container, Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trainer import compact
+from trainer import compact, parquet
 from trainer.config import field_types
-from trainer.errors import EXIT_IO, InputError, move_away
-from trainer.parquet import EPOCHS_SCHEMA, check_version, read_table
+from trainer.errors import InputError
+from trainer.parquet import DIGESTS, EPOCHS_SCHEMA, OF_ROW, Checked
 from trainer.parquet import run_schema as full_run_schema
-from trainer.record import EPOCHS, RUN, SCHEMA_VERSION
+from trainer.record import EPOCHS, PREDICTIONS, RUN, read_file
 
 # Trials whose files one process reads at a time: enough of them that sending the answer back is
 # nothing beside reading, and under twice as many a second process would cost more than it saves.
@@ -35,7 +34,7 @@ _BATCH = 500
 
 _NOT_SHOWN = {
     "train_accuracy_last", "test_loss", "images_per_second", "peak_memory_bytes", "host",
-    "slurm_job_id", "flops_per_image",
+    "slurm_job_id", "flops_per_image", OF_ROW, DIGESTS[PREDICTIONS],
 }  # fmt: skip
 
 
@@ -43,11 +42,12 @@ _NOT_SHOWN = {
 class Records:
     """Of some trials: `runs` has a row a trial that has a run.parquet, `epochs` a row an epoch of
     any that began, both with the column `trial`, in the trials' order; `unread` names those whose
-    run.parquet is damaged."""
+    run.parquet is damaged, `undigested` those that have a file with no digest of its values."""
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     unread: set[str]
+    undigested: set[str]
 
 
 def read(folder: Path, trials: list[str], parts: list[Path], problems: list[InputError]) -> Records:
@@ -58,67 +58,61 @@ def read(folder: Path, trials: list[str], parts: list[Path], problems: list[Inpu
     """
     packed = _read_compact(parts, set(trials))
     loose = [name for name in trials if name not in packed.names]
-    runs, unread = _read_all(folder, loose, RUN, run_schema(), problems)
-    epochs, _ = _read_all(folder, loose, EPOCHS, EPOCHS_SCHEMA, problems)
-    return Records(_stack(runs, packed.runs, trials), _stack(epochs, packed.epochs, trials), unread)
+    runs = _read_all(folder, loose, RUN, run_schema(), {}, problems)
+    said: dict[Any, str] = runs.frame.set_index("trial")[DIGESTS[EPOCHS]].dropna().to_dict()
+    epochs = _read_all(folder, loose, EPOCHS, EPOCHS_SCHEMA, said, problems)
+    return Records(
+        _stack(runs.frame.drop(columns=DIGESTS[EPOCHS]), packed.runs, trials),
+        _stack(epochs.frame, packed.epochs, trials),
+        runs.unread,
+        runs.undigested | epochs.undigested | packed.undigested,
+    )
 
 
 @functools.cache
 def run_schema() -> pa.Schema:
     """The outcome columns of run.parquet that a report shows. The configuration's come from the
     plan, which has them for trials that never ran too: half the columns are half the time to read
-    10,000 files.
+    10,000 files. The digest of the epochs is for reading them.
     """
     left_out = field_types().keys() | _NOT_SHOWN
     return pa.schema([field for field in full_run_schema() if field.name not in left_out])
 
 
-def _read_one(path: Path, schema: pa.Schema) -> pa.Table | InputError | None:
+def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | InputError | None:
     """The file's columns that `schema` has; None where there is no file."""
     try:
-        # From memory, without asking other threads to read ahead: the files are small.
-        with path.open("rb", buffering=0) as file:
-            source = pa.BufferReader(file.read())
-        with pq.ParquetFile(source, pre_buffer=False) as file:
-            check_version(path, file.metadata.metadata)
-            table = file.read(columns=schema.names, use_threads=False)
-        if not table.schema.equals(schema):
-            empty = schema.empty_table()
-            table = pa.concat_tables([empty, table], promote_options="default")
-        return table
+        found = parquet.checked(path, read_file(path), schema.names, digest)
+        if path.name == RUN:
+            parquet.check_is_one_row(path, found.table)
+        return replace(found, table=parquet.conform(path, found.table, schema))
     except FileNotFoundError:
         return None
     except InputError as problem:
         return problem
-    except (pa.ArrowException, OSError, ValueError) as error:
-        try:
-            read_table(path)  # says what is wrong in the words that every command uses
-        except (InputError, FileNotFoundError) as problem:
-            return problem if isinstance(problem, InputError) else None
-        return InputError(
-            f"{path} does not hold the columns of version {SCHEMA_VERSION}: "
-            + str(error).partition("\n")[0],
-            f"it was left in place; move its folder away: {move_away(path.parent)}",
-            exit_code=EXIT_IO,
-        )
 
 
 @dataclass(frozen=True)
 class _Batch:
     """One file of some trials: all rows in one piece, how many are each trial's (None where it has
-    no such file), and what could not be read."""
+    no such file), those without a digest, and what could not be read."""
 
     table: pa.Table
     rows: list[int | None]
+    undigested: list[int]
     problems: dict[int, InputError]
 
 
-def _read_batch(paths: list[str], schema: pa.Schema) -> _Batch:
-    answers = [_read_one(Path(path), schema) for path in paths]
-    tables = [answer for answer in answers if isinstance(answer, pa.Table)]
+def _read_batch(paths: list[str], digests: list[str | None], schema: pa.Schema) -> _Batch:
+    pairs = zip(paths, digests, strict=True)
+    answers = [_read_one(Path(path), schema, digest) for path, digest in pairs]
+    read = {i: answer for i, answer in enumerate(answers) if isinstance(answer, Checked)}
     return _Batch(
-        pa.concat_tables([schema.empty_table(), *tables]).combine_chunks(),
-        [answer.num_rows if isinstance(answer, pa.Table) else None for answer in answers],
+        pa.concat_tables(
+            [schema.empty_table(), *(one.table for one in read.values())]
+        ).combine_chunks(),
+        [read[i].table.num_rows if i in read else None for i in range(len(paths))],
+        [i for i, one in read.items() if not one.by_digest],
         {i: answer for i, answer in enumerate(answers) if isinstance(answer, InputError)},
     )
 
@@ -143,6 +137,7 @@ class _Compact:
     names: set[str]
     runs: pd.DataFrame
     epochs: pd.DataFrame
+    undigested: set[str]
 
 
 def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
@@ -152,6 +147,7 @@ def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
     columns = ["trial", *(f"run.{name}" for name in run_schema().names)]
     columns += [f"epochs.list.element.{name}" for name in EPOCHS_SCHEMA.names]
     seen: set[str] = set()
+    undigested: set[str] = set()
     for part in parts:
         table = compact.read(part, columns)
         owners = table["trial"].to_pylist()
@@ -161,6 +157,8 @@ def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
             owners = [owners[row] for row in kept]
         names += owners
         seen.update(owners)
+        if not compact.has_digests(table):
+            undigested.update(owners)
         lists = table["epochs"].combine_chunks()
         counts.append(lists.value_lengths())
         runs.append(pa.Table.from_struct_array(table["run"].combine_chunks()))
@@ -168,10 +166,12 @@ def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
     rows = pa.chunked_array(counts, pa.int32())
     has_epochs = rows.is_valid().to_numpy()
     with_epochs = [name for name, has in zip(names, has_epochs, strict=True) if has]
+    stacked = _joined(runs).drop_columns([DIGESTS[EPOCHS]])
     return _Compact(
         seen,
-        _owned(_joined(runs), names, np.ones(len(names), int)),
+        _owned(stacked, names, np.ones(len(names), int)),
         _owned(_joined(epochs), with_epochs, rows.drop_null().to_numpy()),
+        undigested,
     )
 
 
@@ -209,36 +209,47 @@ def _stack(loose: pd.DataFrame, packed: pd.DataFrame, trials: Iterable[str]) -> 
     return frame
 
 
+@dataclass(frozen=True)
+class _Stacked:
+    """One file of many trials, with the column `trial`; and the trials whose file could not be
+    read, or has no digest."""
+
+    frame: pd.DataFrame
+    unread: set[str]
+    undigested: set[str]
+
+
 def _read_all(
     folder: Path,
-    trials: Iterable[str],
+    names: list[str],
     file: str,
     schema: pa.Schema,
+    digests: dict[Any, str],
     problems: list[InputError],
-) -> tuple[pd.DataFrame, set[str]]:
-    """One file of every trial, stacked, with the column `trial`; and the trials whose file could
-    not be read.
+) -> _Stacked:
+    """One file of every trial, stacked; `digests` are those that its values must have.
 
     One ParquetFile a trial, not one pyarrow.dataset over them: measured on 1,000
     one-row files that takes half the processor time and a fraction of the memory (the dataset
     keeps every footer), and tells at once which file is damaged.
     """
-    names = list(trials)
     paths = [f"{folder}/{name}/{file}" for name in names]
-    slices = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
+    wanted = [digests.get(name) for name in names]
+    starts = range(0, len(paths), _BATCH)
+    slices = [paths[i : i + _BATCH] for i in starts], [wanted[i : i + _BATCH] for i in starts]
     readers = _readers(len(names))
     if readers is None:
-        batches = [_read_batch(some, schema) for some in slices]
+        batches = list(map(_read_batch, *slices, [schema] * len(starts)))
     else:
         with readers:
-            batches = list(readers.map(_read_batch, slices, [schema] * len(slices)))
+            batches = list(readers.map(_read_batch, *slices, [schema] * len(starts)))
     counts = [count for batch in batches for count in batch.rows]
     owners = [name for name, count in zip(names, counts, strict=True) if count is not None]
-    unread = set()
-    for i, batch in enumerate(batches):
-        for j, problem in batch.problems.items():
-            problems.append(problem)
-            unread.add(names[i * _BATCH + j])
+    unread, undigested = set(), set()
+    for start, batch in zip(starts, batches, strict=True):
+        undigested |= {names[start + i] for i in batch.undigested}
+        unread |= {names[start + i] for i in batch.problems}
+        problems += batch.problems.values()
     table = pa.concat_tables([schema.empty_table(), *(b.table for b in batches)])
     rows = np.array([count for count in counts if count is not None], int)
-    return _owned(table, owners, rows), unread
+    return _Stacked(_owned(table, owners, rows), unread, undigested)

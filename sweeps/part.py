@@ -23,7 +23,7 @@ from sweeps import claim as claims
 from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, State
 from sweeps.sweep import Trial
-from trainer import compact, parquet, record
+from trainer import compact, parquet, record, seal
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away
 
@@ -34,6 +34,11 @@ PART_TRIALS = 1000
 # What is gathered of a folder. Checkpoints stay where they are: moving them would save nothing.
 SUFFIXES = (".json", ".parquet")
 
+# The tables beside run.parquet, of which it has the digests.
+_BESIDE = {
+    record.EPOCHS: parquet.EPOCHS_SCHEMA,
+    record.PREDICTIONS: parquet.PREDICTIONS_SCHEMA,
+}
 _FILE = pa.struct([("bytes", pa.binary()), ("mtime_ns", pa.int64())])
 
 
@@ -106,13 +111,18 @@ def gather(ledger: Ledger, trials: Iterable[Trial], folder: Path) -> Gathered:
     trials = [trial for trial in trials if trial.name not in known]
     for standing in ledger.standings(trials):
         path = ledger.folder_of(standing.trial)
-        if standing.state is not State.DONE or path.is_symlink() or not _let_go(ledger, path):
-            found.open += 1
-            continue
         try:
+            if standing.problem is not None:
+                raise InputError(standing.problem, f"see python -m sweeps.status {ledger.sweep}")
+            if standing.state is not State.DONE or path.is_symlink() or not _let_go(ledger, path):
+                found.open += 1
+                continue
             row = _read(path, standing.trial)
         except InputError as problem:
             found.damaged[standing.trial.name] = problem
+            continue
+        except OSError as error:
+            found.damaged[standing.trial.name] = record.unreadable(path, error)
             continue
         if waiting and (size + row.size > PART_BYTES or len(waiting) == PART_TRIALS):
             _move(folder, waiting)
@@ -148,38 +158,25 @@ def _read(folder: Path, trial: Trial) -> _Row:
     files = {}
     for name in sorted(names):
         path = folder / name
-        files[name] = path.read_bytes(), path.stat().st_mtime_ns
-    tables = {
-        name: parquet.parse_table(folder / name, files[name][0])
-        for name in (record.RUN, record.EPOCHS, record.PREDICTIONS)
-        if name in files
-    }
+        files[name] = record.read_file(path), path.stat().st_mtime_ns
     path = folder / record.CONFIG
     if record.CONFIG in files:
         config = TrainConfig.from_json(files[record.CONFIG][0], where=str(path))
         if config != trial.config:
             raise record.unusable(path, "is of another configuration")
     path = folder / record.RUN
-    parquet.check_run(path, tables[record.RUN], trial.config.fingerprint)
-    run = _promoted(path, tables[record.RUN], parquet.run_schema())
-    epochs = None
-    if record.EPOCHS in files:
-        path = folder / record.EPOCHS
-        epochs = _promoted(path, tables[record.EPOCHS], parquet.EPOCHS_SCHEMA)
-    return _Row(trial.name, run, epochs, files)
-
-
-def _promoted(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The file's columns, in the schema's order; those that came later are empty."""
-    parquet.check_version(path, table.schema.metadata)
-    if table.schema.equals(schema):
-        return table
-    known = table.select([name for name in schema.names if name in table.column_names])
-    try:
-        return _stacked([known], schema)
-    except pa.ArrowException as error:
-        first = str(error).partition("\n")[0]
-        raise record.unusable(path, f"does not hold the columns of this version: {first}") from None
+    if record.RUN not in files:
+        raise record.unusable(path, "is not a regular file")
+    run = parquet.checked(path, files[record.RUN][0]).table
+    parquet.check_run(path, run, trial.config.fingerprint)
+    run = parquet.conform(path, run, parquet.run_schema())
+    tables = {}
+    for name, schema in _BESIDE.items():
+        if name in files:
+            digest = run[parquet.DIGESTS[name]][0].as_py()
+            table = parquet.checked(folder / name, files[name][0], digest=digest).table
+            tables[name] = parquet.conform(folder / name, table, schema)
+    return _Row(trial.name, run, tables.get(record.EPOCHS), files)
 
 
 def _stacked(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -246,9 +243,16 @@ def _structs(table: pa.Table) -> pa.StructArray:
 
 
 def _encoded(table: pa.Table) -> bytes:
-    metadata = {"compact_version": str(compact.SCHEMA_VERSION)}
+    blank = seal.BLANK * sum(_leaves(field.type) for field in table.schema)
+    metadata = {"compact_version": str(compact.SCHEMA_VERSION), compact.DIGESTS: blank}
     content: bytes = parquet.encoded(table.combine_chunks(), metadata, "zstd").to_pybytes()
-    return content
+    return compact.digested(content, blank)
+
+
+def _leaves(kind: pa.DataType) -> int:
+    """How many columns a file has for it."""
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    return sum(map(_leaves, inner)) if inner else 1
 
 
 def _clear(folder: Path, files: dict[str, bytes]) -> None:
@@ -287,7 +291,7 @@ def _has_gathered(folder: Path) -> bool:
         folder.rmdir()  # where nothing is left in it
     try:
         return any(path.name.endswith(SUFFIXES) for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return False
 
 

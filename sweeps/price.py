@@ -279,11 +279,11 @@ def past_runs(results: Path) -> list[PastRun]:
 def _compacted(sweep: Path) -> Iterator[tuple[str, tuple[int, bytes]]]:
     """The run.parquet of each compacted trial, under the path that it had."""
     column = f"files.{record.RUN}"
-    try:
-        tables = [compact.read(part, ["trial", column]) for part in compact.parts(sweep)]
-    except (InputError, OSError):
-        return
-    for table in tables:
+    for part in compact.parts(sweep):
+        try:
+            table = compact.read(part, ["trial", column])
+        except (InputError, OSError):
+            continue
         files = table["files"].combine_chunks().field(record.RUN)
         rows = zip(table["trial"].to_pylist(), files.to_pylist(), strict=True)
         for name, file in rows:
@@ -293,12 +293,15 @@ def _compacted(sweep: Path) -> Iterator[tuple[str, tuple[int, bytes]]]:
 def _read(path: Path, content: bytes | None = None) -> PastRun | None:
     """The run of a run.parquet, whose content is given where it is not in its place."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from trainer import parquet
 
     try:
-        source = path if content is None else pa.BufferReader(content)
-        with pq.ParquetFile(source, pre_buffer=False) as file:
-            row = file.read(columns=list(_COLUMNS), use_threads=False).to_pylist()[0]
+        found = record.read_file(path) if content is None else content
+        table = parquet.checked(path, found, _COLUMNS).table
+        parquet.check_is_one_row(path, table)
+        schema = pa.schema([one for one in parquet.run_schema() if one.name in _COLUMNS])
+        (row,) = parquet.conform(path, table, schema).to_pylist()
         rate, world = row["images_per_second"], row["world_size"] or 1
         if not rate or not math.isfinite(rate) or rate < 0 or not row["device"]:
             return None
@@ -316,7 +319,7 @@ def _read(path: Path, content: bytes | None = None) -> PastRun | None:
             data=tuple(row[key] for key in _DATA),
             images=(row["train_images"], row["val_images"]),
         )
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, ValidationError):
+    except (InputError, OSError, ValueError, LookupError, TypeError, ValidationError):
         return None
 
 

@@ -156,7 +156,7 @@ def _look(
 
     try:
         run = parquet.read_run(folder, trial.config.fingerprint) if done else {}
-        table = parquet.read_epochs(folder)
+        table = parquet.read_epochs(folder, run.get(parquet.DIGESTS[record.EPOCHS]))
     except FileNotFoundError:
         if done:
             return Progress(standing, problem=f"{folder / record.EPOCHS} is gone")

@@ -5,8 +5,8 @@ results/<sweep>/logs/.seen.json
 The records of a finished trial change no more, and reading those of 10,000 takes many seconds. So
 what a status shows of them is kept beside the stamp of the files that it was read from: inode, size
 and time of change, or the name of a compact file. Where a stamp differs, the files are read. The
-last of several commands that write the file wins; it may be removed at any time, and where it is
-damaged or cannot be written, all is read anew.
+last of several commands that write the file wins; it may be removed at any time, and where its seal
+does not hold (seal.py), or it cannot be written, all is read anew.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeps.sweep import Trial
-from trainer import record
+from trainer import record, seal
+from trainer.errors import InputError
 
 FILE = ".seen.json"
 # So many trials are worth a file: to read fewer takes no tenth of a second.
@@ -44,7 +45,13 @@ class _Entry(NamedTuple):
     figures: Figures
 
 
-_ENTRIES = TypeAdapter(dict[str, _Entry], config=ConfigDict(strict=True, allow_inf_nan=False))
+_MARKER = b'"sha256":"'
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    trials: dict[str, _Entry]
+    sha256: str
 
 
 class Seen:
@@ -57,8 +64,9 @@ class Seen:
     @functools.cached_property
     def _entries(self) -> dict[str, _Entry]:
         try:
-            return _ENTRIES.validate_json(self._path.read_bytes())
-        except (OSError, ValidationError):
+            content = record.read_file(self._path)
+            return _File.model_validate_json(content).trials if seal.holds(content, _MARKER) else {}
+        except (OSError, InputError, ValidationError):
             return {}
 
     def find(self, trial: Trial, folder: Path, parts: Mapping[str, Path]) -> Figures | None:
@@ -80,7 +88,8 @@ class Seen:
         """Write the file, where there is enough that it does not hold."""
         if self._new < MANY or not self._path.parent.is_dir():
             return
-        content = _ENTRIES.dump_json(self._entries)
+        blank = _File(trials=self._entries, sha256=seal.BLANK.decode()).model_dump_json()
+        content = seal.sealed(blank.encode(), _MARKER)
         with contextlib.suppress(OSError):
             record.write_atomic(self._path, lambda file: file.write(content))
         self._new = 0

@@ -32,7 +32,7 @@ ALLOWED = {
     "trainer": set(),
     "slurm": set(),
     "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
-               "trainer.compact", "trainer.errors", "trainer.recipes",
+               "trainer.compact", "trainer.errors", "trainer.recipes", "trainer.seal",
                "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
                  "trainer.compact", "trainer.errors", "trainer.recipes"},

@@ -1,23 +1,33 @@
 """A trial's Parquet files: their schemas, and how they are written and carefully read.
 
 Their names, and where each stands in a trial's life, are in record.py. Imports no torch.
+
+Parquet has checksums of pages, and none of page headers or of the footer. So each file has a seal
+(seal.py), which verifies all of its bytes, and a digest of its values (values.py), which another
+program's rewrite of them keeps: run.parquet has the digests of all three files as columns, and the
+other two have their own in their metadata. Whoever reads a file gets what one of them verifies, or
+an InputError. Files from before there were digests are read by their pages' checksums alone.
 """
 
 from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainer import seal, values
 from trainer.config import field_types
-from trainer.errors import EXIT_IO, InputError
+from trainer.errors import EXIT_IO, InputError, printable
 from trainer.record import (
     EPOCHS,
+    PREDICTIONS,
     RUN,
     SCHEMA_VERSION,
     content,
@@ -26,6 +36,15 @@ from trainer.record import (
 )
 
 _VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
+
+# Names in a file's metadata. Behind the last one, Parquet has two bytes: text, of 64 characters.
+_VALUES = b"values_sha256"
+_SEAL = b"file_sha256"
+_MARKER = _SEAL + b"\x18\x40"
+
+# The column of run.parquet with the digest of each file's values.
+OF_ROW = "row_sha256"
+DIGESTS = {EPOCHS: "epochs_sha256", PREDICTIONS: "predictions_sha256"}
 
 # Epochs count from 0, as in the learning rate's formula. Accuracies are fractions in 0..1, losses
 # are nats an image. Loss and accuracy in training are running means over the epoch's augmented
@@ -98,6 +117,10 @@ _RUN_FIELDS = [
     pa.field("torch_version", pa.string()),
     pa.field("python_version", pa.string()),
     pa.field("finished_at", pa.string()),  # UTC, ISO 8601
+    # Digests as values.py makes them: of the row without this column, and of the other files.
+    pa.field("row_sha256", pa.string()),
+    pa.field("epochs_sha256", pa.string()),
+    pa.field("predictions_sha256", pa.string()),
 ]
 
 
@@ -126,13 +149,33 @@ def run_schema() -> pa.Schema:
     return pa.schema([*_RUN_FIELDS, *config], metadata=_VERSION)
 
 
-def write_table(
-    path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema
-) -> None:
-    """Write rows atomically as one Parquet file. Raises OSError; for a bad row, ValueError."""
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> str:
+    """Write rows atomically as one Parquet file; the digest of its values. Raises OSError; for a
+    bad row, ValueError."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    table = table.cast(schema)
+    digest = values.digest(table, schema.names)
+    _write_sealed(path, table, {_VALUES: digest})
+    return digest
+
+
+def write_run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a trial's run.parquet; its row, which now has its own digest. Raises as `write_table`
+    does."""
+    schema = run_schema()
+    table = pa.Table.from_pylist([{**run, OF_ROW: None}], schema=schema)
+    digest = values.digest(table, [name for name in schema.names if name != OF_ROW])
+    place = schema.get_field_index(OF_ROW)
+    table = table.set_column(place, schema.field(place), pa.array([digest]))
+    _write_sealed(folder / RUN, table, {})
+    row: dict[str, Any] = table.to_pylist()[0]
+    return row
+
+
+def _write_sealed(path: Path, table: pa.Table, metadata: Mapping[bytes, str]) -> None:
     # Of a few short columns compression saves nothing.
-    file_content = encoded(table.cast(schema), schema.metadata, compression="none")
+    more = {**(table.schema.metadata or {}), **metadata, _SEAL: seal.BLANK}
+    file_content = seal.sealed(encoded(table, more, "none").to_pybytes(), _MARKER)
     write_atomic(path, lambda file: file.write(file_content))
 
 
@@ -158,51 +201,98 @@ def encoded(
     return buffer.getvalue()
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or those of some columns that it has. Raises InputError where the file is
-    damaged or cannot be read, FileNotFoundError where there is none.
+@dataclass(frozen=True)
+class Checked:
+    """What a file holds. `by_digest`: each value is what was written, by seal or digest; else the
+    file is from before there were any, and only its pages' checksums speak for it."""
+
+    table: pa.Table
+    by_digest: bool
+
+
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, digest: str | None = None
+) -> pa.Table:
+    """A Parquet file, or those of some columns that it has; `digest` is of the values that it must
+    have, where the trial's run knows it. Raises InputError where the file is damaged or cannot be
+    read, FileNotFoundError where there is none.
 
     The file is left in place.
     """
-    return parse_table(path, content(path), columns)
+    return checked(path, content(path), columns, digest).table
 
 
-def parse_table(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a file's content, as `read_table` gives it. Raises InputError, which names the
-    path, where it is damaged."""
+def checked(
+    path: Path, content: bytes, columns: Sequence[str] | None = None, digest: str | None = None
+) -> Checked:
+    """The table of a file's content, as `read_table` gives it, and what speaks for it. Raises
+    InputError, which names the path, where it is damaged."""
+    is_sealed = seal.holds(content, _MARKER)
     try:
         source = pa.BufferReader(content)
         # Threads and read-ahead cost more than a small file that is in memory already.
         with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
-            return file.read(None if columns is None else list(columns), use_threads=False)
-    # ValueError: names in the footer that are no UTF-8.
-    except (pa.ArrowException, OSError, ValueError) as error:
+            metadata = file.metadata.metadata or {}
+            own = metadata.get(_VALUES, b"").decode() or None
+            is_known = is_sealed and digest in (None, own)
+            # Where the values have to tell, all of them do.
+            wanted = None if columns is None or not is_known else list(columns)
+            table = file.read(wanted, use_threads=False)
+            if not is_known:
+                if len(set(table.column_names)) < table.num_columns:
+                    raise ValueError("it has two columns of one name")
+                if OF_ROW in table.column_names and table.num_rows == 1:
+                    own = table[OF_ROW][0].as_py()
+                is_known = _is_known(table, is_sealed, digest or own)
+                if columns is not None:
+                    table = table.select([one for one in table.column_names if one in columns])
+    # Damaged content makes pyarrow raise anything: MemoryError, KeyError, OverflowError, ...
+    except Exception as error:
         raise _damaged(path, error) from None
+    version = {key: text for key, text in metadata.items() if key in _VERSION}
+    return Checked(table.replace_schema_metadata(version or None), is_known)
+
+
+def _is_known(table: pa.Table, is_sealed: bool | None, digest: str | None) -> bool:
+    """Whether the digest verifies the values of a file that is not as it was written, or that is
+    not the one that its run speaks of. Raises ValueError where it says that they are others."""
+    if digest is not None and not values.match(table, digest):
+        raise ValueError("its values are not those that were written")
+    if digest is None and is_sealed is False:
+        raise ValueError("its bytes are not those that were written")
+    return digest is not None
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return unusable(path, f"is damaged: {first}")
+    return unusable(path, f"is damaged: {printable(first)}")
 
 
-def read_epochs(folder: Path) -> pa.Table:
-    """A trial's epochs.parquet. Raises as `read_table` does, also where a column is missing or of
-    another type."""
+def read_epochs(folder: Path, digest: str | None = None) -> pa.Table:
+    """A trial's epochs.parquet; `digest` is its run's, where it has one. Raises as `read_table`
+    does, also where it lacks its accuracies or seconds, or a column is of another type."""
     path = folder / EPOCHS
-    table = read_table(path)
-    for field in EPOCHS_SCHEMA:
-        found = table.schema.field(field.name).type if field.name in table.column_names else None
-        if found != field.type:
-            what = "has no column" if found is None else f"has {found} and not {field.type} in"
-            raise unusable(path, f"{what} {field.name}")
-    return table
+    table = read_table(path, digest=digest)
+    return conform(path, table, EPOCHS_SCHEMA, required=("val_accuracy", "seconds"))
+
+
+def read_predictions(folder: Path) -> pa.Table:
+    """A trial's predictions.parquet, of the values that its run.parquet says, where it has one.
+    Raises as `read_table` does, also where either has other columns than a trial writes."""
+    path = folder / PREDICTIONS
+    try:
+        rows = read_table(folder / RUN, [DIGESTS[PREDICTIONS]]).to_pylist()
+    except FileNotFoundError:
+        rows = []
+    digest = rows[0].get(DIGESTS[PREDICTIONS]) if rows else None
+    return conform(path, read_table(path, digest=digest), PREDICTIONS_SCHEMA)
 
 
 def read_run(
     folder: Path, fingerprint: str, columns: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The one row of a finished trial's run.parquet, or of some of its columns, those that it has;
-    `fingerprint` must be among them.
+    """The one row of a finished trial's run.parquet, or some of its columns, None where it does not
+    have one; `fingerprint` must be among them.
 
     Raises as `read_table` does, also where it is of another version or of another configuration
     than the fingerprint's.
@@ -210,27 +300,96 @@ def read_run(
     path = folder / RUN
     table = read_table(path, columns)
     check_run(path, table, fingerprint)
-    row: dict[str, Any] = table.to_pylist()[0]
-    return row
+    schema = run_schema()
+    ours = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
+    (row,), (stored,) = conform(path, table, ours).to_pylist(), table.to_pylist()
+    return {**dict.fromkeys(columns or ()), **stored, **row}
 
 
 def check_run(path: Path, table: pa.Table, fingerprint: str) -> None:
     """Raises InputError where a run.parquet is of another version or configuration, or not one
     row."""
-    check_version(path, table.schema.metadata)
-    if table.num_rows != 1:
-        raise unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
+    _check_version(path, table)
+    check_is_one_row(path, table)
     known = "fingerprint" in table.column_names
     if not known or table["fingerprint"][0].as_py() != fingerprint:
         raise unusable(path, "is of another configuration than its folder's")
 
 
-def check_version(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
-    """Raises InputError where the Parquet file's metadata name another version than ours."""
-    version = (metadata or {}).get(b"schema_version", b"none").decode()
-    if version != str(SCHEMA_VERSION):
+def check_is_one_row(path: Path, table: pa.Table) -> None:
+    """Raises InputError where a run.parquet is not one row."""
+    if table.num_rows != 1:
+        raise unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
+
+
+def _check_version(path: Path, table: pa.Table) -> None:
+    """Raises InputError where the table's metadata name another version than ours. Where they name
+    none, as after a rewrite by pandas, its columns tell."""
+    version = (table.schema.metadata or {}).get(b"schema_version")
+    if version is not None and version != str(SCHEMA_VERSION).encode():
+        said = printable(version.decode(errors="backslashreplace"))
         raise InputError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",
+            f"{path} has schema version {said}, this program reads {SCHEMA_VERSION}",
             "use the program's version that wrote it",
             exit_code=EXIT_IO,
         )
+
+
+def conform(
+    path: Path, table: pa.Table, schema: pa.Schema, required: Collection[str] = ()
+) -> pa.Table:
+    """The table as one of the schema: in its order and types, without other columns; one that came
+    later is empty.
+
+    Raises InputError where it is of another version, where a column that must have values has not,
+    and where one has values that are not of the schema's type.
+    """
+    _check_version(path, table)
+    if table.schema.equals(schema):
+        return table
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            column = _as_type(path, field.name, table[field.name], field.type)
+            lacks = not field.nullable and column.null_count
+        else:
+            column = pa.nulls(table.num_rows, field.type)
+            lacks = not field.nullable or field.name in required
+        if lacks:
+            raise _other_columns(path, f"{field.name} is missing")
+        columns.append(column)
+    return pa.table(columns, schema=schema)
+
+
+def _as_type(path: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column with values of the type, which a rewrite may have widened, or made a category of.
+    Raises InputError where they are of another kind, or do not fit."""
+    found = column.type
+    try:
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+            column = column.cast(found)
+        if pa.types.is_floating(found) and pa.types.is_integer(kind):
+            column = pc.if_else(pc.is_nan(column), None, column)  # pandas' null
+        if _sort(found) in (_sort(kind), "null"):
+            return column.cast(kind)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise _other_columns(path, f"{name}: {str(error).partition(chr(10))[0]}") from None
+    raise _other_columns(path, f"{name} is {found}, not {kind}")
+
+
+def _sort(kind: pa.DataType) -> str:
+    """What sort of values a type is of, whatever their width."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"list of {_sort(kind.value_type)}"
+    return str(kind)
+
+
+def _other_columns(path: Path, what: str) -> InputError:
+    return unusable(
+        path, f"does not hold the columns of version {SCHEMA_VERSION}: {printable(what)}"
+    )

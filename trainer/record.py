@@ -14,7 +14,6 @@ import errno
 import itertools
 import json
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable
@@ -27,6 +26,9 @@ from pydantic import TypeAdapter, ValidationError
 from trainer import compact
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away
+from trainer.names import NAME as NAME
+from trainer.names import NAME_BYTES as NAME_BYTES
+from trainer.names import is_name as is_name
 
 SCHEMA_VERSION = 1
 
@@ -40,11 +42,6 @@ FAILURE = "failure.json"
 PRUNED = "pruned.json"
 
 Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL", "DATA", "ERROR"]
-
-# What a trial, a sweep or a study may be called: it names a folder.
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-# A file's name may have 255 bytes, and what is written aside adds to it.
-NAME_BYTES = 200
 
 # How many workers the launcher put on the process's GPU, as it tells them; unset is one.
 PER_GPU = "SWEEPS_PER_GPU"
@@ -83,11 +80,6 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     write_atomic(path, lambda file: file.write(text.encode()))
-
-
-def is_name(name: str) -> bool:
-    """Whether a name, typed or read from a file, may name a folder beneath another."""
-    return NAME.fullmatch(name) is not None and len(name) <= NAME_BYTES
 
 
 def read_file(path: Path) -> bytes:

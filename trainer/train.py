@@ -223,9 +223,13 @@ def train(
         }
         if group.is_main:
             assert test.logits is not None
-            _write_predictions(out, data, test.logits)
-            parquet.write_table(out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
-            parquet.write_table(out / record.RUN, [run], parquet.run_schema())
+            digests = {
+                "predictions_sha256": _write_predictions(out, data, test.logits),
+                "epochs_sha256": parquet.write_table(
+                    out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA
+                ),
+            }
+            run = parquet.write_run(out, run | digests)
         return run
 
 
@@ -375,11 +379,12 @@ def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | N
     return state
 
 
-def _write_predictions(out: Path, data: Dataset, logits: torch.Tensor) -> None:
+def _write_predictions(out: Path, data: Dataset, logits: torch.Tensor) -> str:
+    """Their digest."""
     rows = [
         {"index": index, "label": label, "logits": values}
         for index, label, values in zip(
             data.test_index.tolist(), data.test_labels.tolist(), logits.tolist(), strict=True
         )
     ]
-    parquet.write_table(out / record.PREDICTIONS, rows, parquet.PREDICTIONS_SCHEMA)
+    return parquet.write_table(out / record.PREDICTIONS, rows, parquet.PREDICTIONS_SCHEMA)

@@ -38,6 +38,11 @@ def provenance(study: Study) -> Section:
                 f"{sweep.name}: left out since another launch holds all of their trials: "
                 + ", ".join(sweep.superseded)
             )
+    if undigested := sum(len(sweep.undigested) for sweep in study.sweeps):
+        notes.append(
+            f"The files of {words.count(undigested, 'trial')} are from before files had digests of their "
+            "values: the checksums of their pages alone were verified."
+        )
     launches = [
         {
             "sweep": plan.sweep,
