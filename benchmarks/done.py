@@ -46,8 +46,7 @@ def build(results: Path, definition: Path) -> None:
         for epoch in range(EPOCHS)
     ]
     epochs = ledger.folder / record.EPOCHS
-    parquet.write_table(epochs, rows, parquet.EPOCHS_SCHEMA)
-    schema = parquet.run_schema()
+    digest = parquet.write_table(epochs, rows, parquet.EPOCHS_SCHEMA)
     for trial in trials:
         folder = ledger.folder_of(trial)
         folder.mkdir()
@@ -59,7 +58,7 @@ def build(results: Path, definition: Path) -> None:
             "val_accuracy_last": 0.9, "test_accuracy": 0.9, "test_images": 10_000,
             "classes": "a,b,c,d,e,f,g,h,i,j", "device": "cpu", "world_size": 1,
             "split_sha256": "ab" * 32, "command": f"python -m sweeps.launch {name}",
+            "epochs_sha256": digest,
         }  # fmt: skip
-        row = dict.fromkeys(schema.names) | trial.config.flat() | run
-        parquet.write_table(folder / record.RUN, [row], schema)
+        parquet.write_run(folder, trial.config.flat() | run)
     epochs.unlink()

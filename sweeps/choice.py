@@ -17,12 +17,14 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.space import Point
 from trainer import parquet
+from trainer.errors import InputError
+from trainer.record import RUN
 
 RULE = (
     "highest mean validation accuracy; within one standard error of it, the least FLOPs of "
@@ -132,23 +134,18 @@ def _comparable(accuracy: float) -> float:
 def candidates(
     ledger: Ledger, standings: Iterable[Standing], column: str = "val_accuracy"
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """The points whose trials have all finished, and the trials that have not.
-
-    Raises InputError where a run.parquet is damaged.
-    """
+    """The points whose trials have all finished, and the trials that have not, or whose run.parquet
+    cannot be used."""
     groups: dict[str, list[Standing]] = {}
     for one in standings:
         groups.setdefault(json.dumps(_point(one), sort_keys=True), []).append(one)
     found: list[tuple[list[Standing], list[dict[str, Any]]]] = []
     left_out: list[LeftOut] = []
     for group in groups.values():
-        missing = [one for one in group if one.state is not State.DONE]
-        left_out += [_left_out(one) for one in missing]
-        if not missing:
-            runs = [
-                parquet.read_run(ledger.folder_of(one.trial), one.trial.config.fingerprint, COLUMNS)
-                for one in group
-            ]
+        read = [_run(ledger, one, column) for one in group]
+        runs = [one for one in read if not isinstance(one, LeftOut)]
+        left_out += [one for one in read if isinstance(one, LeftOut)]
+        if len(runs) == len(group):
             found.append((group, runs))
     counted = all(run["flops_per_image"] for _, runs in found for run in runs)
     return [
@@ -169,6 +166,20 @@ def candidates(
 
 def _point(standing: Standing) -> dict[str, Any]:
     return {key: value for key, value in standing.trial.point.items() if key != "seed"}
+
+
+def _run(ledger: Ledger, standing: Standing, column: str) -> dict[str, Any] | LeftOut:
+    """What a choice reads of the trial's run.parquet; or why it has none to read."""
+    if standing.state is not State.DONE:
+        return _left_out(standing)
+    trial = standing.trial
+    folder = ledger.folder_of(trial)
+    try:
+        run = parquet.read_run(folder, trial.config.fingerprint, COLUMNS)
+        parquet.check_measured(folder / RUN, run, (column, "val_images", "train_images"))
+    except InputError as error:
+        return _left_out(replace(standing, problem=error.what))
+    return run
 
 
 def _left_out(standing: Standing) -> LeftOut:

@@ -292,10 +292,17 @@ class Driver:
         if one.problem is not None:
             self._tell_failure(trial, one.problem)
             return True
-        wants_no_more = self._report(trial, ours)
+        column = "val_accuracy" if self.search.objective == "best" else "val_accuracy_last"
+        try:
+            wants_no_more = self._report(trial, ours)
+            if one.state is State.DONE:
+                folder = self.ledger.folder_of(ours)
+                run = parquet.read_run(folder, ours.config.fingerprint)
+                parquet.check_measured(folder / record.RUN, run, [column])
+        except InputError as error:
+            self._tell_failure(trial, error.what)
+            return True
         if one.state is State.DONE:
-            run = parquet.read_run(self.ledger.folder_of(ours), ours.config.fingerprint)
-            column = "val_accuracy" if self.search.objective == "best" else "val_accuracy_last"
             trial.set_user_attr("val_images", run["val_images"])
             study.tell(number, float(run[column]))
             self._failures.clear()

@@ -12,6 +12,7 @@ an InputError. Files from before there were digests are read by their pages' che
 from __future__ import annotations
 
 import functools
+import math
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -304,6 +305,13 @@ def read_run(
     ours = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
     (row,), (stored,) = conform(path, table, ours).to_pylist(), table.to_pylist()
     return {**dict.fromkeys(columns or ()), **stored, **row}
+
+
+def check_measured(path: Path, row: Mapping[str, Any], columns: Iterable[str]) -> None:
+    """Raises InputError where the row of a run.parquet lacks a number that its reader needs."""
+    for name in columns:
+        if row[name] is None or not math.isfinite(row[name]):
+            raise unusable(path, f"has no {name}")
 
 
 def check_run(path: Path, table: pa.Table, fingerprint: str) -> None:

@@ -40,8 +40,8 @@ def provenance(study: Study) -> Section:
             )
     if undigested := sum(len(sweep.undigested) for sweep in study.sweeps):
         notes.append(
-            f"The files of {words.count(undigested, 'trial')} are from before files had digests of their "
-            "values: the checksums of their pages alone were verified."
+            f"The files of {words.count(undigested, 'trial')} are from before files had digests "
+            "of their values: only the checksums of their pages were verified."
         )
     launches = [
         {
