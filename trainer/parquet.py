@@ -235,23 +235,31 @@ def checked(
         with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
             metadata = file.metadata.metadata or {}
             own = metadata.get(_VALUES, b"").decode() or None
-            is_known = is_sealed and digest in (None, own)
-            # Where the values have to tell, all of them do.
-            wanted = None if columns is None or not is_known else list(columns)
-            table = file.read(wanted, use_threads=False)
-            if not is_known:
-                if len(set(table.column_names)) < table.num_columns:
-                    raise ValueError("it has two columns of one name")
-                if OF_ROW in table.column_names and table.num_rows == 1:
-                    own = table[OF_ROW][0].as_py()
-                is_known = _is_known(table, is_sealed, digest or own)
-                if columns is not None:
-                    table = table.select([one for one in table.column_names if one in columns])
+            wanted = None if columns is None else list(columns)
+            if is_sealed and digest in (None, own):
+                return _checked(file.read(wanted, use_threads=False), metadata, True)
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise ValueError("it has two columns of one name")
+            if is_sealed is None and digest is own is None and OF_ROW not in names:
+                return _checked(file.read(wanted, use_threads=False), metadata, False)
+            # The values have to tell: all of them.
+            table = file.read(use_threads=False)
+            if OF_ROW in names and table.num_rows == 1:
+                own = table[OF_ROW][0].as_py()
+            by_digest = _is_known(table, is_sealed, digest or own)
+            if columns is not None:
+                table = table.select([one for one in names if one in columns])
+            return _checked(table, metadata, by_digest)
     # Damaged content makes pyarrow raise anything: MemoryError, KeyError, OverflowError, ...
     except Exception as error:
         raise _damaged(path, error) from None
+
+
+def _checked(table: pa.Table, metadata: Mapping[bytes, bytes], by_digest: bool) -> Checked:
+    """What another program says of its table in the metadata is not ours to obey."""
     version = {key: text for key, text in metadata.items() if key in _VERSION}
-    return Checked(table.replace_schema_metadata(version or None), is_known)
+    return Checked(table.replace_schema_metadata(version or None), by_digest)
 
 
 def _is_known(table: pa.Table, is_sealed: bool | None, digest: str | None) -> bool:
@@ -356,9 +364,10 @@ def conform(
     if table.schema.equals(schema):
         return table
     columns = []
+    given = dict(zip(table.column_names, table.columns, strict=True))
     for field in schema:
-        if field.name in table.column_names:
-            column = _as_type(path, field.name, table[field.name], field.type)
+        if field.name in given:
+            column = _as_type(path, field.name, given[field.name], field.type)
             lacks = not field.nullable and column.null_count
         else:
             column = pa.nulls(table.num_rows, field.type)
@@ -373,6 +382,8 @@ def _as_type(path: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) 
     """The column with values of the type, which a rewrite may have widened, or made a category of.
     Raises InputError where they are of another kind, or do not fit."""
     found = column.type
+    if found == kind:
+        return column
     try:
         if pa.types.is_dictionary(found):
             found = found.value_type
