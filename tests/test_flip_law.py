@@ -1,0 +1,246 @@
+"""The flip law: whatever byte of a stored file is flipped, each command shows the true figures, or
+says what is wrong and leaves them out; never other figures.
+
+    python tests/test_flip_law.py [--stride N] [FILE ...]   # every byte, and a table of counts
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import math
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_analysis import begin, finish, folder_of, write_plan
+
+from analysis import explain, predictions
+from analysis.load import load
+from sweeps import part, seen
+from sweeps.ledger import LOGS, Ledger
+from sweeps.progress import look
+from trainer import compact, parquet, record
+from trainer.config import TrainConfig
+from trainer.errors import InputError
+
+CONFIGS = [TrainConfig().override({"seed": seed, "epochs": 3}) for seed in range(2)]
+DONE, RUNNING = ({}, CONFIGS[0]), ({}, CONFIGS[1])
+CLASSES = "ant,bee,cow"
+# A figure is a cell that somebody is shown, by who shows it, of which trial and what.
+Figures = dict[tuple[Any, ...], Any]
+
+
+def sweep(results: Path) -> Path:
+    """One trial that is done, and one that has come to its third epoch."""
+    write_plan(results, [DONE, RUNNING])
+    folder = folder_of(results, DONE)
+    finish(folder, CONFIGS[0])
+    epochs = parquet.read_table(folder / record.EPOCHS)
+    labels = [n % 3 for n in range(8)]
+    images = [
+        {"index": n, "label": label, "logits": [float(n % 2 * 3), 1.0, 2.0]}
+        for n, label in enumerate(labels)
+    ]
+    right = sum(label == (0 if n % 2 else 2) for n, label in enumerate(labels))
+    run = parquet.read_run(folder, CONFIGS[0].fingerprint)
+    digests = {
+        "epochs_sha256": parquet.write_table(folder / record.EPOCHS, epochs, parquet.EPOCHS_SCHEMA),
+        "predictions_sha256": parquet.write_table(
+            folder / record.PREDICTIONS, images, parquet.PREDICTIONS_SCHEMA
+        ),
+    }
+    told = {"classes": CLASSES, "test_images": 8, "test_accuracy": right / 8}
+    parquet.write_run(folder, run | told | digests)
+    begin(folder_of(results, RUNNING))
+    return results
+
+
+def compacted(results: Path) -> Path:
+    ledger = Ledger(results, "grid")
+    with part.held(ledger) as folder:
+        assert part.gather(ledger, ledger.plans()[0].trials, folder).added == 1
+    (path,) = compact.parts(results / "grid")
+    return path
+
+
+def cached(results: Path) -> Path:
+    (results / "grid" / LOGS).mkdir()
+    ledger = Ledger(results, "grid")
+    look(ledger, ledger.plans()[0].trials, {})
+    ledger.seen.save()
+    return results / "grid" / LOGS / seen.FILE
+
+
+# Each file of a sweep that holds what somebody is shown; made in a sweep of its own.
+FILES: dict[str, Callable[[Path], Path]] = {
+    "epochs.parquet": lambda results: folder_of(results, DONE) / record.EPOCHS,
+    "epochs.parquet, running": lambda results: folder_of(results, RUNNING) / record.EPOCHS,
+    "run.parquet": lambda results: folder_of(results, DONE) / record.RUN,
+    "predictions.parquet": lambda results: folder_of(results, DONE) / record.PREDICTIONS,
+    "config.json": lambda results: folder_of(results, DONE) / record.CONFIG,
+    "a compact file": compacted,
+    "the summary cache": cached,
+}
+
+
+def status(results: Path, problems: list[str]) -> Figures:
+    compact._rows.cache_clear()
+    compact._kept_column.cache_clear()
+    ledger = Ledger(results, "grid")
+    found: Figures = {}
+    for one in look(ledger, ledger.plans()[0].trials, {}):
+        shown = one.to_json()
+        if shown.pop("problem") is not None:
+            problems.append(str(one.problem))
+        found |= {("status", one.trial.name, key): value for key, value in shown.items()}
+    return found
+
+
+def report(results: Path, problems: list[str]) -> Figures:
+    study = load(results, [])
+    (plan,) = study.plans
+    found: Figures = {}
+    for row in plan.runs.to_dict("records"):
+        trial = str(row["trial"])
+        found |= {("runs", trial, key): value for key, value in row.items()}
+        read = predictions.of(study, plan, row)
+        found["logits", trial] = None if read is None else read.logits.tolist()
+        found["labels", trial] = None if read is None else read.labels.tolist()
+    for row in plan.epochs.to_dict("records"):
+        found |= {("epochs", row["trial"], row["epoch"], key): row[key] for key in row}
+    problems += [problem.what for problem in study.problems]
+    return found
+
+
+def configuration(results: Path, problems: list[str]) -> Figures:
+    try:
+        found = explain.config(folder_of(results, DONE), CONFIGS[0].fingerprint)
+    except InputError as problem:
+        problems.append(problem.what)
+        return {}
+    return {("config", key): value for key, value in found.flat().items()}
+
+
+COMMANDS = (status, report, configuration)
+# Words, not figures, which say that a figure is not there.
+ABSENT = {"state", "flags", "failure", "cause"}
+
+
+def is_absent(key: tuple[Any, ...], value: Any) -> bool:
+    missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    return missing or key[-1] in ABSENT or (key[-1] == "epochs_done" and value == 0)
+
+
+def same(a: Any, b: Any) -> bool:
+    return bool(a == b) or all(isinstance(one, float) and math.isnan(one) for one in (a, b))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A sweep, one of its files, and what commands show while that is whole."""
+
+    results: Path
+    path: Path
+    content: bytes
+    figures: dict[str, Figures]
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> Truth:
+        results = sweep(folder)
+        path = FILES[name](results)
+        problems: list[str] = []
+        figures = {one.__name__: one(results, problems) for one in COMMANDS}
+        assert problems == []
+        return cls(results, path, path.read_bytes(), figures)
+
+    def flipped(self, place: int, mask: int) -> str:
+        """`refused` or `unchanged`, in all commands; raises AssertionError where one of them shows
+        another figure, and whatever a command ends with that is not an InputError."""
+        damaged = bytearray(self.content)
+        damaged[place] ^= mask
+        self.path.write_bytes(damaged)
+        outcome = "unchanged"
+        for command in COMMANDS:
+            problems: list[str] = []
+            try:
+                found = command(self.results, problems)
+            except InputError as problem:
+                found, problems = {}, [problem.what]
+            truth = self.figures[command.__name__]
+            assert not found.keys() - truth.keys(), found.keys() - truth.keys()
+            wrong = {key: one for key, one in found.items() if not same(one, truth[key])}
+            shown = {key: one for key, one in wrong.items() if not is_absent(key, one)}
+            assert not shown, f"{command.__name__} shows {shown}"
+            if wrong or found.keys() != truth.keys():
+                assert problems, f"{command.__name__} leaves {wrong} out and does not say it"
+            if problems:
+                assert any(self.path.name in one for one in problems), problems
+                outcome = "refused"
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def truths(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Truth]:
+    return functools.cache(lambda name: Truth.of(name, tmp_path_factory.mktemp("flip")))
+
+
+@pytest.fixture(autouse=True)
+def every_sweep_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "MANY", 1)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_flip_shows_another_figure(truths: Callable[[str], Truth], name: str) -> None:
+    truth = truths(name)
+
+    @settings(max_examples=40, deadline=None, derandomize=True, print_blob=True, database=None)
+    @given(st.integers(0, len(truth.content) - 1), st.integers(1, 255))
+    @example(min(558, len(truth.content) - 1), 14)
+    def law(place: int, mask: int) -> None:
+        truth.flipped(place, mask)
+
+    law()
+    truth.path.write_bytes(truth.content)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Flip every byte of each file of a small sweep.")
+    parser.add_argument("files", nargs="*", metavar="FILE", help=", ".join(FILES))
+    parser.add_argument("--stride", type=int, default=1, help="only every N-th byte")
+    options = parser.parse_args()
+    seen.MANY = 1
+    print(f"{'file':<26}{'bytes':>8}{'flips':>8}{'refused':>9}{'unchanged':>11}{'wrong':>7}")
+    wrong = 0
+    for name in options.files or FILES:
+        folder = Path(tempfile.mkdtemp())
+        truth, counts = Truth.of(name, folder), Counter[str]()
+        for place in range(0, len(truth.content), options.stride):
+            # The masks in turn, so that each bit is flipped, and several at once.
+            mask = (1, 2, 4, 8, 14, 16, 32, 64, 128, 255)[place % 10]
+            try:
+                counts[truth.flipped(place, mask)] += 1
+            except Exception as error:
+                counts["wrong"] += 1
+                print(f"{name}, byte {place}, xor {mask}: {error!r}", file=sys.stderr)
+        flips = counts.total()
+        row = (len(truth.content), flips, counts["refused"], counts["unchanged"], counts["wrong"])
+        print("{:<26}{:>8}{:>8}{:>9}{:>11}{:>7}".format(name, *row), flush=True)
+        wrong += counts["wrong"]
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()
