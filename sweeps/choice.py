@@ -146,7 +146,7 @@ def candidates(
         left_out += [_left_out(one) for one in missing]
         if not missing:
             runs = [
-                parquet.read_run(ledger.folder_of(one.trial), one.trial.config.fingerprint, COLUMNS)
+                parquet.read_run(ledger.folder_of(one.trial), one.trial.fingerprint, COLUMNS)
                 for one in group
             ]
             found.append((group, runs))
@@ -158,7 +158,7 @@ def candidates(
             accuracies=tuple(float(run[column]) for run in runs),
             val_images=runs[0]["val_images"],
             cost=float(
-                group[0].trial.config.epochs
+                (group[0].trial.epochs or group[0].trial.config.epochs)
                 * runs[0]["train_images"]
                 * (runs[0]["flops_per_image"] if counted else 1)
             ),

@@ -155,11 +155,14 @@ class Driver:
     _failures: list[str] = field(default_factory=list)  # told in a row, in words
 
     def __post_init__(self) -> None:
-        """Take up what an earlier driver left. Raises InputError for a damaged plan."""
-        plans = self.ledger.plans()
+        """Take up what an earlier driver left. Raises InputError where its own plan is damaged."""
+        self.ledger.has_plan(self.plan.id)
+        plans, unread = self.ledger.readable_plans()
+        for problem in unread:
+            print(f"warning: {problem.what}", file=sys.stderr, flush=True)
         for plan in plans:
             for trial in plan.trials:
-                self._names.setdefault(trial.config.fingerprint, trial.name)
+                self._names.setdefault(trial.fingerprint, trial.name)
         asked = []
         for frozen in self.journal.told():
             if (told := self._possible(frozen)) is not None:
@@ -264,8 +267,7 @@ class Driver:
 
     def _trial_of(self, params: Mapping[str, Any]) -> Trial:
         trial = trial_at(self.search, params, self.scale, self.overrides)
-        name = self._names.setdefault(trial.config.fingerprint, trial.name)
-        return replace(trial, name=name)
+        return trial.renamed(self._names.setdefault(trial.fingerprint, trial.name))
 
     def _note(self, trials: Iterable[Trial]) -> None:
         """Put the trials into the plan, where a worker finds them."""
@@ -294,7 +296,7 @@ class Driver:
             return True
         wants_no_more = self._report(trial, ours)
         if one.state is State.DONE:
-            run = parquet.read_run(self.ledger.folder_of(ours), ours.config.fingerprint)
+            run = parquet.read_run(self.ledger.folder_of(ours), ours.fingerprint)
             column = "val_accuracy" if self.search.objective == "best" else "val_accuracy_last"
             trial.set_user_attr("val_images", run["val_images"])
             study.tell(number, float(run[column]))

@@ -24,7 +24,7 @@ from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, State
 from sweeps.sweep import Trial
 from trainer import compact, parquet, record
-from trainer.config import TrainConfig
+from trainer.config import fingerprint_of
 from trainer.errors import EXIT_IO, InputError, move_away
 
 # Files of so many bytes are held in memory, and on the disk twice, at a time.
@@ -156,11 +156,11 @@ def _read(folder: Path, trial: Trial) -> _Row:
     }
     path = folder / record.CONFIG
     if record.CONFIG in files:
-        config = TrainConfig.from_json(files[record.CONFIG][0], where=str(path))
-        if config != trial.config:
+        values = record.parse_values(path, files[record.CONFIG][0])
+        if fingerprint_of(values) != fingerprint_of(trial.values):
             raise record.unusable(path, "is of another configuration")
     path = folder / record.RUN
-    parquet.check_run(path, tables[record.RUN], trial.config.fingerprint)
+    parquet.check_run(path, tables[record.RUN], trial.fingerprint)
     run = _promoted(path, tables[record.RUN], parquet.run_schema())
     epochs = None
     if record.EPOCHS in files:
