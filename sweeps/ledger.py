@@ -9,7 +9,6 @@ results/<sweep>/logs/                 what the workers said
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -270,8 +269,8 @@ class Ledger:
         return settled
 
     def _holds(self, name: str, trial: Trial) -> bool:
-        """Whether the folder of that name is of the trial's configuration. Where it cannot tell, its
-        last digits do."""
+        """Whether the folder of that name is of the trial's configuration: its last digits say so
+        where it cannot tell."""
         try:
             return is_of(record.read_values(self.folder / name), trial.fingerprint)
         except FileNotFoundError:

@@ -22,7 +22,6 @@ from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import as_before, flat_of
 
-
 # What may differ between two trials of one shape: values that no data, image or code depends on.
 _FREE = ("seed", "epochs", "augment.flip", "optimizer.", "schedule.", "early_stopping.")
 # Of these it matters only whether they are 0.

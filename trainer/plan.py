@@ -160,14 +160,33 @@ def _check_point(
     point: Mapping[str, Any], config: Mapping[str, Any], scale: str, where: str
 ) -> None:
     """A point's values are in the configuration, but where a scale or the count of seeds changes
-    them later, or a text stands for a value of another kind ("5e-4", "0.3,0.6")."""
+    them later."""
     for axis, given in point.items():
-        if axis == "seed" or axis not in config or (scale != "full" and axis in _SCALED):
+        if axis not in config or (scale != "full" and axis in _SCALED):
             continue
         stored = config[axis]
+        if axis == "seed" and isinstance(given, int) and isinstance(stored, int):
+            given = max(given, stored)  # seeds count up from it
         if isinstance(given, list):
             given = ",".join(map(str, given))
-        elif isinstance(given, str) and not isinstance(stored, str):
-            continue
-        if given != stored:
+        if given != stored and not (isinstance(given, str) and _stands_for(given, stored)):
             raise ValueError(f"{where}: {axis}={given!r}, and {stored!r} in the configuration")
+
+
+def _stands_for(text: str, stored: Any) -> bool:
+    """Whether a definition may give the stored value as this text: "5e-4", "0.3, 0.6", "none"."""
+    if stored is None:
+        return text.lower() in ("none", "null")
+    if isinstance(stored, bool):
+        return True  # there are many words for it
+    parts = [
+        [_number(one) for one in str(some).strip("()[] ").split(",")] for some in (text, stored)
+    ]
+    return parts[0] == parts[1]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
