@@ -328,7 +328,7 @@ class Course:
             "rule": RULE,
             "stages": list(self.entries.values()),
         }
-        record.write_json(self.path, value)
+        record.write_sealed_json(self.path, value)
 
     def report(self) -> int:
         """Write the report of the study's sweeps; its exit code. A process of its own: reports read

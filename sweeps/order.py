@@ -10,7 +10,6 @@ different trials of one, so that few ask for the same. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import deque
@@ -21,6 +20,7 @@ from sweeps.ledger import LOGS, Ledger
 from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import as_before, flat_of
+from trainer.errors import InputError
 
 # What may differ between two trials of one shape: values that no data, image or code depends on.
 _FREE = ("seed", "epochs", "augment.flip", "optimizer.", "schedule.", "early_stopping.")
@@ -86,7 +86,7 @@ def write_seconds(ledger: Ledger, plan: str, seconds: Mapping[str, float]) -> No
     """What the trials of a plan are predicted to take, for its workers. Raises OSError."""
     path = _path(ledger, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    record.write_json(path, dict(seconds))
+    record.write_sealed_json(path, {"schema_version": 1, "seconds": dict(seconds)})
 
 
 def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
@@ -94,9 +94,9 @@ def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for plan in plans:
         try:
-            values = json.loads(_path(ledger, plan).read_bytes())
+            values = record.read_json(_path(ledger, plan))["seconds"]
             found |= {name: float(value) for name, value in values.items() if value > 0}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, InputError, LookupError, ValueError, AttributeError, TypeError):
             continue  # a guess, which nobody has to have
     return found
 

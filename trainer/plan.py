@@ -144,7 +144,11 @@ def _check(plan: PlanFile, stem: str) -> None:
 
 def _check_unsealed(plan: PlanFile) -> None:
     """What can be known of a plan that has no digest: its configurations are those that are named
-    by their fingerprints, its set of trials by its id, and its points agree with both."""
+    by their fingerprints, its set of trials by its id, and its points agree with its axes and
+    with the configurations."""
+    varied = {axis for trial in plan.trials for axis in trial.point}
+    if varied != set(plan.axes):
+        raise ValueError(f"axes: {plan.axes} are not those of its points, {sorted(varied)}")
     for number, trial in enumerate(plan.trials):
         if not is_of(trial.config, trial.fingerprint):
             raise ValueError(
@@ -162,7 +166,9 @@ def _check_point(
     """A point's values are in the configuration, but where a scale or the count of seeds changes
     them later."""
     for axis, given in point.items():
-        if axis not in config or (scale != "full" and axis in _SCALED):
+        if axis not in config:
+            raise ValueError(f"{where}: {axis!r} is not a field of the configuration")
+        if scale != "full" and axis in _SCALED:
             continue
         stored = config[axis]
         if axis == "seed" and isinstance(given, int) and isinstance(stored, int):
