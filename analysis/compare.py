@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis import predictions
 from analysis.load import Plan, Study
-from analysis.points import Difference, Point, at, by_seed, difference, points
+from analysis.points import Difference, Point, at, by_seed, difference, points, seed_of
 from analysis.predictions import Predictions
 from analysis.stats import MIN_SEEDS, holm, mcnemar
 
@@ -139,7 +139,7 @@ def compare(pairs: Iterable[tuple[Point, Point]], plan: Plan, study: Study) -> l
 def runs(plan: Plan, point: Point) -> dict[int, Mapping[str, Any]]:
     """The point's rows of Plan.runs by their seed."""
     rows: list[Any] = at(plan, point).to_dict("records")
-    return {int(run["seed"]): run for run in rows}
+    return {seed_of(run["seed"], run["fingerprint"]): run for run in rows}
 
 
 def _first_tally(

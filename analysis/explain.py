@@ -7,6 +7,7 @@ read where neither images nor weights are.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.predictions import Predictions
-from trainer.config import DataConfig, TrainConfig
+from trainer.config import DataConfig, TrainConfig, as_before, is_of
 from trainer.errors import EXIT_IO, InputError, move_away
-from trainer.record import CHECKPOINT, CONFIG, read_config
+from trainer.record import CHECKPOINT, CONFIG, read_values
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,23 +82,27 @@ def _by_confidence(predictions: Predictions, among: NDArray[np.bool_]) -> Places
 
 
 def config(folder: Path, fingerprint: str) -> TrainConfig:
-    """The trial's configuration. Raises InputError where its config.json is missing, damaged or
-    another trial's.
+    """The trial's configuration. Raises InputError where its config.json is missing, damaged,
+    another trial's, or of a network that this version does not know.
     """
     path = folder / CONFIG
     try:
-        found = read_config(folder)
+        values = read_values(folder)
     except FileNotFoundError:
         raise InputError(f"{path} is missing", "copy it from where the trial ran") from None
-    except InputError as error:
-        raise InputError(error.what, error.help, exit_code=EXIT_IO) from None
-    if found.fingerprint != fingerprint:
+    if not is_of(values, fingerprint):
         raise InputError(
             f"{path} is of another configuration than the plan's",
             f"copy it again, or move it away: {move_away(path, 'other')}",
             exit_code=EXIT_IO,
         )
-    return found
+    try:
+        return TrainConfig.from_json(json.dumps(as_before(values)), where=str(path))
+    except InputError as error:
+        raise InputError(
+            f"this version cannot build the network of {error.what}",
+            "use the program's version that trained it",
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,8 +37,11 @@ class Kind(StrEnum):
 def kind(plan: Plan) -> Kind:
     """By its axes: whoever varies what the study varies gets the study's section for it."""
     if plan.search is not None:
-        return Kind.DECAY if set(plan.search.space) == {WEIGHT_DECAY} else Kind.SEARCH
+        decay = plan.is_of_today and set(plan.search.space) == {WEIGHT_DECAY}
+        return Kind.DECAY if decay else Kind.SEARCH
     axes = set(plan.axes)
+    if not plan.is_of_today:
+        return Kind.SWEEP  # where nothing is expected of a field
     if not axes:
         return Kind.SINGLE
     if axes == {"model.name"}:

@@ -5,36 +5,47 @@ What cannot be read is left in place and named in `Study.problems`; everything e
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ValidationError
 
 from analysis import anomalies, records
 from analysis.anomalies import FLAGS
 from analysis.space import Search
 from trainer import compact
-from trainer.config import TrainConfig, field_types
+from trainer import plan as plan_files
+from trainer.config import ADDED, TrainConfig, field_types, flat_of
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
-from trainer.record import PRUNED, RUN, SCHEMA_VERSION, Failure, Note, Pruned
+from trainer.plan import PlanFile, PlannedTrial
+from trainer.record import PRUNED, RUN, Failure, Note, Pruned
 
 POINT = "point."
+# Columns of the tables beside a point's axes, which an axis of another version may be called.
+_TABLES = frozenset(
+    {
+        "train", "train sd", "train clean", "train clean sd", "validation", "validation sd", "test",
+        "test sd", "test unflagged", "n", "planned", "images", "flags", "minutes", "trial", "order",
+        "mark", "value", "x", "point", "model", "asked", "reported", "difference", "accuracy",
+        "state", "failure", "fingerprint", "axis",
+    }
+)  # fmt: skip
+# The kinds of a field's values, by that of its default.
+_KINDS: dict[type, set[type]] = {
+    bool: {bool},
+    int: {int},
+    float: {int, float},
+    str: {str},
+    type(None): {type(None), int, str, float},  # pandas makes floats of whole numbers and None
+}
+# Of the frame's columns, those that are neither of a configuration nor of an outcome.
+OWN = ("trial", "sweep", "state", "flags", "failure")
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Plan:
 
     `runs` has a row a planned trial, in the plan's order: `trial` (folder name), `point.<axis>`
     (the axis' value in the definition, before scaling), every outcome column of run.parquet (empty
-    where the trial has none), every field of TrainConfig under its dotted name, `state` (done,
+    where the trial has none), every field of the configuration (`fields`), `state` (done,
     pruned, failed, missing, or another word that run.parquet's `status` holds), `flags` (list of
     anomalies.FLAGS' codes) and `failure` (a sentence, or ""). Accuracies are fractions. A search's
     trials stand in the order in which it asked for them, and those that it pruned itself have no
@@ -64,6 +75,10 @@ class Plan:
     runs: pd.DataFrame
     epochs: pd.DataFrame
     search: Search | None = None
+    fields: tuple[str, ...] = ()
+    """The configuration's, as columns of `runs`: today's, and what else other versions stored."""
+    is_of_today: bool = True
+    """Whether every field of today is there, as a value of today's kind."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,17 @@ def reported() -> dict[str, Any]:
     return figures
 
 
+def recipe(model: str) -> dict[str, Any]:
+    """The reported recipe of an architecture, flat; empty for one that this version does not
+    know."""
+    from trainer.recipes import reported
+
+    try:
+        return reported(model).flat()
+    except ValueError:
+        return {}
+
+
 def load(results: Path, names: list[str]) -> Study:
     """The named sweeps of a results folder; all of them where `names` is empty.
 
@@ -113,11 +139,13 @@ def load(results: Path, names: list[str]) -> Study:
     Raises InputError where the folder is missing or holds no plan, for an unknown name, and where
     no plan at all could be read.
     """
-    paths = _plan_paths(results)
+    problems: list[InputError] = []
+    paths = _plan_paths(results, problems)
     for name in names:
         if name not in paths:
+            if problems:
+                raise problems[0]
             raise InputError(f"{results} has no plan of a sweep {name!r}", nearest(name, paths))
-    problems: list[InputError] = []
     sweeps = [_settled(results / name, paths[name], problems) for name in names or sorted(paths)]
     if not any(sweep.plans for sweep in sweeps):
         raise problems[0]
@@ -127,97 +155,41 @@ def load(results: Path, names: list[str]) -> Study:
 # --- plans -----------------------------------------------------------------------------------
 
 
-def _plain_name(name: str) -> str:
-    if name in (".", "..") or "/" in name or "\0" in name:
-        raise ValueError("must be the name of a folder, not a path")
-    return name
+@dataclass(frozen=True)
+class _Launch:
+    """A plan's file, and the search in it, where it is one."""
+
+    file: PlanFile
+    search: Search | None
+
+    @property
+    def id(self) -> str:
+        return self.file.id
+
+    @property
+    def trials(self) -> list[PlannedTrial]:
+        return self.file.trials
 
 
-def _known_axis(axis: str) -> str:
-    if axis not in field_types():
-        raise ValueError(f"unknown field {axis!r}")
-    return axis
-
-
-_Axis = Annotated[str, AfterValidator(_known_axis)]
-
-
-@functools.cache
-def _field(axis: str) -> TypeAdapter[Any]:
-    return TypeAdapter(field_types()[axis], config=ConfigDict(strict=True))
-
-
-# One with which every value of a number's or a tuple's field is allowed.
-_BASE = TrainConfig().override({"epochs": 2**62, "model.name": "wrn_16_1"})
-
-
-@functools.lru_cache(maxsize=10_000)
-def _is_taken(axis: str, text: str) -> bool:
-    """Whether a definition may give the value as this text, as in "0.3,0.6"."""
-    try:
-        _BASE.override({axis: text})
-    except InputError:
-        return False
-    return True
-
-
-def _of_its_fields(point: dict[str, Any]) -> dict[str, Any]:
-    for axis, value in point.items():
-        try:
-            # A tuple is a list in JSON, which a strict field takes only of a parser.
-            _field(axis).validate_python(tuple(value) if isinstance(value, list) else value)
-        except ValidationError as error:
-            if isinstance(value, str) and _is_taken(axis, value):
-                continue
-            raise ValueError(f"{axis}={value!r}: {error.errors()[0]['msg']}") from None
-    return point
-
-
-class _Trial(BaseModel):
-    model_config = ConfigDict(strict=True)
-    name: Annotated[str, Field(min_length=1), AfterValidator(_plain_name)]
-    fingerprint: str
-    point: Annotated[dict[_Axis, Any], AfterValidator(_of_its_fields)]
-    config: TrainConfig
-
-
-class _PlanFile(BaseModel):
-    model_config = ConfigDict(strict=True)
-    schema_version: Literal[1]
-    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
-    scale: str
-    overrides: dict[str, Any]
-    axes: list[_Axis]
-    seeds: list[int]
-    created: str
-    command: str
-    search: Search | None = None
-    trials: Annotated[list[_Trial], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _points_lie_in_the_space(self) -> _PlanFile:
-        space = {} if self.search is None else self.search.space
-        for trial in self.trials:
-            for key, values in space.items():
-                if not values.holds(trial.point.get(key)):
-                    given = trial.point.get(key)
-                    raise ValueError(f"{trial.name}: {key}={given!r} is not in the search's space")
-        return self
-
-
-def _plan_paths(results: Path) -> dict[str, list[Path]]:
+def _plan_paths(results: Path, problems: list[InputError]) -> dict[str, list[Path]]:
+    """The plans of each sweep; a folder that cannot be looked into is added to the problems."""
     help_line = "run a sweep first: python -m sweeps.launch NAME"
+    found: dict[str, list[Path]] = {}
     if not results.is_dir():
         raise InputError(f"there is no results folder {results}", help_line)
-    found: dict[str, list[Path]] = {}
-    for path in sorted(results.glob("*/plans/*.json")):
-        found.setdefault(path.parent.parent.name, []).append(path)
-    if not found:
+    for name in plan_files.sweeps(results):
+        try:
+            if paths := plan_files.paths(results / name):
+                found[name] = paths
+        except InputError as problem:
+            problems.append(problem)
+    if not found and not problems:
         raise InputError(f"{results} holds no plan (<sweep>/plans/<id>.json)", help_line)
     return found
 
 
-def _read_plan(path: Path) -> _PlanFile:
+def _read_plan(path: Path) -> _Launch:
+    """Raises InputError where it cannot be read, FileNotFoundError where it is gone."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -228,23 +200,24 @@ def _read_plan(path: Path) -> _PlanFile:
             "it was left in place; rename it to be in the report",
             exit_code=EXIT_IO,
         ) from None
+    plan = plan_files.read(path)
+    if plan.search is None:
+        return _Launch(plan, None)
     try:
-        return _PlanFile.model_validate_json(path.read_bytes())
+        search = Search.model_validate(plan.search)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        what = f"{path} is no plan of version {SCHEMA_VERSION}: {where + ': ' if where else ''}"
-        what += first["msg"]
-    except OSError as error:
-        what = f"cannot read {path}: {error.strerror}"
-    raise InputError(
-        what,
-        f"it was left in place; move it away and launch again: {move_away(path)}",
-        exit_code=EXIT_IO,
-    ) from None
+        where = ".".join(map(str, ("search", *first["loc"])))
+        raise plan_files.damaged(path, f"{where}: {first['msg']}") from None
+    for trial in plan.trials:
+        for key, values in search.space.items():
+            if not values.holds(given := trial.point.get(key)):
+                what = f"{trial.name}: {key}={given!r} is not in the search's space"
+                raise plan_files.damaged(path, what)
+    return _Launch(plan, search)
 
 
-def _superseded(plans: list[_PlanFile]) -> set[str]:
+def _superseded(plans: list[_Launch]) -> set[str]:
     """Ids of the plans whose trials another one holds; of equal plans the last one stays.
 
     A search is none of them: it says how its trials were chosen, and a launch what was wanted.
@@ -280,15 +253,17 @@ def _settled(folder: Path, paths: list[Path], problems: list[InputError]) -> Swe
 def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[InputError]) -> Sweep:
     """Raises InputError where one of the compact files, `parts`, is damaged, FileNotFoundError
     where one is gone."""
-    files: dict[str, _PlanFile] = {}
+    files: dict[str, _Launch] = {}
     for path in paths:
         try:
             plan = _read_plan(path)
         except InputError as problem:
             problems.append(problem)
+        except FileNotFoundError:
+            continue  # moved away meanwhile
         else:
             files[plan.id] = plan
-    plans = sorted(files.values(), key=lambda plan: (plan.created, plan.id))
+    plans = sorted(files.values(), key=lambda plan: (plan.file.created, plan.id))
     gone = _superseded(plans)
     plans = [plan for plan in plans if plan.id not in gone]
 
@@ -319,7 +294,7 @@ def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[In
 
 
 def _own(
-    folder: Path, runs: pd.DataFrame, trials: dict[str, _Trial], problems: list[InputError]
+    folder: Path, runs: pd.DataFrame, trials: dict[str, PlannedTrial], problems: list[InputError]
 ) -> pd.DataFrame:
     """The runs that are of the configuration planned under their name, one a trial."""
     planned = runs["trial"].astype(object).map({n: t.fingerprint for n, t in trials.items()})
@@ -416,19 +391,21 @@ def _pruned(pruned: Pruned | None) -> tuple[str, str]:
 
 def _frame(
     sweep: str,
-    plan: _PlanFile,
+    plan: _Launch,
     runs: pd.DataFrame,
     epochs: pd.DataFrame,
     failures: dict[str, tuple[str, str]],
     pruned: dict[str, tuple[str, str]],
 ) -> Plan:
     names = [trial.name for trial in plan.trials]
-    points = [trial.point for trial in plan.trials]
-    axes = list(dict.fromkeys([*plan.axes, *(axis for point in points for axis in point)]))
+    points = [{_axis(axis): v for axis, v in trial.point.items()} for trial in plan.trials]
+    found = [*map(_axis, plan.file.axes), *(axis for point in points for axis in point)]
+    axes = list(dict.fromkeys(found))
     columns: dict[str, Any] = {"trial": names}
-    columns |= {POINT + axis: [_value(point.get(axis)) for point in points] for axis in axes}
+    columns |= {POINT + axis: _column([point.get(axis) for point in points]) for axis in axes}
     outcomes = runs.set_index(runs["trial"].astype(object)).drop(columns=["trial", "fingerprint"])
-    configs = _configs([trial.config for trial in plan.trials])
+    taken = {"fingerprint", *OWN, *outcomes, *columns}
+    configs = _configs([trial.config for trial in plan.trials], taken)
     frame = pd.concat(
         [
             pd.DataFrame(columns),
@@ -455,32 +432,62 @@ def _frame(
     return Plan(
         sweep=sweep,
         id=plan.id,
-        scale=plan.scale,
-        overrides=plan.overrides,
+        scale=plan.file.scale,
+        overrides=plan.file.overrides,
         axes=axes,
-        seeds=plan.seeds,
-        created=plan.created,
-        command=plan.command,
+        seeds=plan.file.seeds,
+        created=plan.file.created,
+        command=plan.file.command,
         runs=frame,
         epochs=epochs[epochs["trial"].isin(names)].reset_index(drop=True),
-        search=plan.search,
+        search=plan.search
+        and plan.search.model_copy(
+            update={"space": {_axis(key): one for key, one in plan.search.space.items()}}
+        ),
+        fields=tuple(configs.columns),
+        is_of_today=_is_of_today(configs),
     )
 
 
-def _configs(configs: list[TrainConfig]) -> pd.DataFrame:
-    """TrainConfig.flat of each, a row each, by the column: a tenth of the time."""
-    columns = {field: list(map(attrgetter(field), configs)) for field in field_types()}
-    # Most fields are plain, and need no look at each of their values.
+def _axis(name: str) -> str:
+    """The axis as the tables call it, which have columns of their own."""
+    return f"config.{name}" if name in _TABLES else name
+
+
+def _configs(configs: list[dict[str, Any]], taken: Container[str]) -> pd.DataFrame:
+    """Every field of today's TrainConfig and every other that is stored, a row each; a field that
+    bears the name of an outcome is called `config.<name>`. By the column, in a tenth of the time.
+    """
+    flat = [flat_of(values) for values in configs]
+    names = dict.fromkeys([*field_types(), *(name for one in flat for name in one)])
     return pd.DataFrame(
         {
-            field: list(map(_value, column)) if isinstance(column[0], tuple) else column
-            for field, column in columns.items()
+            f"config.{name}" if name in taken else name: _column(
+                [one.get(name, ADDED.get(name)) for one in flat]
+            )
+            for name in names
         }
     )
 
 
+def _is_of_today(configs: pd.DataFrame) -> bool:
+    return all(
+        set(map(type, configs[name])) <= _KINDS[type(value)]
+        and (value is None or configs[name].notna().all())
+        for name, value in TrainConfig().flat().items()
+    )
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Values as they can be grouped by and sorted: texts where some are texts and some numbers."""
+    if any(isinstance(value, list | dict) for value in values):
+        values = [_value(value) for value in values]
+    if len({isinstance(value, str) for value in values if value is not None}) < 2:
+        return values
+    return [value if value is None else str(value) for value in values]
+
+
 def _value(value: Any) -> Any:
-    """A field's value, as something that can be grouped by."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return ",".join(map(str, value))
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value

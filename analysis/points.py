@@ -42,8 +42,18 @@ def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int,
     runs = at(plan, point)
     known = runs[runs[column].notna()]
     return {
-        int(seed): float(value) for seed, value in zip(known["seed"], known[column], strict=True)
+        seed_of(seed, fingerprint): float(value)
+        for seed, fingerprint, value in zip(
+            known["seed"], known["fingerprint"], known[column], strict=True
+        )
     }
+
+
+def seed_of(seed: Any, fingerprint: str) -> int:
+    """The trial's seed; of a configuration that stores none, a number that no other one has."""
+    if isinstance(seed, int | float) and seed == seed // 1:
+        return int(seed)
+    return -int(fingerprint[:12], 16)
 
 
 def ranked(plan: Plan) -> list[dict[str, Any]]:

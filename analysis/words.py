@@ -29,12 +29,15 @@ def _unlike_reported(plan: Plan) -> list[str]:
     """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
     import pandas as pd
 
-    from trainer.recipes import reported
+    from analysis.load import recipe
 
     free = {"seed", "schema_version", "data.root", *plan.axes}
     found: dict[str, None] = {}
     for _, run in plan.runs.iterrows():
-        for key, value in reported(str(run["model.name"])).flat().items():
+        known = recipe(str(run["model.name"]))
+        if not known and "model.name" not in free:
+            found["model.name"] = None
+        for key, value in known.items():
             same = pd.isna(run[key]) if value is None else run[key] == value
             if key not in free and not same:
                 found[key] = None

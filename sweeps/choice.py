@@ -155,7 +155,7 @@ def candidates(
             accuracies=tuple(float(run[column]) for run in runs),
             val_images=runs[0]["val_images"],
             cost=float(
-                group[0].trial.config.epochs
+                (group[0].trial.epochs or group[0].trial.config.epochs)
                 * runs[0]["train_images"]
                 * (runs[0]["flops_per_image"] if counted else 1)
             ),
@@ -175,7 +175,7 @@ def _run(ledger: Ledger, standing: Standing, column: str) -> dict[str, Any] | Le
     trial = standing.trial
     folder = ledger.folder_of(trial)
     try:
-        run = parquet.read_run(folder, trial.config.fingerprint, COLUMNS)
+        run = parquet.read_run(folder, trial.fingerprint, COLUMNS)
         parquet.check_measured(folder / RUN, run, (column, "val_images", "train_images"))
     except InputError as error:
         return _left_out(replace(standing, problem=error.what))

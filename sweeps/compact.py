@@ -49,10 +49,11 @@ def main(
             else:
                 print(f"{name}: {_trials(count)} put back into {ledger.folder}")
             return EXIT_DONE
-        trials = {trial.name: trial for plan in ledger.plans() for trial in plan.trials}
+        plans, problems = ledger.readable_plans()
+        trials = {trial.name: trial for plan in plans for trial in plan.trials}
         found = part.gather(ledger, trials.values(), folder)
         checkpoints, size = part.drop_checkpoints(ledger, really=drop and yes)
-    for problem in found.damaged.values():
+    for problem in [*problems, *found.damaged.values()]:
         print(f"warning: left as it is: {problem.what}", file=sys.stderr)
     if as_json:
         _print(
@@ -81,7 +82,7 @@ def main(
             file=sys.stderr,
         )
         return EXIT_FLAGGED
-    return EXIT_FLAGGED if found.damaged else EXIT_DONE
+    return EXIT_FLAGGED if found.damaged or problems else EXIT_DONE
 
 
 def _trials(count: int) -> str:

@@ -59,7 +59,7 @@ class Run:
         """16 hex digits of what the stage's choice follows from: its trials' content, or the
         search's definition and number of trials."""
         if isinstance(self.asked, Plan):
-            content: Any = sorted(trial.config.fingerprint for trial in self.asked.trials)
+            content: Any = sorted(trial.fingerprint for trial in self.asked.trials)
         else:
             content = [self.asked.identity, self.asked.trials]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
@@ -328,7 +328,7 @@ class Course:
             "rule": RULE,
             "stages": list(self.entries.values()),
         }
-        record.write_json(self.path, value)
+        record.write_sealed_json(self.path, value)
 
     def report(self) -> int:
         """Write the report of the study's sweeps; its exit code. A process of its own: reports read

@@ -150,19 +150,24 @@ def run(
     launch = time.time()
     worker = Worker(ledger, launch, log="", retry_only=retry, stop=Stop(PATIENCE_SECONDS))
     progress = look(ledger, trials, known)
-    open_trials = [one.trial for one in progress if worker.wants(one.standing)]
+    wanted = [one.trial for one in progress if worker.wants(one.standing)]
+    open_trials = [trial for trial in wanted if trial.problem is None]
+    refused = [trial.problem for trial in wanted if trial.problem is not None]
     print(
         f"{ledger.sweep}: {summary(progress)}; {len(open_trials)} to run",
         file=sys.stderr,
         flush=True,
     )
+    for problem in refused:
+        print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
+    flag = EXIT_FLAGGED if refused else EXIT_DONE
     check_data(trial.config.data for trial in open_trials)
     prepare_data(trial.config.data for trial in open_trials)
     for plan in plans:
         ledger.write_plan(plan)
     if not open_trials:
         # What others have queued or running is no failure where nobody waits for it.
-        return _end(ledger, progress, as_json, retry=retry or detach)
+        return max(flag, _end(ledger, progress, as_json, retry=retry or detach))
     if where is not Where.SLURM or workers is not None:
         # Workers take the trials in an order of their own.
         worker.seconds = seconds_alike(ledger.folder.parent, progress, where, workers)
@@ -177,18 +182,18 @@ def run(
             stopped = True
         if stopped:
             return _interrupted(ledger, "gave its trial")
-        return _end(ledger, look(ledger, trials, known), as_json, retry=retry)
+        return max(flag, _end(ledger, look(ledger, trials, known), as_json, retry=retry))
     if where is Where.SLURM:
         running: Running = _submit(
             ledger, plans, open_trials, launch, cluster, workers, per_gpu, retry=retry
         )
-        return _watch(ledger, plans, trials, running, known, retry, detach, as_json)
+        return max(flag, _watch(ledger, plans, trials, running, known, retry, detach, as_json))
     with shared(per_gpu, workers, detach=detach):
         per_gpu = share.settled(per_gpu, [trial.config for trial in open_trials])
         count = min(share.at_once(workers, per_gpu), len(open_trials))
         running = Pool(ledger, plans, launch, count, retry=retry, detach=detach)
         running.start()
-        return _watch(ledger, plans, trials, running, known, retry, detach, as_json)
+        return max(flag, _watch(ledger, plans, trials, running, known, retry, detach, as_json))
 
 
 def shared(

@@ -155,11 +155,14 @@ class Driver:
     _failures: list[str] = field(default_factory=list)  # told in a row, in words
 
     def __post_init__(self) -> None:
-        """Take up what an earlier driver left. Raises InputError for a damaged plan."""
-        plans = self.ledger.plans()
+        """Take up what an earlier driver left. Raises InputError where its own plan is damaged."""
+        self.ledger.has_plan(self.plan.id)
+        plans, unread = self.ledger.readable_plans()
+        for problem in unread:
+            print(f"warning: {problem.what}", file=sys.stderr, flush=True)
         for plan in plans:
             for trial in plan.trials:
-                self._names.setdefault(trial.config.fingerprint, trial.name)
+                self._names.setdefault(trial.fingerprint, trial.name)
         asked = []
         for frozen in self.journal.told():
             if (told := self._possible(frozen)) is not None:
@@ -264,8 +267,7 @@ class Driver:
 
     def _trial_of(self, params: Mapping[str, Any]) -> Trial:
         trial = trial_at(self.search, params, self.scale, self.overrides)
-        name = self._names.setdefault(trial.config.fingerprint, trial.name)
-        return replace(trial, name=name)
+        return trial.renamed(self._names.setdefault(trial.fingerprint, trial.name))
 
     def _note(self, trials: Iterable[Trial]) -> None:
         """Put the trials into the plan, where a worker finds them."""
@@ -297,7 +299,7 @@ class Driver:
             wants_no_more = self._report(trial, ours)
             if one.state is State.DONE:
                 folder = self.ledger.folder_of(ours)
-                run = parquet.read_run(folder, ours.config.fingerprint)
+                run = parquet.read_run(folder, ours.fingerprint)
                 parquet.check_measured(folder / record.RUN, run, [column])
         except InputError as error:
             self._tell_failure(trial, error.what)

@@ -354,7 +354,7 @@ def _describe(trial: Trial, submission: str) -> None:
 
     An array has one name and comment for all its tasks until each gives itself its own.
     """
-    comment = f"{submission} {trial.config.fingerprint[:8]}"
+    comment = f"{submission} {trial.fingerprint[:8]}"
     try:
         describe(_job_id(), name=trial.name, comment=comment)
     except SlurmError as error:

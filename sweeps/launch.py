@@ -33,7 +33,7 @@ from sweeps.request import (
     plan_of,
 )
 from sweeps.where import Where
-from trainer.errors import EXIT_DONE, run_command, seldom_collect
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from sweeps.ledger import Plan
@@ -90,6 +90,10 @@ def main(
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
     ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
+    unread = ledger.readable_plans()[1]
+    for problem in unread:
+        print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
+    flag = EXIT_FLAGGED if unread else EXIT_DONE
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
@@ -105,10 +109,11 @@ def main(
     if budget is not None:
         cost.check_budget(sweep_name, budget)
     if dry_run:
-        return EXIT_DONE
-    return dispatch.run(
+        return flag
+    code = dispatch.run(
         ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json
     )
+    return max(flag, code)
 
 
 def _print_plan(
@@ -148,10 +153,10 @@ def _print_plan(
         (
             one.trial.name,
             str(one.state),
-            f"{one.epochs_done}/{one.trial.config.epochs}",
-            str(one.trial.config.batch_size),
-            one.trial.config.model.name,
-            str(one.trial.config.seed),
+            f"{one.epochs_done}/{one.trial.epochs}",
+            str(one.trial.stored("batch_size")),
+            str(one.trial.stored("model.name")),
+            str(one.trial.stored("seed")),
             "-" if hours is None else f"{hours:.3g}",
         )
         for one, hours in zip(progress, cost.hours, strict=True)

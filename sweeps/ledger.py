@@ -9,9 +9,7 @@ results/<sweep>/logs/                 what the workers said
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -19,9 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from slurm.queue import Job
 from sweeps import claim as claims
@@ -29,12 +25,12 @@ from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
 from sweeps.seen import Seen
 from sweeps.sweep import Trial
-from trainer import compact, record
-from trainer.config import TrainConfig
+from trainer import compact, record, sealed_json
+from trainer import plan as plan_files
+from trainer.config import is_of
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
 
-SCHEMA_VERSION = 1
-PLANS = "plans"
+PLANS = plan_files.FOLDER
 LOGS = "logs"
 SEARCHES = "searches"
 
@@ -78,8 +74,7 @@ class Plan:
         are the same plan."""
         if self.search_id:
             return self.search_id
-        joined = "\n".join(sorted(trial.config.fingerprint for trial in self.trials))
-        return hashlib.sha256(joined.encode()).hexdigest()[:8]
+        return plan_files.identity(trial.fingerprint for trial in self.trials)
 
     @property
     def setting(self) -> str:
@@ -91,13 +86,15 @@ class Plan:
     def head(self) -> dict[str, Any]:
         """What its file says beside the trials."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": plan_files.SCHEMA_VERSION,
             "sweep": self.sweep,
             "id": self.id,
             "scale": self.scale,
             "overrides": dict(self.overrides),
             "axes": self.axes,
-            "seeds": sorted({trial.config.seed for trial in self.trials}),
+            "seeds": sorted(
+                {seed for trial in self.trials if type(seed := trial.stored("seed")) is int}
+            ),
             "created": self.created,
             "command": self.command,
             **({"search": dict(self.search)} if self.search is not None else {}),
@@ -107,56 +104,10 @@ class Plan:
 def trial_to_json(trial: Trial) -> dict[str, Any]:
     return {
         "name": trial.name,
-        "fingerprint": trial.config.fingerprint,
+        "fingerprint": trial.fingerprint,
         "point": dict(trial.point),
-        "config": trial.config.model_dump(mode="json"),
+        "config": dict(trial.values),
     }
-
-
-def _safe_name(name: str) -> str:
-    if not record.is_name(name) or name in (PLANS, LOGS, SEARCHES, compact.FOLDER):
-        raise ValueError(f"{name!r} is no name of a trial")
-    return name
-
-
-class _TrialFile(BaseModel):
-    model_config = ConfigDict(strict=True)
-    name: Annotated[str, AfterValidator(_safe_name)]
-    point: dict[str, Any]
-    config: TrainConfig
-
-
-class _PlanFile(BaseModel):
-    """What a plan's file must hold. Its other fields are for other readers."""
-
-    model_config = ConfigDict(strict=True)
-    schema_version: Literal[1]
-    id: str
-    search: dict[str, Any] | None = None
-    scale: str
-    overrides: dict[str, Any]
-    axes: list[str]
-    created: str
-    command: str
-    trials: Annotated[list[_TrialFile], Field(min_length=1)]
-
-
-class _NamedTrial(BaseModel):
-    model_config = ConfigDict(strict=True)
-    name: Annotated[str, AfterValidator(_safe_name)]
-    fingerprint: str
-
-
-class _NamesFile(BaseModel):
-    """What of a plan's file tells the names that it gave."""
-
-    model_config = ConfigDict(strict=True)
-    schema_version: Literal[1]
-    created: str
-    trials: list[_NamedTrial]
-
-
-_File = TypeVar("_File", _PlanFile, _NamesFile)
 
 
 @dataclass(frozen=True)
@@ -180,25 +131,33 @@ class Ledger:
         self.folder = results / sweep
         self.scheduler = scheduler or Scheduler()
         self.seen = Seen(self.folder / LOGS)
+        self._plans: dict[Path, tuple[tuple[int, ...], Plan]] = {}
 
     # Plans
 
     def write_plan(self, plan: Plan) -> None:
         """Record what a launch is about to run. The same trials again leave the file as it is.
 
-        Raises InputError where the folder cannot be written.
+        Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
         """
-        path = self.folder / PLANS / f"{plan.id}.json"
-        if path.exists():
+        path = self._path(plan.id)
+        if self.has_plan(plan.id):
             return
         try:
-            self.rewrite_plan(plan, (json.dumps(trial_to_json(trial)) for trial in plan.trials))
+            self.rewrite_plan(
+                plan, (json.dumps(trial_to_json(trial), allow_nan=False) for trial in plan.trials)
+            )
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}",
                 "free some space there, or choose a folder that you may write with --results DIR",
                 exit_code=EXIT_IO,
             ) from None
+
+    def has_plan(self, identity: str) -> bool:
+        """Whether there is a plan of that id. Raises InputError where it is damaged: its workers
+        could not read it."""
+        return os.path.lexists(self._path(identity)) and bool(self.plan(identity))
 
     def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
         """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,
@@ -207,11 +166,14 @@ class Ledger:
 
         Raises OSError as writing does.
         """
-        path = self.folder / PLANS / f"{plan.id}.json"
+        path = self._path(plan.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
-        text = f'{head}, "trials": [{", ".join(trials)}]}}'
-        record.write_atomic(path, lambda file: file.write(text.encode()))
+        content = sealed_json.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
+        record.write_atomic(path, lambda file: file.write(content))
+
+    def _path(self, identity: str) -> Path:
+        return self.folder / PLANS / f"{identity}.json"
 
     def plans(self) -> list[Plan]:
         """Every plan, oldest first. Raises InputError for a damaged one."""
@@ -223,22 +185,49 @@ class Ledger:
     def readable_plans(self) -> tuple[list[Plan], list[InputError]]:
         """Every plan that can be read, oldest first, and what is wrong with the others."""
         found, problems = [], []
-        for path in sorted((self.folder / PLANS).glob("*.json")):
+        try:
+            paths = plan_files.paths(self.folder)
+        except InputError as problem:
+            return [], [problem]
+        for path in paths:
             try:
                 found.append(self._read_plan(path))
+            except FileNotFoundError:
+                continue  # moved away meanwhile
             except InputError as problem:
                 problems.append(problem)
         return sorted(found, key=lambda plan: (plan.created, plan.id)), problems
 
     def plan(self, identity: str) -> Plan:
         """Raises InputError where there is none or it is damaged."""
-        return self._read_plan(self.folder / PLANS / f"{identity}.json")
+        path = self._path(identity)
+        try:
+            return self._read_plan(path)
+        except FileNotFoundError:
+            raise InputError(
+                f"no plan {path}", f"launch the sweep: python -m sweeps.launch {self.sweep}"
+            ) from None
 
     def _read_plan(self, path: Path) -> Plan:
-        values = self._parse(path, _PlanFile)
+        """Raises InputError where it is damaged, FileNotFoundError where there is none. A plan that
+        did not change is read once."""
+        try:
+            now = path.stat()
+        except OSError:
+            return self._parsed(path)  # says what is wrong
+        stamp = now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+        if path not in self._plans or self._plans[path][0] != stamp:
+            self._plans[path] = stamp, self._parsed(path)
+        return self._plans[path][1]
+
+    def _parsed(self, path: Path) -> Plan:
+        values = plan_files.read(path)
+        for trial in values.trials:
+            if not record.is_name(trial.name):
+                raise plan_files.damaged(path, f"{trial.name!r} is not the name of a trial")
         return Plan(
             self.sweep,
-            [Trial(one.name, one.point, one.config) for one in values.trials],
+            [Trial(one.name, one.point, one.config, one.fingerprint) for one in values.trials],
             values.scale,
             values.overrides,
             values.axes,
@@ -248,62 +237,46 @@ class Ledger:
             values.id if values.search is not None else "",
         )
 
-    def _parse(self, path: Path, kind: type[_File]) -> _File:
-        """Raises InputError where there is no such plan, or it is damaged."""
-        try:
-            return kind.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise InputError(
-                f"no plan {path}", f"launch the sweep: python -m sweeps.launch {self.sweep}"
-            ) from None
-        except OSError as error:
-            problem = f"cannot read {path}: {error.strerror}"
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            problem = f"{path} is no plan: {where}{': ' if where else ''}{first['msg']}"
-        raise InputError(
-            problem,
-            f"move it away and launch the sweep again: {move_away(path)}",
-            exit_code=EXIT_IO,
-        )
-
-    def _names(self) -> dict[str, str]:
-        """The name that the newest plan gave to each configuration, by fingerprint.
-
-        As the plans have them: to read and hash 10,000 configurations takes most of a second, and
-        whoever runs one of them does.
-        """
-        paths = sorted((self.folder / PLANS).glob("*.json"))
-        files = [(path.stem, self._parse(path, _NamesFile)) for path in paths]
-        files.sort(key=lambda one: (one[1].created, one[0]))
-        return {trial.fingerprint: trial.name for _, file in files for trial in file.trials}
-
     def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials, each under the name by which a plan or a folder already knows its content.
 
         A definition that gained an axis calls the same configuration by a longer name. Raises
-        InputError for a damaged plan or compact file.
+        InputError for a damaged compact file.
         """
-        known = self._names()
+        known = {
+            trial.fingerprint: trial.name
+            for plan in self.readable_plans()[0]
+            for trial in plan.trials
+        }
         try:
             folders = {entry.name for entry in os.scandir(self.folder) if entry.is_dir()}
         except (FileNotFoundError, NotADirectoryError):
             folders = set()
+        except OSError as error:
+            raise record.unreadable(self.folder, error) from None
         folders |= compact.trials(self.folder).keys()
         by_suffix: dict[str, list[str]] = {}
         for name in folders:
             by_suffix.setdefault(name[-8:], []).append(name)
         settled = []
         for trial in trials:
-            name = known.get(trial.config.fingerprint, trial.name)
+            name = known.get(trial.fingerprint, trial.name)
             if name not in folders:
                 for other in by_suffix.get(name[-8:], []):
-                    with contextlib.suppress(FileNotFoundError):
-                        if record.read_config(self.folder / other) == trial.config:
-                            name = other
-            settled.append(Trial(name, trial.point, trial.config))
+                    if self._holds(other, trial):
+                        name = other
+            settled.append(trial if name == trial.name else trial.renamed(name))
         return settled
+
+    def _holds(self, name: str, trial: Trial) -> bool:
+        """Whether the folder of that name is of the trial's configuration: its last digits say so
+        where it cannot tell."""
+        try:
+            return is_of(record.read_values(self.folder / name), trial.fingerprint)
+        except FileNotFoundError:
+            return False
+        except InputError:
+            return True
 
     # States
 
@@ -352,6 +325,8 @@ class Ledger:
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
+        except PermissionError as error:
+            raise record.unreadable(folder, error) from None
         except (FileNotFoundError, NotADirectoryError):
             if not folder.is_symlink() and not folder.exists():
                 return Standing(trial, State.DONE if self._is_done(folder) else State.PENDING)
@@ -447,18 +422,18 @@ class Ledger:
 
 
 def resolve(results: Path, name: str) -> Ledger:
-    """The ledger of a sweep that was launched. Raises InputError, with near names, where none."""
-    ledger = Ledger(results, name, Scheduler.here())
-    if not record.is_name(name) or not (ledger.folder / PLANS).is_dir():
-        known = launched(results)
+    """The ledger of a sweep that was launched. Raises InputError, with near names, where there is
+    none, and where the results folder cannot be read."""
+    known = launched(results)
+    if name not in known:
         raise InputError(
             f"no sweep {name!r} in {results}",
             nearest(name, known) if known else f"launch it: python -m sweeps.launch {name}",
         )
-    return ledger
+    return Ledger(results, name, Scheduler.here())
 
 
 def launched(results: Path) -> list[str]:
-    """The sweeps that have a plan in the results folder."""
-    names = (path.parent.name for path in results.glob(f"*/{PLANS}"))
-    return sorted(name for name in names if record.is_name(name))
+    """The sweeps that have a plan in the results folder, and the folders that cannot be looked
+    into. Raises InputError where the results folder cannot be read."""
+    return [name for name in plan_files.sweeps(results) if record.is_name(name)]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from sweeps.request import Results
-from trainer.errors import EXIT_DONE, InputError, nearest, run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +28,12 @@ def main(
     from sweeps.ledger import LOGS, resolve
 
     ledger = resolve(results, name)
-    names = {one.name for plan in ledger.plans() for one in plan.trials}
+    plans, problems = ledger.readable_plans()
+    if problems and not plans:
+        raise problems[0]
+    for problem in problems:
+        print(f"warning: {problem.what}", file=sys.stderr)
+    names = {one.name for plan in plans for one in plan.trials}
     found = [one for one in sorted(names) if one == trial] or [
         one for one in sorted(names) if trial in one
     ]
@@ -49,7 +54,7 @@ def main(
             f"{found[0]} has no log: it has not run under launch, or the log was removed",
             file=sys.stderr,
         )
-    return EXIT_DONE
+    return EXIT_FLAGGED if problems else EXIT_DONE
 
 
 def _part(log: Path, name: str) -> Iterator[str]:

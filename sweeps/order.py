@@ -10,7 +10,6 @@ different trials of one, so that few ask for the same. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import deque
@@ -20,18 +19,23 @@ from pathlib import Path
 from sweeps.ledger import LOGS, Ledger
 from sweeps.sweep import Trial
 from trainer import record
-from trainer.config import TrainConfig
+from trainer.config import as_before, flat_of
+from trainer.errors import InputError
+
+# What may differ between two trials of one shape: values that no data, image or code depends on.
+_FREE = ("seed", "epochs", "augment.flip", "optimizer.", "schedule.", "early_stopping.")
+# Of these it matters only whether they are 0.
+_SWITCHES = ("augment.mixup", "augment.cutmix")
 
 
-def shape_of(config: TrainConfig) -> Hashable:
+def shape_of(trial: Trial) -> Hashable:
     """The same for trials of which the second finds data, images and code as the first needs
-    them."""
-    augment = config.augment
-    return (
-        config.model, config.data, config.batch_size, config.precision, config.compile,
-        config.deterministic, config.label_smoothing, augment.crop_padding, augment.cutout,
-        augment.trivial_augment, augment.mixup > 0, augment.cutmix > 0,
-    )  # fmt: skip
+    them. By what is stored, so that of ten thousand only those are checked that are run."""
+    return tuple(
+        (key, bool(value) if key in _SWITCHES else value)
+        for key, value in sorted(flat_of(as_before(trial.values)).items())
+        if not key.startswith(_FREE)
+    )
 
 
 class Order:
@@ -44,13 +48,14 @@ class Order:
         the pace of those, by its epochs alone where there is none. `slot` counts the workers that
         start together."""
         trials = list(trials)
-        paces = [seconds[one.name] / one.config.epochs for one in trials if one.name in seconds]
+        epochs = {one.name: one.epochs or 1 for one in trials}
+        paces = [seconds[name] / epochs[name] for name in epochs if name in seconds]
         pace = statistics.median(paces) if paces else 1.0
-        cost = {one.name: seconds.get(one.name, pace * one.config.epochs) for one in trials}
+        cost = {name: seconds.get(name, pace * epochs[name]) for name in epochs}
         bands: dict[int, dict[Hashable, deque[Trial]]] = {}
         for trial in sorted(trials, key=lambda one: -cost[one.name]):
             band = bands.setdefault(math.frexp(cost[trial.name])[1], {})
-            band.setdefault(shape_of(trial.config), deque()).append(trial)
+            band.setdefault(shape_of(trial), deque()).append(trial)
         for number, band in bands.items():
             shapes = list(band)
             first = slot % len(shapes)
@@ -81,7 +86,7 @@ def write_seconds(ledger: Ledger, plan: str, seconds: Mapping[str, float]) -> No
     """What the trials of a plan are predicted to take, for its workers. Raises OSError."""
     path = _path(ledger, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    record.write_json(path, dict(seconds))
+    record.write_sealed_json(path, {"schema_version": 1, "seconds": dict(seconds)})
 
 
 def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
@@ -89,9 +94,9 @@ def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for plan in plans:
         try:
-            values = json.loads(_path(ledger, plan).read_bytes())
+            values = record.read_json(_path(ledger, plan))["seconds"]
             found |= {name: float(value) for name, value in values.items() if value > 0}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, InputError, LookupError, ValueError, AttributeError, TypeError):
             continue  # a guess, which nobody has to have
     return found
 

@@ -24,7 +24,7 @@ from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, State
 from sweeps.sweep import Trial
 from trainer import compact, parquet, record, seal
-from trainer.config import TrainConfig
+from trainer.config import fingerprint_of
 from trainer.errors import EXIT_IO, InputError, move_away
 
 # Files of so many bytes are held in memory, and on the disk twice, at a time.
@@ -161,14 +161,14 @@ def _read(folder: Path, trial: Trial) -> _Row:
         files[name] = record.read_file(path), path.stat().st_mtime_ns
     path = folder / record.CONFIG
     if record.CONFIG in files:
-        config = TrainConfig.from_json(files[record.CONFIG][0], where=str(path))
-        if config != trial.config:
+        values = record.parse_values(path, files[record.CONFIG][0])
+        if fingerprint_of(values) != fingerprint_of(trial.values):
             raise record.unusable(path, "is of another configuration")
     path = folder / record.RUN
     if record.RUN not in files:
         raise record.unusable(path, "is not a regular file")
     run = parquet.checked(path, files[record.RUN][0]).table
-    parquet.check_run(path, run, trial.config.fingerprint)
+    parquet.check_run(path, run, trial.fingerprint)
     run = parquet.conform(path, run, parquet.run_schema())
     tables = {}
     for name, schema in _BESIDE.items():

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
 import os
 import random
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -187,6 +188,8 @@ def seconds_alike(
             paces.setdefault((run.model, run.batch, asked), []).append(run.seconds_per_image)
     found = {}
     for one in progress:
+        if one.trial.problem is not None:
+            continue
         config = one.trial.config
         asked = (config.precision, config.compile, config.deterministic)
         pace = paces.get((_as_fast(config.model), config.batch_size, asked))
@@ -200,7 +203,7 @@ def seconds_alike(
 def _epochs_left(progress: Progress) -> int:
     """A launch goes on with failed trials and pruned ones, too."""
     done = progress.state is State.DONE
-    return 0 if done else max(0, progress.trial.config.epochs - progress.epochs_done)
+    return 0 if done else max(0, (progress.trial.epochs or 0) - progress.epochs_done)
 
 
 def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
@@ -213,7 +216,7 @@ def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
     progress = list(progress)
     told = [one.devices for one in progress if one.devices is not None]
     usual = statistics.mean(told) if told else 1.0
-    paces: dict[tuple[ModelConfig, int], list[float]] = {}
+    paces: dict[Hashable, list[float]] = {}
     for one in progress:
         if one.seconds_per_epoch is not None:
             device_seconds = one.seconds_per_epoch * (one.devices or usual)
@@ -233,8 +236,9 @@ def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
     return spent / 3600, left / 3600 if known else None
 
 
-def _pace(one: Progress) -> tuple[ModelConfig, int]:
-    return one.trial.config.model, one.trial.config.batch_size
+def _pace(one: Progress) -> Hashable:
+    """The same for trials of one model and batch size, as they are stored."""
+    return json.dumps([one.trial.stored("model"), one.trial.stored("batch_size")])
 
 
 def device_here(workers: int) -> str:

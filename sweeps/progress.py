@@ -54,7 +54,9 @@ class Progress:
 
     @property
     def epochs_left(self) -> int:
-        return 0 if self.state.is_over else self.trial.config.epochs - self.epochs_done
+        if self.state.is_over or self.trial.epochs is None:
+            return 0
+        return max(0, self.trial.epochs - self.epochs_done)
 
     @property
     def eta_seconds(self) -> float | None:
@@ -102,11 +104,11 @@ class Progress:
         claim, failure = self.standing.claim, self.standing.failure
         return {
             "name": self.trial.name,
-            "fingerprint": self.trial.config.fingerprint,
+            "fingerprint": self.trial.fingerprint,
             "point": dict(self.trial.point),
             "state": str(self.state),
             "epochs_done": self.epochs_done,
-            "epochs": self.trial.config.epochs,
+            "epochs": self.trial.epochs,
             "best_val_accuracy": self.best_val_accuracy,
             "eta_seconds": self.eta_seconds,
             "stopped_early": self.stopped_early,
@@ -155,7 +157,7 @@ def _look(
     from trainer import parquet
 
     try:
-        run = parquet.read_run(folder, trial.config.fingerprint) if done else {}
+        run = parquet.read_run(folder, trial.fingerprint) if done else {}
         table = parquet.read_epochs(folder, run.get(parquet.DIGESTS[record.EPOCHS]))
     except FileNotFoundError:
         if done:

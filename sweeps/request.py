@@ -85,7 +85,7 @@ def plan_of(
     """The trials that a command line asks for, under the names that the ledger knows them by.
 
     `program` is what stood before the words of the command line. Raises InputError for settings and
-    seeds that the sweep cannot take, and for a damaged plan.
+    seeds that the sweep cannot take, and for a damaged plan of the same trials.
     """
     from sweeps.ledger import Plan
     from sweeps.scale import Scale
@@ -95,7 +95,7 @@ def plan_of(
     overrides = parse_settings(settings or [])
     chosen = Scale(str(scale))
     trials = expand(sweep, scale=chosen, overrides=overrides, seeds=seeds)
-    return Plan(
+    plan = Plan(
         sweep=ledger.sweep,
         trials=ledger.settle_names(trials),
         scale=str(chosen),
@@ -103,6 +103,8 @@ def plan_of(
         axes=axes_of(sweep.space),
         command=f"{program} {shlex.join(sys.argv[1:])}",
     )
+    ledger.has_plan(plan.id)
+    return plan
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

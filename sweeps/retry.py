@@ -5,6 +5,7 @@ python -m sweeps.retry NAME [--fresh]
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from sweeps.request import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
 from sweeps.where import Where
-from trainer.errors import run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 app = typer.Typer(add_completion=False)
 
@@ -43,7 +44,11 @@ def main(
     shared = dispatch.check_share(share.parse(per_gpu), where)
     ledger = resolve(results, name)
     cluster = dispatch.cluster(site, Resources(), nodes, gpus_per_node, minutes)
-    plans = ledger.plans()
+    plans, problems = ledger.readable_plans()
+    if problems and not plans:
+        raise problems[0]
+    for problem in problems:
+        print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     if fresh:
         for plan in plans:
             for trial in plan.trials:
@@ -51,7 +56,8 @@ def main(
                     checkpoint = ledger.folder_of(trial) / record.CHECKPOINT
                     if checkpoint.exists():
                         record.set_aside(checkpoint, "before-retry")
-    return dispatch.run(ledger, plans, {}, where, cluster, workers, shared, retry=True)
+    code = dispatch.run(ledger, plans, {}, where, cluster, workers, shared, retry=True)
+    return max(code, EXIT_FLAGGED if problems else EXIT_DONE)
 
 
 if __name__ == "__main__":

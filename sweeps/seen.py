@@ -73,7 +73,7 @@ class Seen:
         """The figures of the trial, where its files are those that they were read from; `parts` has
         the compact file of each trial that is in one."""
         entry = self._entries.get(trial.name)
-        if entry is None or entry.fingerprint != trial.config.fingerprint:
+        if entry is None or entry.fingerprint != trial.fingerprint:
             return None
         return entry.figures if entry.stamp == stamp(folder, parts) else None
 
@@ -81,7 +81,7 @@ class Seen:
         """Note the figures, for `save`; those that were read before the files had the stamp are
         not asked for."""
         if stamp is not None:
-            self._entries[trial.name] = _Entry(stamp, trial.config.fingerprint, figures)
+            self._entries[trial.name] = _Entry(stamp, trial.fingerprint, figures)
             self._new += 1
 
     def save(self) -> None:

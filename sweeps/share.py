@@ -73,7 +73,7 @@ def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
     count = _measure(config, gpus)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        record.write_json(path, {"schema_version": 1, "per_gpu": count})
+        record.write_sealed_json(path, {"schema_version": 1, "per_gpu": count})
     except OSError as error:
         _say(f"measured again next time: {error}")
     _say(f"{count}")

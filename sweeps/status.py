@@ -42,8 +42,9 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
-    from sweeps.ledger import launched, resolve
+    from sweeps.ledger import Ledger, launched, resolve
     from sweeps.progress import summary
+    from sweeps.scheduler import Scheduler
     from trainer.errors import InputError
 
     if name is None:
@@ -54,7 +55,7 @@ def main(
             )
     else:
         names = [resolve(results, name).sweep]
-    ledgers = [resolve(results, one) for one in names]
+    ledgers = [Ledger(results, one, Scheduler.here()) for one in names]
     if watch and as_json:
         raise InputError("--watch with --json", "give one of them")
     if watch:
@@ -114,7 +115,7 @@ def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, 
         (
             one.trial.name,
             str(one.state),
-            f"{one.epochs_done}/{one.trial.config.epochs}",
+            f"{one.epochs_done}/{one.trial.epochs or '-'}",
             "-" if one.best_val_accuracy is None else f"{100 * one.best_val_accuracy:.2f} %",
             duration(one.eta_seconds),
             one.note,

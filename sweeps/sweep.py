@@ -7,12 +7,14 @@ says what it is for.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
+import json
 import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,7 @@ from slurm.site import Resources
 from sweeps.ranges import Choice, Numbers, Range
 from sweeps.scale import Scale, scaled
 from sweeps.space import Point, Space, axes_of
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, as_before, flat_of
 from trainer.errors import InputError, nearest
 from trainer.record import is_name
 
@@ -71,7 +73,68 @@ class Trial:
     """Readable, unique in the sweep, a safe folder name; ends in 8 digits of the fingerprint."""
     point: Point
     """The axes' values as the definition has them, before any scaling."""
-    config: TrainConfig
+    values: Mapping[str, Any]
+    """The configuration as it is stored, nested as in JSON: it may be of another version, under
+    whose rules it was checked when it was launched."""
+    fingerprint: str
+    """The configuration's."""
+
+    @classmethod
+    def of(cls, name: str, point: Point, config: TrainConfig) -> Trial:
+        """The trial of a configuration that today's version has checked."""
+        made = cls(name, point, config.model_dump(mode="json"), config.fingerprint)
+        made.__dict__["_made"] = config
+        return made
+
+    def renamed(self, name: str) -> Trial:
+        renamed = replace(self, name=name)
+        if "_made" in self.__dict__:
+            renamed.__dict__["_made"] = self.__dict__["_made"]
+        return renamed
+
+    @property
+    def config(self) -> TrainConfig:
+        """The configuration, checked by today's rules: for whoever trains or prices it, and for
+        nobody who only shows it. Raises InputError, which names the trial, where today's version
+        cannot train it."""
+        if isinstance(self._made, InputError):
+            raise self._made
+        return self._made
+
+    @property
+    def problem(self) -> InputError | None:
+        """Why today's version cannot train it; None where it can."""
+        return self._made if isinstance(self._made, InputError) else None
+
+    @functools.cached_property
+    def _made(self) -> TrainConfig | InputError:
+        try:
+            made = TrainConfig.from_json(json.dumps(as_before(self.values)), where=self.name)
+        except InputError as error:
+            why = f"{error.what} ({error.help})"
+        else:
+            if made.fingerprint == self.fingerprint:
+                return made
+            here, there = made.flat(), flat_of(as_before(self.values))
+            more = [key for key in here if key not in there or here[key] != there[key]]
+            why = f"{self.name}: it was planned without {', '.join(more) or 'a field of today'}"
+        return InputError(
+            f"this version cannot train {why}",
+            "train it with the version that planned it, or launch the sweep anew from a definition",
+        )
+
+    def stored(self, key: str) -> Any:
+        """The stored value of a field by its dotted name; None where there is none."""
+        found: Any = self.values
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
+
+    @property
+    def epochs(self) -> int | None:
+        """How many it was planned for, where it says that."""
+        found = self.stored("epochs")
+        return found if type(found) is int and found > 0 else None
 
 
 @dataclass(frozen=True)
@@ -294,7 +357,7 @@ def expand(
         words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
         words = words or [config.model.name]
         name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
-        trials.append(Trial(name, point, config))
+        trials.append(Trial.of(name, point, config))
     return trials
 
 

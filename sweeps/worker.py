@@ -88,6 +88,9 @@ class Worker:
                     if not standing.state.is_over:
                         held.append(trial)
                     continue
+                if trial.problem is not None:
+                    log.error("%s; %s", trial.problem.what, trial.problem.help)
+                    continue
                 if not self.fits(trial):
                     too_long.append(trial)
                     continue
@@ -114,8 +117,8 @@ class Worker:
         One that takes longer than all the time that a worker has is begun at any time: whoever
         takes it next goes on from its checkpoint.
         """
-        pace = self.paces.get(shape_of(trial.config))
-        seconds = self.seconds.get(trial.name) if pace is None else pace * trial.config.epochs
+        pace = self.paces.get(shape_of(trial))
+        seconds = self.seconds.get(trial.name) if pace is None else pace * (trial.epochs or 0)
         if seconds is None or not self.has_run:
             return True
         needed = SAFETY * seconds + AROUND_SECONDS
@@ -164,8 +167,9 @@ class Worker:
     def _train(self, trial: Trial, claim: Claim) -> bool:
         from trainer import kept
 
-        # While torch is imported.
-        kept.read_ahead(trial.config.data)
+        if trial.problem is None:
+            # While torch is imported.
+            kept.read_ahead(trial.config.data)
         from trainer.train import PreemptedError, epoch_line, train
 
         folder = self.ledger.folder_of(trial)
@@ -203,7 +207,7 @@ class Worker:
                 100 * run["test_accuracy"],
             )
             self.ledger.finish(trial, claim)
-            self.paces[shape_of(trial.config)] = run["seconds"] / run["epochs_run"]
+            self.paces[shape_of(trial)] = run["seconds"] / run["epochs_run"]
         return False
 
     def _failure(self, error: Exception, claim: Claim) -> record.Failure:

@@ -28,12 +28,13 @@ from analysis.load import Plan, load, reported
 from analysis.page import latex, markdown
 from analysis.points import ranked
 from analysis.stats import difference_interval, sample_interval, seed_interval
+from trainer import record
 from trainer.config import TrainConfig
 from trainer.errors import InputError, run_command
 from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trainer.record import CONFIG, EPOCHS, RUN, Failure, write_json
+from trainer.record import CONFIG, EPOCHS, RUN, Failure, write_json, write_sealed_json
 
 HOSTILE = "<script>alert(1)</script> a|b_c & 50% $x$ `q` \\d {e}"
 
@@ -127,7 +128,7 @@ def write_plan(
         ],
     }
     (results / sweep / "plans").mkdir(parents=True, exist_ok=True)
-    write_json(results / sweep / "plans" / f"{id}.json", plan | changes)
+    write_sealed_json(results / sweep / "plans" / f"{id}.json", plan | changes)
 
 
 def grid_points(
@@ -264,7 +265,7 @@ def test_an_unknown_name_gets_the_near_one(results: Path) -> None:
     "damage",
     [
         {"schema_version": 2},
-        {"axes": ["no_such_field"]},
+        {"axes": [1]},
         {"trials": [{"name": "../elsewhere"}]},
         {"id": "../x"},
     ],
@@ -274,7 +275,7 @@ def test_a_damaged_plan_is_a_problem_and_alone_an_error(
 ) -> None:
     write_plan(results, grid_points((256,)), id="00000002")
     path = results / "grid" / "plans" / "00000002.json"
-    write_json(path, json.loads(path.read_bytes()) | damage)
+    write_sealed_json(path, record.read_json(path) | damage)
     study = load(results, [])
     assert [str(path) in problem.what for problem in study.problems] == [True]
     assert len(study.plans) == 1

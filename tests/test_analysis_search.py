@@ -25,7 +25,7 @@ from analysis.sections.oddities import oddities
 from analysis.space import Range
 from trainer.config import TrainConfig
 from trainer.parquet import EPOCHS_SCHEMA, write_table
-from trainer.record import EPOCHS, PRUNED, Pruned, write_json
+from trainer.record import EPOCHS, PRUNED, Pruned, read_json, write_sealed_json
 
 DECAY = "optimizer.weight_decay"
 DECAYS = {DECAY: {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}
@@ -234,8 +234,8 @@ def test_a_search_that_makes_no_sense_is_a_problem(tmp_path: Path, damage: dict[
     launch_in(tmp_path, {1e-4: {42: 0.8}})
     search_in(tmp_path, [(1e-3, 0.9)])
     path = tmp_path / "decays" / "plans" / f"{ID}.json"
-    plan = json.loads(path.read_bytes())
-    write_json(path, plan | {"search": plan["search"] | damage})
+    plan = read_json(path)
+    write_sealed_json(path, plan | {"search": plan["search"] | damage})
     study = load(tmp_path, [])
     assert [f"{ID}.json" in problem.what for problem in study.problems] == [True]
     assert [plan.id for plan in study.plans] == ["00000001"]

@@ -104,7 +104,7 @@ def test_a_damaged_plan_keeps_no_other_from_being_cancelled(
     hold(ledger, process.pid)
     assert cancel(ledger.folder.parent, "--yes") == 1
     assert process.wait(10) == -15
-    assert "00000000.json is no plan" in capsys.readouterr().err
+    assert "00000000.json is not a usable plan" in capsys.readouterr().err
 
 
 def test_a_damaged_drivers_claim_keeps_no_trial_from_being_cancelled(

@@ -180,7 +180,7 @@ def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, "s")
     base = search().base
     grid = [
-        Trial(f"grid{number}-{base.override({DECAY: value}).fingerprint[:8]}", {DECAY: value},
+        Trial.of(f"grid{number}-{base.override({DECAY: value}).fingerprint[:8]}", {DECAY: value},
               base.override({DECAY: value}))
         for number, value in enumerate(values)
     ]  # fmt: skip

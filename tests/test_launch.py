@@ -190,7 +190,7 @@ def test_damaged_files_are_named_and_left(
     before = tree(copy[1])
     assert command(sweeps.status, "tiny", "--results", copy[1]) == 3
     error, help_line = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"error: {plan} is no plan")
+    assert error.startswith(f"error: {plan} is not a usable plan")
     assert help_line.startswith("help: ")
     assert tree(copy[1]) == before
 
@@ -499,7 +499,7 @@ def test_a_damaged_plan_hides_no_other(
     assert command(sweeps.status, "--results", copy[1]) == 1
     said = capsys.readouterr()
     assert "2 done" in said.out
-    assert f"warning: {damaged} is no plan" in said.err
+    assert f"warning: {damaged} is not a usable plan" in said.err
     assert command(sweeps.status, "--results", copy[1], "--json") == 1
     value = json.loads(capsys.readouterr().out)
     assert (value["counts"]["done"], len(value["problems"])) == (2, 1)

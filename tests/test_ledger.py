@@ -299,7 +299,7 @@ def test_a_claim_survives_no_holder(ledger: Ledger, trial: Trial) -> None:
 def test_a_configuration_keeps_the_name_that_a_plan_gave_it(ledger: Ledger, trial: Trial) -> None:
     """Also before its folder is there: two names would be two attempts at once."""
     ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
-    longer = Trial(f"dropout0-{trial.name}", {"model.dropout": 0.0}, trial.config)
+    longer = Trial.of(f"dropout0-{trial.name}", {"model.dropout": 0.0}, trial.config)
     assert [one.name for one in ledger.settle_names([longer])] == [trial.name]
 
 

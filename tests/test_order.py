@@ -47,10 +47,10 @@ def test_like_follows_like_and_the_long_ones_come_first() -> None:
     half = len(trials) // 2
     assert {one.config.epochs for one in trials[:half]} == {20}
     for part in (trials[:half], trials[half:]):
-        shapes = [shape for shape, _ in itertools.groupby(shape_of(one.config) for one in part)]
+        shapes = [shape for shape, _ in itertools.groupby(shape_of(one) for one in part)]
         assert len(shapes) == len(set(shapes)) == 6
     # From the long ones to the short ones without a change.
-    assert shape_of(trials[half - 1].config) == shape_of(trials[half].config)
+    assert shape_of(trials[half - 1]) == shape_of(trials[half])
 
 
 def test_the_shape_of_the_longest_comes_first() -> None:
@@ -61,12 +61,12 @@ def test_the_shape_of_the_longest_comes_first() -> None:
 def test_workers_that_start_at_once_begin_at_trials_of_their_own_and_at_other_shapes() -> None:
     first = [Order(TRIALS, {}, slot).next() for slot in range(24)]
     assert len({one.name for one in first if one}) == 24
-    assert len({shape_of(one.config) for one in first[:6] if one}) == 6
+    assert len({shape_of(one) for one in first[:6] if one}) == 6
     assert {one.config.epochs for one in first if one} == {20}
 
 
 def test_ten_thousand_trials_are_ordered_while_nobody_waits() -> None:
-    many = [Trial(f"{one.name}-{n}", {}, one.config) for n in range(209) for one in TRIALS]
+    many = [Trial.of(f"{one.name}-{n}", {}, one.config) for n in range(209) for one in TRIALS]
     started = time.perf_counter()
     assert len(taken(Order(many, {}))) == len(many) > 10_000
     assert time.perf_counter() - started < 5.0

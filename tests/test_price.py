@@ -57,7 +57,7 @@ def finish(results: Path, config: TrainConfig, rate: float, **more: Any) -> Path
 
 
 def progress(results: Path, configs: Iterable[TrainConfig]) -> list[Progress]:
-    trials = [Trial(f"t-{one.fingerprint[:8]}", {}, one) for one in configs]
+    trials = [Trial.of(f"t-{one.fingerprint[:8]}", {}, one) for one in configs]
     return look(Ledger(results, "new"), trials, {})
 
 

@@ -319,7 +319,7 @@ class _Living(Queue):
 
 
 def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Path) -> None:
-    trial = Trial("t", {}, SMALL)
+    trial = Trial.of("t", {}, SMALL)
     job = {"submission": f"{WORKER}{'0' * 12}", "job": "7", "started": True}
     ledger = Ledger(tmp_path, "sweep", Scheduler(_Living()))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:

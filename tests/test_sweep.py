@@ -203,6 +203,6 @@ def test_a_trial_keeps_its_folder_when_the_definition_gains_an_axis(tmp_path: Pa
     folder = tmp_path / "sweep" / trial.name
     folder.mkdir(parents=True)
     (folder / record.CONFIG).write_text(trial.config.to_json())
-    longer = Trial(f"dropout0-{trial.name}", trial.point, trial.config)
-    other = Trial("other-00000000", trial.point, trial.config.override({"seed": 1}))
+    longer = Trial.of(f"dropout0-{trial.name}", trial.point, trial.config)
+    other = Trial.of("other-00000000", trial.point, trial.config.override({"seed": 1}))
     assert Ledger(tmp_path, "sweep").settle_names([longer, other]) == [trial, other]

@@ -289,6 +289,34 @@ def _without_added(values: Mapping[str, Any], section: str = "") -> dict[str, An
     }
 
 
+def is_of(values: Mapping[str, Any], fingerprint: str) -> bool:
+    """Whether the stored values of a configuration are those that the fingerprint names; also where
+    another tool wrote them anew and made 0 of 0.0."""
+    if fingerprint_of(values) == fingerprint:
+        return True
+    try:
+        made = TrainConfig.from_json(json.dumps(values))
+    except InputError:
+        return False
+    return made.fingerprint == fingerprint and made.flat() == flat_of(as_before(values))
+
+
+def as_before(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored values of a configuration of any version, with those of ADDED that it has not."""
+    completed = dict(values)
+    for name, value in ADDED.items():
+        section, _, leaf = name.rpartition(".")
+        fields = completed.get(section, {}) if section else completed
+        if isinstance(fields, Mapping) and leaf not in fields:
+            completed |= {section: {**fields, leaf: value}} if section else {leaf: value}
+    return completed
+
+
+def flat_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As `TrainConfig.flat`, of the stored values of a configuration of any version."""
+    return dict(_leaves(values))
+
+
 _HELP_FIELDS = "change one of the fields named, as in --set schedule.warmup_epochs=0"
 _HELP_KEYS = "keys are dotted field names, as in --set optimizer.weight_decay=5e-4"
 

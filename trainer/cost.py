@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainer import data, record
 from trainer.config import ModelConfig, OptimizerConfig
+from trainer.errors import InputError
 from trainer.peaks import Peaks
 
 # What a kernel of a recorded step takes beside arithmetic and memory. With it, 20 steps of the six
@@ -92,18 +93,18 @@ def cached(step: Step) -> Cost | None:
     """What was counted of the step before, by this code and this torch. None where that cannot be
     read, too."""
     try:
-        return _COST.validate_json(_file(step).read_bytes())
-    except (OSError, ValidationError):
+        return _COST.validate_python(record.read_json(_file(step)))
+    except (OSError, InputError, ValidationError):
         return None
 
 
 def store(step: Step, cost: Cost) -> None:
     """Keep it, where the cache can be written."""
-    content = _COST.dump_json(cost)
+    value = _COST.dump_python(cost, mode="json")
     with contextlib.suppress(OSError):
         path = _file(step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        record.write_atomic(path, lambda file: file.write(content))
+        record.write_sealed_json(path, value)
 
 
 def _file(step: Step) -> Path:

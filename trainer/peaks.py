@@ -60,7 +60,7 @@ def store(peaks: Peaks) -> None:
     """Raises OSError where the cache cannot be written."""
     path = _file(peaks.device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    record.write_json(path, asdict(peaks))
+    record.write_sealed_json(path, asdict(peaks))
 
 
 def _file(device: str) -> Path:

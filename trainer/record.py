@@ -23,8 +23,7 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainer import compact
-from trainer.config import TrainConfig
+from trainer import compact, sealed_json
 from trainer.errors import EXIT_IO, InputError, move_away
 from trainer.names import NAME as NAME
 from trainer.names import NAME_BYTES as NAME_BYTES
@@ -82,6 +81,12 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
+def write_sealed_json(path: Path, value: Any) -> None:
+    """Write an object with its digest, which `read_json` verifies. Raises OSError."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    write_atomic(path, lambda file: file.write(sealed_json.sealed(text)))
+
+
 def read_file(path: Path) -> bytes:
     """What a stored file holds: the one way in which files are read that others may have put there.
 
@@ -105,11 +110,15 @@ def read_file(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Raises InputError where the file is damaged or cannot be read, FileNotFoundError where there
-    is none."""
-    content = read_file(path)
+    """What a JSON file holds, without its seal. Raises InputError where the file is damaged, was
+    changed since it was sealed or cannot be read, FileNotFoundError where there is none."""
+    return parse_json(path, read_file(path))
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """As `read_json`, of a file's content."""
     try:
-        return json.loads(content)
+        return sealed_json.opened(content)[0]
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged: {error}", f"move it away: {move_away(path)}", exit_code=EXIT_IO
@@ -126,11 +135,22 @@ def content(path: Path) -> bytes:
         return read_file(path) if found is None else found
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """A trial's config.json. Raises InputError where it is damaged or cannot be read,
-    FileNotFoundError where there is none."""
+def read_values(folder: Path) -> dict[str, Any]:
+    """A trial's config.json as it was stored, by whatever version. Raises InputError where it is
+    damaged or cannot be read, FileNotFoundError where there is none."""
     path = folder / CONFIG
-    return TrainConfig.from_json(content(path), where=str(path))
+    return parse_values(path, content(path))
+
+
+def parse_values(path: Path, content: bytes) -> dict[str, Any]:
+    """As `read_values`, of a file's content."""
+    values = parse_json(path, content)
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{path} is damaged: it does not hold fields", f"move it away: {move_away(path)}",
+            exit_code=EXIT_IO,
+        )  # fmt: skip
+    return values
 
 
 def set_aside(path: Path, word: str) -> Path:
@@ -174,7 +194,7 @@ class Failure:
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:
-        write_json(folder / FAILURE, asdict(self))
+        write_sealed_json(folder / FAILURE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> Failure | None:
@@ -193,7 +213,7 @@ class Pruned:
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:
-        write_json(folder / PRUNED, asdict(self))
+        write_sealed_json(folder / PRUNED, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> Pruned | None:

@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer import checkpoint, distributed, kept, models, parquet, record
 from trainer.augment import Draws, draw
 from trainer.average import Average
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, is_of
 from trainer.data import Dataset
 from trainer.distributed import Group
 from trainer.errors import EXIT_IO, InputError
@@ -331,7 +331,7 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
     path = out / record.CONFIG
     if not path.exists():
         record.write_atomic(path, lambda file: file.write(config.to_json().encode()))
-    elif TrainConfig.from_file(path).fingerprint != config.fingerprint:
+    elif not is_of(record.parse_values(path, record.read_file(path)), config.fingerprint):
         raise InputError(
             f"{out} holds another trial: its {record.CONFIG} differs from the one given",
             "give a folder of its own to each trial",

@@ -10,13 +10,12 @@ import pandas as pd
 from analysis import compare, tables, words
 from analysis.compare import Pair, value_words
 from analysis.figures import compare as figures
-from analysis.load import POINT, Plan, Study
+from analysis.load import POINT, Plan, Study, recipe
 from analysis.load import reported as reported_figures
 from analysis.page import Part, Picture, Table
 from analysis.points import Difference, Point, by_seed, points
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import MIN_SEEDS, difference_interval
-from trainer.recipes import reported
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
 
@@ -62,7 +61,9 @@ def baseline(plan: Plan) -> Point:
 def _is_reported(plan: Plan, point: Point) -> bool:
     (axis,) = plan.axes
     model = str(plan.runs["model.name"].iloc[0])
-    value = reported(model).flat()[axis]
+    if axis not in (known := recipe(model)):
+        return False
+    value = known[axis]
     return bool(pd.isna(point[axis])) if value is None else bool(point[axis] == value)
 
 
@@ -74,9 +75,7 @@ def _why(plan: Plan, base: Point) -> str:
 
 def _changes_too(plan: Plan, axis: str) -> list[str]:
     """Fields beside the axis in which the points differ: then they are what is compared too."""
-    from trainer.config import field_types
-
-    others = [name for name in field_types() if name not in {axis, "seed"}]
+    others = [name for name in plan.fields if name not in {axis, "seed"}]
     varied = [name for name in others if plan.runs[name].nunique(dropna=False) > 1]
     if not varied:
         return []

@@ -13,7 +13,6 @@ from analysis.compare import value_words
 from analysis.load import Plan, Study
 from analysis.page import Page, Part, Section, Table
 from analysis.points import by_seed, difference, judged
-from trainer.config import field_types
 
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
@@ -126,9 +125,10 @@ def _settings(pair: Pair) -> list[str]:
     """What the two launches do not have in common."""
     changed = []
     varied = {"seed", *pair.after.axes}
-    for field in (*_SURROUNDINGS, *(name for name in field_types() if name not in varied)):
+    fields = dict.fromkeys([*pair.before.fields, *pair.after.fields])
+    for field in (*_SURROUNDINGS, *(name for name in fields if name not in varied)):
         old, new = (
-            words.values(plan.runs[field].dropna().sort_values())
+            words.values(plan.runs[field].dropna().sort_values()) if field in plan.runs else ""
             for plan in (pair.before, pair.after)
         )
         if old != new:

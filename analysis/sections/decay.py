@@ -10,12 +10,11 @@ from analysis import compare, tables, words
 from analysis.compare import value_words
 from analysis.figures import compare as figures
 from analysis.kind import WEIGHT_DECAY
-from analysis.load import POINT, Plan, Study
+from analysis.load import POINT, Plan, Study, recipe
 from analysis.page import Part, Picture, Table
 from analysis.points import Point, by_seed, difference, points, ranked
 from analysis.sections import search
 from analysis.sections.sweep import curve_pictures, lacking, notes, unflagged
-from trainer.recipes import reported
 
 MODEL = "model.name"
 
@@ -115,7 +114,9 @@ def _alike(plan: Plan, grid: list[Point], best: Point) -> list[str]:
 
 
 def _against_reported(plan: Plan, model: str, grid: list[Point], best: Point) -> str:
-    choice = reported(model).optimizer.weight_decay
+    choice = recipe(model).get(WEIGHT_DECAY)
+    if choice is None:
+        return "The study reports nothing of it."
     said = f"The reported choice is {value_words(choice)}"
     if best[WEIGHT_DECAY] == choice:
         return f"{said}, the same."
@@ -145,7 +146,7 @@ def _pictures(plan: Plan, best: dict[str, Point]) -> list[Picture]:
     figure = figures.decay(
         seeds,
         {model: float(point[WEIGHT_DECAY]) for model, point in best.items()},
-        {model: reported(model).optimizer.weight_decay for model in best},
+        {model: known[WEIGHT_DECAY] for model in best if (known := recipe(model))},
     )
     caption = (
         f"Accuracy over weight decay in {plan.sweep}, on a logarithmic axis: validation (filled), "

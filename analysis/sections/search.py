@@ -218,7 +218,10 @@ def _effort(plan: Plan, trials: pd.DataFrame) -> str:
     said = f"They trained {words.count(trained, 'epoch')}"
     if not pruned.any():
         return said + "; none was pruned."
-    spared = int((plan.runs["epochs"].to_numpy() - trials["epochs"].to_numpy())[pruned].sum())
+    planned = pd.to_numeric(plan.runs["epochs"], errors="coerce")[pruned]
+    if planned.isna().any():
+        return said + "; how many pruning spared is not known."
+    spared = int((planned.to_numpy() - trials["epochs"].to_numpy()[pruned]).sum())
     whole = trained + spared
     return (
         f"{said}; without pruning it would have been at most {whole:,}, every pruned trial "
@@ -372,14 +375,14 @@ def _equal_settings(
     """The other launches' trials that equal `like` in everything but the field and the seed, each
     configuration once: `x` (the field, as the definition has it), `seed`, `value`.
     """
-    from trainer.config import field_types
-
-    fixed = [key for key in field_types() if key not in (field, "seed")]
+    fixed = list(dict.fromkeys(key for plan in others for key in plan.fields))
+    fixed = [key for key in fixed if key not in (field, "seed")]
     frames = [pd.DataFrame({"x": [], "seed": [], "value": [], "fingerprint": []})]
     for plan in others:
         same = pd.Series(True, index=plan.runs.index)
         for key in fixed:
-            same &= plan.runs[key].isna() if pd.isna(like[key]) else plan.runs[key] == like[key]
+            wanted, column = like.get(key), plan.runs.get(key, pd.Series(None, plan.runs.index))
+            same &= column.isna() if pd.isna(wanted) else column == wanted
         found = plan.runs[same]
         x = found[POINT + field] if POINT + field in found else found[field]
         value = found[OBJECTIVES[objective][0]].astype(float).where(found["state"] == "done")

@@ -119,7 +119,7 @@ def found(plan: Plan) -> str:
 
 def _shrunk(plan: Plan, point: points.Point) -> str:
     """How many epochs the point had, where the scale left it fewer than its axis says."""
-    if "epochs" not in point:
+    if "epochs" not in point or not plan.is_of_today:
         return ""
     found = {int(epochs) for epochs in points.at(plan, point)["epochs"]}
     if found == {point["epochs"]}:
