@@ -23,6 +23,7 @@ from typing import Any
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.space import Point
 from trainer import parquet
+from trainer.errors import EXIT_FLAGGED, InputError
 
 RULE = (
     "highest mean validation accuracy; within one standard error of it, the least FLOPs of "
@@ -30,7 +31,7 @@ RULE = (
 )
 COLUMNS = (
     "fingerprint", "val_accuracy", "val_accuracy_last", "val_images", "train_images",
-    "flops_per_image",
+    "flops_per_image", "data_sha256",
 )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def candidates(
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """The points whose trials have all finished, and the trials that have not.
 
-    Raises InputError where a run.parquet is damaged.
+    Raises InputError where a run.parquet is damaged, and where they are not of the same images.
     """
     groups: dict[str, list[Standing]] = {}
     for one in standings:
@@ -150,6 +151,7 @@ def candidates(
                 for one in group
             ]
             found.append((group, runs))
+    _check_same_images(ledger, [run for _, runs in found for run in runs])
     counted = all(run["flops_per_image"] for _, runs in found for run in runs)
     return [
         Candidate(
@@ -165,6 +167,20 @@ def candidates(
         )
         for group, runs in found
     ], left_out
+
+
+def _check_same_images(ledger: Ledger, runs: Iterable[dict[str, Any]]) -> None:
+    """Raises InputError where runs are of different data sets; older ones do not say."""
+    known = {run.get("data_sha256") for run in runs} - {None}
+    if len(known) > 1:
+        told = ", ".join(sorted(str(one)[:8] for one in known))
+        raise InputError(
+            f"{ledger.sweep}: its trials are of different images, by data_sha256 in run.parquet "
+            f"({told}): no choice can be made between them",
+            "move away the folders of those that are not of the images under data.root, then the "
+            "same command trains them anew",
+            exit_code=EXIT_FLAGGED,
+        )
 
 
 def _point(standing: Standing) -> dict[str, Any]:
