@@ -160,15 +160,14 @@ def _check_classes(classes: Sequence[str], train: Indices, test: Indices) -> Non
             f"data: {len(classes)} class: there is nothing to tell apart",
             "a data set needs images of two classes or more",
         )
-    for name, *both in zip(classes, train, test, strict=True):
-        for part, count in zip(("training", "test"), both, strict=True):
-            if not count:
-                raise InputError(
-                    f"data: class {name!r} has 0 {part} images ({both[0]} training images and "
-                    f"{both[1]} test images)",
-                    f"add {part} images of it, or leave the class out; labels run from 0 without "
-                    "a gap",
-                )
+    for part, images in (("training", train), ("test", test)):
+        if not images.all():
+            label = int(images.argmin())
+            raise InputError(
+                f"data: class {classes[label]!r} has 0 {part} images ({train[label]} training "
+                f"images and {test[label]} test images)",
+                f"add {part} images of it, or leave the class out; labels run from 0 without a gap",
+            )
 
 
 def content_sha256(
