@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import dataset
+from analysis.dataset import OTHER_DATA
 from analysis.stats import MIN_SEEDS, binomial_error
 
 # Iglewicz and Hoaglin (1993): a modified z-score above this is an outlier. 1.4826 turns a median
@@ -39,6 +41,8 @@ FLAGS = {
     "EARLY_STOP": "done, but early stopping ended it before its last planned epoch",
     "DIVERGED": "done, but test accuracy is not above chance (1 / classes + 3 binomial standard "
     "errors) or validation accuracy of the last epoch is below half of its best",
+    OTHER_DATA: "done, but on other images than most of its launch's trials, by the hash of the "
+    "whole data set: it is left out where settings are compared and where one is chosen",
     "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
     f"more, its test accuracy lies further from their median than {Z_SCORE} times the larger of "
     f"{MAD_TO_SD} median absolute deviations and the binomial standard error of that median (with "
@@ -58,11 +62,16 @@ def flags(
     `runs` is Plan.runs as far as `state`; `points` has its axes, a column each, in the same rows;
     `ends` has the code, and a sentence, of each trial that ended without a result.
     """
-    early, low, out = runs["stopped_early"].eq(True), _diverged(runs), _outliers(runs, points)
+    marked = {
+        "EARLY_STOP": runs["stopped_early"].eq(True),
+        "DIVERGED": _diverged(runs),
+        OTHER_DATA: ~dataset.columns(runs)["same_data"],
+        "OUTLIER": _outliers(runs, points),
+    }
     found = []
-    for name, state, *marks in zip(runs["trial"], runs["state"], early, low, out, strict=True):
+    for name, state, *marks in zip(runs["trial"], runs["state"], *marked.values(), strict=True):
         if state == "done":
-            codes = zip(("EARLY_STOP", "DIVERGED", "OUTLIER"), marks, strict=True)
+            codes = zip(marked, marks, strict=True)
             found.append([code for code, holds in codes if holds])
         elif state == "missing":
             found.append(["MISSING"])
@@ -72,7 +81,9 @@ def flags(
 
 
 def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:
-    chance = 1 / (runs["classes"].fillna("").str.count(",") + 1)
+    recorded = runs.reindex(columns=["classes", "num_classes"]).itertuples(index=False)
+    counts = [dataset.class_count(*one) for one in recorded]
+    chance = pd.Series([1 / (count or 1) for count in counts], index=runs.index)
     images = runs["test_images"].astype(float).where(lambda counts: counts > 0)
     bar = chance + 3 * (chance * (1 - chance) / images).map(math.sqrt, na_action="ignore")
     # A finished run without a test accuracy is no better than chance either.

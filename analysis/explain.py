@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import dataset
 from analysis.predictions import Predictions
 from trainer.config import DataConfig, TrainConfig, as_before, is_of
 from trainer.errors import EXIT_IO, InputError, move_away
@@ -119,19 +120,20 @@ def images(config: DataConfig, predictions: Predictions) -> Images:
     """The images that were tested, from the decoded cache; the digits from scikit-learn.
 
     A report neither downloads nor decodes. Raises InputError where the data or their cache are not
-    on this machine, where they are damaged, and where they are not those that were tested: other
-    places in the test set, labels or class names.
+    on this machine, where they are damaged, and where they are not those that were tested: of
+    another content, or with other places in the test set, labels or class names.
     """
     data = _load(config)
     order = np.argsort(predictions.index)
     if (
-        data.classes != predictions.classes
+        not dataset.may_be(predictions.data, data.sha256)
+        or data.classes != predictions.classes
         or not np.array_equal(data.test_index, predictions.index[order])
         or not np.array_equal(data.test_labels, predictions.labels[order])
     ):
         raise InputError(
             f"the test images on this machine are not those that {predictions.trial} was tested "
-            "on: their number, labels or classes differ",
+            "on: their content, number, labels or classes differ",
             "put back the data that the trial used, or run it again on these",
             exit_code=EXIT_IO,
         )
@@ -142,7 +144,6 @@ def _load(config: DataConfig) -> Dataset:
     from trainer import data
 
     try:
-        data.check(config)
         cache = data.cache(config)
         if cache is None or cache.exists():
             return data.load(config)

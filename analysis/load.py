@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from analysis import anomalies, records
+from analysis import anomalies, dataset, records
 from analysis.anomalies import FLAGS
 from analysis.space import Search
 from trainer import compact
@@ -55,10 +55,10 @@ class Plan:
     `runs` has a row a planned trial, in the plan's order: `trial` (folder name), `point.<axis>`
     (the axis' value in the definition, before scaling), every outcome column of run.parquet (empty
     where the trial has none), every field of the configuration (`fields`), `state` (done,
-    pruned, failed, missing, or another word that run.parquet's `status` holds), `flags` (list of
-    anomalies.FLAGS' codes) and `failure` (a sentence, or ""). Accuracies are fractions. A search's
-    trials stand in the order in which it asked for them, and those that it pruned itself have no
-    flag.
+    pruned, failed, missing, or another word that run.parquet's `status` holds), the columns of
+    dataset.columns, `flags` (list of anomalies.FLAGS' codes) and `failure` (a sentence, or "").
+    Accuracies are fractions. A search's trials stand in the order in which it asked for them, and
+    those that it pruned itself have no flag.
 
     `epochs` has the columns of epochs.parquet and `trial`, a row an epoch of any trial that
     began.
@@ -415,6 +415,7 @@ def _frame(
         ],
         axis=1,
     )
+    frame = pd.concat([frame, dataset.columns(frame)], axis=1)
     missing = frame["status"].isna()
     failed = missing & frame["trial"].isin(list(failures))
     stopped = frame["trial"].isin(list(pruned))

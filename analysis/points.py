@@ -38,9 +38,9 @@ def at(plan: Plan, point: Point) -> pd.DataFrame:
 
 
 def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int, float]:
-    """A column's value for every seed of the point that has one."""
+    """A column's value for every seed of the point that has one, on the launch's images."""
     runs = at(plan, point)
-    known = runs[runs[column].notna()]
+    known = runs[runs[column].notna() & runs["same_data"]]
     return {
         seed_of(seed, fingerprint): float(value)
         for seed, fingerprint, value in zip(
@@ -57,13 +57,13 @@ def seed_of(seed: Any, fingerprint: str) -> int:
 
 
 def ranked(plan: Plan) -> list[dict[str, Any]]:
-    """The points that have a validation accuracy, best mean first, of equals the first planned."""
+    """The points that have a validation accuracy on the launch's images, best mean first, of equals
+    the first planned."""
     columns = [POINT + axis for axis in plan.axes]
+    runs = plan.runs[plan.runs["same_data"]]
     if not columns:
-        return [{}] if plan.runs["val_accuracy"].notna().any() else []
-    means = (
-        plan.runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean().map(comparable)
-    )
+        return [{}] if runs["val_accuracy"].notna().any() else []
+    means = runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean().map(comparable)
     best = means.dropna().reset_index().sort_values("val_accuracy", ascending=False, kind="stable")
     rows = best[columns].itertuples(index=False)
     return [dict(zip(plan.axes, row, strict=True)) for row in rows]

@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from analysis import dataset
 from analysis.load import Plan, Study
 from trainer import parquet
+from trainer.classes import parse
 from trainer.errors import InputError
 from trainer.record import PREDICTIONS, RUN, unusable
 
@@ -30,6 +32,8 @@ class Predictions:
     labels: NDArray[np.int64]  # (n,)
     logits: NDArray[np.float32]  # (n, classes), finite
     classes: tuple[str, ...]
+    data: str = ""
+    """The identity of the data set that the images are of, as in dataset.of."""
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -58,7 +62,9 @@ class Predictions:
 
 def same_images(a: Predictions, b: Predictions) -> bool:
     """Whether row i of both is the same test image."""
-    return np.array_equal(a.index, b.index) and np.array_equal(a.labels, b.labels)
+    return (
+        a.data == b.data and np.array_equal(a.index, b.index) and np.array_equal(a.labels, b.labels)
+    )
 
 
 def of(study: Study, plan: Plan, run: Mapping[str, Any]) -> Predictions | None:
@@ -93,7 +99,7 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
         table = parquet.read_predictions(folder)
     except FileNotFoundError:
         return None
-    classes = tuple(run["classes"].split(",")) if isinstance(run["classes"], str) else ()
+    classes = parse(run["classes"]) if isinstance(run["classes"], str) else ()
     index, labels = table["index"].to_numpy(), table["label"].to_numpy().astype(np.int64)
     if len(index) != run["test_images"]:
         raise unusable(
@@ -109,7 +115,10 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
     if ((labels < 0) | (labels >= len(classes))).any():
         raise unusable(path, f"has labels that are none of the {len(classes)} classes")
     order = np.argsort(index)
-    found = Predictions(str(run["trial"]), index[order], labels[order], logits[order], classes)
+    found = Predictions(
+        str(run["trial"]), index[order], labels[order], logits[order], classes,
+        dataset.of(run).identity,
+    )  # fmt: skip
     # Both are counts over the same images: less than half an image is rounding.
     correct = int(found.right.sum())
     if not abs(correct - run["test_accuracy"] * len(index)) < 0.5:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from analysis import dataset
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -51,7 +53,7 @@ def why_no_evidence(plan: Plan, model: str | None = None) -> list[str]:
     """
     runs = plan.runs
     reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
-    reasons += ["another data set"] * (set(runs["data.name"]) != {"cifar10"})
+    reasons += ["another data set"] * (not dataset.is_studys(runs))
     reasons += [f"a model other than {model}"] * (
         model is not None and set(runs["model.name"]) != {model}
     )
@@ -66,7 +68,7 @@ def preface(plan: Plan, model: str | None = None) -> str:
     """Scale, data and overrides; where figures are reported, whether these compare with them."""
     runs = plan.runs
     words = (
-        f"Scale: {plan.scale}. Data set: {values(runs['data.name'])}. "
+        f"Scale: {plan.scale}. Data set: {dataset.titles(runs)}. "
         f"Model: {values(runs['model.name'])}. {count(runs['seed'].nunique(), 'seed')}: "
         f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
     )
@@ -74,6 +76,12 @@ def preface(plan: Plan, model: str | None = None) -> str:
         words += (
             f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
             "reports a figure, that is shown beside them all the same."
+        )
+    if not runs["same_data"].all():
+        others = count(int((~runs["same_data"]).sum()), "trial")
+        words += (
+            f" On other images than the rest: {others}, flagged {dataset.OTHER_DATA} and left out "
+            "where settings are compared and where one is chosen."
         )
     return words
 

@@ -23,7 +23,7 @@ from typing import Any
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.space import Point
 from trainer import parquet
-from trainer.errors import InputError
+from trainer.errors import EXIT_FLAGGED, InputError
 from trainer.record import RUN
 
 RULE = (
@@ -32,7 +32,7 @@ RULE = (
 )
 COLUMNS = (
     "fingerprint", "val_accuracy", "val_accuracy_last", "val_images", "train_images",
-    "flops_per_image",
+    "flops_per_image", "data_sha256",
 )  # fmt: skip
 
 
@@ -135,7 +135,8 @@ def candidates(
     ledger: Ledger, standings: Iterable[Standing], column: str = "val_accuracy"
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """The points whose trials have all finished, and the trials that have not, or whose run.parquet
-    cannot be used."""
+    cannot be used. Raises InputError where they are not of the same images.
+    """
     groups: dict[str, list[Standing]] = {}
     for one in standings:
         groups.setdefault(json.dumps(_point(one), sort_keys=True), []).append(one)
@@ -147,6 +148,7 @@ def candidates(
         left_out += [one for one in read if isinstance(one, LeftOut)]
         if len(runs) == len(group):
             found.append((group, runs))
+    _check_same_images(ledger, [run for _, runs in found for run in runs])
     counted = all(run["flops_per_image"] for _, runs in found for run in runs)
     return [
         Candidate(
@@ -162,6 +164,20 @@ def candidates(
         )
         for group, runs in found
     ], left_out
+
+
+def _check_same_images(ledger: Ledger, runs: Iterable[dict[str, Any]]) -> None:
+    """Raises InputError where runs are of different data sets; older ones do not say."""
+    known = {run.get("data_sha256") for run in runs} - {None}
+    if len(known) > 1:
+        told = ", ".join(sorted(str(one)[:8] for one in known))
+        raise InputError(
+            f"{ledger.sweep}: its trials are of different images, by data_sha256 in run.parquet "
+            f"({told}): no choice can be made between them",
+            "move away the folders of those that are not of the images under data.root, then the "
+            "same command trains them anew",
+            exit_code=EXIT_FLAGGED,
+        )
 
 
 def _point(standing: Standing) -> dict[str, Any]:

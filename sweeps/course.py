@@ -35,6 +35,7 @@ from sweeps.space import Point
 from sweeps.stage import SoFar, Stage, Study
 from sweeps.sweep import Sweep
 from sweeps.where import Where
+from sweeps.worker import check_data
 from trainer import record
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, EXIT_IO, InputError, move_away
 
@@ -151,10 +152,24 @@ class Course:
         chosen = dict(self.chosen)
         runs = []
         for stage in self.study.stages:
-            runs.append(self.run_of(stage, chosen))
+            run = self.run_of(stage, chosen)
+            self.check_data(run)
+            runs.append(run)
             if stage.reported:
                 chosen.setdefault(stage.name, stage.reported)
         return runs
+
+    def check_data(self, run: Run) -> None:
+        """Raises InputError where what a stage has yet to train could not be, by its data."""
+        open_ones = [one.trial for one in run.to_price() if one.state is not State.DONE]
+        if open_ones and isinstance(run.asked, Asked):
+            open_ones += run.asked.ends
+        try:
+            check_data((one.config for one in open_ones), dispatch.ranks(self.place, run.cluster))
+        except InputError as error:
+            raise InputError(
+                f"stage {run.stage.name}: {error.what}", error.help, exit_code=error.exit_code
+            ) from None
 
     def look_back(self) -> None:
         """Make the choices that the results allow already, for a look at what is left."""
@@ -172,7 +187,7 @@ class Course:
                 return
 
     def price(self, run: Run) -> Price:
-        world = run.cluster.resources.ranks if self.place is Where.SLURM else 1
+        world = dispatch.ranks(self.place, run.cluster)
         workers = at_once(self.workers, self.shared)
         return price(self.results, run.to_price(), self.place, workers, world)
 

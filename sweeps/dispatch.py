@@ -79,6 +79,11 @@ def cluster(
     return Cluster(find_site(site), replace(resources, **given))
 
 
+def ranks(where: Where, cluster: Cluster) -> int:
+    """On how many ranks a trial runs."""
+    return cluster.resources.ranks if where is Where.SLURM else 1
+
+
 def script(
     ledger: Ledger, plan: Plan, where: Cluster, workers: int | None, per_gpu: PerGpu = None
 ) -> str:
@@ -161,7 +166,7 @@ def run(
     for problem in refused:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     flag = EXIT_FLAGGED if refused else EXIT_DONE
-    check_data(trial.config.data for trial in open_trials)
+    check_data((trial.config for trial in open_trials), ranks(where, cluster))
     prepare_data(trial.config.data for trial in open_trials)
     for plan in plans:
         ledger.write_plan(plan)

@@ -384,7 +384,7 @@ def main(
     sweep_name, sweep = find(name)
     ledger = Ledger(results, sweep_name)
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="sbatch slurm/sweep.sbatch")
-    check_data(trial.config.data for trial in plan.trials)
+    check_data(trial.config for trial in plan.trials)
     prepare_data(trial.config.data for trial in plan.trials)
     ledger.write_plan(plan)
     log_file = ledger.folder / _log_name(Place.here())

@@ -97,11 +97,10 @@ def main(
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
-        world = cluster.resources.ranks if place is Where.SLURM else 1
+        world = dispatch.ranks(place, cluster)
         cost = price(results, progress, place, share.at_once(workers, shared), world)
     if dry_run:
-        if any(one.state != "done" for one in progress):
-            check_data(one.config.data for one in plan.trials)
+        check_data((one.trial.config for one in progress if one.state != "done"), world)
         script = None
         if place is Where.SLURM:
             script = dispatch.script(ledger, plan, cluster, workers, shared)

@@ -32,6 +32,7 @@ from sweeps.where import Where
 from trainer import compact, record
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.errors import InputError
+from trainer.known_data import KNOWN
 
 if TYPE_CHECKING:
     from trainer.peaks import Peaks
@@ -44,9 +45,6 @@ NEWEST, OTHERS = 100, 200
 SHAPES = 6
 # The forward pass alone, of forward and backward, which are two more products each as large.
 VALIDATION = 1 / 3
-# Of the data sets as they are downloaded, before any limit and the split.
-TRAIN_IMAGES = {"cifar10": 50_000, "digits": 1_438}
-
 Source = Literal["runs alike", "runs of the model", "runs of other models", "roofline alone"]
 
 _MODEL = ("model.name", "model.stem", "model.width", "model.patch", "model.dropout")
@@ -151,11 +149,15 @@ def price(
     device = _device(runs, where, workers, sum(count > 0 for count in epochs))
     book = _Book([run for run in runs if run.device == device], device, where)
     images = {run.data: run.images for run in reversed(runs)}
+    for one in progress:
+        data = one.trial.config.data
+        if _data(data) not in images:
+            images[_data(data)] = _images(data)
     hours: list[float | None] = []
     sources: list[Source | None] = []
     for one, left in zip(progress, epochs, strict=True):
         found = book.seconds_per_image(one.trial.config, world) if left else None
-        train, val = images.get(_data(one.trial.config.data)) or _images(one.trial.config.data)
+        train, val = images[_data(one.trial.config.data)]
         if found is None:
             hours.append(None if left else 0.0)
         else:
@@ -187,6 +189,7 @@ def seconds_alike(
             asked = (run.asked_precision, *run.arithmetic[1:])
             paces.setdefault((run.model, run.batch, asked), []).append(run.seconds_per_image)
     found = {}
+    images_of = functools.cache(_images)
     for one in progress:
         if one.trial.problem is not None:
             continue
@@ -194,7 +197,7 @@ def seconds_alike(
         asked = (config.precision, config.compile, config.deterministic)
         pace = paces.get((_as_fast(config.model), config.batch_size, asked))
         if pace is not None and (left := _epochs_left(one)):
-            train, val = _images(config.data)
+            train, val = images_of(config.data)
             images = left * (train + VALIDATION * val)
             found[one.trial.name] = statistics.median(pace) * images
     return found
@@ -339,7 +342,13 @@ def _data(config: DataConfig) -> tuple[Any, ...]:
 
 def _images(config: DataConfig) -> tuple[int, int]:
     """How many images are trained on and how many validated on, without looking at them."""
-    images = min(TRAIN_IMAGES[config.name], config.train_limit or sys.maxsize)
+    if config.root is not None:
+        from trainer.data import check
+
+        # Where they are not here, or bad, that is for others to say: a price is a guess.
+        with contextlib.suppress(InputError, OSError):
+            return check(config)[:2]
+    images = min(KNOWN[config.name].train_images, config.train_limit or sys.maxsize)
     val = round(images * config.val_fraction)
     return images - val, val
 

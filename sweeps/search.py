@@ -101,7 +101,7 @@ def main(
     ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
     overrides = parse_settings(settings or [])
     asked = Asked.of(search, Scale(str(scale)), overrides, trials)
-    check_data(asked.data)
+    check_data((end.config for end in asked.ends), dispatch.ranks(place, cluster))
     if dry_run:
         return _print_search(asked, ledger, as_json)
     command = f"python -m sweeps.search {shlex.join(sys.argv[1:])}"

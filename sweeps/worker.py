@@ -31,7 +31,7 @@ from sweeps.order import Order, read_seconds, shape_of
 from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
 from trainer import record
-from trainer.config import DataConfig
+from trainer.config import DataConfig, TrainConfig
 from trainer.errors import run_command, storage_error
 
 log = logging.getLogger("sweeps.worker")
@@ -264,12 +264,12 @@ def prepare_data(configs: Iterable[DataConfig]) -> None:
         prepare(config)
 
 
-def check_data(configs: Iterable[DataConfig]) -> None:
-    """Raises InputError where a data folder has no data in it; touches nothing."""
-    from trainer.data import check
+def check_data(configs: Iterable[TrainConfig], ranks: int = 1) -> None:
+    """Raises InputError where a trial on so many ranks could not be, by its data; touches
+    nothing."""
+    from trainer.preflight import check
 
-    for config in dict.fromkeys(configs):
-        check(config)
+    check(configs, ranks)
 
 
 class _Tail(logging.Handler):

@@ -31,6 +31,7 @@ from analysis.stats import difference_interval, sample_interval, seed_interval
 from trainer import record
 from trainer.config import TrainConfig
 from trainer.errors import InputError, run_command
+from trainer.known_data import KNOWN
 from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
@@ -61,7 +62,8 @@ def finish(folder: Path, config: TrainConfig, **changes: Any) -> None:
         "val_images": 5_000,
         "test_images": 10_000,
         "split_sha256": "ab" * 32,
-        "classes": "a,b,c,d,e,f,g,h,i,j",
+        "classes": ",".join(KNOWN[config.data.name].classes),
+        "data_sha256": KNOWN[config.data.name].sha256,
         "seconds": 12.34,
         "precision_used": "fp32",
         "device": "cpu",

@@ -33,9 +33,11 @@ ALLOWED = {
     "slurm": set(),
     "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
                "trainer.compact", "trainer.errors", "trainer.recipes", "trainer.seal",
+               "trainer.sealed_json", "trainer.plan", "trainer.known_data",
                "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
-                 "trainer.compact", "trainer.errors", "trainer.recipes"},
+                 "trainer.compact", "trainer.errors", "trainer.recipes",
+                 "trainer.known_data", "trainer.classes", "trainer.plan"},
 }  # fmt: skip
 EXTRA = {
     "sweeps/price.py": {
@@ -44,10 +46,11 @@ EXTRA = {
         "trainer.peaks",
         "trainer.precision",
         "trainer.processor",
+        "trainer.data",
     },
     "sweeps/pace.py": {"trainer.train"},
     "sweeps/share.py": {"trainer.roofline", "trainer.data"},
-    "sweeps/worker.py": {"trainer.train", "trainer.data", "trainer.kept"},
+    "sweeps/worker.py": {"trainer.train", "trainer.data", "trainer.kept", "trainer.preflight"},
     "analysis/explain.py": {
         "trainer.models",
         "trainer.data",

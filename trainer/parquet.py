@@ -90,13 +90,19 @@ _RUN_FIELDS = [
     pa.field("test_accuracy", pa.float64()),
     pa.field("test_loss", pa.float64()),
     pa.field("top_1", pa.float64()),
-    pa.field("top_3", pa.float64()),
+    pa.field("top_3", pa.float64()),  # null where there are no more classes than that
     pa.field("top_5", pa.float64()),
     pa.field("train_images", pa.int32()),
     pa.field("val_images", pa.int32()),
     pa.field("test_images", pa.int32()),
     pa.field("split_sha256", pa.string()),  # of the training and validation indices
-    pa.field("classes", pa.string()),  # names by label, comma-separated
+    pa.field("classes", pa.string()),  # names by label, one line of CSV
+    # These four came later; files from before them lack them.
+    pa.field("num_classes", pa.int32()),
+    pa.field("data_sha256", pa.string()),  # of the whole data set: trainer.data.content_sha256
+    # What images were normalised by, red, green, blue: without it the weights are of no use.
+    pa.field("data_mean", pa.string()),
+    pa.field("data_std", pa.string()),
     pa.field("parameters", pa.int64()),
     pa.field("seconds", pa.float64()),  # training and validation, over all attempts
     pa.field("images_per_second", pa.float64()),  # training, median over epochs

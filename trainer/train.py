@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer import checkpoint, distributed, kept, models, parquet, record
 from trainer.augment import Draws, draw
 from trainer.average import Average
+from trainer.classes import join
 from trainer.config import TrainConfig, is_of
 from trainer.data import Dataset
 from trainer.distributed import Group
@@ -35,11 +36,14 @@ from trainer.evaluate import evaluate
 from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import resolve
+from trainer.preflight import check_last_batch
 from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
 from trainer.step import Step, seed_dropout
 
 log = logging.getLogger("trainer")
 
+# Of a checkpoint: what images its trial began on.
+_CONTENT = "data_sha256"
 # How many steps apart several ranks ask each other whether to stop.
 AGREE_STEPS = 10
 
@@ -78,7 +82,7 @@ def train(
         if finished is not None:
             return finished
         data = kept.dataset(config.data)
-        _check_last_batch(config, len(data.train_labels), group.world)
+        check_last_batch(config, len(data.train_labels), group.world)
         device = group.device
         precision = resolve(config.precision, device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -100,13 +104,15 @@ def train(
         history = History()
         state = _resume(out / record.CHECKPOINT, config, group)
         if state is not None:
+            data.check_same(state.get(_CONTENT), out / record.CHECKPOINT)
             history = History.restore(state, model, optimizer, average)
             stopper.best, stopper.waited = history.stopper
             log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
 
         def write(state: dict[str, Any]) -> None:
             # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
-            checkpoint.save(out / record.CHECKPOINT, state, config.fingerprint)
+            whole = {**state, _CONTENT: data.sha256}
+            checkpoint.save(out / record.CHECKPOINT, whole, config.fingerprint)
             if state["rows"]:
                 parquet.write_table(out / record.EPOCHS, state["rows"], parquet.EPOCHS_SCHEMA)
 
@@ -201,13 +207,18 @@ def train(
             "test_accuracy": test.top(1),
             "test_loss": test.loss,
             "top_1": test.top(1),
-            "top_3": test.top(3),
-            "top_5": test.top(5),
+            # Of no more classes than that, every image would be right.
+            "top_3": test.top(3) if len(data.classes) > 3 else None,
+            "top_5": test.top(5) if len(data.classes) > 5 else None,
             "train_images": len(data.train_labels),
             "val_images": len(data.val_labels),
             "test_images": len(data.test_labels),
             "split_sha256": data.split_sha256,
-            "classes": ",".join(data.classes),
+            "classes": join(data.classes),
+            "num_classes": len(data.classes),
+            "data_sha256": data.sha256,
+            "data_mean": ",".join(map(str, data.mean)),
+            "data_std": ",".join(map(str, data.std)),
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": sum(row["seconds"] for row in rows),
             "images_per_second": pace,
@@ -341,17 +352,6 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
         return parquet.read_run(out, config.fingerprint)
     except FileNotFoundError:
         return None
-
-
-def _check_last_batch(config: TrainConfig, images: int, world: int) -> None:
-    last = images % config.batch_size or config.batch_size
-    # Its last map is 1x1, so that one image has no variance to normalise by.
-    if config.model.stem == "imagenet" and last < 2 * world:
-        raise InputError(
-            f"batch_size={config.batch_size} leaves {last} of {images} images for the last batch, "
-            f"and batch normalisation behind stem=imagenet needs two on each of {world} ranks",
-            "choose another batch_size, or fewer ranks",
-        )
 
 
 def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import compare, tables, words
+from analysis import compare, dataset, tables, words
 from analysis.compare import Pair, value_words
 from analysis.figures import compare as figures
 from analysis.load import POINT, Plan, Study, recipe
@@ -121,7 +121,7 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
     out 0.
     """
     (axis,) = plan.axes
-    if axis not in _CLAIMS:
+    if axis not in _CLAIMS or not dataset.is_studys(plan.runs):
         return []
     said, claim, concerned = _CLAIMS[axis]
     answers: dict[str, list[str]] = {}
@@ -137,6 +137,8 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
 def beside_dla(plan: Plan) -> list[str]:
     """Which stem gives DLA-34's reported test accuracy, by tables.larger_than_error."""
     if plan.axes != [STEM] or set(plan.runs["model.name"]) != {"dla34"}:
+        return []
+    if not dataset.is_studys(plan.runs):
         return []
     figure = _dla() / 100
     said = []

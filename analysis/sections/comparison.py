@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import points, words
+from analysis import dataset, points, words
 from analysis.compare import value_words
 from analysis.load import Plan, Study
 from analysis.page import Page, Part, Section, Table
@@ -16,6 +16,7 @@ from analysis.points import by_seed, difference, judged
 
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
+    "data_set",
     "git_commit",
     "torch_version",
     "device",
@@ -94,15 +95,17 @@ def _key(point: points.Point) -> tuple[tuple[str, Any], ...]:
 def _row(pair: Pair, point: points.Point) -> dict[str, Any]:
     row: dict[str, Any] = {axis: value_words(value) for axis, value in point.items()}
     row = row or {"point": "the only one"}
+    same = dataset.same(pair.before.runs, pair.after.runs)
     for name, column in _COLUMNS.items():
         old, new = by_seed(pair.before, point, column), by_seed(pair.after, point, column)
-        gap = difference(new, old)
+        gap = difference(new, old) if same else None
         common = sorted(old.keys() & new.keys())
         row[f"{name} n"] = len(common)
         for side, values in ((f"{name} before", old), (f"{name} after", new)):
             row[side] = f"{100 * _mean(values, common):.2f}" if common else "-"
         row[f"{name} difference"] = "-" if gap is None else str(gap)
-        row[f"{name}: what follows"] = "-" if gap is None else _follows(gap, old, new)
+        follows = "-" if gap is None else _follows(gap, old, new)
+        row[f"{name}: what follows"] = follows if same else "nothing: of other images"
     old, new = (by_seed(plan, point, "seconds") for plan in (pair.before, pair.after))
     common = sorted(old.keys() & new.keys())
     times = [_mean(values, common) for values in (old, new)]

@@ -161,7 +161,7 @@ def _everything(study: Study) -> dict[tuple[str, str, str], pd.DataFrame]:
     """
     found: dict[tuple[str, str, str], list[pd.DataFrame]] = {}
     for plan in study.plans:
-        for (data, device), runs in plan.runs.groupby(["data.name", "device"], sort=True):
+        for (data, device), runs in plan.runs.groupby(["data_set", "device"], sort=True):
             points = tables.costs(runs)
             names = plan.sweep + points["point"].map(lambda point: f": {point}" if point else "")
             if len(points):

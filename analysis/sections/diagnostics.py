@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import diagnostics, tables, words
+from analysis import dataset, diagnostics, tables, words
 from analysis.figures.diagnostics import (
     calibration,
     class_bars,
@@ -38,8 +38,8 @@ _LARGER = "larger than the error"
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Of a launch without axes. Draws every figure."""
-    study_model = reported()["wrn_final"]["model"] if _beside(plan.runs.iloc[0]) else None
-    done = plan.runs[plan.runs["state"] == "done"]
+    study_model = reported()["wrn_final"]["model"] if _beside(plan.runs) else None
+    done = plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]
     notes = [words.preface(plan, study_model)]
     if done.empty:
         notes.append("No run has finished yet: there is nothing to diagnose.")
@@ -88,7 +88,7 @@ def of_run(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
     from analysis.sections import explain
 
     name = words.file_name(f"{words.name(plan)}-{run['trial']}")
-    figures = reported()["wrn_final"] if _beside(run) else None
+    figures = reported()["wrn_final"] if _beside(plan.runs) else None
     return [
         _overall(predictions, figures, name, title),
         _by_class(predictions, figures, name),
@@ -195,10 +195,10 @@ def _curves(plan: Plan) -> list[Picture]:
 # --- one run ---------------------------------------------------------------------------------
 
 
-def _beside(run: Run | pd.Series[Any]) -> bool:
-    """Whether the study reports figures of this model on these data."""
+def _beside(runs: pd.DataFrame) -> bool:
+    """Whether the study reports figures of this model on these images."""
     model = reported()["wrn_final"]["model"]
-    return bool(run["model.name"] == model and run["data.name"] == "cifar10")
+    return set(runs["model.name"]) == {model} and dataset.is_studys(runs)
 
 
 def _overall(

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 
-from analysis import points, words
+from analysis import dataset, points, words
 from analysis.kind import WEIGHT_DECAY, Kind, kind
 from analysis.load import Plan, Study, reported
 from analysis.page import Part, Section
@@ -36,7 +36,9 @@ def oddities(study: Study) -> Section:
 
 
 def _at_scale(plan: Plan) -> str:
-    """Figures at another size show a direction at best."""
+    """Figures at another size show a direction at best, and on other images not even that."""
+    if not dataset.is_studys(plan.runs):
+        return " (no evidence: another data set)"
     return "" if plan.scale == "full" else " (no evidence at this scale)"
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import tables, words
+from analysis import dataset, tables, words
 from analysis.load import Study
 from analysis.page import Part, Section, Table
 
 
 def provenance(study: Study) -> Section:
     runs = study.trials
-    notes = []
+    notes = dataset.notes(runs)
     if runs["git_dirty"].eq(True).any():
         notes.append("Some trials ran with uncommitted changes: their commit does not tell all.")
     for plan in study.plans:
-        splits = plan.runs.groupby("data.name")["split_sha256"].nunique()
+        splits = plan.runs.groupby("data")["split_sha256"].nunique()
         if (splits > 1).any():
             notes.append(
                 f"The trials of {plan.sweep} ({plan.id}) do not share one split into training and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import tables, words
+from analysis import dataset, tables, words
 from analysis.anomalies import FLAGS
 from analysis.load import Study
 from analysis.page import Part, Section, Table
@@ -24,7 +24,7 @@ def summary(study: Study) -> Section:
                 "sweep": plan.sweep,
                 "launch": plan.id,
                 "scale": plan.scale,
-                "data set": words.values(plan.runs["data.name"]),
+                "data set": dataset.titles(plan.runs),
                 "planned": len(plan.runs),
                 **{state: int(states.get(state, 0)) for state in states_seen},
                 "flagged": len(rows),

@@ -1,0 +1,170 @@
+"""Which images a run is of follows from its record; what compares with what follows from that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_analysis import Point, finish, folder_of, name_of, write_plan
+
+from analysis import compare, dataset, predictions, words
+from analysis.dataset import OTHER_DATA
+from analysis.load import Plan, load
+from analysis.points import by_seed, ranked
+from analysis.sections.comparison import comparison
+from analysis.sections.verdict import verdict
+from trainer.known_data import CIFAR10, DIGITS
+from trainer.recipes import reported
+
+OWN = {"data_sha256": "5" * 64, "classes": "a,b,c,d,e", "num_classes": 5}
+# As results of version 0.1 are: no hash.
+OLD = {"data_sha256": None, "num_classes": None}
+NAMES = ",".join(CIFAR10.classes)
+
+
+def final(seed: int = 42, **changes: Any) -> Point:
+    return {}, reported("wrn_28_10").override({"seed": seed, **changes})
+
+
+def launch(results: Path, points: list[Point], outcomes: list[dict[str, Any]]) -> Plan:
+    write_plan(results, points)
+    for point, outcome in zip(points, outcomes, strict=True):
+        finish(folder_of(results, point), point[1], **outcome)
+    (plan,) = load(results, []).plans
+    return plan
+
+
+def said(results: Path) -> str:
+    return " ".join(verdict(load(results, [])))
+
+
+def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:
+    plan = launch(tmp_path, [final(**{"data.root": "own"})], [OWN | {"test_accuracy": 0.7}])
+    assert words.why_no_evidence(plan) == ["another data set"]
+    assert "Data set: 5 classes, content 55555555." in words.preface(plan)
+    text = said(tmp_path)
+    assert "Nothing here is evidence" in text
+    assert "are missed" not in text and "has the reported study's settings" not in text
+
+
+def test_names_and_counts_of_cifar10_with_another_hash_are_not_cifar10(tmp_path: Path) -> None:
+    plan = launch(tmp_path, [final()], [OWN | {"classes": NAMES, "num_classes": 10}])
+    assert words.why_no_evidence(plan) == ["another data set"]
+
+
+def test_cifar10s_hash_under_any_root_compares(tmp_path: Path) -> None:
+    plan = launch(tmp_path, [final(**{"data.root": "any"})], [{}])
+    assert not words.why_no_evidence(plan)
+    assert "Of the 1 reported beside it" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "known"),
+    [
+        ({}, {}, True),
+        ({}, {"test_images": 26_032}, False),
+        ({}, {"train_images": 45_001}, False),
+        ({}, {"classes": "a,b,c,d,e"}, False),
+        ({}, {"classes": None}, False),
+        ({"data.train_limit": 5000}, {"train_images": 4500, "val_images": 500}, True),
+        ({"data.train_limit": 5000}, {}, False),
+        ({"data.test_limit": 2000}, {"test_images": 2000}, True),
+    ],
+)
+def test_old_runs_are_told_by_what_they_recorded(
+    tmp_path: Path, changes: dict[str, Any], outcome: dict[str, Any], known: bool
+) -> None:
+    plan = launch(tmp_path, [final(**changes)], [OLD | outcome])
+    assert dataset.is_studys(plan.runs) is known
+    (note,) = dataset.notes(load(tmp_path, []).trials)
+    assert note.startswith("1 of 1 results are of a version that recorded no hash")
+
+
+def test_old_and_new_runs_of_one_data_set_are_the_same_data(tmp_path: Path) -> None:
+    plan = launch(tmp_path, [final(42), final(43)], [OLD, {}])
+    assert plan.runs["same_data"].all() and not any(plan.runs["flags"])
+    digits = dataset.of(
+        {
+            "status": "done", "classes": "0,1,2,3,4,5,6,7,8,9", "data.name": "digits",
+            "train_images": 1294, "val_images": 144, "test_images": 359,
+        }
+    )  # fmt: skip
+    assert digits == (DIGITS.sha256, "digits")
+
+
+def test_a_trial_on_other_images_is_flagged_and_not_compared(tmp_path: Path) -> None:
+    axis = "augment.mixup"
+    points: list[Point] = [
+        ({axis: value}, reported("resnet18").override({axis: value, "seed": seed}))
+        for value in (0.0, 0.5)
+        for seed in (42, 43)
+    ]
+    outcomes: list[dict[str, Any]] = [{}, {}, {}, OWN | {"val_accuracy": 0.99}]
+    plan = launch(tmp_path, points, outcomes)
+    assert plan.runs["flags"].tolist() == [[], [], [], [OTHER_DATA]]
+    assert by_seed(plan, {axis: 0.5}) == {42: 0.91}
+    assert ranked(plan)[0] == {axis: 0.0}
+    (pair,) = compare.compare(compare.all_pairs(plan), plan, load(tmp_path, []))
+    assert pair.validation is not None and pair.validation.seeds == 1
+    assert f"1 trial, flagged {OTHER_DATA}" in words.preface(plan)
+
+
+def test_before_and_after_on_other_images_are_not_compared(tmp_path: Path) -> None:
+    studies = []
+    for name, outcome in (("before", {}), ("after", OWN)):
+        launch(tmp_path / name, [final()], [outcome])
+        studies.append(load(tmp_path / name, []))
+    part = comparison(*studies).sections[0].parts[1]
+    assert "data_set: cifar10 before, 5 classes, content 55555555 after" in part.notes[0]
+    table = part.tables[0].frame
+    assert table["test difference"].tolist() == ["-"]
+    assert table["test: what follows"].tolist() == ["nothing: of other images"]
+
+
+def test_images_of_two_data_sets_are_not_the_same_images() -> None:
+    import numpy as np
+
+    one, other = (
+        predictions.Predictions(
+            "t", np.arange(2, dtype=np.int32), np.array([0, 1]), np.eye(2, dtype=np.float32),
+            ("a", "b"), data,
+        )
+        for data in ("1" * 64, "2" * 64)
+    )  # fmt: skip
+    assert predictions.same_images(one, one) and not predictions.same_images(one, other)
+
+
+def test_a_run_may_be_of_a_content_only_where_its_record_allows() -> None:
+    assert dataset.may_be("1" * 64, "1" * 64) and not dataset.may_be("1" * 64, "2" * 64)
+    assert dataset.may_be("", "2" * 64) and dataset.may_be("recorded: a,b", "2" * 64)
+
+
+def test_chance_counts_classes_and_not_commas(tmp_path: Path) -> None:
+    names = 'tench,"crab, king","crab, fiddler"'
+    outcome = OWN | {"classes": names, "num_classes": 3, "test_accuracy": 0.34}
+    plan = launch(tmp_path, [final()], [outcome])
+    assert "DIVERGED" in plan.runs["flags"].iloc[0]  # 0.34 is no more than chance of three
+    assert dataset.class_count(names) == 3 and dataset.class_count(None) == 0
+    assert dataset.class_count("a,b", float("nan")) == 2
+
+
+def test_hostile_records_are_read(tmp_path: Path) -> None:
+    outcome = OWN | {"data_sha256": "<script>", "classes": '"' * 9, "num_classes": -3}
+    plan = launch(tmp_path, [final()], [outcome])
+    assert not dataset.is_studys(plan.runs)
+    assert "<script>" in words.preface(plan)  # the page escapes it, as any text
+
+
+def test_ten_thousand_runs_are_told_at_once() -> None:
+    runs = pd.DataFrame(
+        {
+            "status": "done", "data_sha256": [CIFAR10.sha256] * 9_999 + ["5" * 64],
+            "classes": NAMES, "data.name": "cifar10", "data.train_limit": None,
+        }
+    )  # fmt: skip
+    found = dataset.columns(runs)
+    assert found["same_data"].tolist() == [True] * 9_999 + [False]
+    assert set(found["data_set"]) == {"cifar10", "10 classes, content 55555555"}
+    assert name_of(final()[1])
