@@ -30,7 +30,7 @@ from sweeps.ledger import Ledger, Standing, State
 from sweeps.order import Order, read_seconds, shape_of
 from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
-from trainer import record
+from trainer import origin, record
 from trainer.config import DataConfig
 from trainer.errors import run_command, storage_error
 
@@ -169,6 +169,7 @@ class Worker:
         from trainer.train import PreemptedError, epoch_line, train
 
         folder = self.ledger.folder_of(trial)
+        about = origin.attempt(attempt=claim.attempt, launch=claim.launch)
         looked = time.monotonic()
 
         def say(row: dict[str, Any]) -> None:
@@ -185,7 +186,7 @@ class Worker:
             return (folder / record.PRUNED).exists()
 
         try:
-            run = train(trial.config, folder, on_epoch=say, should_stop=should_stop)
+            run = train(trial.config, folder, on_epoch=say, should_stop=should_stop, attempt=about)
         except PreemptedError:
             if not (folder / record.PRUNED).exists():
                 return True
@@ -195,7 +196,7 @@ class Worker:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
             log.error("%s", traceback.format_exc().rstrip())
-            self.ledger.fail(trial, claim, self._failure(error, claim))
+            self.ledger.fail(trial, claim, self._failure(error, claim, about))
         else:
             log.info(
                 "done: validation %.2f %%, test %.2f %%",
@@ -206,7 +207,9 @@ class Worker:
             self.paces[shape_of(trial.config)] = run["seconds"] / run["epochs_run"]
         return False
 
-    def _failure(self, error: Exception, claim: Claim) -> record.Failure:
+    def _failure(
+        self, error: Exception, claim: Claim, about: dict[str, Any] | None = None
+    ) -> record.Failure:
         return record.Failure(
             cause=cause_of(error),
             exception=f"{type(error).__name__}: {error}",
@@ -216,6 +219,7 @@ class Worker:
             failed_at=time.time(),
             host=socket.gethostname(),
             epoch=getattr(error, "epoch", None),
+            origin=about,
         )
 
     def _give_up(self, trial: Trial, claim: Claim) -> None:
@@ -312,6 +316,7 @@ def main(
     slot: Annotated[int, typer.Option(help="Which of the workers that start together.")] = 0,
 ) -> int:
     """Run the open trials of a sweep, one after another."""
+    origin.begin()
     stop = Stop(PATIENCE_SECONDS)
     stop.listen(signal.SIGTERM)
     ledger = Ledger(folder.parent, folder.name)

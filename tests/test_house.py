@@ -32,10 +32,11 @@ ALLOWED = {
     "trainer": set(),
     "slurm": set(),
     "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
-               "trainer.compact", "trainer.errors", "trainer.recipes",
+               "trainer.compact", "trainer.errors", "trainer.recipes", "trainer.origin",
+               "trainer.secrets",
                "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
-                 "trainer.compact", "trainer.errors", "trainer.recipes"},
+                 "trainer.compact", "trainer.errors", "trainer.recipes", "trainer.secrets"},
 }  # fmt: skip
 EXTRA = {
     "sweeps/price.py": {
