@@ -5,6 +5,7 @@ Rules look at results only after every choice is made: a flag marks a trial, and
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,10 @@ MAD_TO_SD = 1.4826
 # A cell of a grid lies so far, as a fraction, under what its neighbourhood says.
 GRID_MARGIN = 0.05
 GRID = ("epochs", "batch_size")
+
+# By what two attempts of one trial are compared.
+CODE = ("git_commit", "code_sha256", "torch_version", "python_version")
+DEVICE = ("device", "precision", "world_size")
 
 # Every flag and its rule, as the report prints them.
 FLAGS = {
@@ -39,6 +44,10 @@ FLAGS = {
     "EARLY_STOP": "done, but early stopping ended it before its last planned epoch",
     "DIVERGED": "done, but test accuracy is not above chance (1 / classes + 3 binomial standard "
     "errors) or validation accuracy of the last epoch is below half of its best",
+    "MIXED_CODE": "done, but by attempts of different code: another commit, another hash of the "
+    "training code, another version of torch or Python, or one of them recorded none",
+    "MIXED_DEVICE": "done, but by attempts on different devices, in different arithmetic (fp32, "
+    "bf16) or on different numbers of ranks",
     "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
     f"more, its test accuracy lies further from their median than {Z_SCORE} times the larger of "
     f"{MAD_TO_SD} median absolute deviations and the binomial standard error of that median (with "
@@ -58,17 +67,48 @@ def flags(
     `runs` is Plan.runs as far as `state`; `points` has its axes, a column each, in the same rows;
     `ends` has the code, and a sentence, of each trial that ended without a result.
     """
-    early, low, out = runs["stopped_early"].eq(True), _diverged(runs), _outliers(runs, points)
+    marks = {
+        "EARLY_STOP": runs["stopped_early"].eq(True),
+        "DIVERGED": _diverged(runs),
+        "MIXED_CODE": runs["attempts"].map(lambda text: differ(text, CODE)),
+        "MIXED_DEVICE": runs["attempts"].map(lambda text: differ(text, DEVICE)),
+        "OUTLIER": _outliers(runs, points),
+    }
     found = []
-    for name, state, *marks in zip(runs["trial"], runs["state"], early, low, out, strict=True):
+    for name, state, *holds in zip(runs["trial"], runs["state"], *marks.values(), strict=True):
         if state == "done":
-            codes = zip(("EARLY_STOP", "DIVERGED", "OUTLIER"), marks, strict=True)
-            found.append([code for code, holds in codes if holds])
+            found.append([code for code, one in zip(marks, holds, strict=True) if one])
         elif state == "missing":
             found.append(["MISSING"])
         else:
             found.append([ends[name][0] if name in ends else str(state).upper()])
     return found
+
+
+def attempts(text: object) -> list[dict[str, Any]]:
+    """The entries of run.parquet's `attempts`; none where it has none, as before it was recorded.
+
+    Raises ValueError where it is no list of objects in JSON.
+    """
+    if not isinstance(text, str):
+        return []
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError("it is not a list of objects")
+    return found
+
+
+def differ(text: object, keys: Sequence[str]) -> bool:
+    """Whether two attempts differ in one of the keys. That one cannot tell its commit is no
+    difference; that it tells none of them, since it was made before they were recorded, is."""
+    entries = attempts(text)
+    if len(entries) < 2:
+        return False
+    told = [[one.get(key) for key in keys] for one in entries]
+    silent = [all(value is None for value in values) for values in told]
+    columns = zip(*told, strict=True)
+    known = [{str(value) for value in column if value is not None} for column in columns]
+    return any(silent) != all(silent) or any(len(values) > 1 for values in known)
 
 
 def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +35,7 @@ from trainer import compact
 from trainer.config import TrainConfig, field_types
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
 from trainer.record import PRUNED, RUN, SCHEMA_VERSION, Failure, Note, Pruned
+from trainer.secrets import masked_command, masked_values
 
 POINT = "point."
 
@@ -68,11 +71,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's plans, oldest first. `superseded` names plans that a later one contains."""
+    """A sweep's plans, oldest first. `superseded` names plans that a later one contains, `late` the
+    finished trials that every plan was written after."""
 
     name: str
     plans: list[Plan]
     superseded: list[str]
+    late: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -309,7 +314,28 @@ def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[In
         folder.name,
         [_frame(folder.name, plan, runs, epochs, failures, pruned) for plan in plans],
         sorted(gone),
+        _late(files.values(), runs),
     )
+
+
+def _late(plans: Iterable[_PlanFile], runs: pd.DataFrame) -> frozenset[str]:
+    """The trials that had finished, by their own clock, before any plan asked for them."""
+    planned: dict[str, float] = {}
+    for plan in plans:
+        created = _seconds(plan.created, -math.inf)
+        for trial in plan.trials:
+            planned[trial.name] = min(created, planned.get(trial.name, created))
+    ended = zip(runs["trial"], runs["finished_at"], strict=True)
+    return frozenset(name for name, end in ended if _seconds(end, math.inf) < planned[name])
+
+
+def _seconds(stamp: object, unknown: float) -> float:
+    """Seconds since 1970 of a moment in ISO 8601."""
+    try:
+        moment = datetime.fromisoformat(str(stamp))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return unknown
 
 
 # --- trials ----------------------------------------------------------------------------------
@@ -355,8 +381,21 @@ def _broken(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series[bool], str]]:
     share = runs["device_share"]
     yield "device_share", share.notna() & ~share.between(0, 1, "right"), "above 0 and at most 1"
     yield "epochs_run", ~(runs["epochs_run"] >= 1), "at least 1"
+    yield "attempts", ~runs["attempts"].map(_is_told), "a list of objects in JSON"
     best = runs["best_epoch"]
     yield "best_epoch", ~((best >= 0) & (best < runs["epochs_run"])), "from 0 and below epochs_run"
+
+
+def _is_told(text: object) -> bool:
+    try:
+        anomalies.attempts(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _given(value: Any) -> str:
+    return repr(value[:40]) if isinstance(value, str) else f"{value:.15g}"
 
 
 def _impossible(folder: Path, runs: pd.DataFrame, problems: list[InputError]) -> set[str]:
@@ -366,7 +405,7 @@ def _impossible(folder: Path, runs: pd.DataFrame, problems: list[InputError]) ->
     for column, broken, rule in _broken(done):
         for name, value in zip(done["trial"][broken], done[column][broken], strict=True):
             path = folder / name
-            given = "null" if pd.isna(value) else f"{value:.15g}"
+            given = "null" if pd.isna(value) else _given(value)
             problem = InputError(
                 f"{path / RUN} is damaged: {column} is {given}, which must be {rule}",
                 f"it was left in place; move it away and launch again: {move_away(path)}",
@@ -453,11 +492,11 @@ def _frame(
         sweep=sweep,
         id=plan.id,
         scale=plan.scale,
-        overrides=plan.overrides,
+        overrides=masked_values(plan.overrides),
         axes=axes,
         seeds=plan.seeds,
         created=plan.created,
-        command=plan.command,
+        command=masked_command(plan.command),
         runs=frame,
         epochs=epochs[epochs["trial"].isin(names)].reset_index(drop=True),
         search=plan.search,

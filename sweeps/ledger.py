@@ -32,6 +32,7 @@ from sweeps.sweep import Trial
 from trainer import compact, record
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
+from trainer.secrets import masked_command, masked_values
 
 SCHEMA_VERSION = 1
 PLANS = "plans"
@@ -71,6 +72,11 @@ class Plan:
     search: Mapping[str, Any] | None = None
     """What a search says of itself where its trials are these; then the plan grows."""
     search_id: str = ""
+
+    def __post_init__(self) -> None:
+        """What a plan says of a command is written and shown without secrets."""
+        object.__setattr__(self, "command", masked_command(self.command))
+        object.__setattr__(self, "overrides", masked_values(self.overrides))
 
     @functools.cached_property
     def id(self) -> str:

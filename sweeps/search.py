@@ -36,6 +36,7 @@ from sweeps.request import (
 )
 from sweeps.where import Where
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, run_command
+from trainer.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.dispatch import Cluster
@@ -104,7 +105,7 @@ def main(
     check_data(asked.data)
     if dry_run:
         return _print_search(asked, ledger, as_json)
-    command = f"python -m sweeps.search {shlex.join(sys.argv[1:])}"
+    command = f"python -m sweeps.search {shlex.join(masked_words(sys.argv[1:]))}"
     driver = through(asked, ledger, place, cluster, workers, shared, command, job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 

@@ -33,6 +33,7 @@ from sweeps.sweep import Trial
 from trainer import origin, record
 from trainer.config import DataConfig
 from trainer.errors import run_command, storage_error
+from trainer.secrets import masked
 
 log = logging.getLogger("sweeps.worker")
 
@@ -272,6 +273,13 @@ def check_data(configs: Iterable[DataConfig]) -> None:
         check(config)
 
 
+class _Masking(logging.Formatter):
+    """What an error or a command says of a secret stays out of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 class _Tail(logging.Handler):
     """Keeps the last lines for failure.json."""
 
@@ -285,7 +293,7 @@ class _Tail(logging.Handler):
 
 def start_logging(worker: Worker) -> None:
     """Log lines to stderr, which is the worker's log file where launch started it."""
-    form = logging.Formatter("%(asctime)s %(message)s")
+    form = _Masking("%(asctime)s %(message)s")
     for handler in (logging.StreamHandler(sys.stderr), _Tail(worker.tail)):
         handler.setFormatter(form)
         logging.getLogger().addHandler(handler)

@@ -18,11 +18,14 @@ from trainer.config import field_types
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
     "git_commit",
+    "code_sha256",
     "torch_version",
     "device",
     "precision_used",
     "step_used",
     "world_size",
+    "evaluated_on",
+    "evaluated_precision",
 )
 
 
