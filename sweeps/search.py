@@ -244,6 +244,9 @@ def through(
             search=asked.describe(),
             search_id=asked.identity,
         )
+        # It was made when it was first asked for, and is only gone on with.
+        with contextlib.suppress(InputError):
+            plan = replace(plan, created=ledger.plan(plan.id).created)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stack.enter_context(_handlers_kept())
         stop.listen(signal.SIGTERM, signal.SIGINT)
