@@ -35,6 +35,8 @@ _ORDINARY = {
 _PLAIN_VALUES = frozenset(("true", "false", "none", "null", "yes", "no", "on", "off", "0", "1"))
 # Names that, alone, mean something else as often: `auth login`, `attn.key: copying a parameter`.
 _AMBIGUOUS = frozenset(("auth", "oauth", "key", "pass", "sas", "sig", "signature", "cookie"))
+# With these a name is of a switch, which has no value: --no-auth.
+_SWITCHES = frozenset(("no", "enable", "disable", "skip", "has", "is"))
 _NOT_SECRET = frozenset(("PWD", "OLDPWD"))
 
 _NAME = r"[A-Za-z_][\w.-]*"
@@ -81,7 +83,7 @@ def is_secret(name: str) -> bool:
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     if len(words) > 1 and (words[-1] == "value" or words[-2:] == ["key", "id"]):
         words.pop()
-    if not words or name in _NOT_SECRET:
+    if not words or name in _NOT_SECRET or words[0] in _SWITCHES:
         return False
     before, last = ["", *words][-2:]
     if last == "keys":
@@ -109,8 +111,8 @@ def _after_names(pattern: re.Pattern[str], text: str) -> str:
         if value is None or value[0].strip("\"'").lower() in _PLAIN_VALUES:
             continue
         quote = value[0][0] if value[0][0] in "\"'" and value[0][-1] == value[0][0] else ""
-        in_prose = found[0].rstrip().endswith(":") and not quote
-        if in_prose and re.split(r"[^A-Za-z]", found["name"])[-1].lower() in _AMBIGUOUS:
+        in_prose = re.fullmatch(rf"{_NAME}:[ \t]*", found[0]) and value[0][0] not in "\\\"'"
+        if in_prose and found["name"].rpartition(".")[2].lower() in _AMBIGUOUS:
             continue
         pieces += [text[done : found.end()], quote, MASK, quote]
         done = value.end()
