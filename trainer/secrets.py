@@ -46,7 +46,7 @@ _VALUE = rf"""(?:{_QUOTED}(?:{_QUOTED}|[^\s'",;:)\]}}])*|(?:\\.|[^\s'"\\])(?:\\.
 _SCHEME = r"(?:(?:Bearer|Basic|Digest|Token)[ \t]+)?"
 _OPTION = re.compile(rf"-[A-Za-z]|--{_NAME}(?:=.*)?", re.DOTALL)
 _ASSIGNED = re.compile(
-    rf"""(?<![\w.?&])(?P<name>{_NAME})(?:\\?["'])?[ \t]*(?:=(?!=)|:(?![:/=]))[ \t]*"""
+    rf"""(?<![\w.?&])(?P<name>{_NAME})(?:\\?["'])?(?:[ \t]*=(?!=)|=|[ \t]*:(?![:=]|//))[ \t]*"""
 )
 _VALUE_AFTER = re.compile(rf"""(?:\\(?=["']))?{_SCHEME}{_VALUE}""", re.IGNORECASE)
 _FLAG = re.compile(rf"(?<!\S)--?(?P<name>{_NAME})[ \t]+(?=[^\s-])")
