@@ -18,6 +18,10 @@ from test_train import TINY, Interruption, interrupt_after, row_of
 from analysis import anomalies, tables
 from analysis.load import load
 from analysis.sections.provenance import provenance as provenance_section
+from sweeps.ledger import Ledger
+from sweeps.space import grid
+from sweeps.sweep import Sweep, expand
+from sweeps.worker import Worker
 from trainer import checkpoint, origin, parquet, record
 from trainer.errors import InputError
 from trainer.provenance import trained_by
@@ -289,6 +293,24 @@ def test_only_attempts_that_added_to_the_result_are_told(tmp_path: Path) -> None
     with pytest.raises(RuntimeError):
         train(TINY, tmp_path, should_stop=_raise)
     assert len(json.loads(train(TINY, tmp_path)["attempts"])) == 1
+
+
+def test_a_failed_attempt_says_where_it_ran(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "sweep")
+    base = TINY.override({"optimizer.lr": 1e30})
+    (trial,) = expand(Sweep(base=base, space=grid({"epochs": [2]})))
+    assert not Worker(ledger, 7.0, "log").run([trial])
+    failure = record.Failure.read(ledger.folder_of(trial))
+    assert failure is not None and failure.cause == "NONFINITE" and failure.origin is not None
+    assert (failure.origin["attempt"], failure.origin["launch"]) == (1, 7.0)
+    assert failure.origin["code_sha256"] == origin.hash_of(ROOT / "trainer")
+    # One of before.
+    path = ledger.folder_of(trial) / record.FAILURE
+    values = json.loads(path.read_bytes())
+    del values["origin"]
+    path.write_text(json.dumps(values))
+    old = record.Failure.read(ledger.folder_of(trial))
+    assert old is not None and old.origin is None
 
 
 def _raise() -> bool:
