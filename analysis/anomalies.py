@@ -5,6 +5,7 @@ Rules look at results only after every choice is made: a flag marks a trial, and
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,10 @@ MAD_TO_SD = 1.4826
 # A cell of a grid lies so far, as a fraction, under what its neighbourhood says.
 GRID_MARGIN = 0.05
 GRID = ("epochs", "batch_size")
+
+# By what two attempts of one trial are compared.
+CODE = ("git_commit", "code_sha256", "torch_version", "python_version")
+DEVICE = ("device", "precision", "world_size")
 
 # Every flag and its rule, as the report prints them.
 FLAGS = {
@@ -43,6 +48,10 @@ FLAGS = {
     "errors) or validation accuracy of the last epoch is below half of its best",
     OTHER_DATA: "done, but on other images than most of its launch's trials, by the hash of the "
     "whole data set: it is left out where settings are compared and where one is chosen",
+    "MIXED_CODE": "done, but by attempts of different code: another commit, another hash of the "
+    "training code, another version of torch or Python, or one of them recorded none",
+    "MIXED_DEVICE": "done, but by attempts on different devices, in different arithmetic (fp32, "
+    "bf16) or on different numbers of ranks",
     "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
     f"more, its test accuracy lies further from their median than {Z_SCORE} times the larger of "
     f"{MAD_TO_SD} median absolute deviations and the binomial standard error of that median (with "
@@ -66,6 +75,8 @@ def flags(
         "EARLY_STOP": runs["stopped_early"].eq(True),
         "DIVERGED": _diverged(runs),
         OTHER_DATA: ~dataset.columns(runs)["same_data"],
+        "MIXED_CODE": runs["attempts"].map(lambda text: differ(text, CODE)),
+        "MIXED_DEVICE": runs["attempts"].map(lambda text: differ(text, DEVICE)),
         "OUTLIER": _outliers(runs, points),
     }
     found = []
@@ -78,6 +89,32 @@ def flags(
         else:
             found.append([ends[name][0] if name in ends else str(state).upper()])
     return found
+
+
+def attempts(text: object) -> list[dict[str, Any]]:
+    """The entries of run.parquet's `attempts`; none where it has none, as before it was recorded.
+
+    Raises ValueError where it is no list of objects in JSON.
+    """
+    if not isinstance(text, str):
+        return []
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError("it is not a list of objects")
+    return found
+
+
+def differ(text: object, keys: Sequence[str]) -> bool:
+    """Whether two attempts differ in one of the keys. That one cannot tell its commit is no
+    difference; that it tells none of them, since it was made before they were recorded, is."""
+    entries = attempts(text)
+    if len(entries) < 2:
+        return False
+    told = [[one.get(key) for key in keys] for one in entries]
+    silent = [all(value is None for value in values) for values in told]
+    columns = zip(*told, strict=True)
+    known = [{str(value) for value in column if value is not None} for column in columns]
+    return any(silent) != all(silent) or any(len(values) > 1 for values in known)
 
 
 def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:

@@ -6,9 +6,11 @@ What cannot be read is left in place and named in `Study.problems`; everything e
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from trainer.config import ADDED, TrainConfig, field_types, flat_of
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
 from trainer.plan import PlanFile, PlannedTrial
 from trainer.record import PRUNED, RUN, Failure, Note, Pruned
+from trainer.secrets import masked_command, masked_values
 
 POINT = "point."
 # Columns of the tables beside a point's axes, which an axis of another version may be called.
@@ -84,12 +87,14 @@ class Plan:
 @dataclass(frozen=True)
 class Sweep:
     """A sweep's plans, oldest first. `superseded` names plans that a later one contains,
-    `undigested` the trials with a file from before files had digests of their values."""
+    `undigested` the trials with a file from before files had digests of their values, `late` the
+    finished trials that every plan was written after."""
 
     name: str
     plans: list[Plan]
     superseded: list[str]
     undigested: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -287,7 +292,28 @@ def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[In
         [_frame(folder.name, plan, runs, epochs, failures, pruned) for plan in plans],
         sorted(gone),
         frozenset(found.undigested),
+        _late([launch.file for launch in files.values()], runs),
     )
+
+
+def _late(plans: Iterable[PlanFile], runs: pd.DataFrame) -> frozenset[str]:
+    """The trials that had finished, by their own clock, before any plan asked for them."""
+    planned: dict[str, float] = {}
+    for plan in plans:
+        created = _seconds(plan.created, -math.inf)
+        for trial in plan.trials:
+            planned[trial.name] = min(created, planned.get(trial.name, created))
+    ended = zip(runs["trial"], runs["finished_at"], strict=True)
+    return frozenset(name for name, end in ended if _seconds(end, math.inf) < planned[name])
+
+
+def _seconds(stamp: object, unknown: float) -> float:
+    """Seconds since 1970 of a moment in ISO 8601."""
+    try:
+        moment = datetime.fromisoformat(str(stamp))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return unknown
 
 
 # --- trials ----------------------------------------------------------------------------------
@@ -333,8 +359,21 @@ def _broken(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series[bool], str]]:
     share = runs["device_share"]
     yield "device_share", share.notna() & ~share.between(0, 1, "right"), "above 0 and at most 1"
     yield "epochs_run", ~(runs["epochs_run"] >= 1), "at least 1"
+    yield "attempts", ~runs["attempts"].map(_is_told), "a list of objects in JSON"
     best = runs["best_epoch"]
     yield "best_epoch", ~((best >= 0) & (best < runs["epochs_run"])), "from 0 and below epochs_run"
+
+
+def _is_told(text: object) -> bool:
+    try:
+        anomalies.attempts(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _given(value: Any) -> str:
+    return repr(value[:40]) if isinstance(value, str) else f"{value:.15g}"
 
 
 def _impossible(folder: Path, runs: pd.DataFrame, problems: list[InputError]) -> set[str]:
@@ -344,7 +383,7 @@ def _impossible(folder: Path, runs: pd.DataFrame, problems: list[InputError]) ->
     for column, broken, rule in _broken(done):
         for name, value in zip(done["trial"][broken], done[column][broken], strict=True):
             path = folder / name
-            given = "null" if pd.isna(value) else f"{value:.15g}"
+            given = "null" if pd.isna(value) else _given(value)
             problem = InputError(
                 f"{path / RUN} is damaged: {column} is {given}, which must be {rule}",
                 f"it was left in place; move it away and launch again: {move_away(path)}",
@@ -434,11 +473,11 @@ def _frame(
         sweep=sweep,
         id=plan.id,
         scale=plan.file.scale,
-        overrides=plan.file.overrides,
+        overrides=masked_values(plan.file.overrides),
         axes=axes,
         seeds=plan.file.seeds,
         created=plan.file.created,
-        command=plan.file.command,
+        command=masked_command(plan.file.command),
         runs=frame,
         epochs=epochs[epochs["trial"].isin(names)].reset_index(drop=True),
         search=plan.search

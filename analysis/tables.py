@@ -341,16 +341,28 @@ def flagged(runs: pd.DataFrame) -> pd.DataFrame:
 _SOURCES = {
     "git_commit": "git commit",
     "git_dirty": "uncommitted changes",
+    "code_sha256": "code SHA-256",
     "torch_version": "torch",
     "python_version": "python",
     "device": "device",
     "precision_used": "precision",
     "world_size": "ranks",
+    "evaluated_on": "evaluated on",
+    "evaluated_precision": "evaluated in",
     "train_images": "train images",
     "val_images": "val images",
     "test_images": "test images",
     "split_sha256": "split SHA-256",
 }
+
+
+def evaluated_elsewhere(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Whose predictions and test figures were made on another device, or in other arithmetic, than
+    trained; not those that do not say."""
+    told = runs["evaluated_on"].notna() & runs["evaluated_precision"].notna()
+    device = runs["evaluated_on"].astype(object) != runs["device"].astype(object)
+    precision = runs["evaluated_precision"].astype(object) != runs["precision_used"].astype(object)
+    return told & (device | precision)
 
 
 def sources(runs: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from sweeps.where import Where
 from sweeps.worker import check_data
 from trainer import record
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, EXIT_IO, InputError, move_away
+from trainer.secrets import masked_values, masked_words
 
 SCHEMA_VERSION = 1
 CHOICES = "choices.json"
@@ -122,7 +123,7 @@ class Course:
 
     @property
     def command(self) -> str:
-        return f"python -m sweeps.study {shlex.join(sys.argv[1:])}"
+        return f"python -m sweeps.study {shlex.join(masked_words(sys.argv[1:]))}"
 
     def run_of(self, stage: Stage, chosen: Mapping[str, Point]) -> Run:
         """Raises InputError for a stage that cannot be made, or cannot take the settings."""
@@ -339,7 +340,7 @@ class Course:
             "schema_version": SCHEMA_VERSION,
             "study": self.name,
             "scale": str(self.scale),
-            "overrides": parse_settings(self.settings),
+            "overrides": masked_values(parse_settings(self.settings)),
             "rule": RULE,
             "stages": list(self.entries.values()),
         }

@@ -44,7 +44,7 @@ from sweeps.worker import (
     prepare_data,
     start_logging,
 )
-from trainer import record
+from trainer import origin, record
 from trainer.errors import EXIT_IO, InputError, run_command
 
 log = logging.getLogger("sweeps.job")
@@ -264,6 +264,7 @@ class WorkerJob:
 
 def _enter() -> tuple[Place, JobStop]:
     """What every rank does first, before torch is imported."""
+    origin.begin()
     place, stop = Place.here(), JobStop()
     # What announces an end: of time, and of a preempted job.
     stop.listen(signal.SIGUSR2, signal.SIGTERM)

@@ -29,6 +29,7 @@ from trainer import compact, record, sealed_json
 from trainer import plan as plan_files
 from trainer.config import is_of
 from trainer.errors import EXIT_IO, InputError, move_away, nearest
+from trainer.secrets import masked_command, masked_values
 
 PLANS = plan_files.FOLDER
 LOGS = "logs"
@@ -67,6 +68,11 @@ class Plan:
     search: Mapping[str, Any] | None = None
     """What a search says of itself where its trials are these; then the plan grows."""
     search_id: str = ""
+
+    def __post_init__(self) -> None:
+        """What a plan says of a command is written and shown without secrets."""
+        object.__setattr__(self, "command", masked_command(self.command))
+        object.__setattr__(self, "overrides", masked_values(self.overrides))
 
     @functools.cached_property
     def id(self) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from sweeps.where import Where
 from trainer.errors import InputError
+from trainer.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.ledger import Ledger, Plan
@@ -101,7 +102,7 @@ def plan_of(
         scale=str(chosen),
         overrides=overrides,
         axes=axes_of(sweep.space),
-        command=f"{program} {shlex.join(sys.argv[1:])}",
+        command=f"{program} {shlex.join(masked_words(sys.argv[1:]))}",
     )
     ledger.has_plan(plan.id)
     return plan

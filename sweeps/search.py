@@ -36,6 +36,7 @@ from sweeps.request import (
 )
 from sweeps.where import Where
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, run_command
+from trainer.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.dispatch import Cluster
@@ -104,7 +105,7 @@ def main(
     check_data((end.config for end in asked.ends), dispatch.ranks(place, cluster))
     if dry_run:
         return _print_search(asked, ledger, as_json)
-    command = f"python -m sweeps.search {shlex.join(sys.argv[1:])}"
+    command = f"python -m sweeps.search {shlex.join(masked_words(sys.argv[1:]))}"
     driver = through(asked, ledger, place, cluster, workers, shared, command, job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
@@ -243,6 +244,9 @@ def through(
             search=asked.describe(),
             search_id=asked.identity,
         )
+        # It was made when it was first asked for, and is only gone on with.
+        with contextlib.suppress(InputError):
+            plan = replace(plan, created=ledger.plan(plan.id).created)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stack.enter_context(_handlers_kept())
         stop.listen(signal.SIGTERM, signal.SIGINT)

@@ -28,6 +28,7 @@ from sweeps.job import TrialJob, WorkerJob
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.scheduler import WORKER, mark_of
 from sweeps.sweep import Trial
+from trainer.secrets import masked
 
 
 @dataclass
@@ -56,13 +57,14 @@ class Submission:
         return executor
 
     def script(self, trials: Sequence[Trial]) -> str:
-        """The sbatch script that would be sent for the first array of these trials."""
+        """The sbatch script that would be sent for the first array of these trials, to be shown:
+        without the secrets of the site's environment."""
         executor = self.executor("0" * 12)
         count = min(len(trials), self.site.max_array_size)
         if count > 1:
             executor.parameters["map_count"] = count
         text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
-        return text
+        return masked(text)
 
     def trials(self, trials: Sequence[Trial]) -> int:
         """Send the trials as arrays, one task a trial; how many were sent.
@@ -157,7 +159,18 @@ class Submission:
                 f"mend site {self.site.name!r} (--site), then launch again: nothing of this array "
                 "was sent",
             ) from None
+        finally:
+            self._hide_secrets(submission)
         return [job.job_id for job in sent]
+
+    def _hide_secrets(self, submission: str) -> None:
+        """In the scripts that submitit leaves in the log folder: Slurm has a copy of its own."""
+        for path in self.logs.glob(".submission_file_*.sh"):
+            with contextlib.suppress(OSError, ValueError):
+                text = path.read_text()
+                if submission in text and (shown := masked(text)) != text:
+                    # Where it was sent, this is a link to the file with the job's name.
+                    path.resolve().write_text(shown)
 
     @contextlib.contextmanager
     def _pickles(

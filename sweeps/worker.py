@@ -30,9 +30,10 @@ from sweeps.ledger import Ledger, Standing, State
 from sweeps.order import Order, read_seconds, shape_of
 from sweeps.stop import Stop, StopRequested
 from sweeps.sweep import Trial
-from trainer import record
+from trainer import origin, record
 from trainer.config import DataConfig, TrainConfig
 from trainer.errors import run_command, storage_error
+from trainer.secrets import masked
 
 log = logging.getLogger("sweeps.worker")
 
@@ -173,6 +174,7 @@ class Worker:
         from trainer.train import PreemptedError, epoch_line, train
 
         folder = self.ledger.folder_of(trial)
+        about = origin.attempt(attempt=claim.attempt, launch=claim.launch)
         looked = time.monotonic()
 
         def say(row: dict[str, Any]) -> None:
@@ -189,7 +191,7 @@ class Worker:
             return (folder / record.PRUNED).exists()
 
         try:
-            run = train(trial.config, folder, on_epoch=say, should_stop=should_stop)
+            run = train(trial.config, folder, on_epoch=say, should_stop=should_stop, attempt=about)
         except PreemptedError:
             if not (folder / record.PRUNED).exists():
                 return True
@@ -199,7 +201,7 @@ class Worker:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
             log.error("%s", traceback.format_exc().rstrip())
-            self.ledger.fail(trial, claim, self._failure(error, claim))
+            self.ledger.fail(trial, claim, self._failure(error, claim, about))
         else:
             log.info(
                 "done: validation %.2f %%, test %.2f %%",
@@ -210,7 +212,9 @@ class Worker:
             self.paces[shape_of(trial)] = run["seconds"] / run["epochs_run"]
         return False
 
-    def _failure(self, error: Exception, claim: Claim) -> record.Failure:
+    def _failure(
+        self, error: Exception, claim: Claim, about: dict[str, Any] | None = None
+    ) -> record.Failure:
         return record.Failure(
             cause=cause_of(error),
             exception=f"{type(error).__name__}: {error}",
@@ -220,6 +224,7 @@ class Worker:
             failed_at=time.time(),
             host=socket.gethostname(),
             epoch=getattr(error, "epoch", None),
+            origin=about,
         )
 
     def _give_up(self, trial: Trial, claim: Claim) -> None:
@@ -272,6 +277,13 @@ def check_data(configs: Iterable[TrainConfig], ranks: int = 1) -> None:
     check(configs, ranks)
 
 
+class _Masking(logging.Formatter):
+    """What an error or a command says of a secret stays out of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 class _Tail(logging.Handler):
     """Keeps the last lines for failure.json."""
 
@@ -285,7 +297,7 @@ class _Tail(logging.Handler):
 
 def start_logging(worker: Worker) -> None:
     """Log lines to stderr, which is the worker's log file where launch started it."""
-    form = logging.Formatter("%(asctime)s %(message)s")
+    form = _Masking("%(asctime)s %(message)s")
     for handler in (logging.StreamHandler(sys.stderr), _Tail(worker.tail)):
         handler.setFormatter(form)
         logging.getLogger().addHandler(handler)
@@ -316,6 +328,7 @@ def main(
     slot: Annotated[int, typer.Option(help="Which of the workers that start together.")] = 0,
 ) -> int:
     """Run the open trials of a sweep, one after another."""
+    origin.begin()
     stop = Stop(PATIENCE_SECONDS)
     stop.listen(signal.SIGTERM)
     ledger = Ledger(folder.parent, folder.name)

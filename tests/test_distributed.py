@@ -149,7 +149,7 @@ def test_two_ranks(tmp_path: Path) -> None:
     for name in ("wrn", "resumed", "uneven", "again"):
         mine = {
             "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
-            "peak_memory_bytes", "finished_at", "command",
+            "peak_memory_bytes", "finished_at", "command", "attempts",
         }  # fmt: skip
         for key in first[name].keys() - (mine if name != "again" else set()):
             assert first[name][key] == second[name][key], key

@@ -34,10 +34,12 @@ ALLOWED = {
     "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
                "trainer.compact", "trainer.errors", "trainer.recipes", "trainer.seal",
                "trainer.sealed_json", "trainer.plan", "trainer.known_data",
+               "trainer.origin", "trainer.secrets",
                "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
                  "trainer.compact", "trainer.errors", "trainer.recipes",
-                 "trainer.known_data", "trainer.classes", "trainer.plan"},
+                 "trainer.known_data", "trainer.classes", "trainer.plan",
+                 "trainer.secrets"},
 }  # fmt: skip
 EXTRA = {
     "sweeps/price.py": {

@@ -125,11 +125,16 @@ def test_a_finished_search_runs_nothing_and_goes_on_when_more_is_asked(
     finished: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, answer = finished
+    plans = path.parent.rglob("plans/*.json")
+    (plan,) = [one for one in plans if "search" in json.loads(one.read_bytes())]
+    created = json.loads(plan.read_bytes())["created"]
     done = subprocess.run(
         program(*words(path, "--json")), cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "3 of 3 trials asked before" in done.stderr
     assert json.loads(done.stdout) == answer
+    # The plan is still the one that was made before its trials ran.
+    assert json.loads(plan.read_bytes())["created"] == created
 
 
 def test_status_and_launch_know_a_searchs_trials(

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trainer import origin
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, print_error, run_command
 
 app = typer.Typer(add_completion=False)
@@ -25,6 +26,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="The trial's folder, made where there is none.")],
 ) -> int:
     """Train one trial; run again, it resumes from its checkpoint."""
+    origin.begin()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

@@ -36,6 +36,13 @@ class History:
     stopper: tuple[int, int] = (-1, 0)
     """EarlyStopping's best and waited."""
     finished_training: bool = False
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    """What each attempt that added to this says of itself, and from where it went on."""
+
+    def begin(self, attempt: dict[str, Any]) -> None:
+        """Another attempt goes on from here."""
+        so_far = {"from_epoch": len(self.rows), "from_step": self.partial.step}
+        self.attempts.append({**attempt, **so_far})
 
     def see(self, row: Row, correct: int, model: nn.Module, stopper: tuple[int, int]) -> None:
         """Add an epoch; keep its weights where no epoch before it was as good."""
@@ -53,7 +60,8 @@ class History:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None = None
     ) -> dict[str, Any]:
         """What to save. Once training has finished only the best weights are needed."""
-        state = {**vars(self), "rows": list(self.rows), "partial": astuple(self.partial)}
+        state = {**vars(self), "rows": list(self.rows), "attempts": list(self.attempts)}
+        state["partial"] = astuple(self.partial)
         if not self.finished_training:
             state |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             if average is not None:
@@ -82,4 +90,6 @@ class History:
             best_weights=state["best_weights"],
             stopper=state["stopper"],
             finished_training=state["finished_training"],
+            # Before they were kept: some attempt, of which no more is known.
+            attempts=state.get("attempts", [{"from_epoch": 0, "from_step": 0}]),
         )

@@ -105,24 +105,34 @@ _RUN_FIELDS = [
     pa.field("data_std", pa.string()),
     pa.field("parameters", pa.int64()),
     pa.field("seconds", pa.float64()),  # training and validation, over all attempts
-    pa.field("images_per_second", pa.float64()),  # training, median over epochs
-    pa.field("peak_memory_bytes", pa.int64()),  # of the device; on a CPU, of the process
+    # Training, median over the epochs on `device`, in precision_used, on so many ranks.
+    pa.field("images_per_second", pa.float64()),
+    # Of the device during the last attempt; on a CPU, of the whole process meanwhile.
+    pa.field("peak_memory_bytes", pa.int64()),
     pa.field("flops_per_image", pa.float64()),  # of a training step, 2 a multiply-add
     pa.field("flops_per_second", pa.float64()),  # flops_per_image * images_per_second
     pa.field("peak_flops_per_second", pa.float64()),  # all devices' measured peak in precision_used
+    # Of the last attempt that trained.
     pa.field("precision_used", pa.string()),
     pa.field("step_used", pa.string()),  # eager, compiled or graph
     pa.field("device", pa.string()),
     pa.field("world_size", pa.int32()),
+    # What made predictions.parquet and the figures of the test and plain training images.
+    pa.field("evaluated_on", pa.string()),
+    pa.field("evaluated_precision", pa.string()),
     # Of each device, 1/K beside K-1 other workers. Files from before it was added lack it: 1.
     pa.field("device_share", pa.float64()),
+    # From here on of the attempt that finished, as it was when its process started.
     pa.field("host", pa.string()),
     pa.field("slurm_job_id", pa.string()),
     pa.field("command", pa.string()),
     pa.field("git_commit", pa.string()),
-    pa.field("git_dirty", pa.bool_()),
+    pa.field("git_dirty", pa.bool_()),  # what runs a trial differs from the commit
+    pa.field("code_sha256", pa.string()),  # of the source files of `trainer`
     pa.field("torch_version", pa.string()),
     pa.field("python_version", pa.string()),
+    # JSON, an object an attempt that added to the result: origin.py and train.py say what is in it.
+    pa.field("attempts", pa.string()),
     pa.field("finished_at", pa.string()),  # UTC, ISO 8601
     # Digests as values.py makes them: of the row without this column, and of the other files.
     pa.field("row_sha256", pa.string()),

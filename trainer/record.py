@@ -28,6 +28,7 @@ from trainer.errors import EXIT_IO, InputError, move_away
 from trainer.names import NAME as NAME
 from trainer.names import NAME_BYTES as NAME_BYTES
 from trainer.names import is_name as is_name
+from trainer.secrets import masked
 
 SCHEMA_VERSION = 1
 
@@ -191,7 +192,16 @@ class Failure:
     failed_at: float  # seconds since 1970, the clock of `host`
     host: str
     epoch: int | None = None  # from 0, where the cause has one
+    origin: dict[str, Any] | None = None  # trainer.origin's of the attempt
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """What was recorded before secrets were masked is shown without them too."""
+        for name in ("exception", "traceback"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
+        if self.log_tail:
+            tail = masked("\n".join(self.log_tail)).split("\n")
+            object.__setattr__(self, "log_tail", tail)
 
     def write(self, folder: Path) -> None:
         write_sealed_json(folder / FAILURE, asdict(self))

@@ -15,7 +15,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import checkpoint, distributed, kept, models, parquet, record
+from trainer import checkpoint, distributed, kept, models, origin, parquet, record
 from trainer.augment import Draws, draw
 from trainer.average import Average
 from trainer.classes import join
@@ -37,7 +37,13 @@ from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import resolve
 from trainer.preflight import check_last_batch
-from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
+from trainer.provenance import (
+    device_name,
+    forget_peak_memory,
+    peak_memory_bytes,
+    provenance,
+    trained_by,
+)
 from trainer.step import Step, seed_dropout
 
 log = logging.getLogger("trainer")
@@ -65,13 +71,14 @@ def train(
     out: Path,
     on_epoch: Callable[[Row], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    attempt: Mapping[str, Any] | None = None,
 ) -> Row:
     """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
     `on_epoch` gets each new row of epochs.parquet, on rank 0, which on a GPU may still be on its
     way to the disk. `should_stop` is asked between steps; once any rank's says yes, all of them
-    stop.
+    stop. `attempt` is what the caller has from `origin.attempt`, where it knows more than that.
 
     Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
@@ -108,6 +115,10 @@ def train(
             history = History.restore(state, model, optimizer, average)
             stopper.best, stopper.waited = history.stopper
             log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
+        machine = {
+            "device": device_name(device), "precision": precision, "world_size": group.world,
+        }  # fmt: skip
+        history.begin({**(origin.attempt() if attempt is None else attempt), **machine})
 
         def write(state: dict[str, Any]) -> None:
             # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
@@ -191,7 +202,8 @@ def train(
         from trainer.roofline import utilisation
 
         rows, best = history.rows, history.rows[history.best_epoch]
-        pace = statistics.median(row["images_per_second"] for row in rows)
+        trained, alike = trained_by(history.attempts, len(rows))
+        pace = statistics.median(rows[epoch]["images_per_second"] for epoch in alike)
         run: Row = {
             "fingerprint": config.fingerprint,
             "status": "done",
@@ -223,13 +235,18 @@ def train(
             "seconds": sum(row["seconds"] for row in rows),
             "images_per_second": pace,
             "peak_memory_bytes": peak_memory_bytes(device),
-            **utilisation(
-                config.model, len(data.classes), size, precision, device, pace, group.world
+            **(
+                utilisation(
+                    config.model, len(data.classes), size, precision, device, pace, group.world
+                )
+                if all(trained.get(key) == value for key, value in machine.items())
+                else {}
             ),
-            "precision_used": precision,
+            "precision_used": trained.get("precision"),
             "step_used": step.kind,
-            "world_size": group.world,
-            **provenance(device),
+            "device": trained.get("device"),
+            "world_size": trained.get("world_size"),
+            **provenance(device, history.attempts),
             **config.flat(),
         }
         if group.is_main:

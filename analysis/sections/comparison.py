@@ -18,11 +18,14 @@ _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
     "data_set",
     "git_commit",
+    "code_sha256",
     "torch_version",
     "device",
     "precision_used",
     "step_used",
     "world_size",
+    "evaluated_on",
+    "evaluated_precision",
 )
 
 

@@ -90,7 +90,7 @@ def of_run(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
     name = words.file_name(f"{words.name(plan)}-{run['trial']}")
     figures = reported()["wrn_final"] if _beside(plan.runs) else None
     return [
-        _overall(predictions, figures, name, title),
+        _overall(predictions, figures, name, title, _made_elsewhere(run)),
         _by_class(predictions, figures, name),
         _confused(predictions, figures, name),
         _calibrated(predictions, name),
@@ -202,7 +202,11 @@ def _beside(runs: pd.DataFrame) -> bool:
 
 
 def _overall(
-    predictions: Predictions, figures: dict[str, Any] | None, name: str, title: str
+    predictions: Predictions,
+    figures: dict[str, Any] | None,
+    name: str,
+    title: str,
+    elsewhere: str = "",
 ) -> Part:
     images = len(predictions.labels)
     correct = diagnostics.top_k(predictions, 1)
@@ -222,8 +226,21 @@ def _overall(
             "the seed, and both are one run."
         )
     table = top(predictions, figures)
+    if elsewhere:
+        notes.append(f"These predictions were made {elsewhere}.")
     caption = f"Top-k accuracy (%) of {predictions.trial} on {images:,} test images"
+    caption += f", predicted {elsewhere}" if elsewhere else ""
     return Part(title, notes, [Table(f"{name}-top-k", caption, table)], [], footnotes)
+
+
+def _made_elsewhere(run: Run) -> str:
+    """On what and how predictions were made, where that is not what trained; else nothing."""
+    if not tables.evaluated_elsewhere(pd.DataFrame([run])).item():
+        return ""
+    return (
+        f"on {run['evaluated_on']} in {run['evaluated_precision']}, where training was on "
+        f"{run['device']} in {run['precision_used']}"
+    )
 
 
 def top(predictions: Predictions, figures: dict[str, Any] | None) -> pd.DataFrame:

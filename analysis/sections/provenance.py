@@ -14,6 +14,27 @@ def provenance(study: Study) -> Section:
     notes = dataset.notes(runs)
     if runs["git_dirty"].eq(True).any():
         notes.append("Some trials ran with uncommitted changes: their commit does not tell all.")
+    for flag, what in (
+        ("MIXED_CODE", "by attempts of different code"),
+        (
+            "MIXED_DEVICE",
+            "by attempts on different devices, in different arithmetic or on different "
+            "numbers of ranks",
+        ),
+    ):
+        if mixed := sum(flag in codes for codes in runs["flags"]):
+            notes.append(f"{words.count(mixed, 'trial')} finished {what} ({flag}).")
+    if elsewhere := int(tables.evaluated_elsewhere(runs).sum()):
+        notes.append(
+            f"The predictions and test figures of {words.count(elsewhere, 'trial')} were made on "
+            "another device, or in other arithmetic, than the training."
+        )
+    for sweep in study.sweeps:
+        if sweep.late:
+            notes.append(
+                f"{sweep.name}: the plan of {words.count(len(sweep.late), 'trial')} was written "
+                f"after {'it' if len(sweep.late) == 1 else 'they'} had finished."
+            )
     for plan in study.plans:
         splits = plan.runs.groupby("data")["split_sha256"].nunique()
         if (splits > 1).any():

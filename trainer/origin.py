@@ -1,0 +1,152 @@
+"""The origin of an attempt: the code, the machine, the job and the command that it comes from.
+
+It is looked up once per process, when the process starts: what is committed, edited or checked out
+while a trial trains is not what trains. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import logging
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainer.secrets import masked_words
+
+log = logging.getLogger("trainer")
+
+_PACKAGE = Path(__file__).resolve().parent
+# What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
+_RUNS_A_TRIAL = ("trainer", "sweeps", "slurm")
+_GIT_SECONDS = 10
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def attempt(**known: Any) -> dict[str, Any]:
+    """What an attempt that begins now in this process says of itself: an entry of run.parquet's
+    `attempts`. `known` is what the caller knows of it, or knows better."""
+    torch = sys.modules.get("torch")
+    return {
+        "started_at": now(),
+        "host": socket.gethostname(),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "command": command(),
+        **begin().code,
+        "torch_version": str(torch.__version__) if torch else importlib.metadata.version("torch"),
+        "python_version": platform.python_version(),
+        **known,
+    }
+
+
+def command() -> str:
+    """The command line of this process, with every secret masked."""
+    return shlex.join(masked_words([Path(sys.executable).name, *sys.orig_argv[1:]]))
+
+
+@functools.cache
+def begin() -> Look:
+    """Look at the code of this process, once: to be called as soon as it starts."""
+    return Look()
+
+
+class Look:
+    """One look at the code, in a thread, so that no process waits for it to start."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, Any] = dict.fromkeys(("git_commit", "git_dirty", "code_sha256"))
+        self._thread = threading.Thread(target=self._look, name="origin", daemon=True)
+        self._thread.start()
+        # In a forked child the thread would not exist, and never end.
+        os.register_at_fork(before=self._thread.join)
+
+    def _look(self) -> None:
+        self._code["code_sha256"] = hash_of(_PACKAGE)
+        self._code["git_commit"], self._code["git_dirty"] = checkout(_PACKAGE)
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """`code_sha256`, `git_commit` and `git_dirty`; None is what cannot be told."""
+        self._thread.join()
+        return dict(self._code)
+
+
+def hash_of(package: Path) -> str | None:
+    """SHA-256 over the paths and contents of a package's source files, the same wherever it lies.
+
+    None where they cannot be read, as in a zip file.
+    """
+    digest = hashlib.sha256()
+    files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    try:
+        for name in sorted(files):
+            content = files[name].read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    except OSError as error:
+        log.warning("the code has no hash: %s", error)
+        return None
+    return digest.hexdigest() if files else None
+
+
+def checkout(package: Path) -> tuple[str | None, bool | None]:
+    """The commit that a package is checked out at, and whether what runs a trial differs from it,
+    new files included; None and None where the package is not tracked by a git repository.
+
+    An installed copy may lie inside of an unrelated repository, whose commit says nothing of it.
+    """
+    top = next((one for one in package.parents if (one / ".git").exists()), None)
+    if top is None:
+        return None, None
+    places = [str((package.parent / name).relative_to(top)) for name in _RUNS_A_TRIAL]
+    try:
+        if not _git(top, package, "ls-files", "--", f"{places[0]}/__init__.py"):
+            return None, None
+        status = _git(
+            top, package, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--",
+            *places, ":(exclude,glob)**/__pycache__/**",
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        log.warning("git does not tell the commit of the code: %s", said.partition("\n")[0])
+        return None, None
+    lines = status.splitlines()
+    told = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("# branch.oid")]
+    commit = next((one for one in told if one != "(initial)"), None)
+    return commit, any(not line.startswith("#") for line in lines)
+
+
+def _git(top: Path, package: Path, *words: str) -> str:
+    """git's answer about the repository at `top`. Raises OSError and SubprocessError."""
+    # Variables such as GIT_DIR, set in a hook or by an editor, would turn it to another one.
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
+    # Workers beside each other would wait for the lock of the index.
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    settings = ["-c", "core.fsmonitor=false"]
+    # git refuses another user's repository, whose settings can run programs. Where it is of the
+    # owner of the code, that code already runs.
+    if (top / ".git").stat().st_uid == package.stat().st_uid:
+        settings += ["-c", f"safe.directory={top}"]
+    done = subprocess.run(
+        ["git", "-C", str(top), *settings, *words],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_GIT_SECONDS,
+        check=True,
+    )
+    return done.stdout
