@@ -32,7 +32,7 @@ from trainer import parquet, record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 BEST = "best.json"
-# Of an Optuna trial: the moments that the claims of its attempts name as their launch.
+# Of an Optuna trial: what the claims of its attempts name as their launch.
 LAUNCHES = "launches"
 # Of an Optuna trial: the epoch after which the pruner wanted no more of it.
 VERDICT = "verdict"
@@ -54,7 +54,7 @@ class Runner(Protocol):
         """Whether it will see to the trial, though no claim shows that yet."""
 
     def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
-        """Run the trials of the plan; what failed before the moment `launch` is tried again."""
+        """Run the trials of the plan; what failed in other launches is tried again."""
 
     def check(self) -> None:
         """Raises InputError where it cannot go on."""
@@ -301,15 +301,14 @@ class Driver:
             self._failures.clear()
             self._write_best()
             return True
-        began = self.journal.frozen(trial).datetime_start
-        asked_at = began.timestamp() if began else 0.0
+        launches = self.journal.frozen(trial).user_attrs.get(LAUNCHES, [])
         seen_before = ours.name in self._told
-        pruned = one.standing.pruned
-        if pruned is not None and (seen_before or pruned.pruned_at >= asked_at):
+        pruned, failure = one.standing.pruned, one.standing.failure
+        if pruned is not None and (seen_before or self._is_own(pruned, number, launches)):
             study.tell(number, state=TrialState.PRUNED)
             return True
-        failure = one.standing.failure
-        if failure is not None and (seen_before or failure.failed_at >= asked_at):
+        # What failed in somebody else's launch is tried in ours, once.
+        if failure is not None and (seen_before or set(failure.launches) & set(launches)):
             if failure.cause == "NONFINITE":
                 # It has no accuracy, and to the sampler that is the worst there is.
                 trial.set_user_attr(CAUSE, failure.cause)
@@ -319,13 +318,24 @@ class Driver:
                 self._tell_failure(trial, f"{failure.cause}: {failure.exception}")
             return True
         claim = one.standing.claim
-        launches = self.journal.frozen(trial).user_attrs.get(LAUNCHES, [])
         # What somebody else's launch runs is wanted whole.
-        is_ours = claim is not None and claim.launch in launches
-        if one.state is State.RUNNING and is_ours and wants_no_more:
-            pruned = record.Pruned(self.plan.id, number, one.epochs_done - 1, time.time())
+        if (
+            one.state is State.RUNNING
+            and claim is not None
+            and claim.launch in launches
+            and wants_no_more
+        ):
+            pruned = record.Pruned(
+                self.plan.id, number, one.epochs_done - 1, time.time(), [claim.launch]
+            )
             pruned.write(self.ledger.folder_of(ours))
         return False
+
+    def _is_own(self, pruned: record.Pruned, number: int, launches: list[float]) -> bool:
+        """Whether it was this question's attempt that was pruned."""
+        if pruned.launches:
+            return bool(set(pruned.launches) & set(launches))
+        return (pruned.search, pruned.number) == (self.plan.id, number)  # as 0.1 wrote it
 
     def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
         """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
@@ -382,31 +392,29 @@ class Driver:
 def drive(
     driver: Driver, stop: Callable[[], bool], show: Callable[[Driver], None], seconds: float
 ) -> bool:
-    """Drive the search to its end; False where it was stopped before."""
+    """Drive the search to its end; False where it was stopped before. What its runner runs goes on
+    until the caller stops that."""
     trouble: float | None = None  # since when Slurm has not answered
-    try:
-        while not driver.is_over:
-            try:
-                driver.step()
-            except SlurmError as error:
-                # A controller that is away, or a full queue, passes; a refusal at the start stays.
-                if trouble is None and not driver.has_stepped:
-                    raise
-                trouble = trouble or time.monotonic()
-                if time.monotonic() - trouble > TROUBLE_SECONDS:
-                    raise
-                print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
-            else:
-                trouble = None
-                driver.has_stepped = True
-                show(driver)
-            if driver.is_over:
-                break
-            until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
-            while time.monotonic() < until:
-                if stop():
-                    return False
-                time.sleep(min(seconds, SLICE_SECONDS))
-    finally:
-        driver.runner.stop()
+    while not driver.is_over:
+        try:
+            driver.step()
+        except SlurmError as error:
+            # A controller that is away, or a full queue, passes; a refusal at the start stays.
+            if trouble is None and not driver.has_stepped:
+                raise
+            trouble = trouble or time.monotonic()
+            if time.monotonic() - trouble > TROUBLE_SECONDS:
+                raise
+            print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
+        else:
+            trouble = None
+            driver.has_stepped = True
+            show(driver)
+        if driver.is_over:
+            break
+        until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
+        while time.monotonic() < until:
+            if stop():
+                return False
+            time.sleep(min(seconds, SLICE_SECONDS))
     return True

@@ -18,7 +18,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
 
@@ -179,6 +179,7 @@ class Failure:
     failed_at: float  # seconds since 1970, the clock of `host`
     host: str
     epoch: int | None = None  # from 0, where the cause has one
+    launches: list[float] = field(default_factory=list)  # whose attempts failed; 0.1 has none
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:
@@ -198,6 +199,7 @@ class Pruned:
     number: int  # Optuna's, of the trial
     epoch: int  # from 0: the last one that was looked at
     pruned_at: float  # seconds since 1970
+    launches: list[float] = field(default_factory=list)  # whose attempt was pruned; 0.1 has none
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:

@@ -61,13 +61,15 @@ def train(
     out: Path,
     on_epoch: Callable[[Row], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    fence: Callable[[], None] = lambda: None,
 ) -> Row:
     """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
     `on_epoch` gets each new row of epochs.parquet, on rank 0, which on a GPU may still be on its
     way to the disk. `should_stop` is asked between steps; once any rank's says yes, all of them
-    stop.
+    stop. `fence` is called on rank 0 right before each file that is put in place, and raises where
+    this attempt may write no more.
 
     Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
@@ -106,8 +108,10 @@ def train(
 
         def write(state: dict[str, Any]) -> None:
             # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
+            fence()
             checkpoint.save(out / record.CHECKPOINT, state, config.fingerprint)
             if state["rows"]:
+                fence()
                 parquet.write_table(out / record.EPOCHS, state["rows"], parquet.EPOCHS_SCHEMA)
 
         writer = stack.enter_context(checkpoint.Writer(device))
@@ -223,8 +227,11 @@ def train(
         }
         if group.is_main:
             assert test.logits is not None
+            fence()
             _write_predictions(out, data, test.logits)
+            fence()
             parquet.write_table(out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+            fence()
             parquet.write_table(out / record.RUN, [run], parquet.run_schema())
         return run
 
