@@ -155,8 +155,8 @@ class Pool:
             time.sleep(0.1)
 
     def poll(self) -> bool:
-        """Look after the workers; False when none is left. One that was killed is replaced, one that
-        was asked to stop is not.
+        """Look after the workers; False when none is left. One that was killed is replaced, but
+        not one that was asked to stop.
 
         Raises InputError where a worker gave up on the machine or the input, in its own words.
         """

@@ -20,7 +20,8 @@ from sweeps.job import _end
 from sweeps.ledger import LOGS, Ledger, Plan, State
 from sweeps.progress import look
 from sweeps.sweep import Sweep, Trial, expand
-from sweeps.worker import MAX_DEATHS
+from sweeps.watch import LostTrialError, Watch
+from sweeps.worker import MAX_DEATHS, Worker
 from trainer import record
 from trainer.recipes import reported
 

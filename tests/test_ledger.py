@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -56,8 +55,8 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
         barrier.wait()
 
     processes = [FORK.Process(target=racer, args=(barrier,)) for _ in range(RACERS)]
-    for process in processes:
-        process.start()
+    for one in processes:
+        one.start()
     won: list[list[bool]] = [[] for _ in range(count)]
     for number in range(count):
         rounds(number)
@@ -67,8 +66,8 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
             index, winner = queue.get(timeout=30)
             won[index].append(winner)
     barrier.wait(30)
-    for process in processes:
-        process.join(30)
+    for one in processes:
+        one.join(30)
     return won
 
 
@@ -204,7 +203,7 @@ def test_failure_and_its_next_attempt(ledger: Ledger, trial: Trial) -> None:
     assert claim is not None
     ledger.fail(trial, claim, failure(claim.attempt))
     standing = ledger.standing(trial)
-    assert (standing.state, standing.failure) == (State.FAILED, failure())
+    assert (standing.state, standing.failure) == (State.FAILED, replace(failure(), launches=[1.0]))
     again = ledger.claim(trial, 2.0, "")
     assert again is not None
     assert again.attempt == 2

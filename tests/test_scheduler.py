@@ -30,7 +30,7 @@ def claim(submission: str = TOKEN, **of: object) -> Claim:
 
 
 def is_alive(one: Claim) -> bool:
-    return Scheduler(Queue()).is_alive(one)
+    return Scheduler(Queue()).is_alive(one, Path("/nowhere"))
 
 
 @pytest.mark.parametrize(
