@@ -208,6 +208,7 @@ class Worker:
         except Exception as error:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
+            watch.look()  # the failure of an attempt that lost its trial is nothing to the next
             log.error("%s", traceback.format_exc().rstrip())
             self.ledger.fail(trial, claim, self._failure(error, claim))
         else:
