@@ -192,8 +192,7 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     ("unknown by pruning", unreadable(record.PRUNED), State.UNKNOWN, r"pruned.json is damaged", ""),
     (
         "unknown, a link to nowhere",
-        lambda scene: (scene.place.rmdir(), scene.place.parent.joinpath(scene.trial.name)
-                       .symlink_to("nowhere"))[0],
+        lambda scene: scene.ledger.folder_of(scene.trial).symlink_to("nowhere"),
         State.UNKNOWN, r"is no folder, or a link to nowhere", "",
     ),
 ]  # fmt: skip
