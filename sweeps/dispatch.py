@@ -131,7 +131,9 @@ class Jobs:
         if self.workers:
             jobs = self.queue.jobs(self.workers).values()
             return any(job is not None and job.state.is_alive for job in jobs)
-        return any(one.state in ("queued", "running") for one in standings)
+        # Not for what processes elsewhere run, of which nobody may hear again.
+        held = [one.state in ("queued", "running") and one.claim for one in standings]
+        return any(claim and claim.submission for claim in held)
 
 
 def run(

@@ -20,8 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from slurm.errors import SlurmError
+from sweeps import claim as claims
 from sweeps.dispatch import Cluster
 from sweeps.display import Display
+from sweeps.elsewhere import host_gone
 from sweeps.journal import CAUSE, Journal, cause_of
 from sweeps.ledger import LOGS, Ledger, Plan, State, trial_to_json
 from sweeps.local import start_worker, stop_all, words_of
@@ -152,6 +154,7 @@ class Driver:
     _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
     _told: set[str] = field(default_factory=set)  # the trials' names
     _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
+    _silent: set[str] = field(default_factory=set)  # claims whose holders were said to be silent
     _failures: list[str] = field(default_factory=list)  # told in a row, in words
 
     def __post_init__(self) -> None:
@@ -318,6 +321,7 @@ class Driver:
                 self._tell_failure(trial, f"{failure.cause}: {failure.exception}")
             return True
         claim = one.standing.claim
+        self._warn_of_silence(one)
         # What somebody else's launch runs is wanted whole.
         if (
             one.state is State.RUNNING
@@ -330,6 +334,20 @@ class Driver:
             )
             pruned.write(self.ledger.folder_of(ours))
         return False
+
+    def _warn_of_silence(self, one: Progress) -> None:
+        """Say once that a search waits for a machine of which nothing was heard for a while."""
+        claim, since = one.standing.claim, claims.since(one.standing.heard)
+        if claim is None or not claim.is_elsewhere or not since or claim.token in self._silent:
+            return
+        self._silent.add(claim.token)
+        command = host_gone(self.ledger.folder.parent, self.ledger.sweep, claim.host)
+        print(
+            f"warning: {one.trial.name} is held on {claim.host}{since}; if {claim.host} is gone for "
+            f"good: {command}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _is_own(self, pruned: record.Pruned, number: int, launches: list[float]) -> bool:
         """Whether it was this question's attempt that was pruned."""

@@ -68,7 +68,7 @@ def _is_worker(words: list[str], sweep: Path, claim: Claim) -> bool:
 
 def _names(words: list[str], sweep: Path, claim: Claim) -> bool:
     """Whether a command was given this sweep, or a study, and its results folder."""
-    given = {Path(word).stem if "." in word else word for word in words}
+    given = {*words, *(Path(word).stem for word in words)}
     results = _option(words, "--results") or "results"
     is_named = sweep.name in given or "sweeps.study" in words
     return is_named and _same(claim.pid, results, sweep.parent)

@@ -25,7 +25,7 @@ from test_cancel import LONG, looking_like, wait_for
 
 import trainer.train
 from sweeps import claim as claims
-from sweeps import elsewhere, process
+from sweeps import elsewhere, process, seat
 from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, Plan, State
 from sweeps.scheduler import Scheduler
@@ -622,3 +622,61 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
             else:
                 assert one.poll() is None
                 assert f"if it is yours: kill {one.pid}" in done.stderr
+
+
+def test_a_job_that_sees_its_claim_is_anothers_does_nothing(ledger: Ledger, folder: Path) -> None:
+    """A launch of another machine was slow, and its submission was given up meanwhile."""
+    sent = Claim(1, 0, 1.0, "logs", submission="0" * 12, host="elsewhere")
+    write(folder, sent, LATE)
+    other = claims.take(folder, Claim(1, 0, 2.0, ""), lambda *_: False)
+    assert other is not None
+    assert not claims.is_held(folder, sent)
+    assert not claims.install(folder, sent, replace(sent, job="7"))
+    assert claims.read(folder) == other
+
+
+# What a person is told
+
+
+def test_a_study_whose_machine_is_gone_is_taken_back_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study").mkdir()
+    write(tmp_path / "study", Claim(1, 0, 1.0, "", host="gone"), LATE)
+    with (
+        pytest.raises(
+            InputError, match=r"on gone, nothing heard since .* drives this study"
+        ) as told,
+        seat.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "wait for it"),
+    ):
+        raise AssertionError
+    advice = told.value.help.partition("for good: ")[2]
+    assert subprocess.run(
+        advice.replace("python", sys.executable, 1), shell=True, cwd=ROOT
+    ).returncode == 0  # fmt: skip
+    with seat.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "") as check:
+        check()
+
+
+def test_a_driver_that_was_cut_off_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.watch.FENCE_SECONDS", 0.05)
+    with seat.held(tmp_path, tmp_path.parent, {}, Scheduler(), "search", "") as check:
+        held = claims.read(tmp_path)
+        assert held is not None
+        assert claims.give_up(tmp_path, held)
+        with pytest.raises(InputError, match="another driver has taken this search over"):
+            wait_for(lambda: bool(check()), 10)
+
+
+@pytest.mark.parametrize(("mode", "warns"), [(0o777, 1), (0o1777, 1), (0o2775, 0)])
+def test_a_folder_that_everybody_may_write_is_told_once(
+    ledger: Ledger, mode: int, warns: int
+) -> None:
+    results = ledger.folder.parent
+    results.chmod(mode)
+    for command in ("status", "cancel"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"sweeps.{command}", "sweep", "--results", str(results)],
+            capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert done.stderr.count("warning: anyone on this machine may write") == warns
