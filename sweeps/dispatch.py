@@ -19,7 +19,7 @@ from slurm.site import Resources, Site, find_site
 from sweeps import claim as claims
 from sweeps import mps, share
 from sweeps.display import Display
-from sweeps.elsewhere import host_gone
+from sweeps.elsewhere import way_out
 from sweeps.ledger import Ledger, Plan
 from sweeps.local import Pool, visible_gpus
 from sweeps.order import write_seconds
@@ -325,8 +325,7 @@ def _print_elsewhere(ledger: Ledger, progress: list[Progress]) -> bool:
         since = claims.since(max((one.standing.heard or 0.0 for one in ones), default=None))
         print(f"{len(ones)} held on {host}{since if silent else ''}: {names}", file=sys.stderr)
         if silent:
-            command = host_gone(ledger.folder.parent, ledger.sweep, host)
-            print(f"if {host} is gone for good: {command}", file=sys.stderr)
+            print(way_out(ledger.folder.parent, ledger.sweep, host), file=sys.stderr)
     return any_silent
 
 

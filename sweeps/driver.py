@@ -23,7 +23,7 @@ from slurm.errors import SlurmError
 from sweeps import claim as claims
 from sweeps.dispatch import Cluster
 from sweeps.display import Display
-from sweeps.elsewhere import host_gone
+from sweeps.elsewhere import way_out
 from sweeps.journal import CAUSE, Journal, cause_of
 from sweeps.ledger import LOGS, Ledger, Plan, State, trial_to_json
 from sweeps.local import start_worker, stop_all, words_of
@@ -341,10 +341,9 @@ class Driver:
         if claim is None or not claim.is_elsewhere or not since or claim.token in self._silent:
             return
         self._silent.add(claim.token)
-        command = host_gone(self.ledger.folder.parent, self.ledger.sweep, claim.host)
+        todo = way_out(self.ledger.folder.parent, self.ledger.sweep, claim.host)
         print(
-            f"warning: {one.trial.name} is held on {claim.host}{since}; if {claim.host} is gone for "
-            f"good: {command}",
+            f"warning: {one.trial.name} is held on {claim.host}{since}; {todo}",
             file=sys.stderr,
             flush=True,
         )

@@ -20,10 +20,10 @@ from trainer import record
 from trainer.errors import EXIT_IO, InputError, nearest
 
 
-def host_gone(results: Path, sweep: str, host: str) -> str:
-    """The command that takes from a host what it holds of a sweep."""
+def way_out(results: Path, sweep: str, host: str) -> str:
+    """What to type where a host will not come back, in words."""
     words = ["python", "-m", "sweeps.retry", sweep, "--results", str(results)]
-    return shlex.join([*words, "--host-gone", host])
+    return f"if {host} is gone for good: {shlex.join([*words, '--host-gone', host])}"
 
 
 def take_from(host: str, folder: Path, scheduler: Scheduler) -> tuple[list[str], list[str]]:

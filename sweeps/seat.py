@@ -17,7 +17,7 @@ from slurm.errors import SlurmError
 from slurm.queue import describe
 from sweeps import claim as claims
 from sweeps.claim import Claim
-from sweeps.elsewhere import host_gone
+from sweeps.elsewhere import way_out
 from sweeps.scheduler import Scheduler
 from sweeps.watch import Watch
 from trainer.errors import EXIT_IO, InputError
@@ -68,7 +68,7 @@ def held(
         elif found is not None and not found.is_own_process:
             who += claims.since(claims.heard(folder))
             sweep = folder.relative_to(results).parts[0]
-            advice += f"; if {found.host} is gone for good: {host_gone(results, sweep, found.host)}"
+            advice += f"; {way_out(results, sweep, found.host)}"
         raise InputError(f"{who} drives this {what} already ({folder})", advice)
 
     def check() -> None:
