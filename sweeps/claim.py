@@ -81,6 +81,8 @@ class Claim:
     job: JobId = ""  # Slurm's id, once it is known
     started: bool = False  # whether the job itself has taken the claim over from its launch
     restarts: Count = 0  # of the job, by Slurm's count
+    # Of the job that has taken it over; "" where Slurm does not tell.
+    cluster: Text = field(default_factory=lambda: os.environ.get("SLURM_CLUSTER_NAME", ""))
     machine: Text = field(default_factory=process.machine)  # "" where nothing tells
     saved: Text | None = None  # which checkpoint was there when it was taken; "" for none
     host_gone: bool = False  # a person has said that the host is gone for good
@@ -117,7 +119,7 @@ class Claim:
 _CLAIM = TypeAdapter(Claim)
 # What a file must say itself, since the defaults are this process's; and what 0.1 does not say.
 _SAID = {"token", "host", "boot", "pid", "process_started"}
-_UNSAID = {"machine": ""}
+_UNSAID = {"machine": "", "cluster": ""}
 
 
 def is_dead(folder: Path, claim: Claim) -> bool:

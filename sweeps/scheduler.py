@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slurm.queue import Job, JobState, Queue, available
+from slurm.queue import Job, JobState, Queue, available, config
 from sweeps import claim as claims
 from sweeps.access import probe
 from sweeps.claim import WORKER, Claim
@@ -62,7 +63,7 @@ class Scheduler:
         """False only where the holder of the folder is known to be gone."""
         if not claim.submission or claim.host_gone:
             return not claims.is_dead(folder, claim)
-        if self.queue is None:
+        if self.queue is None or self._is_of_another_cluster(claim):
             return True
         if claim.job and claim.job not in self._jobs:
             self.look([claim])
@@ -72,6 +73,15 @@ class Scheduler:
             return job.state.is_alive and not left
         # Not in the queue. With a job id, it was; without one, it may still be on its way.
         return not claim.job and _is_on_its_way(claim, folder)
+
+    def _is_of_another_cluster(self, claim: Claim) -> bool:
+        """Whether this Slurm knows nothing of the job because another one runs it, on the same
+        files."""
+        return claim.started and claim.cluster.lower() not in ("", self._cluster)
+
+    @functools.cached_property
+    def _cluster(self) -> str:
+        return config().get("ClusterName", "").lower()
 
     def why_lost(self, claim: Claim) -> str:
         """In words, why the holder of a claim that is not alive is gone."""

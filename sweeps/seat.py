@@ -30,6 +30,7 @@ def leave_job() -> dict[str, Any]:
     job = os.environ.get("SLURM_JOB_ID") if os.environ.pop("SWEEPS_DRIVER", None) else None
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     name = os.environ.get("SLURM_JOB_NAME", "driver")
+    cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
     for key in list(os.environ):
         if key.startswith("SLURM_") and key != "SLURM_CONF":
             del os.environ[key]
@@ -39,7 +40,10 @@ def leave_job() -> dict[str, Any]:
     # By this `cancel` knows the job for what the claim says it is.
     with contextlib.suppress(SlurmError):
         describe(job, name=name, comment=submission)
-    return {"submission": submission, "job": job, "started": True, "restarts": restarts}
+    return {
+        "submission": submission, "job": job, "started": True, "restarts": restarts,
+        "cluster": cluster,
+    }  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -154,7 +154,7 @@ def test_a_circle_of_successors_has_an_end(folder: Path) -> None:
 
 def test_a_claim_of_0_1_is_read(folder: Path) -> None:
     old = {key: value for key, value in asdict(Claim(1, 0, 1.0, "logs/x.log")).items()
-           if key not in ("machine", "saved", "host_gone")}  # fmt: skip
+           if key not in ("machine", "cluster", "saved", "host_gone")}  # fmt: skip
     (folder / CLAIM).write_text(json.dumps(old))
     claim = claims.read(folder)
     assert claim is not None
