@@ -13,8 +13,8 @@ import io
 import os
 import re
 import shutil
+import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -335,10 +335,16 @@ def _recover(folder: Path) -> None:
             _clear(old, folder)
         else:
             old.rename(folder)
-    for part in folder.parent.glob(f"{hidden}.part"):
+    parts = list(folder.parent.glob(f"{hidden}.part"))
+    if not parts:
+        return
+    # By the file server's own clock, which this machine's need not agree with.
+    with tempfile.TemporaryFile(dir=folder.parent) as file:
+        now = os.fstat(file.fileno()).st_mtime
+    for part in parts:
         # Younger ones can be of a report that is being written now.
         with suppress(FileNotFoundError):
-            if time.time() - part.stat().st_mtime > 3600:
+            if now - part.stat().st_mtime > 3600:
                 shutil.rmtree(part, ignore_errors=True)
 
 

@@ -21,6 +21,7 @@ from sweeps.request import Results
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
+    from slurm.queue import Job
     from sweeps.claim import Claim
     from sweeps.ledger import Ledger
     from sweeps.sweep import Trial
@@ -46,13 +47,16 @@ def main(
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
-    held = _held(ledger, trials)
+    held, unknown = _held(ledger, trials)
     if not held:
         time.sleep(GAP_SECONDS)
-        held = _held(ledger, trials)
+        held, unknown = _held(ledger, trials)
+    for what in unknown:
+        print(f"warning: {what}; whether it runs cannot be told", file=sys.stderr)
+    flagged = EXIT_FLAGGED if problems or unknown else EXIT_DONE
     if not held:
         print(f"nothing of {name} is queued or running", file=sys.stderr)
-        return EXIT_FLAGGED if problems else EXIT_DONE
+        return flagged
     if not yes:
         for one in held:
             print(f"{one.name}  {one.state}  {one.where}")
@@ -67,12 +71,12 @@ def main(
         seen |= {one.where for one in new}
         ended |= _cancel(new)
         time.sleep(GAP_SECONDS)
-        held = _held(ledger, trials)
+        held, _ = _held(ledger, trials)
     print(f"cancelled {len(ended)} jobs and processes", file=sys.stderr)
-    left = sorted({one.where for one in held} - ended)
-    for where in left:
-        print(f"not cancelled: {where}", file=sys.stderr)
-    return EXIT_FLAGGED if left or problems else EXIT_DONE
+    left = {one.where: one.by_hand for one in held if one.where not in ended}
+    for where, by_hand in sorted(left.items()):
+        print(f"not cancelled: {where}{': ' * bool(by_hand)}{by_hand}", file=sys.stderr)
+    return EXIT_FLAGGED if left else flagged
 
 
 @dataclass(frozen=True)
@@ -84,44 +88,67 @@ class _Held:
     where: str
     """The job or the process that holds it, in words."""
     job: str = ""
-    """Slurm's id, where it is known."""
+    """Slurm's id, where it is known and the job is proven to be this sweep's."""
     process: int = 0
-    """Of this machine, or 0."""
+    """Of this machine, proven to be this sweep's, or 0."""
+    by_hand: str = ""
+    """Where nothing is proven: what a person may type, in words."""
 
 
-def _from_claim(name: str, state: str, claim: Claim, job: str) -> _Held:
+def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | None) -> _Held:
+    from sweeps import proof
+
+    folder = ledger.folder / name
     if claim.submission:
-        return _Held(name, state, f"job {job or '(on its way to Slurm)'}", job=job)
-    if claim.is_own_process:
+        known = claim.job or (job.id if job is not None else "")
+        where = f"job {known or '(on its way to Slurm)'}"
+        if (
+            job is not None
+            and (doubt := proof.against_job(ledger.folder, folder, claim, job)) is None
+        ):
+            return _Held(name, state, where, job=job.id)
+        if not known:
+            return _Held(name, state, where, by_hand="again in a minute")
+        doubt = doubt if job is not None else "Slurm does not tell of it here"
+        return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: scancel {known}")
+    where = f"process {claim.pid} of {claim.host}"
+    if claim.is_elsewhere:
+        return _Held(
+            name, state, f"{where}, out of reach from here",
+            by_hand=f"there: kill {claim.pid}",
+        )  # fmt: skip
+    if (doubt := proof.against_process(ledger.folder, folder, claim)) is None:
         return _Held(name, state, f"process {claim.pid}", process=claim.pid)
-    return _Held(name, state, f"process {claim.pid} of {claim.host}, out of reach from here")
+    return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: kill {claim.pid}")
 
 
-def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
-    """The drivers and waiting workers, which would start more, before the trials."""
+def _held(ledger: Ledger, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
+    """The drivers and waiting workers, which would start more, before the trials; and what cannot
+    be told."""
     from sweeps.ledger import LOGS, State
 
     drivers, _ = ledger.drivers()
-    found = [_from_claim(name, "driven", claim, claim.job) for name, claim in drivers.items()]
+    ledger.scheduler.look(drivers.values())
+    found = [
+        _from_claim(ledger, name, "driven", claim, ledger.scheduler.job(claim))
+        for name, claim in drivers.items()
+    ]
+    standings = ledger.standings(trials)
     trials_held = [
-        _from_claim(
-            one.trial.name,
-            str(one.state),
-            one.claim,
-            one.claim.job or (one.job.id if one.job else ""),
-        )
-        for one in ledger.standings(trials)
+        _from_claim(ledger, one.trial.name, str(one.state), one.claim, one.job)
+        for one in standings
         if one.state in (State.QUEUED, State.RUNNING) and one.claim is not None
     ]
     busy = {one.job for one in trials_held}
     for job in ledger.scheduler.workers(ledger.folder / LOGS):
         if job.id not in busy:
             found.append(_Held("a worker", str(job.state).lower(), f"job {job.id}", job=job.id))
-    return found + trials_held
+    unknown = [one.problem for one in standings if one.problem is not None]
+    return found + trials_held, unknown
 
 
 def _cancel(held: list[_Held]) -> set[str]:
-    """Cancel what can be cancelled from here; where that was, in words."""
+    """Cancel what is proven to be the sweep's; where that was, in words."""
     from slurm.queue import cancel
 
     if jobs := dict.fromkeys(one.job for one in held if one.job):

@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,20 +223,23 @@ class Course:
                 f"leave --from out; if it is damaged, move it away: {move_away(self.path)}",
             ) from None
 
-    def go(self, first: int, last: int) -> int:
+    def go(self, first: int, last: int, check: Callable[[], None] = lambda: None) -> int:
         """Run the stages of these numbers, both included; the command's exit code.
 
-        Raises InputError where a stage cannot choose, and as launch and search do.
+        Raises InputError where a stage cannot choose, as launch and search do, and as `check` does,
+        which is called before each stage and each choice.
         """
         code = EXIT_DONE
         count = len(self.study.stages)
         for number in range(first, last + 1):
+            check()
             stage = self.study.stages[number]
             run = self.run_of(stage, self.chosen)
             print(f"stage {number + 1} of {count}: {stage.name}", file=sys.stderr, flush=True)
             ended = self.train(run)
             if ended == EXIT_INTERRUPTED:
                 return ended
+            check()
             progress = run.progress()
             if stage.reported:
                 line = self.choose(run, progress)

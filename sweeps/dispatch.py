@@ -16,15 +16,17 @@ from slurm import queue as slurm_queue
 from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site, find_site
+from sweeps import claim as claims
 from sweeps import mps, share
 from sweeps.display import Display
+from sweeps.elsewhere import way_out
 from sweeps.ledger import Ledger, Plan
 from sweeps.local import Pool, visible_gpus
 from sweeps.order import write_seconds
 from sweeps.price import seconds_alike
 from sweeps.progress import Progress, counts, look, summary
 from sweeps.share import PerGpu
-from sweeps.stop import Stop, StopRequested
+from sweeps.stop import Stop
 from sweeps.sweep import Trial
 from sweeps.where import Where
 from sweeps.worker import PATIENCE_SECONDS, Worker, check_data, prepare_data, start_logging
@@ -134,7 +136,9 @@ class Jobs:
         if self.workers:
             jobs = self.queue.jobs(self.workers).values()
             return any(job is not None and job.state.is_alive for job in jobs)
-        return any(one.state in ("queued", "running") for one in standings)
+        # Not for what processes elsewhere run, of which nobody may hear again.
+        held = [one.state in ("queued", "running") and one.claim for one in standings]
+        return any(claim and claim.submission for claim in held)
 
 
 def run(
@@ -182,8 +186,8 @@ def run(
         start_logging(worker)
         worker.stop.listen(signal.SIGTERM)
         try:
-            stopped = worker.run(trials)
-        except (KeyboardInterrupt, StopRequested):
+            stopped = worker.stop.during(lambda: worker.run(trials))
+        except KeyboardInterrupt:
             stopped = True
         if stopped:
             return _interrupted(ledger, "gave its trial")
@@ -307,10 +311,32 @@ def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool
     for one in progress:
         if one.problem is not None:
             print(f"warning: {one.problem}", file=sys.stderr)
+    silent = _print_elsewhere(ledger, progress)
     # Those that never ran, and those that others run, are not a retry's business.
     fine = ("done", "pending", "queued", "running") if retry else ("done",)
     bad = [one for one in progress if one.state not in fine or one.problem is not None]
-    return EXIT_FLAGGED if bad else EXIT_DONE
+    return EXIT_FLAGGED if bad or silent else EXIT_DONE
+
+
+def _print_elsewhere(ledger: Ledger, progress: list[Progress]) -> bool:
+    """Say which trials other machines hold; whether nothing was heard of any of them for a while,
+    by the file server's own clock."""
+    by_host: dict[str, list[Progress]] = {}
+    for one in progress:
+        claim = one.standing.claim
+        if one.state == "running" and claim is not None and claim.is_elsewhere:
+            by_host.setdefault(claim.host, []).append(one)
+    any_silent = False
+    for host, ones in by_host.items():
+        quiet = [claims.silence(ledger.folder_of(one.trial)) or 0.0 for one in ones]
+        silent = min(quiet) > claims.SILENT_SECONDS
+        any_silent |= silent
+        names = ", ".join(one.trial.name for one in ones)
+        since = claims.since(max((one.standing.heard or 0.0 for one in ones), default=None))
+        print(f"{len(ones)} held on {host}{since if silent else ''}: {names}", file=sys.stderr)
+        if silent:
+            print(way_out(ledger.folder.parent, ledger.sweep, host), file=sys.stderr)
+    return any_silent
 
 
 def _print(ledger: Ledger, progress: list[Progress], as_json: bool) -> None:

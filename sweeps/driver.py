@@ -20,8 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from slurm.errors import SlurmError
+from sweeps import claim as claims
 from sweeps.dispatch import Cluster
 from sweeps.display import Display
+from sweeps.elsewhere import way_out
 from sweeps.journal import CAUSE, Journal, cause_of
 from sweeps.ledger import LOGS, Ledger, Plan, State, trial_to_json
 from sweeps.local import start_worker, stop_all, words_of
@@ -32,7 +34,7 @@ from trainer import parquet, record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
 BEST = "best.json"
-# Of an Optuna trial: the moments that the claims of its attempts name as their launch.
+# Of an Optuna trial: what the claims of its attempts name as their launch.
 LAUNCHES = "launches"
 # Of an Optuna trial: the epoch after which the pruner wanted no more of it.
 VERDICT = "verdict"
@@ -54,7 +56,7 @@ class Runner(Protocol):
         """Whether it will see to the trial, though no claim shows that yet."""
 
     def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
-        """Run the trials of the plan; what failed before the moment `launch` is tried again."""
+        """Run the trials of the plan; what failed in other launches is tried again."""
 
     def check(self) -> None:
         """Raises InputError where it cannot go on."""
@@ -152,6 +154,7 @@ class Driver:
     _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
     _told: set[str] = field(default_factory=set)  # the trials' names
     _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
+    _silent: set[str] = field(default_factory=set)  # claims whose holders were said to be silent
     _failures: list[str] = field(default_factory=list)  # told in a row, in words
 
     def __post_init__(self) -> None:
@@ -310,15 +313,14 @@ class Driver:
             self._failures.clear()
             self._write_best()
             return True
-        began = self.journal.frozen(trial).datetime_start
-        asked_at = began.timestamp() if began else 0.0
+        launches = self.journal.frozen(trial).user_attrs.get(LAUNCHES, [])
         seen_before = ours.name in self._told
-        pruned = one.standing.pruned
-        if pruned is not None and (seen_before or pruned.pruned_at >= asked_at):
+        pruned, failure = one.standing.pruned, one.standing.failure
+        if pruned is not None and (seen_before or self._is_own(pruned, number, launches)):
             study.tell(number, state=TrialState.PRUNED)
             return True
-        failure = one.standing.failure
-        if failure is not None and (seen_before or failure.failed_at >= asked_at):
+        # What failed in somebody else's launch is tried in ours, once.
+        if failure is not None and (seen_before or set(failure.launches) & set(launches)):
             if failure.cause == "NONFINITE":
                 # It has no accuracy, and to the sampler that is the worst there is.
                 trial.set_user_attr(CAUSE, failure.cause)
@@ -328,13 +330,38 @@ class Driver:
                 self._tell_failure(trial, f"{failure.cause}: {failure.exception}")
             return True
         claim = one.standing.claim
-        launches = self.journal.frozen(trial).user_attrs.get(LAUNCHES, [])
+        self._warn_of_silence(one)
         # What somebody else's launch runs is wanted whole.
-        is_ours = claim is not None and claim.launch in launches
-        if one.state is State.RUNNING and is_ours and wants_no_more:
-            pruned = record.Pruned(self.plan.id, number, one.epochs_done - 1, time.time())
+        if (
+            one.state is State.RUNNING
+            and claim is not None
+            and claim.launch in launches
+            and wants_no_more
+        ):
+            pruned = record.Pruned(
+                self.plan.id, number, one.epochs_done - 1, time.time(), [claim.launch]
+            )
             pruned.write(self.ledger.folder_of(ours))
         return False
+
+    def _warn_of_silence(self, one: Progress) -> None:
+        """Say once that a search waits for a machine of which nothing was heard for a while."""
+        claim, since = one.standing.claim, claims.since(one.standing.heard)
+        if claim is None or not claim.is_elsewhere or not since or claim.token in self._silent:
+            return
+        self._silent.add(claim.token)
+        todo = way_out(self.ledger.folder.parent, self.ledger.sweep, claim.host)
+        print(
+            f"warning: {one.trial.name} is held on {claim.host}{since}; {todo}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _is_own(self, pruned: record.Pruned, number: int, launches: list[float]) -> bool:
+        """Whether it was this question's attempt that was pruned."""
+        if pruned.launches:
+            return bool(set(pruned.launches) & set(launches))
+        return (pruned.search, pruned.number) == (self.plan.id, number)  # as 0.1 wrote it
 
     def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
         """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
@@ -391,31 +418,29 @@ class Driver:
 def drive(
     driver: Driver, stop: Callable[[], bool], show: Callable[[Driver], None], seconds: float
 ) -> bool:
-    """Drive the search to its end; False where it was stopped before."""
+    """Drive the search to its end; False where it was stopped before. What its runner runs goes on
+    until the caller stops that."""
     trouble: float | None = None  # since when Slurm has not answered
-    try:
-        while not driver.is_over:
-            try:
-                driver.step()
-            except SlurmError as error:
-                # A controller that is away, or a full queue, passes; a refusal at the start stays.
-                if trouble is None and not driver.has_stepped:
-                    raise
-                trouble = trouble or time.monotonic()
-                if time.monotonic() - trouble > TROUBLE_SECONDS:
-                    raise
-                print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
-            else:
-                trouble = None
-                driver.has_stepped = True
-                show(driver)
-            if driver.is_over:
-                break
-            until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
-            while time.monotonic() < until:
-                if stop():
-                    return False
-                time.sleep(min(seconds, SLICE_SECONDS))
-    finally:
-        driver.runner.stop()
+    while not driver.is_over:
+        try:
+            driver.step()
+        except SlurmError as error:
+            # A controller that is away, or a full queue, passes; a refusal at the start stays.
+            if trouble is None and not driver.has_stepped:
+                raise
+            trouble = trouble or time.monotonic()
+            if time.monotonic() - trouble > TROUBLE_SECONDS:
+                raise
+            print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
+        else:
+            trouble = None
+            driver.has_stepped = True
+            show(driver)
+        if driver.is_over:
+            break
+        until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
+        while time.monotonic() < until:
+            if stop():
+                return False
+            time.sleep(min(seconds, SLICE_SECONDS))
     return True

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,12 +28,12 @@ from slurm.node import Place, address, free_port
 from slurm.queue import JobState, Queue, describe, requeue
 from sweeps import claim as claims
 from sweeps import mps
-from sweeps.claim import Claim
+from sweeps.claim import WORKER, Claim
 from sweeps.crew import Crew
 from sweeps.ledger import LOGS, Ledger
 from sweeps.order import read_seconds
 from sweeps.request import AtScale, Results, ScaleName, Seeds, Settings, plan_of
-from sweeps.scheduler import WORKER, Scheduler, mark_of, mark_of_array
+from sweeps.scheduler import Scheduler, mark_of, mark_of_array
 from sweeps.stop import Stop
 from sweeps.sweep import Trial, find
 from sweeps.worker import (
@@ -51,54 +51,8 @@ log = logging.getLogger("sweeps.job")
 
 # How long the ranks wait for rank 0 to say where they meet, and a requeued job for its end.
 PATIENCE_SECONDS = 180
-# How often a running attempt looks whether its trial is still its own.
-FENCE_SECONDS = 5.0
 # The exit code of one of several workers that was stopped while there was more to do.
 STOPPED = 128 + signal.SIGTERM
-
-
-class LostTrialError(BaseException):
-    """Another attempt holds the trial now. This one must write nothing more."""
-
-
-@dataclass
-class JobStop(Stop):
-    """Whether this job should stop: it was warned, or its trial is another attempt's by now."""
-
-    held: tuple[Path, Claim] | None = None
-    _looked: float = 0.0
-
-    def __call__(self) -> bool:
-        """Raises LostTrialError where the trial was given to another attempt meanwhile.
-
-        That happens where Slurm takes a node for dead whose processes live on.
-        """
-        if self.held is not None and time.monotonic() - self._looked > FENCE_SECONDS:
-            self._looked = time.monotonic()
-            folder, mine = self.held
-            now = claims.read(folder)
-            if now is None or _start(now) != _start(mine):
-                raise LostTrialError
-        return super().__call__()
-
-
-def _start(claim: Claim) -> tuple[str, int, str, int]:
-    """Which start of which job holds it. The token will not do: launch's note may come late."""
-    return claim.submission, claim.task, claim.job, claim.restarts
-
-
-@dataclass
-class JobWorker(Worker):
-    """A worker in a job, which lets go of a trial that Slurm gave to another start meanwhile."""
-
-    stop: JobStop = field(default_factory=JobStop)
-
-    def run_claimed(self, trial: Trial, claim: Claim) -> bool:
-        self.stop.held = (self.ledger.folder_of(trial), claim)
-        try:
-            return super().run_claimed(trial, claim)
-        finally:
-            self.stop.held = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +75,7 @@ class TrialJob:
         path = Path(self.folder)
         ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
         trial = next(one for one in ledger.plan(self.plan).trials if one.name == self.trial)
-        worker = JobWorker(ledger, self.launch, _log_name(place), stop=stop)
+        worker = Worker(ledger, self.launch, _log_name(place), stop=stop)
         start_logging(worker)
         # Not by the job's number, which a new cluster may give again.
         meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
@@ -173,6 +127,7 @@ class TrialJob:
             job=_job_id(),
             restarts=place.restarts,
             started=True,
+            saved=claims.checkpoint(folder),
         )
         return fresh if claims.install(folder, held, fresh) else None
 
@@ -199,7 +154,7 @@ class WorkerJob:
         if self._share(stop) if self.per_gpu > 1 else self._work(place, stop, _log_name(place)):
             _start_again()
 
-    def _share(self, stop: JobStop) -> bool:
+    def _share(self, stop: Stop) -> bool:
         """Run all the workers; whether one was stopped. Raises InputError where one gave up."""
         path = Path(self.folder)
         trials = {
@@ -237,7 +192,7 @@ class WorkerJob:
             sys.exit(error.exit_code)
         sys.exit(STOPPED if stopped else 0)
 
-    def _work(self, place: Place, stop: JobStop, log_name: str, number: int = 0) -> bool:
+    def _work(self, place: Place, stop: Stop, log_name: str, number: int = 0) -> bool:
         """Run trial after trial, as number `number` of the job's workers; whether it was stopped
         before the last."""
         path = Path(self.folder)
@@ -246,7 +201,7 @@ class WorkerJob:
             "submission": f"{WORKER}{self.submission}", "job": _job_id(), "started": True,
             "restarts": place.restarts,
         }  # fmt: skip
-        worker = JobWorker(
+        worker = Worker(
             ledger, self.launch, log_name, self.retry, stop=stop, job=job,
             slot=_slot() * self.per_gpu + number, seconds=read_seconds(ledger, self.plans),
         )  # fmt: skip
@@ -262,10 +217,10 @@ class WorkerJob:
         return DelayedSubmission(self)
 
 
-def _enter() -> tuple[Place, JobStop]:
+def _enter() -> tuple[Place, Stop]:
     """What every rank does first, before torch is imported."""
     origin.begin()
-    place, stop = Place.here(), JobStop()
+    place, stop = Place.here(), Stop()
     # What announces an end: of time, and of a preempted job.
     stop.listen(signal.SIGUSR2, signal.SIGTERM)
     # Slurm sends it with SIGTERM to wake a stopped process.

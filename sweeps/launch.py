@@ -77,6 +77,7 @@ def main(
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
     from sweeps import dispatch, share
+    from sweeps.access import warn_of_writers
     from sweeps.ledger import Ledger
     from sweeps.price import price
     from sweeps.progress import look
@@ -85,6 +86,7 @@ def main(
     from sweeps.worker import check_data
 
     sweep_name, sweep = find(name)
+    warn_of_writers(results)
     place = dispatch.place(on)
     shared = dispatch.check_share(share.parse(per_gpu), place)
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)

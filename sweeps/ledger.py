@@ -12,15 +12,16 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slurm.queue import Job
 from sweeps import claim as claims
+from sweeps.access import warn_of_writers
 from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
 from sweeps.seen import Seen
@@ -42,11 +43,11 @@ class State(StrEnum):
     PENDING = "pending"  # not begun, or handed back; may have a checkpoint
     QUEUED = "queued"  # a Slurm job that is to run it waits
     RUNNING = "running"  # an attempt holds it
-    LOST = "lost"  # its attempt's process is gone
+    LOST = "lost"  # its attempt's process is known to be gone
     PRUNED = "pruned"  # a search wanted no more of it; its epochs so far are kept
     FAILED = "failed"  # its last attempt ended in an error; failure.json says which
     DONE = "done"
-    UNKNOWN = "unknown"  # a file that would tell is damaged
+    UNKNOWN = "unknown"  # a file that would tell is damaged or cannot be read
 
     @property
     def is_over(self) -> bool:
@@ -116,6 +117,9 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
     }
 
 
+_Of = TypeVar("_Of")
+
+
 @dataclass(frozen=True)
 class Standing:
     """A trial and where it stands."""
@@ -126,7 +130,9 @@ class Standing:
     failure: record.Failure | None = None
     pruned: record.Pruned | None = None
     job: Job | None = None  # the Slurm job that holds it, or held it
-    problem: str | None = None  # why nobody can tell: a damaged file, by name
+    lost: str | None = None  # in words, why its holder is gone
+    heard: float | None = None  # when its holder was last heard of, on the file server's clock
+    problem: str | None = None  # why nobody can tell: a file that is damaged or cannot be read
 
 
 class Ledger:
@@ -298,11 +304,16 @@ class Ledger:
         trials = list(trials)
         begun = self._begun({trial.name for trial in trials})
         found = [
-            self._tolerantly(one) if one.name in begun else Standing(one, State.PENDING)
+            self._tolerantly(one, self._from_files, one)
+            if one.name in begun
+            else Standing(one, State.PENDING)
             for one in trials
         ]
         self.scheduler.look(one.claim for one in found if one.claim is not None)
-        return [one if one.claim is None else self._from_claim(one) for one in found]
+        return [
+            one if one.claim is None else self._tolerantly(one.trial, self._from_claim, one)
+            for one in found
+        ]
 
     def _begun(self, names: set[str]) -> set[str]:
         """Those of the trials that may have left anything, by one look at the whole folder."""
@@ -319,12 +330,15 @@ class Ledger:
             return names  # let each of them say what it is
         return names - without
 
-    def _tolerantly(self, trial: Trial) -> Standing:
-        """A damaged file is its own trial's problem, and no other's."""
+    def _tolerantly(self, trial: Trial, look: Callable[[_Of], Standing], of: _Of) -> Standing:
+        """What is damaged, or cannot be read, is its own trial's problem, and no other's."""
         try:
-            return self._from_files(trial)
+            return look(of)
         except InputError as error:
             return Standing(trial, State.UNKNOWN, problem=error.what)
+        except OSError as error:
+            path = error.filename or self.folder_of(trial)
+            return Standing(trial, State.UNKNOWN, problem=record.unreadable(path, error).what)
 
     def _from_files(self, trial: Trial) -> Standing:
         """What the trial's own files say; whether a claim's holder lives is not among it."""
@@ -362,17 +376,20 @@ class Ledger:
 
     def _from_claim(self, standing: Standing) -> Standing:
         assert standing.claim is not None
+        folder = self.folder_of(standing.trial)
         job = self.scheduler.job(standing.claim)
-        if not self.scheduler.is_alive(standing.claim):
-            state = State.LOST
-            if (self.folder_of(standing.trial) / record.PRUNED).exists():
-                pruned = record.Pruned.read(self.folder_of(standing.trial))
+        lost, heard = None, None
+        if not self.scheduler.is_alive(standing.claim, folder):
+            state, lost = State.LOST, self.scheduler.why_lost(standing.claim)
+            pruned = record.Pruned.read(folder)
+            if pruned is not None:
                 return replace(standing, state=State.PRUNED, pruned=pruned)
         elif standing.claim.submission and (job is None or job.state.is_queued):
             state = State.QUEUED
         else:
             state = State.RUNNING
-        return replace(standing, state=state, job=job)
+            heard = claims.heard(folder)
+        return replace(standing, state=state, job=job, lost=lost, heard=heard)
 
     def drivers(self) -> tuple[dict[str, Claim], list[InputError]]:
         """The claims of the drivers that its searches have now, by folder; and damaged ones."""
@@ -384,7 +401,7 @@ class Ledger:
                 what = error.what if isinstance(error, InputError) else str(error)
                 problems.append(InputError(what, f"ls -l {folder}", exit_code=EXIT_IO))
                 continue
-            if claim is not None and self.scheduler.is_alive(claim):
+            if claim is not None and self.scheduler.is_alive(claim, folder):
                 found[f"{SEARCHES}/{folder.name}"] = claim
         return found, problems
 
@@ -422,14 +439,26 @@ class Ledger:
         self.release(trial, claim)
 
     def fail(self, trial: Trial, claim: Claim, failure: record.Failure) -> None:
-        """The attempt failed: say why, then give the trial back."""
-        failure.write(self.folder_of(trial))
+        """The attempt failed: say why, and within which launch, then give the trial back.
+
+        Where another attempt holds it by now, this one's failure is nothing to it.
+        """
+        folder = self.folder_of(trial)
+        if not claims.is_held(folder, claim):
+            return
+        try:
+            before = record.Failure.read(folder)
+        except InputError:
+            before = None  # a damaged one gives way
+        launches = [*(before.launches if before else []), claim.launch]
+        replace(failure, launches=launches).write(folder)
         self.release(trial, claim)
 
 
 def resolve(results: Path, name: str) -> Ledger:
     """The ledger of a sweep that was launched. Raises InputError, with near names, where there is
     none, and where the results folder cannot be read."""
+    warn_of_writers(results)
     known = launched(results)
     if name not in known:
         raise InputError(

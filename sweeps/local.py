@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps.stop import was_killed
 from sweeps.sweep import Trial
 from sweeps.worker import MAX_DEATHS
 from trainer import record
 from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 
+# The variable by which `cancel` knows a process to be a worker of a launch.
+LAUNCH = "SWEEPS_LAUNCH"
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
 # How long a detached launch waits for its workers to begin.
@@ -81,7 +84,7 @@ def start_worker(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment(slot, workers),
+            env=environment(slot, workers) | {LAUNCH: repr(launch)},
             start_new_session=True,
         )
     return process, log
@@ -152,7 +155,8 @@ class Pool:
             time.sleep(0.1)
 
     def poll(self) -> bool:
-        """Look after the workers; False when none is left. One that was killed is replaced.
+        """Look after the workers; False when none is left. One that was killed is replaced, but
+        not one that was asked to stop.
 
         Raises InputError where a worker gave up on the machine or the input, in its own words.
         """
@@ -164,7 +168,7 @@ class Pool:
             if code in (EXIT_USAGE, EXIT_IO):
                 raise words_of(self.logs[slot], code)
             limit = MAX_DEATHS * sum(len(plan.trials) for plan in self.plans)
-            if code < 0 and self.restarts < limit:
+            if was_killed(code) and self.restarts < limit:
                 self.restarts += 1
                 self._start(slot)
         return bool(self.processes)

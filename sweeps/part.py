@@ -23,6 +23,7 @@ from sweeps import claim as claims
 from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, State
 from sweeps.sweep import Trial
+from sweeps.watch import Watch
 from trainer import compact, parquet, record, seal
 from trainer.config import fingerprint_of
 from trainer.errors import EXIT_IO, InputError, move_away
@@ -89,7 +90,8 @@ def held(ledger: Ledger) -> Iterator[Path]:
     try:
         for part in folder.glob(".*.part"):
             part.unlink(missing_ok=True)  # of one that was killed
-        yield folder
+        with Watch(folder, taken):
+            yield folder
     finally:
         claims.release(folder, taken)
         with contextlib.suppress(OSError):
@@ -139,7 +141,7 @@ def gather(ledger: Ledger, trials: Iterable[Trial], folder: Path) -> Gathered:
 def _let_go(ledger: Ledger, folder: Path) -> bool:
     """Whether nobody holds the finished trial; the claim of one who died at its end is removed."""
     claim = claims.read(folder)
-    if claim is not None and not ledger.scheduler.is_alive(claim):
+    if claim is not None and not ledger.scheduler.is_alive(claim, folder):
         claims.release(folder, claim)
         claim = claims.read(folder)
     return claim is None

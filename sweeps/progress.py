@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurm.queue import JobState
+from sweeps import claim as claims
 from sweeps import seen
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
@@ -78,19 +79,27 @@ class Progress:
         return "stopped early" if self.stopped_early else ""
 
     def _whereabouts(self, claim: Claim) -> str:
-        words = [f"pid {claim.pid} on {claim.host}"]
-        if claim.submission:
+        words = [f"pid {claim.pid} on {claim.host}{claims.since(self.standing.heard)}"]
+        if self.standing.lost is not None:
+            words = [self.standing.lost]
+        elif claim.submission:
             job = self.standing.job
             words = [f"job {claim.job or (job.id if job else '')}".rstrip()]
             if self.state is State.QUEUED:
-                words.append(job.reason if job else "on its way to Slurm")
-            elif self.state is State.LOST:
-                words.append(str(job.state) if job else "Slurm knows it no more")
+                words.append(job.reason if job else self._unseen(claim))
             elif claim.started:
-                words.append(f"on {claim.host}")
+                words.append(f"on {claim.host}{claims.since(self.standing.heard)}")
         if claim.attempt > 1:
             words.append(f"attempt {claim.attempt}")
         return ", ".join(word for word in words if word)
+
+    def _unseen(self, claim: Claim) -> str:
+        """Of a job that Slurm did not tell of."""
+        return (
+            f"which only the Slurm of {claim.host} can tell of"
+            if claim.job
+            else "on its way to Slurm"
+        )
 
     @property
     def cause(self) -> str | None:

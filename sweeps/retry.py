@@ -1,6 +1,7 @@
 """Try the failed and lost trials of a sweep again.
 
 python -m sweeps.retry NAME [--fresh]
+python -m sweeps.retry NAME --host-gone HOST     # take back what a machine that is gone held
 """
 
 from __future__ import annotations
@@ -33,15 +34,29 @@ def main(
         bool,
         typer.Option("--fresh", help="From epoch 0; the checkpoints are kept under another name."),
     ] = False,
+    host_gone: Annotated[
+        str | None,
+        typer.Option(
+            "--host-gone",
+            metavar="HOST",
+            help="Say that this machine is gone for good: what it holds of the sweep is lost.",
+        ),
+    ] = None,
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
     from slurm.site import Resources
-    from sweeps import dispatch, share
+    from sweeps import dispatch, elsewhere, share
     from sweeps.ledger import State, resolve
+    from sweeps.scheduler import Scheduler
     from trainer import record
 
     where = dispatch.place(on)
     shared = dispatch.check_share(share.parse(per_gpu), where)
+    if host_gone is not None:
+        # A study has no trials of its own, and so no plans.
+        is_sweep = elsewhere.take_back(host_gone, results, name, Scheduler.here())
+        if not is_sweep:
+            return EXIT_DONE
     ledger = resolve(results, name)
     cluster = dispatch.cluster(site, Resources(), nodes, gpus_per_node, minutes)
     plans, problems = ledger.readable_plans()

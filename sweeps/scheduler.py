@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slurm.queue import Job, JobState, Queue, available
-from sweeps.claim import Claim
+from slurm.queue import Job, JobState, Queue, available, config
+from sweeps import claim as claims
+from sweeps.access import probe
+from sweeps.claim import WORKER, Claim
 
-# How long after its launch died a submission may still be on its way into the queue.
+# How long after its launch died a submission may still be on its way into the queue; and how long
+# where nobody can tell from here whether its launch lives. A job that comes later finds that its
+# claim was broken, and does nothing.
 IN_FLIGHT_SECONDS = 60
-# How the submission of a worker's claims begins, and the mark of one in the log folder.
-WORKER = "worker-"
+SENT_ELSEWHERE_SECONDS = 600
 _TOKEN = re.compile(rf"(?:{WORKER})?[0-9a-f]{{12}}")
 
 
@@ -43,7 +46,7 @@ class Scheduler:
         self._jobs = self.queue.jobs([claim.job for claim in held if claim.job])
         if any(not claim.job for claim in held):
             self._submitted = {
-                f"{_submission(job)} {_task(job.id)}": job for job in self.queue.mine()
+                f"{submission_of(job)} {_task(job.id)}": job for job in self.queue.mine()
             }
 
     def job(self, claim: Claim) -> Job | None:
@@ -51,16 +54,16 @@ class Scheduler:
         if not claim.job:
             return self._submitted.get(f"{claim.submission} {claim.task}")
         job = self._jobs.get(claim.job)
-        if job is not None and _TOKEN.fullmatch(word := _submission(job)):
+        if job is not None and _TOKEN.fullmatch(word := submission_of(job)):
             # A controller that lost its latest jobs, or a new cluster, gives their numbers anew.
             return job if word == claim.submission else None
         return job
 
-    def is_alive(self, claim: Claim) -> bool:
-        """False only where the holder is known to be gone."""
-        if not claim.submission:
-            return claim.has_live_process
-        if self.queue is None:
+    def is_alive(self, claim: Claim, folder: Path) -> bool:
+        """False only where the holder of the folder is known to be gone."""
+        if not claim.submission or claim.host_gone:
+            return not claims.is_dead(folder, claim)
+        if self.queue is None or self._is_of_another_cluster(claim):
             return True
         if claim.job and claim.job not in self._jobs:
             self.look([claim])
@@ -69,8 +72,33 @@ class Scheduler:
             left = _was_left_behind(claim, job) or _died_alone(claim)
             return job.state.is_alive and not left
         # Not in the queue. With a job id, it was; without one, it may still be on its way.
-        on_its_way = claim.has_live_process or time.time() - claim.claimed_at < IN_FLIGHT_SECONDS
-        return not claim.job and on_its_way
+        return not claim.job and _is_on_its_way(claim, folder)
+
+    def _is_of_another_cluster(self, claim: Claim) -> bool:
+        """Whether this Slurm knows nothing of the job because another one runs it, on the same
+        files."""
+        return claim.started and claim.cluster.lower() not in ("", self._cluster)
+
+    @functools.cached_property
+    def _cluster(self) -> str:
+        return config().get("ClusterName", "").lower()
+
+    def why_lost(self, claim: Claim) -> str:
+        """In words, why the holder of a claim that is not alive is gone."""
+        if claim.host_gone:
+            return f"its machine {claim.host} was declared gone"
+        if not claim.submission:
+            return f"process {claim.pid} on {claim.host} is gone"
+        job = self.job(claim)
+        if job is None:
+            if not claim.job:
+                return "its launch ended before it sent the job"
+            return f"Slurm does not know its job {claim.job} any more"
+        if job.state.is_alive and _was_left_behind(claim, job):
+            return f"its worker was killed; its job {job.id} was started again, without this trial"
+        if job.state.is_alive:
+            return f"its worker died; its job {job.id} runs on, without this trial"
+        return f"job {job.id}, {job.state}"
 
     def workers(self, logs: Path) -> list[Job]:
         """A sweep's workers in the queue, by the marks in its log folder; most wait, or start.
@@ -81,8 +109,8 @@ class Scheduler:
         """
         if self.queue is None:
             return []
-        marks = {path.name.removeprefix(".") for path in logs.glob(f".{WORKER}*")}
-        return [job for job in self.queue.mine() if job.state.is_alive and _has_mark(job, marks)]
+        known = marks(logs)
+        return [job for job in self.queue.mine() if job.state.is_alive and has_mark(job, known)]
 
 
 def mark_of(submission: str) -> str:
@@ -95,8 +123,17 @@ def mark_of_array(array: str, submitted: float) -> str:
     return mark_of(f"{array}-{submitted:.0f}")
 
 
-def _has_mark(job: Job, marks: set[str]) -> bool:
-    if _submission(job) in marks:
+def marks(logs: Path) -> set[str]:
+    """Of whom this user's marks in the log folder say that they are workers of the sweep."""
+    if (ours := probe(logs)) is None:
+        return set()
+    paths = logs.glob(f".{WORKER}*")
+    return {path.name[1:] for path in paths if path.lstat().st_uid == ours.st_uid}
+
+
+def has_mark(job: Job, marks: set[str]) -> bool:
+    """Whether one of the marks is the job's."""
+    if submission_of(job) in marks:
         return True
     array = re.match(r"\d+", job.id)
     assert array is not None
@@ -109,6 +146,15 @@ def _has_mark(job: Job, marks: set[str]) -> bool:
     return job.submitted is not None and any(
         time == job.submitted or (job.restarts and time < job.submitted) for time in times
     )
+
+
+def _is_on_its_way(claim: Claim, folder: Path) -> bool:
+    """Whether the launch that claimed the folder may still send the job, or has just sent it."""
+    if claim.is_own_process:
+        return True
+    quiet = claims.silence(folder)
+    limit = IN_FLIGHT_SECONDS if claim.has_died_here else SENT_ELSEWHERE_SECONDS
+    return quiet is None or quiet < limit
 
 
 def _was_left_behind(claim: Claim, job: Job) -> bool:
@@ -133,7 +179,7 @@ def _died_alone(claim: Claim) -> bool:
     return claim.started and claim.submission.startswith(WORKER) and claim.has_died_here
 
 
-def _submission(job: Job) -> str:
+def submission_of(job: Job) -> str:
     """The token that its launch gave it: the first word of its comment."""
     return job.comment.partition(" ")[0]
 

@@ -87,6 +87,7 @@ def main(
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
     from sweeps import dispatch, seat, share
+    from sweeps.access import warn_of_writers
     from sweeps.ledger import Ledger
     from sweeps.scale import Scale
     from sweeps.scheduler import Scheduler
@@ -95,6 +96,7 @@ def main(
 
     job = seat.leave_job()
     sweep_name, search = find_search(name)
+    warn_of_writers(results)
     search = replace(search, pruner=pruner or search.pruner)
     place = dispatch.place(on)
     shared = check_place(place, share.parse(per_gpu))
@@ -213,13 +215,15 @@ def through(
     from sweeps.driver import Driver, Jobs, Processes, Runner, drive
     from sweeps.journal import Journal
     from sweeps.ledger import SEARCHES, Plan
-    from sweeps.stop import Stop, StopRequested
+    from sweeps.stop import Stop
     from sweeps.worker import PATIENCE_SECONDS, prepare_data
 
     search, folder = asked.search, ledger.folder / SEARCHES / asked.identity
     advice = f"watch it: python -m sweeps.status {ledger.sweep} --watch"
     with (
-        seat.held(folder, job, ledger.scheduler, "search", advice),
+        seat.held(
+            folder, ledger.folder.parent, job, ledger.scheduler, "search", advice
+        ) as check_seat,
         contextlib.ExitStack() as stack,
     ):
         prepare_data(asked.data)
@@ -261,12 +265,20 @@ def through(
             flush=True,
         )
         seconds = dispatch.SLURM_SECONDS if place is Where.SLURM else dispatch.LOCAL_SECONDS
+
+        def should_stop() -> bool:
+            check_seat()
+            return stop()
+
         try:
             with Display(live=sys.stderr.isatty()) as display:
-                ended = drive(driver, stop, lambda one: one.show(display), seconds)
-        except StopRequested:
-            ended = False
-        if not ended:
+                stopped = stop.during(
+                    lambda: not drive(driver, should_stop, lambda one: one.show(display), seconds)
+                )
+        finally:
+            # The workers may take longer than this process's own patience.
+            runner.stop()
+        if stopped:
             goes = "the jobs go on" if place is Where.SLURM else "its trials were given back"
             print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
             return None

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 log = logging.getLogger("sweeps.stop")
+
+# What asks a process to stop, before it listens or where it does not. Any other signal that ends
+# one was an accident.
+_REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequested(BaseException):
@@ -34,6 +39,24 @@ class Stop:
         if self.patience_seconds:
             signal.signal(signal.SIGALRM, self._end_at_once)
 
+    def during(self, work: Callable[[], bool]) -> bool:
+        """Do the work; whether it was stopped. A request ends nothing any more after that: the
+        process goes on to its own end."""
+        try:
+            try:
+                return work()
+            finally:
+                self.disarm()
+        except StopRequested:
+            # It may have come before the timer was off; another would be a patience away.
+            self.disarm()
+            return True
+
+    def disarm(self) -> None:
+        """The request was heard: it ends nothing any more."""
+        self.patience_seconds = 0.0
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
     def _hear(self, number: int, _: object) -> None:
         log.warning("%s: stopping after this step", signal.Signals(number).name)
         self.warned = True
@@ -45,7 +68,13 @@ class Stop:
                 raise StopRequested
 
     def _end_at_once(self, *_: object) -> None:
-        raise StopRequested
+        if self.patience_seconds:
+            raise StopRequested
 
     def __call__(self) -> bool:
         return self.warned
+
+
+def was_killed(code: int) -> bool:
+    """Whether a process with this exit code was ended by a signal that did not ask it to stop."""
+    return code < 0 and -code not in _REQUESTS

@@ -69,6 +69,7 @@ def main(
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
     from sweeps import dispatch, seat, share
+    from sweeps.access import warn_of_writers
     from sweeps.course import Course
     from sweeps.search import check_place
     from sweeps.stage import find_study
@@ -76,6 +77,7 @@ def main(
 
     job = seat.leave_job()
     study_name, study = find_study(name)
+    warn_of_writers(results)
     stages = study.stages
     begin = study.index(first) if first is not None else 0
     end = study.index(last) if last is not None else len(stages) - 1
@@ -97,10 +99,10 @@ def main(
     signal.signal(signal.SIGTERM, _interrupt)
     advice = "wait for it, or look at its stages: python -m sweeps.status"
     try:
-        with seat.held(course.folder, job, course.scheduler, "study", advice):
+        with seat.held(course.folder, results, job, course.scheduler, "study", advice) as check:
             # What the stages have to say on stdout is for a person here.
             with contextlib.redirect_stdout(sys.stderr):
-                code = course.go(begin, end)
+                code = course.go(begin, end, check)
             if code == EXIT_INTERRUPTED:
                 return code
             if end < len(stages) - 1:

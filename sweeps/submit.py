@@ -23,10 +23,10 @@ from slurm.errors import SlurmError
 from slurm.queue import JobState, Queue
 from slurm.site import Resources, Site, submitit_parameters
 from sweeps import claim as claims
-from sweeps.claim import Claim
+from sweeps.claim import WORKER, Claim
 from sweeps.job import TrialJob, WorkerJob
 from sweeps.ledger import LOGS, Ledger, Plan
-from sweeps.scheduler import WORKER, mark_of
+from sweeps.scheduler import mark_of
 from sweeps.sweep import Trial
 from trainer.secrets import masked
 

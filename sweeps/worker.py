@@ -28,8 +28,9 @@ import typer
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.order import Order, read_seconds, shape_of
-from sweeps.stop import Stop, StopRequested
+from sweeps.stop import Stop
 from sweeps.sweep import Trial
+from sweeps.watch import LostTrialError, Watch
 from trainer import origin, record
 from trainer.config import DataConfig, TrainConfig
 from trainer.errors import run_command, storage_error
@@ -55,7 +56,7 @@ class Worker:
     """One process's run through a sweep's open trials."""
 
     ledger: Ledger
-    launch: float  # seconds since 1970: failures from before are tried again, later ones are not
+    launch: float  # whose worker it is: what failed within it is not tried again within it
     log: str  # the file that this process's output goes to, in the sweep's folder
     retry_only: bool = False  # lost and failed trials, not those that never ran
     stop: Stop = field(default_factory=Stop)
@@ -100,7 +101,16 @@ class Worker:
                     held.append(trial)
                     continue
                 ran = self.has_run = True
-                if self.run_claimed(trial, claim):
+                try:
+                    stopped = self.run_claimed(trial, claim)
+                except LostTrialError:
+                    # A job was started again elsewhere, and takes its trials there.
+                    if self.job is not None:
+                        raise
+                    log.warning("another attempt holds %s now", trial.name)
+                    held.append(trial)
+                    continue
+                if stopped:
                     self.ledger.release(trial, claim)
                     return True
             if self.stop():
@@ -127,10 +137,10 @@ class Worker:
 
     def wants(self, standing: Standing) -> bool:
         """Whether this worker should run the trial now."""
-        if standing.state is State.FAILED:
-            return standing.failure is not None and standing.failure.failed_at < self.launch
+        if standing.failure is not None:
+            return self.launch not in standing.failure.launches
         if standing.pruned is not None:
-            return not self.retry_only and standing.pruned.pruned_at < self.launch
+            return not self.retry_only and self.launch not in standing.pruned.launches
         if standing.state is State.PENDING:
             return not self.retry_only
         return standing.state is State.LOST
@@ -143,7 +153,8 @@ class Worker:
             if claim.deaths >= MAX_DEATHS:
                 self._give_up(trial, claim)
                 return False
-            return self._train(trial, claim)
+            with Watch(self.ledger.folder_of(trial), claim) as watch:
+                return self._train(trial, claim, watch)
         except BaseException:
             self.ledger.release(trial, claim)
             raise
@@ -165,7 +176,7 @@ class Worker:
             return not (folder / record.PRUNED).exists()
         return False
 
-    def _train(self, trial: Trial, claim: Claim) -> bool:
+    def _train(self, trial: Trial, claim: Claim, watch: Watch) -> bool:
         from trainer import kept
 
         if trial.problem is None:
@@ -183,6 +194,7 @@ class Worker:
         def should_stop() -> bool:
             nonlocal looked
             self.stop.in_steps = True
+            watch.check()
             if self.stop():
                 return True
             if time.monotonic() - looked < LOOK_SECONDS:
@@ -191,7 +203,10 @@ class Worker:
             return (folder / record.PRUNED).exists()
 
         try:
-            run = train(trial.config, folder, on_epoch=say, should_stop=should_stop, attempt=about)
+            run = train(
+                trial.config, folder, on_epoch=say, should_stop=should_stop, attempt=about,
+                fence=watch.look,
+            )  # fmt: skip
         except PreemptedError:
             if not (folder / record.PRUNED).exists():
                 return True
@@ -200,6 +215,7 @@ class Worker:
         except Exception as error:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
+            watch.look()  # the failure of an attempt that lost its trial is nothing to the next
             log.error("%s", traceback.format_exc().rstrip())
             self.ledger.fail(trial, claim, self._failure(error, claim, about))
         else:
@@ -327,23 +343,25 @@ def main(
     only: Annotated[str, typer.Option(help="Only the trial of this name.")] = "",
     slot: Annotated[int, typer.Option(help="Which of the workers that start together.")] = 0,
 ) -> int:
-    """Run the open trials of a sweep, one after another."""
+    """Run the open trials of a sweep, one after another.
+
+    Ends with 0 when none is left to run, 143 when it was asked to stop, else as every command.
+    """
     origin.begin()
     stop = Stop(PATIENCE_SECONDS)
     stop.listen(signal.SIGTERM)
-    ledger = Ledger(folder.parent, folder.name)
-    worker = Worker(
-        ledger, launch, log_file, retry, stop=stop, slot=slot, seconds=read_seconds(ledger, plan)
-    )
-    start_logging(worker)
-    if parent:
-        die_with(parent, stop)
-    try:
+
+    def work() -> bool:
+        ledger = Ledger(folder.parent, folder.name)
+        seconds = read_seconds(ledger, plan)
+        worker = Worker(ledger, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
+        start_logging(worker)
+        if parent:
+            die_with(parent, stop)
         trials = [trial for identity in plan for trial in ledger.plan(identity).trials]
-        stopped = worker.run(one for one in trials if one.name == only or not only)
-    except StopRequested:
-        stopped = True
-    if not stopped:
+        return worker.run(one for one in trials if one.name == only or not only)
+
+    if not stop.during(work):
         return 0
     log.info("stopped on request; the trial was given back")
     return 128 + signal.SIGTERM

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import sweeps.cancel
-from sweeps import claim as claims
+from sweeps import process as processes
 from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, Plan
 from sweeps.sweep import Sweep, Trial, expand
@@ -51,14 +53,30 @@ def trial() -> Trial:
 
 
 @pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "60"]) as one:
+def process(ledger: Ledger, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """What a worker of the sweep looks like from outside, which takes no time to start."""
+    (tmp_path / "made" / "sweeps").mkdir(parents=True)
+    (tmp_path / "made" / "sweeps" / "worker.py").write_text("import time; time.sleep(60)")
+    words = ["sweeps.worker", str(ledger.folder), "--plan", "x", "--launch", "0.0"]
+    with looking_like(words, tmp_path / "made") as one:
+        yield one
+
+
+@contextlib.contextmanager
+def looking_like(
+    words: list[str], cwd: Path, launch: str = "0.0"
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = os.environ | {"SWEEPS_LAUNCH": launch, "PYTHONPATH": str(cwd)}
+    command = [sys.executable, "-m", *words]
+    with subprocess.Popen(command, cwd=cwd, env=environment) as one:
+        # Until it is Python and no longer a copy of this process.
+        wait_for(lambda: processes.command(one.pid)[1:] == command[1:])
         yield one
         one.kill()
 
 
 def hold(ledger: Ledger, pid: int, **more: str) -> None:
-    started = claims._process_started(pid)
+    started = processes.started(pid)
     assert started
     claim = Claim(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
     folder = ledger.folder_of(trial())

@@ -42,6 +42,7 @@ class Writer:
 
     ledger: Ledger
     kill_at: int = -1  # the how manyeth call dies
+    ahead: float = 0.0  # the seconds by which its clock is
     failures: dict[str, str] = field(default_factory=dict)  # cause, by a part of the trial's name
     started: list[str] = field(default_factory=list)
     epochs: dict[str, int] = field(default_factory=dict)
@@ -60,15 +61,18 @@ class Writer:
         for trial in trials:
             self.started.append(trial.name)
             assert trial.name in [one.name for one in self.ledger.plan(plan.id).trials]
-            self._run(trial)
+            self._run(trial, launch)
         self._called()
 
-    def _run(self, trial: Trial) -> None:
+    def _run(self, trial: Trial, launch: float) -> None:
         folder = self.ledger.folder_of(trial)
         folder.mkdir(exist_ok=True)
         for part, cause in self.failures.items():
             if part in trial.name or part == "all":
-                record.Failure(cause, "Error: x", "", [], 1, time.time(), "h").write(folder)
+                failed_at = time.time() + self.ahead
+                record.Failure(
+                    cause, "Error: x", "", [], 1, failed_at, "h", launches=[launch]
+                ).write(folder)
                 return
         rows = [
             {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(trial.config, epoch), "seconds": 1}
@@ -187,7 +191,7 @@ def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
     ledger.write_plan(Plan("s", grid, "full", {}, [DECAY], "c"))
     for trial in grid:
         ledger.folder_of(trial).mkdir(parents=True)
-        Writer(ledger)._run(trial)
+        Writer(ledger)._run(trial, 1.0)
     wanted = search(sampler="grid", space={DECAY: choice([*values, 1e-2])})
     made = run(tmp_path, wanted, 3)
     (started,) = made.runner.started  # type: ignore[attr-defined]
@@ -204,10 +208,15 @@ def test_the_last_epochs_accuracy_by_option(tmp_path: Path) -> None:
     assert best.value is not None and last.value == pytest.approx(best.value - 0.1)
 
 
-def test_a_failure_is_told_as_one_and_a_divergence_as_the_worst(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [-3600.0, 0.0, 3600.0])
+def test_a_failure_is_told_as_one_and_a_divergence_as_the_worst(
+    tmp_path: Path, ahead: float
+) -> None:
+    """Whatever the clock says of the machine that the trial failed on."""
     start = [{DECAY: value} for value in (1e-3, 1e-4, 1e-5)]
     failures = {"weight_decay0.0001-": "NONFINITE", "weight_decay1e_05-": "DATA"}
-    made = run(tmp_path, search(start=start), 4, failures=failures)
+    made = run(tmp_path, search(start=start), 4, failures=failures, ahead=ahead)
+    assert len(made.runner.started) == 4  # type: ignore[attr-defined]
     good, diverged, failed, other = made.journal.told()
     assert (good.state, other.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
     assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
@@ -228,11 +237,12 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
     assert run(tmp_path, search(), 5).runner.started == []  # type: ignore[attr-defined]
 
 
-def test_a_failure_from_before_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [-60.0, 3600.0])
+def test_a_failure_from_before_is_tried_again(tmp_path: Path, ahead: float) -> None:
     ledger = Ledger(tmp_path, "s")
     trial = trial_at(search(), {DECAY: 1e-3}, Scale.FULL, {})
     ledger.folder_of(trial).mkdir(parents=True)
-    record.Failure("ERROR", "x", "", [], 1, time.time() - 60, "h").write(ledger.folder_of(trial))
+    record.Failure("ERROR", "x", "", [], 1, time.time() + ahead, "h").write(ledger.folder_of(trial))
     made = run(tmp_path, search(start=[{DECAY: 1e-3}]), 1)
     assert made.runner.started == [trial.name]  # type: ignore[attr-defined]
 
@@ -271,7 +281,7 @@ def test_fewer_workers_after_a_kill_start_fewer(tmp_path: Path) -> None:
     class Slow(Writer):
         """Its trials stay pending: nothing is written."""
 
-        def _run(self, trial: Trial) -> None:
+        def _run(self, trial: Trial, launch: float) -> None:
             pass
 
         def holds(self, trial: Trial) -> bool:
@@ -321,8 +331,8 @@ def test_what_a_launch_runs_is_not_pruned(tmp_path: Path) -> None:
 
 def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
     class Damaging(Writer):
-        def _run(self, trial: Trial) -> None:
-            super()._run(trial)
+        def _run(self, trial: Trial, launch: float) -> None:
+            super()._run(trial, launch)
             if len(self.started) == 1:
                 (self.ledger.folder_of(trial) / record.RUN).write_bytes(b"PAR1")
 

@@ -16,11 +16,12 @@ import pytest
 from slurm.queue import Job, JobState, Queue
 from sweeps import claim as claims
 from sweeps.claim import Claim
-from sweeps.job import JobStop, JobWorker, LostTrialError, _end
+from sweeps.job import _end
 from sweeps.ledger import LOGS, Ledger, Plan, State
 from sweeps.progress import look
 from sweeps.sweep import Sweep, Trial, expand
-from sweeps.worker import MAX_DEATHS
+from sweeps.watch import LostTrialError, Watch
+from sweeps.worker import MAX_DEATHS, Worker
 from trainer import record
 from trainer.recipes import reported
 
@@ -85,12 +86,12 @@ def test_a_death_counts_only_where_nothing_was_saved(ledger: Ledger, trial: Tria
     assert dead is not None
     wanted = Claim(1, 0, 1.0, "log")
     folder = ledger.folder_of(trial)
-    first = claims.take(folder, wanted, lambda _: False)
+    first = claims.take(folder, wanted, lambda *_: False)
     assert first is not None
     assert (first.attempt, first.deaths) == (2, 1)
     (folder / record.CHECKPOINT).touch()
     os.utime(folder / record.CHECKPOINT, (time.time() + 5, time.time() + 5))
-    second = claims.take(folder, replace(wanted, token="2"), lambda _: False)
+    second = claims.take(folder, replace(wanted, token="2"), lambda *_: False)
     assert second is not None
     assert (second.attempt, second.deaths) == (3, 0)
 
@@ -107,17 +108,15 @@ def test_a_worker_lets_go_of_a_trial_that_another_start_holds(
 ) -> None:
     """As on a node that Slurm takes for dead, whose processes live on."""
     job = {"submission": "worker-1", "job": "7", "started": True, "restarts": 0}
-    stop = JobStop()
-    worker = JobWorker(ledger, 1.0, "log", stop=stop, job=job)
+    worker = Worker(ledger, 1.0, "log", job=job)
     mine = ledger.claim(trial, 1.0, "log", **job)
     assert mine is not None
-    now = replace(mine, token="its own", **successor)  # type: ignore[arg-type]
+    now = replace(mine, token="its-own", **successor)  # type: ignore[arg-type]
     assert claims.install(ledger.folder_of(trial), mine, now)
     with pytest.raises(LostTrialError):
         worker.run_claimed(trial, mine)
     assert claims.read(ledger.folder_of(trial)) == now
     assert not (ledger.folder_of(trial) / record.CHECKPOINT).exists()
-    assert stop.held is None
 
 
 def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
@@ -126,13 +125,11 @@ def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
     sent = ledger.claim(trial, 1.0, LOGS, submission=TOKEN, task=0)
     assert sent is not None
     folder = ledger.folder_of(trial)
-    mine = replace(sent, token="its own", job="7", started=True)
+    mine = replace(sent, token="its-own", job="7", started=True)
     assert claims.install(folder, sent, mine)
-    stop = JobStop(held=(folder, mine))
-    assert not stop()
-    stop = JobStop(held=(folder, mine))
+    Watch(folder, mine).look()
     assert claims.install(folder, mine, replace(sent, job="7"))
-    assert not stop()
+    Watch(folder, mine).look()
 
 
 def test_a_worker_in_a_job_knows_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 from sweeps import claim as claims
+from sweeps import process
 from sweeps.claim import CLAIM, Claim
 from sweeps.ledger import Ledger, Plan, State, launched, resolve
 from sweeps.sweep import Sweep, Trial, expand, find
@@ -55,8 +55,8 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
         barrier.wait()
 
     processes = [FORK.Process(target=racer, args=(barrier,)) for _ in range(RACERS)]
-    for process in processes:
-        process.start()
+    for one in processes:
+        one.start()
     won: list[list[bool]] = [[] for _ in range(count)]
     for number in range(count):
         rounds(number)
@@ -66,19 +66,19 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
             index, winner = queue.get(timeout=30)
             won[index].append(winner)
     barrier.wait(30)
-    for process in processes:
-        process.join(30)
+    for one in processes:
+        one.join(30)
     return won
 
 
 def claim_of_the_dead(ledger: Ledger, trial: Trial) -> Claim:
     """A claim whose process has ended, as its death left it."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    started = claims._process_started(process.pid)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    started = process.started(child.pid)
     assert started
-    process.kill()
-    process.wait()
-    claim = Claim(3, 0, 0.0, "log", pid=process.pid, process_started=started)
+    child.kill()
+    child.wait()
+    claim = Claim(3, 0, 0.0, "log", pid=child.pid, process_started=started)
     folder = ledger.folder_of(trial)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CLAIM).write_text(json.dumps(asdict(claim)))
@@ -169,24 +169,19 @@ def test_a_slow_breaker_steps_back(
 
 
 def test_a_zombie_is_dead() -> None:
-    process = subprocess.Popen(["true"])
+    child = subprocess.Popen(["true"])
+    since = process.started(child.pid)
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and claims._process_started(process.pid):
+    while time.monotonic() < deadline and process.started(child.pid):
         time.sleep(0.01)
-    assert claims._process_started(process.pid) is None  # not waited for yet
-    process.wait()
+    assert process.started(child.pid) == ""  # not waited for yet
+    assert process.is_gone(child.pid, since)
+    child.wait()
 
 
-def test_another_process_of_the_same_number_is_no_life(ledger: Ledger) -> None:
-    assert Claim(1, 0, 0.0, "").has_live_process
-    assert not Claim(1, 0, 0.0, "", process_started="1").has_live_process
-
-
-def test_an_earlier_boot_is_death_and_another_machine_is_unknown() -> None:
-    boot, _, namespace = Claim(1, 0, 0.0, "").boot.partition("/")
-    assert not Claim(1, 0, 0.0, "", boot=f"0{boot[1:]}x/{namespace}").has_live_process
-    assert Claim(1, 0, 0.0, "", boot=f"{boot}/pid:[1]", pid=1, process_started="").has_live_process
-    assert Claim(1, 0, 0.0, "", host=socket.gethostname() + "x", pid=1).has_live_process
+def test_another_process_of_the_same_number_is_no_life() -> None:
+    assert not Claim(1, 0, 0.0, "").has_died_here
+    assert Claim(1, 0, 0.0, "", process_started="1").has_died_here
 
 
 def test_release_leaves_another_workers_claim(ledger: Ledger, trial: Trial) -> None:
@@ -208,7 +203,7 @@ def test_failure_and_its_next_attempt(ledger: Ledger, trial: Trial) -> None:
     assert claim is not None
     ledger.fail(trial, claim, failure(claim.attempt))
     standing = ledger.standing(trial)
-    assert (standing.state, standing.failure) == (State.FAILED, failure())
+    assert (standing.state, standing.failure) == (State.FAILED, replace(failure(), launches=[1.0]))
     again = ledger.claim(trial, 2.0, "")
     assert again is not None
     assert again.attempt == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def claim(submission: str = TOKEN, **of: object) -> Claim:
 
 
 def is_alive(one: Claim) -> bool:
-    return Scheduler(Queue()).is_alive(one)
+    return Scheduler(Queue()).is_alive(one, Path("/nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,13 @@ def test_a_job_that_slurm_knows_no_more_is_over(slurm: Slurm) -> None:
     assert not is_alive(claim())
     slurm.says("sacct", rows=[past("7", "TIMEOUT")])
     assert not is_alive(claim())
+
+
+def test_a_job_of_another_cluster_on_the_same_files_is_left_alone(slurm: Slurm) -> None:
+    """This Slurm does not know it, which says nothing."""
+    slurm.says("scontrol", raw="ClusterName = here\nSLURM_VERSION = 22.05\n")
+    assert is_alive(claim(cluster="there"))
+    assert not is_alive(claim(cluster="here"))
+    assert not is_alive(claim(cluster="Here"))
+    # One that has not started finds its claim gone when it does.
+    assert not is_alive(replace(claim(cluster="there"), started=False))

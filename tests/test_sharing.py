@@ -30,15 +30,14 @@ from analysis.sections import cost
 from slurm.dev_cluster import Cluster
 from slurm.queue import Job, JobState, Queue
 from slurm.site import Site
-from sweeps import claim as claims
-from sweeps import mps, share
-from sweeps.claim import Claim
+from sweeps import mps, process, share
+from sweeps.claim import WORKER, Claim
 from sweeps.crew import Crew
 from sweeps.job import STOPPED
 from sweeps.ledger import Ledger, State
 from sweeps.local import cores_here, environment
 from sweeps.price import past_runs, tally
-from sweeps.scheduler import WORKER, Scheduler
+from sweeps.scheduler import Scheduler
 from sweeps.sweep import Trial
 from trainer import parquet, record
 from trainer.errors import InputError, run_command
@@ -323,20 +322,18 @@ def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Pa
     job = {"submission": f"{WORKER}{'0' * 12}", "job": "7", "started": True}
     ledger = Ledger(tmp_path, "sweep", Scheduler(_Living()))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        started = claims._process_started(other.pid)
-        assert started is not None
-        process = {"pid": other.pid, "process_started": started}
-        held = ledger.claim(trial, 1.0, "log", **job, **process)
+        started = process.started(other.pid)
+        assert started
+        its = {"pid": other.pid, "process_started": started}
+        held = ledger.claim(trial, 1.0, "log", **job, **its)
         assert held is not None
         assert ledger.standing(trial).state is State.RUNNING
         assert ledger.claim(trial, 1.0, "log", **job) is None
         other.kill()
     assert ledger.standing(trial).state is State.LOST
     # On another node nobody can tell, nor for a job that is one trial's, of several processes.
-    alive = Scheduler(_Living()).is_alive
-    assert alive(Claim(**vars(held) | {"host": "elsewhere"}))
-    assert alive(Claim(**vars(held) | {"boot": "another/pid:[1]"}))
-    assert alive(Claim(**vars(held) | {"submission": "0" * 12}))
+    for word in ({"host": "elsewhere"}, {"boot": "another/pid:[1]"}, {"submission": "0" * 12}):
+        assert Scheduler(_Living()).is_alive(Claim(**vars(held) | word), ledger.folder_of(trial))
     taken = ledger.claim(trial, 1.0, "log", **job)
     assert taken is not None
     assert (taken.attempt, taken.deaths) == (2, 1)

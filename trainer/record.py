@@ -17,7 +17,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
 
@@ -193,6 +193,7 @@ class Failure:
     host: str
     epoch: int | None = None  # from 0, where the cause has one
     origin: dict[str, Any] | None = None  # trainer.origin's of the attempt
+    launches: list[float] = field(default_factory=list)  # whose attempts failed; 0.1 has none
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -220,6 +221,7 @@ class Pruned:
     number: int  # Optuna's, of the trial
     epoch: int  # from 0: the last one that was looked at
     pruned_at: float  # seconds since 1970
+    launches: list[float] = field(default_factory=list)  # whose attempt was pruned; 0.1 has none
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:

@@ -72,6 +72,7 @@ def train(
     on_epoch: Callable[[Row], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     attempt: Mapping[str, Any] | None = None,
+    fence: Callable[[], None] = lambda: None,
 ) -> Row:
     """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
 
@@ -79,6 +80,8 @@ def train(
     `on_epoch` gets each new row of epochs.parquet, on rank 0, which on a GPU may still be on its
     way to the disk. `should_stop` is asked between steps; once any rank's says yes, all of them
     stop. `attempt` is what the caller has from `origin.attempt`, where it knows more than that.
+    `fence` is called on rank 0 right before each file that is put in place, and raises where this
+    attempt may write no more.
 
     Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
@@ -122,9 +125,11 @@ def train(
 
         def write(state: dict[str, Any]) -> None:
             # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
+            fence()
             whole = {**state, _CONTENT: data.sha256}
             checkpoint.save(out / record.CHECKPOINT, whole, config.fingerprint)
             if state["rows"]:
+                fence()
                 parquet.write_table(out / record.EPOCHS, state["rows"], parquet.EPOCHS_SCHEMA)
 
         writer = stack.enter_context(checkpoint.Writer(device))
@@ -251,12 +256,13 @@ def train(
         }
         if group.is_main:
             assert test.logits is not None
-            digests = {
-                "predictions_sha256": _write_predictions(out, data, test.logits),
-                "epochs_sha256": parquet.write_table(
-                    out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA
-                ),
-            }
+            fence()
+            digests = {"predictions_sha256": _write_predictions(out, data, test.logits)}
+            fence()
+            digests["epochs_sha256"] = parquet.write_table(
+                out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA
+            )
+            fence()
             run = parquet.write_run(out, run | digests)
         return run
 
