@@ -68,4 +68,4 @@ def _part(log: Path, name: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run_command(app)
+    run_command(app, shows=True)

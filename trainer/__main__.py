@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, print_error, run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, drawn_on, print_error, run_command
 
 app = typer.Typer(add_completion=False)
 
@@ -38,7 +38,7 @@ def main(
     kept.read_ahead(settings.data)
     from trainer.train import NonFiniteLossError, epoch_line, train
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(file=drawn_on(sys.stderr), highlight=False)
     # Off a terminal a bar is noise; the lines above it stay.
     quiet = not console.is_terminal or os.environ.get("RANK", "0") != "0"
     bar = Progress(
