@@ -285,6 +285,8 @@ def explained(error: BaseException) -> tuple[str, str, int] | None:
         return _explained_os_error(error)
     if isinstance(error, RuntimeError) and "start new thread" in said:
         return "this machine starts no further thread", _PROCESSES, EXIT_IO
+    if isinstance(error, RuntimeError) and said.startswith("Symlink loop"):  # of Path.resolve
+        return said, _PATHS, EXIT_IO
     if isinstance(error, ImportError):
         todo = "a library is missing or damaged: run `make setup` again in the checkout"
         return f"cannot import {error.name or 'a library'}: {said}", todo, EXIT_IO
@@ -302,7 +304,7 @@ def explained(error: BaseException) -> tuple[str, str, int] | None:
 
 def _explained_os_error(error: OSError) -> tuple[str, str, int]:
     number = error.errno or 0
-    reason = (os.strerror(number) if number else "") or str(error) or type(error).__name__
+    reason = error.strerror or str(error) or type(error).__name__
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     verb = "write" if number in _WRITING else "use"
     what = f"cannot {verb} {path}: {reason}" if path else reason

@@ -10,7 +10,6 @@ different trials of one, so that few ask for the same. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import deque
@@ -21,6 +20,7 @@ from sweeps.ledger import LOGS, Ledger
 from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import TrainConfig
+from trainer.errors import InputError
 
 
 def shape_of(config: TrainConfig) -> Hashable:
@@ -89,9 +89,9 @@ def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for plan in plans:
         try:
-            values = json.loads(_path(ledger, plan).read_bytes())
+            values = record.read_json(_path(ledger, plan))
             found |= {name: float(value) for name, value in values.items() if value > 0}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, InputError, ValueError, AttributeError, TypeError):
             continue  # a guess, which nobody has to have
     return found
 

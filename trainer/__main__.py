@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, drawn_on, print_error, run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, drawn_on, folder_named, print_error, run_command
 
 app = typer.Typer(add_completion=False)
 
@@ -22,7 +22,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     config: Annotated[Path, typer.Argument(help="A configuration, as config.json holds it.")],
-    out: Annotated[Path, typer.Argument(help="The trial's folder, made where there is none.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            parser=folder_named, metavar="OUT", help="The trial's folder, made where there is none."
+        ),
+    ],
 ) -> int:
     """Train one trial; run again, it resumes from its checkpoint."""
     from rich.console import Console

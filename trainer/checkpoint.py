@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import zipfile
@@ -14,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch.utils._pytree import tree_map_only
 
+from trainer.files import unreadable
 from trainer.record import write_atomic
 
 log = logging.getLogger("trainer")
@@ -39,8 +41,10 @@ def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
     Raises DamagedCheckpointError where the file is cut short, has a flipped bit, holds another
     trial's state or anything but tensors and plain values (it is never unpickled freely); OSError
-    where the disk does not give the file, which may be whole.
+    where the disk does not give the file, which may be whole; InputError for what is not a file.
     """
+    if path.exists() and not path.is_file():
+        raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
     try:
         content = io.BytesIO(path.read_bytes())
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainer import data, record
 from trainer.config import ModelConfig, OptimizerConfig
+from trainer.errors import InputError
 from trainer.peaks import Peaks
 
 # What a kernel of a recorded step takes beside arithmetic and memory. With it, 20 steps of the six
@@ -92,8 +93,8 @@ def cached(step: Step) -> Cost | None:
     """What was counted of the step before, by this code and this torch. None where that cannot be
     read, too."""
     try:
-        return _COST.validate_json(_file(step).read_bytes())
-    except (OSError, ValidationError):
+        return _COST.validate_json(record.read_file(_file(step)))
+    except (OSError, InputError, ValidationError):
         return None
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import difflib
 import errno
 import gc
+import os
 import shlex
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -37,6 +39,7 @@ __all__ = [
     "InputError",
     "drawn_on",
     "explained",
+    "folder_named",
     "move_away",
     "nearest",
     "print_error",
@@ -86,6 +89,30 @@ def storage_error(error: OSError) -> InputError | None:
 def move_away(path: Path, word: str = "damaged") -> str:
     """The command that moves `path` out of the way, for a help line."""
     return shlex.join(["mv", str(path), f"{path}.{word}"])
+
+
+def folder_named(word: str | Path) -> Path:
+    """The folder that a command line names, which may not be there yet: a parser of options.
+
+    Raises InputError for a path where no folder can be: nothing, the root, a file, a link to
+    nowhere, too long a name.
+    """
+    path, another = Path(word), "name another folder (--results DIR, --out DIR); . is this one"
+    if not str(word):
+        raise InputError("a folder's path is empty", another)
+    if os.path.realpath(path) == "/":
+        raise InputError(f"{path} is the root of all folders", another)
+    reason = "it is not a folder"
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return path
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return path
+        reason = "it is a link to nowhere"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise InputError(f"cannot write or read in {path}: {reason}", another, exit_code=EXIT_IO)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
