@@ -114,8 +114,9 @@ def build(folder: Path) -> None:
 
 
 ODD = (
-    ["", ".", "/", "..", "../..", "/proc/x", "/proc/self/mem", "/dev/null", "/dev/zero", "/dev/full",
-     "/sys/x", "a_file", "a_file/below", "fifo", "loop", "nowhere", "results", "results/tiny",
+    ["", ".", "/", "..", "../..", "/proc/x", "/proc/self/mem", "/dev/null", "/dev/zero",
+     "/dev/full", "/sys/x",
+     "a_file", "a_file/below", "fifo", "loop", "nowhere", "results", "results/tiny",
      "x" * 150, "x" * 300, "x" * 5000, "a\nb", "a b", "$(x)", "-", "--", "-x", "--x", "--json",
      "%j", "a%sb", "[red]x", "é", "\u202e", "\x1b[2J", "\udc80", "0", "-1", "1e9", "9" * 400, "nan",
      "inf", "None", "true", "{}", "'", '"', ";", "auto", "tiny", "torn", "packed", "grid_bs_epoch",
@@ -227,9 +228,10 @@ def _odd_definition(draw: random.Random, folder: Path) -> str:
 
 def _odd_site(draw: random.Random, folder: Path) -> str:
     text = draw.choice(
-        ["", "=", "\x00", "partition = 5", "partition = 'a\\u001b[2J'", "[slurm]\nx = [1]", "a = 1" * 9,
+        ["", "=", "\x00", "partition = 5", "partition = 'a\\u001b[2J'", "[slurm]\nx = [1]",
          "name = 'x'", "query_seconds = -1", "query_seconds = 1e999", "setup = 'x'", "[[slurm]]",
-         "x = " + "[" * 5000, "minutes = " + "9" * 5000, SITE + SITE, "\udcff", "[environment]\nA = 1",
+         "x = " + "[" * 5000, "minutes = " + "9" * 5000, SITE + SITE, "\udcff", "a = 1" * 9,
+         "[environment]\nA = 1",
          "account = '" + "x" * 9999 + "'", "gpu_request = 'x'"]
     )  # fmt: skip
     (folder / "odd.toml").write_bytes(text.encode(errors="surrogateescape"))
@@ -271,7 +273,8 @@ def damaged(number: int, folder: Path) -> Case:
         "status": draw.choice([[sweep], [sweep, "--json"], [], [sweep, "--failures"]]),
         "launch": ["tiny.py", "--dry-run", "--site", "site.toml", "--on", "local"],
         "retry": [sweep, "--on", "local", "--workers", "1"], "logs": [sweep, "lr0.01"],
-        "cancel": [sweep], "compact": [sweep, *draw.choice([[], ["--undo"], ["--drop-checkpoints"]])],
+        "compact": [sweep, *draw.choice([[], ["--undo"], ["--drop-checkpoints"]])],
+        "cancel": [sweep],
         "report": draw.choice([[], [sweep]]), "search": ["search.py", "--dry-run"],
         "study": ["study.py", "--dry-run"], "trainer": [], "doctor": ["--no-job"],
     }[command]  # fmt: skip
@@ -364,12 +367,12 @@ def _in_child(
             os.chdir(folder)
             for number, path in ((0, Path(os.devnull)), (1, out), (2, err)):
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-            sys.stdout = os.fdopen(1, "w", closefd=False)
-            sys.stderr = os.fdopen(2, "w", closefd=False)
             if case is not None:
                 _surround(case)
+            sys.stdout = os.fdopen(1, "w", closefd=False)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
             code = act()
-            sys.stdout.flush()
+            sys.stdout.flush()  # as Python does when it ends
         except BaseException:
             os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
         finally:
@@ -410,7 +413,7 @@ def snapshot(folder: Path) -> dict[str, tuple[str, str]]:
         name, facts = str(path.relative_to(folder)), path.lstat()
         kind = stat.filemode(facts.st_mode)
         if path.is_symlink():
-            what = os.readlink(path)
+            what = str(path.readlink())
         elif path.is_file() and facts.st_size < 2**25:
             what = hashlib.sha256(path.read_bytes()).hexdigest()
         else:

@@ -95,7 +95,8 @@ class Output:
         self.ends = ends
         self.lost: Exception | None = None
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # what an ASCII locale cannot say
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # what an ASCII locale cannot say
 
     def write(self, text: str, keep: str = "\n\t") -> int:
         self._try(lambda: self.stream.write(printable(text, keep)))
