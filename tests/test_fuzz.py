@@ -150,7 +150,7 @@ ENVIRONMENT = {
     "TERM": ["", "dumb", "xterm"], "CUDA_VISIBLE_DEVICES": ["", "x", "-1", "0,0", ",,,"],
     "SLURM_CONF": ["/no", "a_file", ""], "PATH": ["", "/nonexistent"], "TMPDIR": ["/nonexistent"],
     "OMP_NUM_THREADS": ["abc", "0", "-1"], "WORLD_SIZE": ["x", "0"], "LANG": ["xx_YY"],
-    "SLURM_JOB_ID": ["x"], "FORCE_COLOR": ["1"], "NO_COLOR": ["1"],
+    "SLURM_JOB_ID": ["x"], "NO_COLOR": ["1"],
 }  # fmt: skip
 LIMITS = [(resource.RLIMIT_NOFILE, 8), (resource.RLIMIT_NOFILE, 20)]
 

@@ -167,6 +167,22 @@ def test_a_terminal_that_closes_interrupts_the_work(tmp_path: Path) -> None:
         assert (tmp_path / "back").exists() and clean(said)
 
 
+@pytest.mark.parametrize("module", ["sweeps.launch", "analysis.report", "slurm.dev_cluster"])
+def test_interrupted_while_it_imports(tmp_path: Path, module: str) -> None:
+    slow = "import time; from pathlib import Path; Path('here').touch(); time.sleep(60)"
+    (tmp_path / "typer.py").write_text(slow)
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )  # fmt: skip
+    while not (tmp_path / "here").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT  # 130 in a shell
+    assert said == ""
+
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\rgone\x08\u202eevil\udc80"
 
 

@@ -26,6 +26,7 @@ from trainer.terminal import (
     explained,
     print_error,
     printable,
+    quiet_while_importing,
     run_command,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "nearest",
     "print_error",
     "printable",
+    "quiet_while_importing",
     "run_command",
     "seldom_collect",
     "storage_error",

@@ -147,6 +147,13 @@ def drawn_on(stream: TextIO | Output) -> TextIO:
     return cast(TextIO, _Drawn(stream)) if isinstance(stream, Output) else stream
 
 
+def quiet_while_importing() -> None:
+    """Have Ctrl-C end `python -m` without a traceback until `run_command` takes it over."""
+    at_start = sys.argv[:1] == ["-m"]  # so it is while Python looks for the module
+    if at_start and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_command(
     app: Callable[..., object], argv: list[str] | None = None, *, shows: bool = False
 ) -> NoReturn:
@@ -203,6 +210,8 @@ def _surroundings(shows: bool, drawn: bool) -> Iterator[Output]:
     hears = _in_main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     if hears:
         signal.signal(signal.SIGHUP, _interrupt)
+    if _in_main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield out
     finally:
