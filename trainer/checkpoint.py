@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import logging
+import os
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,9 @@ from trainer.record import write_atomic
 log = logging.getLogger("trainer")
 
 SCHEMA_VERSION = 1
+
+# A zip file ends in a record that begins so, and that holds a comment of at most 64 KiB.
+ZIP_END, ZIP_END_BYTES = b"PK\x05\x06", 22 + 2**16
 
 
 class DamagedCheckpointError(Exception):
@@ -46,7 +50,13 @@ def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
     if path.exists() and not path.is_file():
         raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
     try:
-        content = io.BytesIO(path.read_bytes())
+        with path.open("rb") as file:
+            # What is not a checkpoint may be of any size, and its end tells.
+            file.seek(-min(file.seek(0, os.SEEK_END), ZIP_END_BYTES), os.SEEK_END)
+            if ZIP_END not in file.read():
+                raise DamagedCheckpointError("File is not a zip file")
+            file.seek(0)
+            content = io.BytesIO(file.read())
     except FileNotFoundError:
         return None
     try:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from trainer.errors import EXIT_IO, InputError, move_away
 
+# The plan of a million trials has fewer bytes. A file with holes may claim any number.
+LARGEST = 2**31
+
 
 def read_file(path: Path) -> bytes:
     """What a stored file holds: the one way in which files are read that others may have put there.
@@ -19,8 +22,11 @@ def read_file(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file")
+            if facts.st_size > LARGEST:
+                raise OSError(errno.EFBIG, "it is larger than any file that a sweep writes")
             return file.readall()
     except FileNotFoundError:
         if path.is_symlink():
