@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from analysis.figures.style import pdf, png, svg
 from analysis.tables import show
 from trainer.errors import InputError, move_away, storage_error
-from trainer.record import write_atomic
+from trainer.record import read_file, write_atomic
 
 # Lists a report's files, for `sha256sum --check` and for the next report to know them by.
 MANIFEST = "report.sha256"
@@ -278,7 +278,7 @@ def _listed(folder: Path) -> set[str]:
     """The names of the files in a report's folder that the report wrote."""
     path = folder / MANIFEST
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
     except FileNotFoundError:
         return {MANIFEST}
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from analysis.load import Study
@@ -29,11 +29,16 @@ def report(
         list[str] | None, typer.Argument(metavar="NAME", help="Sweeps; none: all of them.")
     ] = None,
     results: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the sweeps' results lie.")
+        Path,
+        typer.Option(metavar="DIR", parser=folder_named, help="Where the sweeps' results lie."),
     ] = Path("results"),
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to write; default: report/ in the results folder."),
+        typer.Option(
+            metavar="DIR",
+            parser=folder_named,
+            help="Where to write; default: report/ in the results folder.",
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where anything is flagged or damaged.")
@@ -61,7 +66,7 @@ def report(
     else:
         from analysis.sections.comparison import comparison
 
-        studies = [_read(folder, chosen) for folder in compare]
+        studies = [_read(folder, chosen) for folder in map(folder_named, compare)]
         out = out or compare[1] / "comparison"
         check_out(out)
         page = comparison(*studies)

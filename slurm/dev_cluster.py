@@ -41,6 +41,7 @@ from slurm import dev_config, dev_folder
 from slurm.dev_config import ACCOUNT, CLUSTER, LOOPBACK, Machine, Shape
 from slurm.dev_daemon import Daemon, end_all, environment, system_path
 from slurm.errors import SlurmError, run_command
+from slurm.files import read_file
 
 DEFAULT_FOLDER = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slurm-dev-cluster"
@@ -181,7 +182,7 @@ def find(folder: Path) -> Cluster | None:
     """The cluster in `folder`, if one was booted there: whole, half or crashed."""
     folder = folder.resolve()
     try:
-        state = json.loads((folder / dev_folder.STATE).read_text())
+        state = json.loads(read_file(folder / dev_folder.STATE))
         return Cluster(folder, Shape(**state["shape"]), state["ports"])
     except (FileNotFoundError, NotADirectoryError):
         return None

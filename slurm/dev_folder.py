@@ -16,6 +16,8 @@ from pathlib import Path
 from slurm.errors import SlurmError
 
 STATE = "cluster.json"
+# How often the folder may be removed by others while we take hold of it.
+TRIES = 100
 FOLDERS = ("etc", "munge", "database", "state", "spool", "dev", "run", "log")
 # A Unix socket's path holds 107 bytes, and slurmd's are DIR/spool/n1000/n1000_99999999.4294967295.
 LONGEST = 107 - len("/spool/n1000/n1000_99999999.4294967295")
@@ -60,14 +62,19 @@ def clear(folder: Path) -> None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder, made where there is none, against any other `up` or `down`."""
-    while True:
+    for _ in range(TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except (FileExistsError, NotADirectoryError):
-            raise SlurmError(f"{folder} is no folder", "choose another: --dir DIR") from None
         except FileNotFoundError:
-            continue  # removed by a `down` just now
+            continue  # removed by a `down` just now; or in /proc, where no folder can be made
+        except OSError as error:
+            reason = (
+                "a file is in the way" if isinstance(error, FileExistsError) else error.strerror
+            )
+            raise SlurmError(
+                f"cannot use {folder}: {reason}", "choose another: --dir DIR"
+            ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_still(folder, handle):
@@ -75,6 +82,7 @@ def locked(folder: Path) -> Iterator[None]:
                 return
         finally:
             os.close(handle)
+    raise SlurmError(f"cannot make the folder {folder}", "choose another: --dir DIR")
 
 
 def _is_still(folder: Path, handle: int) -> bool:

@@ -1,13 +1,13 @@
-"""Errors of this package that a person can act on, and how its commands end with them."""
+"""Errors of this package that a person can act on."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
-EXIT_USAGE = 2
-EXIT_SLURM = 3
-EXIT_INTERRUPTED = 130
+from slurm.terminal import EXIT_INTERRUPTED, EXIT_USAGE, run_command
+from slurm.terminal import EXIT_IO as EXIT_SLURM
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_SLURM", "EXIT_USAGE", "SlurmError", "run_command"]
 
 
 class SlurmError(Exception):
@@ -31,42 +31,3 @@ class SlurmError(Exception):
 
 def _rebuild(what: str, help: str, exit_code: int) -> SlurmError:
     return SlurmError(what, help, exit_code=exit_code)
-
-
-def run_command(app: Callable[..., object]) -> None:
-    """Run a Typer app on the command line and leave the process with the code that it ends with.
-
-    Errors become an `error:` and a `help:` line on stderr; with `--debug`, a traceback.
-    """
-    words = [word for word in sys.argv[1:] if word != "--debug"]
-    try:
-        code = app(args=words, standalone_mode=False)
-    except Exception as error:
-        if "--debug" in sys.argv[1:]:
-            raise
-        sys.exit(_report(error))
-    if code == EXIT_INTERRUPTED:  # what Typer makes of Ctrl-C
-        print("interrupted", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _report(error: Exception) -> int:
-    shown = error if isinstance(error, SlurmError) else _as_slurm_error(error)
-    print(f"error: {shown.what}\nhelp: {shown.help}", file=sys.stderr, flush=True)
-    return shown.exit_code
-
-
-def _as_slurm_error(error: Exception) -> SlurmError:
-    # Typer carries its own copy of click, whose usage errors have no public base class to name.
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        return SlurmError(
-            error.format_message().strip().rstrip("."),
-            "--help lists the options and arguments",
-            exit_code=EXIT_USAGE,
-        )
-    if isinstance(error, OSError):
-        return SlurmError(str(error), "mend its rights or its space, or choose another folder")
-    return SlurmError(
-        f"{type(error).__name__}: {error}",
-        "this is a bug: run the same command with --debug for the traceback to report",
-    )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slurm.errors import SlurmError
+from slurm.files import read_file
 
 SITES = Path(__file__).parent / "sites"
 USAGE = 2
@@ -220,7 +221,7 @@ def _folders() -> tuple[Path, Path]:
 
 def _read(path: Path) -> Site:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except FileNotFoundError:
         raise SlurmError(
             f"{path}: no such file", "known by name: " + ", ".join(sites()), exit_code=USAGE

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.request import Results
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def main(
     site: Annotated[
         str, typer.Option("--site", metavar="NAME|FILE", help="The cluster: a site file (.toml).")
     ] = "default",
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    results: Results = Path("results"),
     no_job: Annotated[
         bool, typer.Option("--no-job", help="Slurm: send no test job (a minute, one GPU).")
     ] = False,

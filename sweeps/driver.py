@@ -392,7 +392,7 @@ class Driver:
             return
         text = self._trial_of(complete[0].params).config.to_json()
         path = self.folder / BEST
-        if not path.is_file() or path.read_bytes() != text.encode():
+        if not path.is_file() or record.read_file(path) != text.encode():
             record.write_atomic(path, lambda file: file.write(text.encode()))
 
     def _tell_failure(self, trial: OptunaTrial, words: str) -> None:

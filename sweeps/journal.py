@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeps.sweep import Search
 from trainer.errors import EXIT_IO, InputError, move_away
+from trainer.record import read_file
 
 JOURNAL = "journal.log"
 STUDY = "search"
@@ -232,7 +233,7 @@ def _repair(path: Path) -> str | None:
     Raises InputError where another line is damaged.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         return None

@@ -92,7 +92,7 @@ def start_worker(
 
 def words_of(log: Path, code: int) -> InputError:
     """The error with which a worker ended, in its own words."""
-    lines = log.read_text(errors="replace").splitlines()
+    lines = record.read_file(log).decode(errors="replace").splitlines()
     said = {
         word: next((x.removeprefix(word) for x in reversed(lines) if x.startswith(word)), "")
         for word in ("error: ", "help: ")

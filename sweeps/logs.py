@@ -14,6 +14,7 @@ import typer
 
 from sweeps.request import Results
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
+from trainer.record import read_file
 
 app = typer.Typer(add_completion=False)
 
@@ -48,7 +49,7 @@ def main(
     for log in logs:
         for line in _part(log, found[0]):
             empty = False
-            print(line, end="")
+            print(line)
     if empty:
         print(
             f"{found[0]} has no log: it has not run under launch, or the log was removed",
@@ -62,15 +63,14 @@ def _part(log: Path, name: str) -> Iterator[str]:
     from sweeps.worker import END, START
 
     inside = False
-    with log.open(errors="replace") as lines:
-        for line in lines:
-            if START in line:
-                inside = f"{START} {name}," in line
-            if inside:
-                yield line
-            if END in line:
-                inside = False
+    for line in read_file(log).decode(errors="replace").splitlines():
+        if START in line:
+            inside = f"{START} {name}," in line
+        if inside:
+            yield line
+        if END in line:
+            inside = False
 
 
 if __name__ == "__main__":
-    run_command(app)
+    run_command(app, shows=True)

@@ -6,6 +6,7 @@ log_uniform(1e-5, 1e-2)    uniform(0.0, 0.3)    integers(0, 16)    choice([64, 1
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from trainer.errors import InputError
 if TYPE_CHECKING:
     from optuna.trial import Trial as OptunaTrial
 
+# Of one choice: Optuna writes all of them for each trial.
+MAX_VALUES = 1000
 Value = str | int | float | bool
 
 
@@ -114,14 +117,22 @@ def log_integers(low: int, high: int) -> Numbers:
 def choice(values: Sequence[Value]) -> Choice:
     """Raises InputError where there are no values, one twice, or one that is no plain value."""
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        raise InputError(f"choice({values!r}): no values", "give a list: choice([64, 128])")
+        raise InputError(
+            f"choice({reprlib.repr(values)}): no values", "give a list: choice([64, 128])"
+        )
+    if len(values[: MAX_VALUES + 1]) > MAX_VALUES:  # of a range, len() may not say
+        raise InputError(
+            f"choice({reprlib.repr(values)}): more than {MAX_VALUES} values",
+            "search numbers with integers(LOW, HIGH), or list a few: choice([64, 128])",
+        )
     for value in values:
         if not isinstance(value, (str, int, float, bool)):
             raise InputError(
-                f"choice: {value!r} is a {type(value).__name__}", "give texts, numbers or bools"
+                f"choice: {reprlib.repr(value)} is a {type(value).__name__}",
+                "give texts, numbers or bools",
             )
     if len(set(values)) < len(values):
-        raise InputError(f"choice({list(values)!r}) has a value twice", "give each once")
+        raise InputError(f"choice({reprlib.repr(values)}) has a value twice", "give each once")
     return Choice(tuple(values))
 
 

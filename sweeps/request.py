@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeps.where import Where
-from trainer.errors import InputError
+from trainer.errors import InputError, folder_named
 from trainer.secrets import masked_words
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ PerGpuWord = Annotated[
         "cores without a GPU.",
     ),
 ]
-Results = Annotated[Path, typer.Option(help="Results folder.")]
+Results = Annotated[Path, typer.Option(help="Results folder.", parser=folder_named, metavar="DIR")]
 SiteName = Annotated[
     str, typer.Option("--site", metavar="NAME|FILE", help="The cluster: a site file (.toml).")
 ]

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sweeps.loader import guarded, load, shown
 from sweeps.scale import Scale
 from sweeps.space import Point, axes_of
-from sweeps.sweep import Search, Sweep, find, load, stem
+from sweeps.sweep import Search, Sweep, find, stem
 from trainer.config import TrainConfig
 from trainer.errors import InputError, nearest
 from trainer.record import is_name
@@ -68,15 +69,7 @@ class Stage:
 
     def made(self, so_far: SoFar) -> Sweep | Search:
         """Raises InputError that names the stage, for whatever goes wrong in `make`."""
-        try:
-            found = self.make(so_far)
-        except InputError as error:
-            raise InputError(f"stage {self.name}: {error.what}", error.help) from None
-        except Exception as error:
-            raise InputError(
-                f"stage {self.name}: {type(error).__name__}: {error}",
-                "mend the study's file; --debug shows the whole traceback",
-            ) from error
+        found = guarded(lambda: self.make(so_far), lambda _: f"stage {self.name}", "")
         if not isinstance(found, (Sweep, Search)):
             raise InputError(
                 f"stage {self.name} makes a {type(found).__name__}", "return a Sweep or a Search"
@@ -100,9 +93,18 @@ class Study:
             raise InputError("a study without stages", "give it some: study = Study(Stage(...))")
         for number, stage in enumerate(stages):
             if not isinstance(stage, Stage):
-                raise InputError(f"{stage!r} is no stage", "write Stage(NAME, MAKE)")
-            if not is_name(stage.name) or stage.name in NAMES_TAKEN:
-                raise InputError(f"{stage.name!r} is no name for a stage", "it names a folder")
+                raise InputError(f"{shown(stage)} is not a stage", "write Stage(NAME, MAKE)")
+            if not callable(stage.make) or not isinstance(stage.reported, Mapping):
+                raise InputError(
+                    f"stage {shown(stage.name)} has no function, or no mapping of what it chooses",
+                    "write Stage(NAME, MAKE, reported={...})",
+                )
+            if (
+                not isinstance(stage.name, str)
+                or not is_name(stage.name)
+                or stage.name in NAMES_TAKEN
+            ):
+                raise InputError(f"{shown(stage.name)} is no name for a stage", "it names a folder")
             if stage.name in [one.name for one in stages[:number]]:
                 raise InputError(f"two stages are called {stage.name!r}", "rename one")
         self.stages = stages
@@ -142,12 +144,14 @@ def find_study(name: str) -> tuple[str, Study]:
     Raises InputError where there is none, or the file fails or has no `study` in it.
     """
     path = Path(name) if name.endswith(".py") else STUDIES / f"{name}.py"
-    if not path.is_file():
+    stem(path)
+    try:
+        study = load(path, "study", Study)
+    except FileNotFoundError:
         raise InputError(
             f"no study is called {name!r}",
             f"{nearest(name, names())} Or give the path of a study's file (.py).",
-        )
-    study = load(path, "study", Study)
-    if stem(path) in [stage.name for stage in study.stages]:
+        ) from None
+    if path.stem in [stage.name for stage in study.stages]:
         raise InputError(f"{path}: a stage has the study's name", "rename the stage, or the file")
     return path.stem, study

@@ -83,13 +83,11 @@ def main(
         ]
         table.show(("sweep", "setting", "trials"), summed)
     else:
-        from rich.text import Text
-
         from sweeps import table
 
         for plan, progress in seen[names[0]]:
             line, rows = _summed(plan, progress)
-            table.console(sys.stdout).print(Text(line))
+            table.console(sys.stdout).print(table.text(line))
             table.show(COLUMNS, rows)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
 
@@ -98,12 +96,11 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
     """The table of one plan's trials, under a line that sums them up, for a terminal of that
     height, which shows no more rows."""
     from rich.console import Group
-    from rich.text import Text
 
     from sweeps import table
 
     line, rows = _summed(plan, progress)
-    return Group(Text(line), table.make(COLUMNS, rows[:height]))
+    return Group(table.text(line), table.make(COLUMNS, rows[:height]))
 
 
 def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
@@ -243,4 +240,4 @@ def _code(progress: list[Progress]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(app)
+    run_command(app, shows=True)

@@ -6,32 +6,32 @@ says what it is for.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.util
 import json
+import math
 import re
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from slurm.site import Resources
+from sweeps.loader import Definition, guarded, load, shown
 from sweeps.ranges import Choice, Numbers, Range
 from sweeps.scale import Scale, scaled
-from sweeps.space import Point, Space, axes_of
+from sweeps.space import MAX_TRIALS, Point, Space, axes_of, check_count
 from trainer.config import TrainConfig, as_before, flat_of
 from trainer.errors import InputError, nearest
-from trainer.record import is_name
+from trainer.record import NAME_BYTES, is_name
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "gp")
 PRUNERS = ("successive_halving", "hyperband", "median", "none")
 OBJECTIVES = ("best", "last")
-
-Definition = TypeVar("Definition")
+# Of a search: Optuna reads its whole journal for each.
+MAX_ASKED = 100_000
+# Of a trial's folder, which stands in paths and tables.
+NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,14 @@ class Sweep:
             isinstance(point, Mapping) for point in self.space
         ):
             raise InputError(
-                f"space is {self.space!r}, not a tuple of points",
+                f"space is {shown(self.space)}, not a tuple of points",
                 'make it with grid, zipped or chain, as in grid({"epochs": [25, 50]})',
             )
+        if odd := [key for key in axes_of(self.space) if not isinstance(key, str)]:
+            raise InputError(f"{shown(odd[0])} is not a field", 'name it: "optimizer.lr"')
         if type(self.seeds) is not int or self.seeds < 1:
-            raise InputError(f"seeds is {self.seeds!r}", "give a whole number from 1: seeds=3")
+            raise InputError(f"seeds is {shown(self.seeds)}", "give a whole number: seeds=3")
+        check_count(len(self.space) * self.seeds, f"{len(self.space)} points of {self.seeds} seeds")
         _check_resources(self.resources)
 
 
@@ -175,17 +178,22 @@ class Search:
             (self.pruner, PRUNERS, "pruner"),
             (self.objective, OBJECTIVES, "objective"),
         ):
-            if word not in choices:
-                raise InputError(f"unknown {what} {word!r}", nearest(str(word), choices))
-        if type(self.trials) is not int or self.trials < 1:
-            raise InputError(f"trials is {self.trials!r}", "give a whole number from 1: trials=20")
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r}", "give a whole number from 0: seed=0")
+            if not isinstance(word, str) or word not in choices:
+                raise InputError(f"unknown {what} {shown(word)}", nearest(shown(word), choices))
+        if type(self.trials) is not int or not 1 <= self.trials <= MAX_ASKED:
+            raise InputError(
+                f"trials is {shown(self.trials)}",
+                f"give a whole number from 1 to {MAX_ASKED}: trials=20",
+            )
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {shown(self.seed)}", "give a whole number from 0: seed=0")
         _check_resources(self.resources)
         for key, values in self.space.items():
+            if not isinstance(key, str):
+                raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
             if not isinstance(values, (Numbers, Choice)):
                 raise InputError(
-                    f"{key}: {values!r} is no range", "make it with log_uniform, choice, ..."
+                    f"{key}: {shown(values)} is no range", "make it with log_uniform, choice, ..."
                 )
             if self.sampler == "grid" and not isinstance(values, Choice):
                 raise InputError(
@@ -193,6 +201,9 @@ class Search:
                 )
             for value in values.ends:
                 self.base.override({key: value})
+        if self.sampler == "grid":
+            product = math.prod(len(values.ends) for values in self.space.values())
+            check_count(product * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
         if isinstance(self.start, Mapping) or not isinstance(self.start, Sequence):
             raise InputError(
                 f"start is a {type(self.start).__name__}", "give a list of points: start=[{...}]"
@@ -200,13 +211,13 @@ class Search:
         for point in self.start:
             if not isinstance(point, Mapping) or set(point) != set(self.space):
                 raise InputError(
-                    f"start: {point!r}: not the fields of the space",
+                    f"start: {shown(point)}: not the fields of the space",
                     f"give a value to each of: {', '.join(self.space)}",
                 )
             for key, value in point.items():
                 if not self.space[key].holds(value):
                     raise InputError(
-                        f"start: {key}={value} lies outside of {self.space[key]}",
+                        f"start: {key}={shown(value)} lies outside of {self.space[key]}",
                         "widen the range, or start within it",
                     )
             self.base.override(point)
@@ -237,27 +248,30 @@ def find(name: str) -> tuple[str, Sweep]:
     """
     if name.endswith(".json"):
         return stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
-    path = _definition(name, "sweep")
-    return path.stem, load(path, "sweep", Sweep)
+    return _loaded(name, Sweep)
 
 
 def find_search(name: str) -> tuple[str, Search]:
     """The search called `name`, as `find` finds a sweep."""
-    path = _definition(name, "search")
-    return path.stem, load(path, "search", Search)
+    return _loaded(name, Search)
 
 
-def _definition(name: str, kind: str) -> Path:
+def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
+    """The definition of that kind and name, or at that path. Raises InputError."""
+    word = kind.__name__.lower()
     path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
     stem(path)
-    if not path.is_file():
+    try:
+        return path.stem, load(path, word, kind)
+    except FileNotFoundError:
         if name.endswith(".py"):
-            raise InputError(f"no definition file {name}", "give the path of a Python file")
+            raise InputError(
+                f"no definition file {name}", "give the path of a Python file"
+            ) from None
         raise InputError(
-            f"no {kind} is called {name!r}",
-            f"{nearest(name, names(kind))} Or give the path of a definition file (.py).",
-        )
-    return path
+            f"no {word} is called {name!r}",
+            f"{nearest(name, names(word))} Or give the path of a definition file (.py).",
+        ) from None
 
 
 def stem(path: Path) -> str:
@@ -265,40 +279,9 @@ def stem(path: Path) -> str:
     if not is_name(path.stem):
         raise InputError(
             f"{path.stem!r} is no name for a sweep",
-            "use letters, digits, '_', '-' and '.', since it names a folder",
+            f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
         )
     return path.stem
-
-
-def load(path: Path, name: str, kind: type[Definition]) -> Definition:
-    """What a definition file calls `name`. Raises InputError where it fails or has none."""
-    spec = importlib.util.spec_from_file_location(f"sweeps.definitions.{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        # What a definition prints is no data of the command's.
-        with contextlib.redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
-    except InputError as error:
-        raise InputError(f"{path}{_line(error, path)}: {error.what}", error.help) from None
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"{path}{_line(error, path)}: {type(error).__name__}: {error}",
-            "mend the definition; --debug shows the whole traceback",
-        ) from error
-    found = getattr(module, name, None)
-    if not isinstance(found, kind):
-        what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
-        raise InputError(f"{path} has {what} in it", f"it must hold: {name} = {kind.__name__}(...)")
-    return found
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """`:LINE`, the last line of the definition that the error passed through."""
-    if isinstance(error, SyntaxError):
-        return f":{error.lineno}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""
 
 
 def expand(
@@ -318,6 +301,7 @@ def expand(
     count = sweep.seeds if seeds is None else seeds
     if count < 1:
         raise InputError(f"{count} seeds", "ask for at least one: --seeds 1")
+    check_count(len(sweep.space) * count, f"{len(sweep.space)} points of {count} seeds")
     configs: list[TrainConfig] = []
     points: list[Point] = []
     for point in sweep.space:
@@ -355,10 +339,18 @@ def expand(
             )
         seen[config.fingerprint] = point
         words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
-        words = words or [config.model.name]
-        name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
-        trials.append(Trial.of(name, point, config))
+        trials.append(Trial.of(_name(words or [config.model.name], config), point, config))
     return trials
+
+
+def _name(words: Sequence[str], config: TrainConfig) -> str:
+    """A trial's name of bounded length: as many of the words as fit, its seed, and 8 digits of its
+    fingerprint, which tell trials apart that have the same words."""
+    end = f"seed{config.seed}-{config.fingerprint[:8]}"
+    kept = words
+    while len("-".join(kept)) > NAME_LENGTH - len(end) - 1 and len(kept) > 1:
+        kept = kept[:-1]
+    return f"{'-'.join(kept)[: NAME_LENGTH - len(end) - 1].lstrip('.-')}-{end}".lstrip("-")
 
 
 def _seeded(config: TrainConfig, count: int) -> list[TrainConfig]:
@@ -384,20 +376,19 @@ def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str,
 
 def _at(sweep: Sweep, point: Point) -> TrainConfig:
     """The configuration at a point. Raises InputError that names the point."""
-    try:
+
+    def config() -> TrainConfig:
         base = sweep.base(point) if callable(sweep.base) else sweep.base
+        if not isinstance(base, TrainConfig):
+            raise InputError(f"base gives a {type(base).__name__}", "return a TrainConfig from it")
         return base.override(point)
-    except InputError as error:
-        raise InputError(f"at {_readable(point)}: {error.what}", error.help) from None
-    except Exception as error:
-        raise InputError(
-            f"at {_readable(point)}: base fails with {type(error).__name__}: {error}",
-            "mend the definition's base function; --debug shows the whole traceback",
-        ) from error
+
+    return guarded(config, lambda _: f"at {_readable(point)}", "base fails with ")
 
 
 def _readable(point: Point) -> str:
-    return ", ".join(f"{key}={value}" for key, value in point.items()) or "the only point"
+    words = [f"{key}={v if isinstance(v, str) else shown(v)}" for key, v in point.items()]
+    return ", ".join(words)[:200] or "the only point"
 
 
 def _word(key: str, value: Any) -> str:

@@ -11,22 +11,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trainer.errors import drawn_on, printable
+
 WIDE = 10_000
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "lost": "yellow"}
 
 
 def console(stream: TextIO) -> Console:
     """A console that fits the terminal; off one, so wide that nothing is cut or wrapped."""
-    return Console(file=stream, width=None if stream.isatty() else WIDE, highlight=False)
+    return Console(file=drawn_on(stream), width=None if stream.isatty() else WIDE, highlight=False)
+
+
+def text(words: str, style: str = "") -> Text:
+    """Words for rich to draw: nothing in them is obeyed, neither by it nor by a terminal."""
+    return Text(printable(words), style=style)
 
 
 def make(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
-    """A table of plain text; `rich` markup in a cell is shown, not obeyed."""
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
+    """A table of plain text; `rich` markup and escape sequences in a cell are shown, not obeyed."""
+    table = Table(box=box.SIMPLE_HEAD, title=text(title) if title else None, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(text(column), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(text(cell, STYLES.get(cell, "")) for cell in row))
     return table
 
 

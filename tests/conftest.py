@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 # A cluster that the shell happens to know is not the tests' to use: they boot their own.
 os.environ.pop("SLURM_CONF", None)
+# Nor are its caches and sites: what a test needs of them it says. One folder for all workers, which
+# inherit it, since decoding the digits and counting costs takes seconds.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _own = tempfile.mkdtemp(prefix="sweeps-tests-")
+    os.environ["SWEEPS_CACHE"] = f"{_own}/cache"
+    os.environ["XDG_CONFIG_HOME"] = f"{_own}/config"
+    atexit.register(shutil.rmtree, _own, ignore_errors=True)
 # Whoever starts pytest in the background of a shell has it ignored, and every child inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,7 @@ What needs a real Slurm is marked `slurm`, and skipped where one cannot be boote
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -384,3 +385,52 @@ def test_bad_options_are_an_error_and_a_hint() -> None:
         assert done.stdout == ""
         lines = done.stderr.splitlines()
         assert [line.partition(":")[0] for line in lines] == ["error", "help"]
+
+
+def odd_folders(folder: Path) -> Iterator[Path]:
+    yield Path("/proc/x")
+    yield Path("/proc/x/y")
+    yield Path("/sys/x")
+    (folder / "file").touch()
+    yield folder / "file"
+    yield folder / "file" / "below"
+    os.mkfifo(folder / "fifo")
+    yield folder / "fifo"
+    (folder / "loop").symlink_to(folder / "loop")
+    yield folder / "loop"
+    (folder / "nowhere").symlink_to("/proc/nowhere")
+    yield folder / "nowhere"
+    yield folder / ("x" * 300)
+    for number, make in enumerate((os.mkfifo, os.mkdir)):
+        odd = folder / str(number)
+        odd.mkdir()
+        make(odd / dev_folder.STATE)
+        yield odd
+
+
+@pytest.mark.parametrize("word", ["up", "status", "down"])
+def test_a_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path, word: str) -> None:
+    """`up --dir /proc/x` tried again and again, for ever."""
+    try:
+        dev_cluster.require(dev_cluster.missing_packages(), os.geteuid())
+    except SlurmError as error:
+        pytest.skip(f"{error.what}; {error.help}")
+    folders = list(odd_folders(tmp_path))
+    code = (
+        "import sys; from slurm import dev_cluster as d; from slurm.errors import run_command\n"
+        "for one in sys.argv[2:]:\n"
+        "    sys.argv = ['x', sys.argv[1], '--dir', one]\n"
+        "    try: run_command(d.app)\n"
+        "    except SystemExit as end: print('code', end.code, one, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, word, *map(str, folders)],
+        capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert sum(line.startswith("code") for line in lines) == len(folders)
+    assert done.returncode == 0 and "bug" not in done.stderr and "Traceback" not in done.stderr
+    for before, line in itertools.pairwise(lines):
+        if line.startswith("code") and not line.startswith("code 0"):
+            assert line[5] in "123" and before.startswith("help: ")
+    assert word == "down" or not any(line.startswith("code 0") for line in lines)

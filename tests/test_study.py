@@ -25,13 +25,15 @@ from sweeps import stage
 from sweeps.choice import Candidate, choose
 from sweeps.course import Course
 from sweeps.ledger import Standing, State
+from sweeps.price import device_here
 from sweeps.progress import Progress
 from sweeps.request import ScaleName
 from sweeps.scale import Scale
 from sweeps.stage import SoFar
 from sweeps.where import Where
-from trainer import parquet, record
+from trainer import parquet, peaks, record
 from trainer.errors import InputError, run_command
+from trainer.peaks import Peaks
 
 # In one process, for its one study is what takes time.
 pytestmark = pytest.mark.xdist_group("study")
@@ -370,7 +372,11 @@ def test_errors_come_before_the_first_trial(
     assert not (tmp_path / "results").exists()
 
 
-def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_touches_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
+    peaks.store(Peaks(device_here(1), 1e11, 5e10, 1e9, 1e-5))
     definition(tmp_path)
     assert command(*words(tmp_path, "--dry-run", "--json")) == 0
     found = json.loads(capsys.readouterr().out)

@@ -120,13 +120,13 @@ def test_warm_up_shrinks_with_the_epochs() -> None:
 
 
 BAD = {
-    "raises": ("x = 1 / 0", r":1: ZeroDivisionError"),
+    "raises": ("sweep = 1 / 0", r":1: ZeroDivisionError"),
     "syntax": ("def f(:", r":1: SyntaxError"),
     "nothing": ("x = 1", "no `sweep`"),
     "other": ("sweep = 5", "a `sweep` that is a int"),
-    "exits": ("raise SystemExit(3)", "SystemExit"),
+    "exits": ("sweep = 5\nraise SystemExit(3)", "SystemExit"),
     "empty": (
-        "from sweeps.space import grid\ngrid({'epochs': []})",
+        "from sweeps.space import grid\nsweep = grid({'epochs': []})",
         r":2: an empty grid: axis 'epochs'",
     ),
     "base": ("from sweeps.sweep import Sweep\nsweep = Sweep(base={})", "base is a dict"),

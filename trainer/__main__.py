@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from trainer import origin
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, print_error, run_command
+from trainer.errors import EXIT_DONE, EXIT_FLAGGED, drawn_on, folder_named, print_error, run_command
 
 app = typer.Typer(add_completion=False)
 
@@ -23,7 +23,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     config: Annotated[Path, typer.Argument(help="A configuration, as config.json holds it.")],
-    out: Annotated[Path, typer.Argument(help="The trial's folder, made where there is none.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            parser=folder_named, metavar="OUT", help="The trial's folder, made where there is none."
+        ),
+    ],
 ) -> int:
     """Train one trial; run again, it resumes from its checkpoint."""
     origin.begin()
@@ -40,7 +45,7 @@ def main(
     kept.read_ahead(settings.data)
     from trainer.train import NonFiniteLossError, epoch_line, train
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(file=drawn_on(sys.stderr), highlight=False)
     # Off a terminal a bar is noise; the lines above it stay.
     quiet = not console.is_terminal or os.environ.get("RANK", "0") != "0"
     bar = Progress(

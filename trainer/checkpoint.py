@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
+import os
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +16,15 @@ from typing import Any, Self
 import torch
 from torch.utils._pytree import tree_map_only
 
+from trainer.files import unreadable
 from trainer.record import write_atomic
 
 log = logging.getLogger("trainer")
 
 SCHEMA_VERSION = 1
+
+# A zip file ends in a record that begins so, and that holds a comment of at most 64 KiB.
+ZIP_END, ZIP_END_BYTES = b"PK\x05\x06", 22 + 2**16
 
 
 class DamagedCheckpointError(Exception):
@@ -39,10 +45,18 @@ def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
     Raises DamagedCheckpointError where the file is cut short, has a flipped bit, holds another
     trial's state or anything but tensors and plain values (it is never unpickled freely); OSError
-    where the disk does not give the file, which may be whole.
+    where the disk does not give the file, which may be whole; InputError for what is not a file.
     """
+    if path.exists() and not path.is_file():
+        raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
     try:
-        content = io.BytesIO(path.read_bytes())
+        with path.open("rb") as file:
+            # What is not a checkpoint may be of any size, and its end tells.
+            file.seek(-min(file.seek(0, os.SEEK_END), ZIP_END_BYTES), os.SEEK_END)
+            if ZIP_END not in file.read():
+                raise DamagedCheckpointError("File is not a zip file")
+            file.seek(0)
+            content = io.BytesIO(file.read())
     except FileNotFoundError:
         return None
     try:

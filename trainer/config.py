@@ -27,6 +27,7 @@ from pydantic import (
 
 from trainer.architectures import MODELS, WRN_NAME
 from trainer.errors import InputError, nearest
+from trainer.files import read_file
 
 SCHEMA_VERSION = 1
 
@@ -220,8 +221,8 @@ class TrainConfig(_Section):
     def from_file(cls, path: Path) -> Self:
         """Raises InputError where the file is missing, unreadable or no configuration."""
         try:
-            return cls.from_json(path.read_bytes(), where=str(path))
-        except OSError as error:
+            return cls.from_json(read_file(path), where=str(path))
+        except FileNotFoundError as error:
             raise InputError(
                 f"cannot read {path}: {error.strerror}", "give the path of a config.json"
             ) from None
@@ -245,8 +246,11 @@ class TrainConfig(_Section):
             target[key.rpartition(".")[2]] = parsed
         try:
             text = json.dumps(values, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"override {dict(changes)!r}: {error}", _HELP_KEYS) from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"override {', '.join(map(str, changes))}: {error}",
+                "give texts, true or false, whole or finite numbers, None, or lists of them",
+            ) from None
         return self.from_json(text, where="override " + ", ".join(map(str, changes)))
 
     def model_copy(self, **how: Any) -> Self:

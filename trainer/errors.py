@@ -1,8 +1,8 @@
 """Errors that a person can act on, and how a command ends with them.
 
 An InputError says what is wrong and where, and what to type next. A command wrapped by
-`run_command` prints it as two lines on stderr and exits with its code; a traceback is shown only
-with `--debug`.
+`run_command` (terminal.py) prints it as two lines on stderr and exits with its code; a traceback is
+shown only with `--debug`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,49 @@ import errno
 import gc
 import os
 import shlex
-import sys
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-EXIT_DONE = 0
-EXIT_FLAGGED = 1
-EXIT_USAGE = 2
-EXIT_IO = 3
-EXIT_INTERRUPTED = 130
+from trainer.terminal import (
+    EXIT_DONE,
+    EXIT_FLAGGED,
+    EXIT_INTERRUPTED,
+    EXIT_IO,
+    EXIT_USAGE,
+    drawn_on,
+    explained,
+    print_error,
+    printable,
+    quiet_while_importing,
+    run_command,
+)
+
+__all__ = [
+    "EXIT_DONE",
+    "EXIT_FLAGGED",
+    "EXIT_INTERRUPTED",
+    "EXIT_IO",
+    "EXIT_USAGE",
+    "STORAGE_ERRNOS",
+    "InputError",
+    "drawn_on",
+    "explained",
+    "folder_named",
+    "move_away",
+    "nearest",
+    "print_error",
+    "printable",
+    "quiet_while_importing",
+    "run_command",
+    "seldom_collect",
+    "storage_error",
+]
 
 # What a full, read-only or forbidden disk answers: the machine's trouble, not a trial's.
 STORAGE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 )
-
-
-# What a folder answers where a file should be, and a file where a folder should.
-WRONG_KIND_ERRNOS = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST})
 
 
 class InputError(Exception):
@@ -59,13 +84,8 @@ def storage_error(error: OSError) -> InputError | None:
     """The error to show for a disk that is full or may not be written; None for any other error."""
     if error.errno not in STORAGE_ERRNOS:
         return None
-    where = f" {error.filename}" if error.filename else ""
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        todo = "free some space (`df -h`, `quota -s`), then run the same command again: it resumes"
-    else:
-        todo = "choose a folder that you may write (--results DIR, --out DIR), or mend its rights"
-    return InputError(f"cannot write{where}: {reason}", todo, exit_code=EXIT_IO)
+    what, todo, exit_code = explained(error) or (str(error), "", EXIT_IO)
+    return InputError(what, todo, exit_code=exit_code)
 
 
 def move_away(path: Path, word: str = "damaged") -> str:
@@ -73,13 +93,28 @@ def move_away(path: Path, word: str = "damaged") -> str:
     return shlex.join(["mv", str(path), f"{path}.{word}"])
 
 
-def printable(text: str) -> str:
-    """The text with nothing in it that a terminal would obey: escape sequences and other control
-    characters are spelled out, as in \\x1b; line breaks and tabs stay."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text.encode(errors="backslashreplace").decode()
-    )
+def folder_named(word: str | Path) -> Path:
+    """The folder that a command line names, which may not be there yet: a parser of options.
+
+    Raises InputError for a path where no folder can be: nothing, the root, a file, a link to
+    nowhere, too long a name.
+    """
+    path, another = Path(word), "name another folder (--results DIR, --out DIR); . is this one"
+    if not str(word):
+        raise InputError("a folder's path is empty", another)
+    if os.path.realpath(path) == "/":
+        raise InputError(f"{path} is the root of all folders", another)
+    reason = "it is not a folder"
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return path
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return path
+        reason = "it is a link to nowhere"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise InputError(f"cannot write or read in {path}: {reason}", another, exit_code=EXIT_IO)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -91,10 +126,6 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return "choose one of: " + ", ".join(names)
 
 
-def print_error(what: str, help: str) -> None:
-    print(f"error: {what}\nhelp: {help}", file=sys.stderr, flush=True)
-
-
 def seldom_collect() -> None:
     """Look for cyclic garbage seldom: for a command that holds thousands of trials until it ends.
 
@@ -102,66 +133,3 @@ def seldom_collect() -> None:
     the time that making them takes.
     """
     gc.set_threshold(200_000, 50, 50)
-
-
-def run_command(app: Callable[..., object], argv: list[str] | None = None) -> None:
-    """Run a Typer app and leave the process with the exit code that the contract gives.
-
-    Usage errors, InputErrors and a full disk become `error:` and `help:`; anything else does so
-    too, since a bug is no reason to fill the screen of a person who did not write it. With
-    `--debug` on the command line the traceback is shown instead.
-    """
-    words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    try:
-        _check_text(words)
-        code = app(args=words, standalone_mode=False)
-    except BrokenPipeError:
-        # `... | head` closed our stdout: point it at nothing so that Python's exit stays silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_DONE)
-    except Exception as error:
-        if debug:
-            raise
-        sys.exit(_report(error))
-    sys.exit(code if isinstance(code, int) else EXIT_DONE)
-
-
-def _check_text(words: Iterable[str]) -> None:
-    """Raises InputError for words that are no UTF-8, which no record could hold."""
-    for word in words:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                f"{word!a} is not UTF-8", "give the file or folder a name in UTF-8"
-            ) from None
-
-
-def _report(error: Exception) -> int:
-    # InputError, and the error of the slurm package, which this one may not import.
-    if hasattr(error, "what") and hasattr(error, "help") and hasattr(error, "exit_code"):
-        print_error(error.what, error.help)
-        return int(error.exit_code)
-    if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
-        print_error(storage.what, storage.help)
-        return storage.exit_code
-    if isinstance(error, OSError) and error.errno in WRONG_KIND_ERRNOS and error.filename:
-        path = Path(os.fsdecode(error.filename))
-        print_error(f"cannot use {path}: {error.strerror}", f"move it away: {move_away(path)}")
-        return EXIT_IO
-    # Typer carries its own copy of click, whose usage errors have no public base class to name.
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        print_error(
-            error.format_message().strip().rstrip("."), "--help lists the options and arguments"
-        )
-        return EXIT_USAGE
-    if type(error).__name__ == "Abort":
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    print_error(
-        f"{type(error).__name__}: {error}",
-        "this is a bug: run the same command with --debug for the traceback to report",
-    )
-    return EXIT_IO

@@ -4,8 +4,8 @@ results/<sweep>/plans/<id>.json
 
 A plan is data: its configurations are never checked against what today's version can train, so that
 a field that was renamed, an architecture that was removed or a value that is out of today's range
-is shown as it was stored. What is checked is that nobody changed it since: by its seal (sealed_json.py),
-or, of a plan from before there were seals, by each trial's fingerprint.
+is shown as it was stored. What is checked is that nobody changed it since: by its seal
+(sealed_json.py), or, of a plan from before there were seals, by each trial's fingerprint.
 """
 
 from __future__ import annotations

@@ -10,11 +10,9 @@ in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter o
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import json
 import os
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,6 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainer import compact, sealed_json
 from trainer.errors import EXIT_IO, InputError, move_away
+from trainer.files import read_file as read_file
+from trainer.files import unreadable as unreadable
 from trainer.names import NAME as NAME
 from trainer.names import NAME_BYTES as NAME_BYTES
 from trainer.names import is_name as is_name
@@ -88,28 +88,6 @@ def write_sealed_json(path: Path, value: Any) -> None:
     write_atomic(path, lambda file: file.write(sealed_json.sealed(text)))
 
 
-def read_file(path: Path) -> bytes:
-    """What a stored file holds: the one way in which files are read that others may have put there.
-
-    Raises FileNotFoundError where there is none, and InputError where it cannot be read or is not a
-    regular file (or a link to one): to open a FIFO would wait for a writer that never comes.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
-            return file.readall()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise unreadable(path, OSError(errno.ENOENT, "it is a link to nowhere")) from None
-        raise
-    except IsADirectoryError:
-        raise unreadable(path, OSError(errno.EISDIR, "it is a folder, not a file")) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
 def read_json(path: Path) -> Any:
     """What a JSON file holds, without its seal. Raises InputError where the file is damaged, was
     changed since it was sealed or cannot be read, FileNotFoundError where there is none."""
@@ -160,14 +138,6 @@ def set_aside(path: Path, word: str) -> Path:
     aside = next(name for name in names if not name.exists())
     path.replace(aside)
     return aside
-
-
-def unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot read {path}: {error.strerror}",
-        f"correct its permissions, or move it away: {move_away(path)}",
-        exit_code=EXIT_IO,
-    )
 
 
 def unusable(path: Path, what: str) -> InputError:
