@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slurm import environment
+from slurm.environment import Child
 from slurm.site import find_site
 from sweeps import dispatch
 from sweeps.choice import RULE, LeftOut, candidates, choose
@@ -336,4 +338,4 @@ class Course:
         names = [stage.name for stage in self.study.stages]
         folders = ["--results", str(self.results), "--out", str(self.folder / REPORT)]
         words = [sys.executable, "-m", "analysis.report", *names, *folders]
-        return subprocess.run(words, check=False).returncode
+        return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode

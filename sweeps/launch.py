@@ -82,9 +82,9 @@ def main(
     from sweeps.progress import look
     from sweeps.scheduler import Scheduler
     from sweeps.sweep import find
-    from sweeps.worker import check_data
 
     sweep_name, sweep = find(name)
+    defined_here = name.endswith(".py")
     place = dispatch.place(on)
     shared = dispatch.check_share(share.parse(per_gpu), place)
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
@@ -96,19 +96,23 @@ def main(
         world = cluster.resources.ranks if place is Where.SLURM else 1
         cost = price(results, progress, place, share.at_once(workers, shared), world)
     if dry_run:
-        if any(one.state != "done" for one in progress):
-            check_data(one.config.data for one in plan.trials)
-        script = None
-        if place is Where.SLURM:
-            script = dispatch.script(ledger, plan, cluster, workers, shared)
-        _print_plan(plan, progress, cost, script, as_json)
+        from sweeps.preflight import ask_slurm
+
+        batch = dispatch.check(
+            ledger, plan, dispatch.to_run(ledger, progress), place, cluster, workers, shared,
+            defined_here=defined_here,
+        )  # fmt: skip
+        if batch is not None:
+            ask_slurm(batch)
+        _print_plan(plan, progress, cost, batch.script() if batch else None, as_json)
     if budget is not None:
         cost.check_budget(sweep_name, budget)
     if dry_run:
         return EXIT_DONE
     return dispatch.run(
-        ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json
-    )
+        ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json,
+        defined_here=defined_here,
+    )  # fmt: skip
 
 
 def _print_plan(

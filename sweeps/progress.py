@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurm.queue import JobState
-from sweeps import seen
+from sweeps import joblog, seen
 from sweeps.claim import Claim
-from sweeps.ledger import Ledger, Standing, State
+from sweeps.ledger import LOGS, Ledger, Standing, State
 from sweeps.seen import Figures
 from sweeps.sweep import Trial
 from trainer import compact, record
@@ -43,6 +43,7 @@ class Progress:
     stopped_early: bool = False
     devices: float | None = None  # as its run says, a shared one by its part
     problem: str | None = None  # a damaged file, by name
+    said: str = ""  # the last line of the log of a job that lost its trial
 
     @property
     def trial(self) -> Trial:
@@ -83,12 +84,22 @@ class Progress:
             if self.state is State.QUEUED:
                 words.append(job.reason if job else "on its way to Slurm")
             elif self.state is State.LOST:
-                words.append(str(job.state) if job else "Slurm knows it no more")
+                words += [self.ending, self.said]
             elif claim.started:
                 words.append(f"on {claim.host}")
         if claim.attempt > 1:
             words.append(f"attempt {claim.attempt}")
         return ", ".join(word for word in words if word)
+
+    @property
+    def ending(self) -> str:
+        """How what held a lost trial ended."""
+        claim, job = self.standing.claim, self.standing.job
+        if claim is None or not claim.submission:
+            return "its process is gone"
+        if job is None:
+            return "Slurm knows it no more"
+        return "its process is gone" if job.state.is_alive else joblog.ending(job)
 
     @property
     def cause(self) -> str | None:
@@ -113,6 +124,7 @@ class Progress:
             "attempt": claim.attempt if claim else failure.attempt if failure else None,
             "cause": self.cause,
             "job": self.standing.job.id if self.standing.job else None,
+            "note": self.note,
             "problem": self.problem,
         }
 
@@ -146,6 +158,7 @@ def _look(
     trial = standing.trial
     if standing.problem is not None:
         return Progress(standing, problem=standing.problem)
+    said = _said(ledger, standing)
     if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
         return Progress(standing)
     folder = ledger.folder_of(trial)
@@ -160,7 +173,7 @@ def _look(
     except FileNotFoundError:
         if done:
             return Progress(standing, problem=f"{folder / record.EPOCHS} is gone")
-        return Progress(standing)
+        return Progress(standing, said=said)
     except InputError as error:
         return Progress(standing, problem=error.what)
     accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
@@ -171,11 +184,20 @@ def _look(
         stopped_early=bool(run.get("stopped_early")),
         devices=(run.get("world_size") or 1) * (run.get("device_share") or 1.0) if run else None,
     )
-    progress = Progress(standing, *figures)
+    progress = Progress(standing, *figures, said=said)
     if done:
         known[trial.name] = progress
         ledger.seen.keep(trial, stamp, figures)
     return progress
+
+
+def _said(ledger: Ledger, standing: Standing) -> str:
+    """Why a job lost its trial, in the last words of its log."""
+    claim, job = standing.claim, standing.job
+    if standing.state is not State.LOST or claim is None or not claim.submission:
+        return ""
+    number = claim.job or (job.id if job else "")
+    return " ".join(joblog.last_words(ledger.folder / LOGS, number)) if number else ""
 
 
 def _finite(column: pa.ChunkedArray) -> list[float]:
@@ -192,6 +214,20 @@ def summary(progress: list[Progress]) -> str:
     """The counts in a line: `9 trials: 3 done, 1 running, 5 pending`."""
     named = ", ".join(f"{number} {state}" for state, number in counts(progress).items() if number)
     return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}"
+
+
+def lost_alike(progress: Iterable[Progress]) -> list[list[Progress]]:
+    """The lost trials, those with one cause together, the most frequent first."""
+    groups: dict[tuple[str, str], list[Progress]] = {}
+    for one in progress:
+        if one.state is State.LOST:
+            groups.setdefault((one.ending, one.said), []).append(one)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def why_lost(alike: list[Progress]) -> str:
+    """`2 lost: job 56_2, FAILED, exit code 127, python: No such file or directory`."""
+    return f"{len(alike)} lost: {alike[0].note}"
 
 
 def eta_seconds(progress: list[Progress]) -> float | None:

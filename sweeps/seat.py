@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slurm import environment
+from slurm.environment import Child
 from sweeps import claim as claims
 from sweeps.claim import Claim
 from sweeps.scheduler import Scheduler
@@ -25,9 +27,7 @@ def leave_job() -> dict[str, Any]:
     # In an interactive job a person works, who may drive several searches and go on afterwards.
     job = os.environ.get("SLURM_JOB_ID") if os.environ.pop("SWEEPS_DRIVER", None) else None
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    for key in list(os.environ):
-        if key.startswith("SLURM_") and key != "SLURM_CONF":
-            del os.environ[key]
+    environment.enter(Child.SLURM)
     if job is None:
         return {}
     return {"submission": f"driver-{job}", "job": job, "started": True, "restarts": restarts}

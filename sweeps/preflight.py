@@ -1,0 +1,94 @@
+"""What is looked at before a launch claims or writes anything; a dry run looks at the same.
+
+python -m sweeps.preflight < CONFIGURATIONS       # whether a worker can read them
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from pydantic import TypeAdapter, ValidationError
+
+from slurm import environment
+from slurm.environment import Child
+from slurm.send import Batch
+from trainer.config import TrainConfig
+from trainer.errors import InputError, print_error
+
+SECONDS = 300
+_CONFIGS = TypeAdapter(list[TrainConfig])
+
+
+def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
+    """Whether a process that has not imported the definition can read what it defines: no worker
+    imports it. Raises InputError where it cannot.
+
+    Seeds change nothing about that, so one of them is looked at.
+    """
+    shapes = {one.model_copy(update={"seed": 0}).to_json() for one in configs}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeps.preflight"], input=f"[{','.join(sorted(shapes))}]",
+            capture_output=True, text=True, timeout=SECONDS, check=False,
+            env=environment.built(Child.WORKER),
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"no process can be started here: {error}", "see ulimit -u") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise InputError(
+            f"a worker could not read these trials: {said[0].removeprefix('error: ')}",
+            "workers do not import the definition: what it registers or changes belongs into the "
+            "project's code (trainer/)",
+        )
+
+
+def check_batch(batch: Batch, trials: int) -> None:
+    """What can be known of jobs before they are sent. Raises SlurmError for what no script can
+    say; says on stderr what will surprise."""
+    batch.script()
+    if ignored := environment.ignored():
+        _warn(
+            f"{', '.join(ignored)} of your shell is not passed to sbatch: the site file says what "
+            f"a job asks for ({batch.site.name!r})"
+        )
+    if trials > batch.site.max_submit:
+        _warn(
+            f"site {batch.site.name!r} takes {batch.site.max_submit} jobs at once (max_submit): "
+            f"launch again for the others of {trials}"
+        )
+
+
+def ask_slurm(batch: Batch) -> None:
+    """Whether Slurm would take the jobs, which sends nothing. Raises SlurmError where it says that
+    what they ask for is not there; says on stderr what else it says.
+
+    That nodes are down for now is no refusal: the jobs would wait.
+    """
+    refusal = batch.refusal()
+    if refusal is None:
+        return
+    if "invalid" in refusal.what.lower():
+        raise refusal
+    _warn(refusal.what)
+
+
+def _warn(what: str) -> None:
+    print(f"warning: {what}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    try:
+        _CONFIGS.validate_json(sys.stdin.read(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][1:]))
+        print_error(f"{where}: {first['msg']}", "register it where workers import it")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
