@@ -78,6 +78,7 @@ def main(
     seldom_collect()
     from sweeps import dispatch, share
     from sweeps.ledger import Ledger
+    from sweeps.preflight import ask_slurm
     from sweeps.price import price
     from sweeps.progress import look
     from sweeps.scheduler import Scheduler
@@ -93,17 +94,17 @@ def main(
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
-        world = cluster.resources.ranks if place is Where.SLURM else 1
-        cost = price(results, progress, place, share.at_once(workers, shared), world)
     if dry_run:
-        from sweeps.preflight import ask_slurm
-
         batch = dispatch.check(
             ledger, plan, dispatch.to_run(ledger, progress), place, cluster, workers, shared,
             defined_here=defined_here,
         )  # fmt: skip
         if batch is not None:
             ask_slurm(batch)
+    if dry_run or budget is not None:
+        world = cluster.resources.ranks if place is Where.SLURM else 1
+        cost = price(results, progress, place, share.at_once(workers, shared), world)
+    if dry_run:
         _print_plan(plan, progress, cost, batch.script() if batch else None, as_json)
     if budget is not None:
         cost.check_budget(sweep_name, budget)

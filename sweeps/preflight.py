@@ -5,20 +5,26 @@ python -m sweeps.preflight < CONFIGURATIONS       # whether a worker can read th
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from slurm import environment
 from slurm.environment import Child
 from slurm.send import Batch
+from trainer.architectures import MODELS
 from trainer.config import TrainConfig
-from trainer.errors import InputError, print_error
+from trainer.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 
 SECONDS = 300
-_CONFIGS = TypeAdapter(list[TrainConfig])
+
+
+class _Asked(BaseModel):
+    models: dict[str, str | None]
+    configs: list[TrainConfig]
 
 
 def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
@@ -27,11 +33,15 @@ def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
 
     Seeds change nothing about that, so one of them is looked at.
     """
-    shapes = {one.model_copy(update={"seed": 0}).to_json() for one in configs}
+    shapes: dict[str, str] = {}
+    for one in configs:
+        shapes.setdefault(one.model_copy(update={"seed": 0}).to_json(), one.model.name)
+    models = json.dumps({name: MODELS.get(name) for name in sorted(set(shapes.values()))})
+    asked = f'{{"models": {models}, "configs": [{",".join(sorted(shapes))}]}}'
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "sweeps.preflight"], input=f"[{','.join(sorted(shapes))}]",
-            capture_output=True, text=True, timeout=SECONDS, check=False,
+            [sys.executable, "-m", "sweeps.preflight"], input=asked, capture_output=True,
+            text=True, timeout=SECONDS, check=False,
             env=environment.built(Child.WORKER),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -39,9 +49,9 @@ def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise InputError(
-            f"a worker could not read these trials: {said[0].removeprefix('error: ')}",
-            "workers do not import the definition: what it registers or changes belongs into the "
-            "project's code (trainer/)",
+            f"no worker could run these trials: {said[0].removeprefix('error: ')}",
+            "workers do not import the definition: what it registers belongs into the project's "
+            "code (trainer/architectures.py); --on debug runs it in this process",
         )
 
 
@@ -51,8 +61,8 @@ def check_batch(batch: Batch, trials: int) -> None:
     batch.script()
     if ignored := environment.ignored():
         _warn(
-            f"{', '.join(ignored)} of your shell is not passed to sbatch: the site file says what "
-            f"a job asks for ({batch.site.name!r})"
+            f"sbatch does not get your shell's {', '.join(ignored)}: the site file says what a "
+            f"job asks for ({batch.site.name!r})"
         )
     if trials > batch.site.max_submit:
         _warn(
@@ -81,13 +91,18 @@ def _warn(what: str) -> None:
 
 def main() -> int:
     try:
-        _CONFIGS.validate_json(sys.stdin.read(), strict=True)
+        asked = _Asked.model_validate_json(sys.stdin.read(), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"][1:]))
+        where = ".".join(map(str, first["loc"][2:]))
         print_error(f"{where}: {first['msg']}", "register it where workers import it")
-        return 2
-    return 0
+        return EXIT_USAGE
+    for name, function in asked.models.items():
+        if function != MODELS.get(name):
+            what = f"model.name {name!r} is {function} here, and {MODELS.get(name)} there"
+            print_error(what, "give it a name of its own, where workers import it")
+            return EXIT_USAGE
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ COMMANDS = (
 ALLOWED = {
     "trainer": set(),
     "slurm": set(),
-    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
-               "trainer.compact", "trainer.errors", "trainer.recipes",
-               "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
+    "sweeps": {"trainer", "trainer.architectures", "trainer.config", "trainer.record",
+               "trainer.parquet", "trainer.compact", "trainer.errors", "trainer.recipes",
+               "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors",
+               "slurm.environment", "slurm.send"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
                  "trainer.compact", "trainer.errors", "trainer.recipes"},
 }  # fmt: skip
@@ -53,6 +54,7 @@ EXTRA = {
         "trainer.data",
         "trainer.checkpoint",
         "trainer.augment",
+        "trainer.private_folder",
     },
 }
 

@@ -15,7 +15,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import os
 import re
 import shlex
 import socket
@@ -32,6 +31,7 @@ import numpy.typing as npt
 
 from trainer.config import DataConfig
 from trainer.errors import EXIT_IO, InputError
+from trainer.private_folder import cache_home
 from trainer.record import write_atomic
 
 Images = npt.NDArray[np.uint8]
@@ -102,7 +102,7 @@ def cache(config: DataConfig) -> Path | None:
     Raises InputError where data.root is no folder with data in it. Touches nothing.
     """
     root = _root(config)
-    return None if config.name == "digits" else _cache_folder() / f"cifar10-{_key(root)}.npz"
+    return None if config.name == "digits" else cache_home() / f"cifar10-{_key(root)}.npz"
 
 
 def prepare(config: DataConfig) -> Path | None:
@@ -268,14 +268,7 @@ def cache_file(kind: str, key: Sequence[Any]) -> Path:
     """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
     nothing."""
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    return _cache_folder() / f"{kind}-{digest}.json"
-
-
-def _cache_folder() -> Path:
-    if own := os.environ.get("SWEEPS_CACHE"):
-        return Path(own).expanduser().resolve()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "sweeps"
+    return cache_home() / f"{kind}-{digest}.json"
 
 
 def _key(root: Path | None) -> str:

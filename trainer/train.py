@@ -35,6 +35,7 @@ from trainer.evaluate import evaluate
 from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import resolve
+from trainer.private_folder import use_private_caches
 from trainer.provenance import forget_peak_memory, peak_memory_bytes, provenance
 from trainer.step import Step, seed_dropout
 
@@ -69,9 +70,11 @@ def train(
     way to the disk. `should_stop` is asked between steps; once any rank's says yes, all of them
     stop.
 
-    Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
+    Raises InputError (bad data, a folder that holds another trial, a compiler's cache that others
+    may write), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
     """
+    use_private_caches()
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(distributed.join())
         finished = group.from_main(lambda: _open_folder(out, config))
