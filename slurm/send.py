@@ -75,8 +75,8 @@ class Batch:
         words = "; ".join(dict.fromkeys(found)) or said.strip()
         return SlurmError(
             f"Slurm refused the jobs: {words}",
-            f"fix site {self.site.name!r} (--site), then launch again: nothing of this array was "
-            "sent",
+            f"fix site {self.site.name!r} (--site NAME|FILE), then try again: none of these jobs "
+            "was sent",
         )
 
     def _executor(self, folder: Path) -> SlurmExecutor:

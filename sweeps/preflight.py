@@ -9,15 +9,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
 from slurm import environment
 from slurm.environment import Child
-from slurm.send import Batch
 from trainer.architectures import MODELS
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
+
+if TYPE_CHECKING:
+    from slurm.send import Batch
 
 SECONDS = 300
 

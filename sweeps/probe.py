@@ -98,7 +98,7 @@ def told(answer: dict[str, Any], site: Site, token: str, seen: float) -> Iterato
     if answer["python"].split(".")[:2] == here.split(".")[:2]:
         yield ok("Python there", found)
     else:
-        todo = "give one version to both: pickles of jobs go between them (`python` in the site)"
+        todo = "have one version in both (`python` in the site): it is checked here, and runs there"
         yield warning("Python there", found, todo)
     if answer["torch"] is None:
         todo = f"install the trainer for it, or mend `python` and `setup` in site {site.name!r}"
