@@ -38,6 +38,7 @@ from sweeps.stage import SoFar, Stage, Study
 from sweeps.sweep import Sweep
 from sweeps.where import Where
 from trainer import record
+from trainer.config import TrainConfig
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, EXIT_IO, InputError, move_away
 
 SCHEMA_VERSION = 1
@@ -55,6 +56,12 @@ class Run:
     ledger: Ledger
     cluster: dispatch.Cluster
     asked: Plan | Asked
+
+    @property
+    def configs(self) -> list[TrainConfig]:
+        """Those of its trials; of a search, at the ends of its ranges."""
+        trials = self.asked.trials if isinstance(self.asked, Plan) else self.asked.ends
+        return [trial.config for trial in trials]
 
     @property
     def identity(self) -> str:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from slurm import environment
 from slurm.environment import Child
+from slurm.site import Resources, Site
+from sweeps.ledger import LOGS, Ledger
 from trainer.architectures import MODELS
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
@@ -72,6 +74,14 @@ def check_batch(batch: Batch, trials: int) -> None:
             f"site {batch.site.name!r} takes {batch.site.max_submit} jobs at once (max_submit): "
             f"launch again for the others of {trials}"
         )
+
+
+def check_jobs(site: Site, resources: Resources, ledger: Ledger) -> None:
+    """The same of jobs whose trials are not known yet, as those of a search."""
+    from slurm.send import Batch
+
+    logs = (ledger.folder / LOGS).resolve()
+    check_batch(Batch(site, resources, ledger.sweep, "0" * 12, logs, "sweeps.sent"), 1)
 
 
 def ask_slurm(batch: Batch) -> None:

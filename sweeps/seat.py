@@ -27,7 +27,9 @@ def leave_job() -> dict[str, Any]:
     # In an interactive job a person works, who may drive several searches and go on afterwards.
     job = os.environ.get("SLURM_JOB_ID") if os.environ.pop("SWEEPS_DRIVER", None) else None
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    environment.enter(Child.SLURM)
+    for name in list(os.environ):
+        if name.startswith("SLURM_") and environment.is_removed(name, Child.JOB):
+            del os.environ[name]
     if job is None:
         return {}
     return {"submission": f"driver-{job}", "job": job, "started": True, "restarts": restarts}

@@ -19,6 +19,13 @@ sweep = Sweep(base=reported("resnet18").override(small))
 """
 
 
+SEARCH = """
+from sweeps.ranges import log_uniform
+from sweeps.sweep import Search
+search = Search(sweep.base, {{"optimizer.lr": log_uniform(0.01, 0.1)}}, trials=1)
+"""
+
+
 def launch(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweeps.launch", str(tmp_path / "mine.py"), "--results",
                str(tmp_path / "results"), *words]  # fmt: skip
@@ -34,3 +41,11 @@ def test_a_model_that_only_the_definition_knows(tmp_path: Path, name: str) -> No
     assert dry.stderr.splitlines()[-2:] == launched.stderr.splitlines()[-2:]
     assert name in dry.stderr and "trainer/architectures.py" in dry.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_search_looks_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text((REGISTERS + SEARCH).format(name="mine"))
+    command = [sys.executable, "-m", "sweeps.search", str(tmp_path / "mine.py"), "--dry-run",
+               "--on", "local", "--results", str(tmp_path / "results")]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2 and "trainer/architectures.py" in done.stderr, done.stderr
