@@ -294,8 +294,10 @@ def _watch(
             else _left(ledger)
         )
     if isinstance(running, Jobs):
-        for line in running.ended_early():
-            print(line, file=sys.stderr)
+        # The work is done or not, whatever Slurm has to say of it.
+        with contextlib.suppress(SlurmError):
+            for line in running.ended_early():
+                print(line, file=sys.stderr)
     return _end(ledger, look(ledger, trials, known), as_json, retry=retry)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,14 +49,18 @@ def test_the_surroundings_of_a_launch_change_nothing(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Options of sbatch and leftovers of torchrun in the shell, a site that passes no variable on,
-    and a results folder whose name Slurm and bash would read as something else."""
+    and paths that Slurm and bash would read as something else."""
     for name in ("SBATCH_NO_REQUEUE", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.setenv(name, "3")
     monkeypatch.setenv("SBATCH_TIMELIMIT", "1")
     monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")
     folder = tmp_path / '100%j it\'s $HOME "x"'
     folder.mkdir()
-    drill = Drill(folder, site=f'{SITE}\n[slurm]\nexport = "NONE"\n')
+    python = folder / "my python"
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    site = f'python = {json.dumps(str(python))}\n{SITE}\n[slurm]\nexport = "NONE"\n'
+    drill = Drill(folder, site=site)
     launch = drill.launch("--detach")
     assert "SBATCH_NO_REQUEUE" in launch.stderr
     with drill.held() as held:
