@@ -213,6 +213,9 @@ def grad_cam(
     divided by its maximum. In evaluation mode, fp32, on the CPU. Raises InputError where the
     weights do not fit the model.
     """
+    from trainer.private_folder import use_private_caches
+
+    use_private_caches()
     import torch
     from captum.attr import LayerAttribution, LayerGradCam
 

@@ -8,6 +8,9 @@ import socket
 import subprocess
 from dataclasses import dataclass
 
+from slurm import environment
+from slurm.environment import Child
+
 SECONDS = 30
 
 
@@ -57,6 +60,7 @@ def address(place: Place) -> str:
             text=True,
             timeout=SECONDS,
             check=False,
+            env=environment.built(Child.SLURM),
         )
         found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
         return found[1] if found else place.node

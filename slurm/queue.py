@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from slurm import environment
+from slurm.environment import Child
 from slurm.errors import SlurmError
 
 SECONDS = 30.0
@@ -287,7 +289,7 @@ class Queue:
         # Width 0 cuts nothing short. Ended jobs and hidden partitions are wanted too.
         columns = ",".join(f"{column}:0{separator}" for column in SQUEUE_COLUMNS)
         command = ["squeue", "--noheader", "--all", "--array", "--states=all", *which]
-        done = _run([*command, "--Format", columns], self.timeout)
+        done = run_slurm([*command, "--Format", columns], self.timeout)
         if done.returncode and "Invalid job id" not in done.stderr:
             raise _failed("squeue", done)
         answer = _Answer()
@@ -320,7 +322,7 @@ class Queue:
             command = ["sacct", "--allocations", "--noheader", "--parsable"]
             command += ["--delimiter", separator, "--format", ",".join(SACCT_COLUMNS)]
             try:
-                done = _run([*command, "--jobs", ",".join(batch)], self.timeout)
+                done = run_slurm([*command, "--jobs", ",".join(batch)], self.timeout)
             except _MissingError:
                 self.accounting = False
                 return ids
@@ -365,7 +367,7 @@ def cancel(ids: Iterable[str], *, timeout: float = SECONDS) -> None:
     for one in wanted:
         _check_id(one)
     for batch in _batches(wanted):
-        done = _run(["scancel", *batch], timeout)
+        done = run_slurm(["scancel", *batch], timeout)
         words = [line for line in done.stderr.splitlines() if line.strip()]
         ended = ("Invalid job id", "already completing or completed")
         if done.returncode and not (
@@ -377,7 +379,7 @@ def cancel(ids: Iterable[str], *, timeout: float = SECONDS) -> None:
 def requeue(id: str, *, timeout: float = SECONDS) -> None:
     """Put a job back into the queue. Raises SlurmError as Queue does, and where it is unknown."""
     _check_id(id)
-    done = _run(["scontrol", "requeue", id], timeout)
+    done = run_slurm(["scontrol", "requeue", id], timeout)
     if done.returncode:
         raise _failed("scontrol", done)
 
@@ -389,7 +391,7 @@ def describe(id: str, *, name: str, comment: str, timeout: float = SECONDS) -> N
     """
     _check_id(id)
     command = ["scontrol", "update", f"JobId={id}", f"JobName={name}", f"Comment={comment}"]
-    done = _run(command, timeout)
+    done = run_slurm(command, timeout)
     if done.returncode:
         raise _failed("scontrol update", done)
 
@@ -399,7 +401,7 @@ def config(*, timeout: float = SECONDS) -> dict[str, str]:
 
     Values are Slurm's own text; "" where it has none. Raises SlurmError as Queue does.
     """
-    done = _run(["scontrol", "show", "config"], timeout)
+    done = run_slurm(["scontrol", "show", "config"], timeout)
     if done.returncode:
         raise _failed("scontrol", done)
     pairs = (line.partition("=") for line in done.stdout.splitlines() if "=" in line)
@@ -545,22 +547,20 @@ def _minutes(text: str) -> int | None:
     return (days * 24 + hours) * 60 + minutes
 
 
-def _environment() -> dict[str, str]:
-    """Ours, less what would change what the commands print or choose."""
-    chosen = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(chosen)}
-    # Seconds since 1970; and lists of array tasks in full.
-    return kept | {"LC_ALL": "C", "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+def run_slurm(
+    command: list[str], timeout: float = SECONDS, child: Child = Child.SLURM
+) -> subprocess.CompletedProcess[str]:
+    """A command of Slurm, in an environment that changes nothing of what it does or prints.
 
-
-def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    Raises SlurmError where it is missing, cannot be run or gives no answer.
+    """
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=environment.built(child),
             process_group=0,
         )
     except FileNotFoundError:

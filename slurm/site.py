@@ -17,20 +17,38 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from slurm.environment import NEEDED
 from slurm.errors import SlurmError
 from slurm.files import read_file
 
 SITES = Path(__file__).parent / "sites"
 USAGE = 2
 
-# What submitit or this file sets: a second word on it in [slurm] would lose, or win, unseen.
+# What submitit or this package sets: a second word on it in [slurm] would lose, or win, unseen.
 # fmt: off
 OURS = frozenset((
     "account", "array", "comment", "constraint", "cpus-per-task", "error", "exclude",
-    "gpus-per-node", "gres", "job-name", "mem", "no-requeue", "nodelist", "nodes",
-    "ntasks-per-node", "open-mode", "output", "parsable", "partition", "qos", "requeue", "signal",
-    "time", "wrap",
+    "gpus-per-node", "gres", "job-name", "mem", "no-requeue", "nodelist", "nodes", "ntasks",
+    "ntasks-per-gpu", "ntasks-per-node", "open-mode", "output", "parsable", "partition", "qos",
+    "requeue", "signal", "time", "wrap",
 ))
+_NOTHING = "sbatch would send no job"
+BREAKS = {
+    "chdir": "the jobs find the code, and relative paths of data, in the folder of the launch",
+    "clusters": "squeue here does not know another cluster's jobs (SLURM_CLUSTERS tells all)",
+    "export-file": "the jobs would not get the environment that a launch builds: use [environment]",
+    "get-user-env": "the login shell's variables would replace those that a launch builds",
+    "gid": "the jobs could not write what a launch has made",
+    "help": _NOTHING, "test-only": _NOTHING, "usage": _NOTHING, "version": _NOTHING,
+    "input": "a job reads no input, and one whose file is missing dies without a word",
+    "no-kill": "a trial that lost a node would wait for it, and not be requeued",
+    "quiet": "sbatch would not say the jobs' ids",
+    "uid": "the jobs could not write what a launch has made",
+    "wait": "a launch would wait in sbatch until all jobs have ended",
+}
+"""Long options of sbatch with which trials would be lost, or a launch would hang, and why."""
+# Options of their own that others begin with: sbatch takes what an option begins with for it.
+_WHOLE = frozenset(("export", "gpus"))
 # fmt: on
 
 
@@ -84,7 +102,8 @@ class Site:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of a job, exported after the set-up lines; values are quoted, never expanded."""
     slurm: Mapping[str, str | int | bool] = field(default_factory=dict)
-    """Any other long option of sbatch without its dashes; true for one that takes no value."""
+    """Any other long option of sbatch without its dashes; true for one that takes no value. Where
+    `export` passes little on, the jobs get PYTHONPATH and SWEEPS_CACHE all the same."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -166,6 +185,7 @@ def submitit_parameters(
         # submitit's own default, "submitit", is refused where keys are enforced.
         "wckey": None,
         "setup": [
+            *_exports(site),
             *site.setup,
             *(f"export {key}={shlex.quote(value)}" for key, value in site.environment.items()),
         ],
@@ -187,6 +207,18 @@ def submitit_parameters(
     if memory := resources.mem_gb_per_gpu or site.mem_gb_per_gpu:
         parameters["mem"] = f"{memory * resources.gpus_per_node}GB"
     return parameters
+
+
+def _exports(site: Site) -> list[str]:
+    """What bash does first where the site says which variables a job gets: srun would pass on as
+    little as sbatch, and a job needs some of ours."""
+    if "export" not in site.slurm:
+        return []
+    needed = [(name, os.environ[name]) for name in NEEDED if name in os.environ]
+    return [
+        "unset SLURM_EXPORT_ENV",
+        *(f"export {name}={shlex.quote(text)}" for name, text in needed),
+    ]
 
 
 def sites() -> list[str]:
@@ -354,6 +386,10 @@ def _table(key: str, value: object) -> Problem | None:
             return f"{where!r} is no long option of sbatch", "write it as in: mail-type", inner
         elif name in OURS:
             return f"{where} is set for every job", "use the site's own keys, or leave it", inner
+        elif name in BREAKS:
+            return f"{where} cannot be used: {BREAKS[name]}", "delete the line", inner
+        elif name not in _WHOLE and (full := _begun_by(name)):
+            return f"{where} would be taken for {full!r}", "write options in full", inner
         elif not (setting is True or type(setting) is int or (setting and _text(setting) is None)):
             return (
                 f"{where} is {setting!r}",
@@ -361,6 +397,11 @@ def _table(key: str, value: object) -> Problem | None:
                 inner,
             )
     return None
+
+
+def _begun_by(name: str) -> str | None:
+    """The option of ours, or one that breaks jobs, that sbatch may take a shortened name for."""
+    return next((one for one in sorted(OURS | BREAKS.keys()) if one.startswith(name)), None)
 
 
 _TYPES: dict[str, str] = {each.name: str(each.type) for each in fields(Site)}

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slurm import environment
+from slurm.environment import Child
 from slurm.site import find_site
 from sweeps import dispatch
 from sweeps.choice import RULE, LeftOut, candidates, choose
@@ -37,6 +39,7 @@ from sweeps.sweep import Sweep
 from sweeps.where import Where
 from sweeps.worker import check_data
 from trainer import record
+from trainer.config import TrainConfig
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, EXIT_IO, InputError, move_away
 from trainer.secrets import masked_values, masked_words
 
@@ -55,6 +58,12 @@ class Run:
     ledger: Ledger
     cluster: dispatch.Cluster
     asked: Plan | Asked
+
+    @property
+    def configs(self) -> list[TrainConfig]:
+        """Those of its trials; of a search, at the ends of its ranges."""
+        trials = self.asked.trials if isinstance(self.asked, Plan) else self.asked.ends
+        return [trial.config for trial in trials]
 
     @property
     def identity(self) -> str:
@@ -355,4 +364,4 @@ class Course:
         names = [stage.name for stage in self.study.stages]
         folders = ["--results", str(self.results), "--out", str(self.folder / REPORT)]
         words = [sys.executable, "-m", "analysis.report", *names, *folders]
-        return subprocess.run(words, check=False).returncode
+        return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode

@@ -10,27 +10,32 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from slurm import environment
 from slurm import queue as slurm_queue
+from slurm.environment import Child
 from slurm.errors import SlurmError
-from slurm.queue import Queue
+from slurm.queue import JobState, Queue
 from slurm.site import Resources, Site, find_site
 from sweeps import claim as claims
-from sweeps import mps, share
+from sweeps import joblog, mps, share
 from sweeps.display import Display
 from sweeps.elsewhere import way_out
-from sweeps.ledger import Ledger, Plan
+from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.local import Pool, visible_gpus
 from sweeps.order import write_seconds
 from sweeps.price import seconds_alike
-from sweeps.progress import Progress, counts, look, summary
+from sweeps.progress import Progress, counts, look, lost_alike, summary, why_lost
 from sweeps.share import PerGpu
 from sweeps.stop import Stop
 from sweeps.sweep import Trial
 from sweeps.where import Where
 from sweeps.worker import PATIENCE_SECONDS, Worker, check_data, prepare_data, start_logging
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError
+
+if TYPE_CHECKING:
+    from slurm.send import Batch
 
 # Between two looks at the trials' files; Slurm itself is asked more seldom (Site.query_seconds).
 LOCAL_SECONDS = 0.5
@@ -86,15 +91,42 @@ def ranks(where: Where, cluster: Cluster) -> int:
     return cluster.resources.ranks if where is Where.SLURM else 1
 
 
-def script(
-    ledger: Ledger, plan: Plan, where: Cluster, workers: int | None, per_gpu: PerGpu = None
-) -> str:
-    """The sbatch script that a launch would send first."""
+def check(
+    ledger: Ledger,
+    plan: Plan,
+    trials: list[Trial],
+    where: Where,
+    cluster: Cluster,
+    workers: int | None,
+    per_gpu: PerGpu,
+    *,
+    defined_here: bool,
+) -> Batch | None:
+    """All that a launch of these trials looks at before it claims or writes anything; a dry run
+    looks at the same. The jobs that would be sent first, on Slurm.
+
+    `defined_here` says that a user's own file defines the trials. Raises InputError and SlurmError.
+    """
+    if not trials:
+        return None
+    check_data((trial.config for trial in trials), ranks(where, cluster))
+    from sweeps import preflight
+
+    if defined_here and where is not Where.DEBUG:
+        preflight.check_elsewhere(trial.config for trial in trials)
+    if where is not Where.SLURM:
+        return None
     from sweeps.submit import Submission
 
-    submission = Submission(ledger, plan, 0.0, where.site, where.resources, Queue())
-    count = _jobs(where, workers, per_gpu, len(plan.trials))[0]
-    return submission.script(plan.trials[:count])
+    submission = Submission(ledger, plan, 0.0, cluster.site, cluster.resources, Queue())
+    count, size, of_workers = _jobs(cluster, workers, per_gpu, len(trials))
+    token = "0" * 12
+    if of_workers:
+        batch = submission.crew(token, count, [plan], False, size)
+    else:
+        batch = submission.array(token, min(count, cluster.site.max_array_size))
+    preflight.check_batch(batch, count)
+    return batch
 
 
 def _jobs(
@@ -109,6 +141,15 @@ def _jobs(
     if workers is None:
         count = min(count, where.site.max_array_size, where.site.max_submit)
     return count, size, True
+
+
+def to_run(ledger: Ledger, progress: list[Progress]) -> list[Trial]:
+    """The trials that a launch would run now."""
+    return _wanted(Worker(ledger, time.time(), log=""), progress)
+
+
+def _wanted(worker: Worker, progress: list[Progress]) -> list[Trial]:
+    return [one.trial for one in progress if worker.wants(one.standing)]
 
 
 class Running(Protocol):
@@ -140,6 +181,20 @@ class Jobs:
         held = [one.state in ("queued", "running") and one.claim for one in standings]
         return any(claim and claim.submission for claim in held)
 
+    def ended_early(self) -> list[str]:
+        """Why jobs of workers ended before the work did, a line for each distinct cause."""
+        logs = self.ledger.folder / LOGS
+        causes: dict[str, list[str]] = {}
+        for number, job in (self.queue.jobs(self.workers) if self.workers else {}).items():
+            if job is not None and job.state.is_over and job.state is not JobState.COMPLETED:
+                words = [joblog.ending(job), *joblog.last_words(logs, number)]
+                causes.setdefault(": ".join(words), []).append(number)
+        return [
+            f"{len(numbers)} of {len(self.workers)} jobs of workers ended early: {numbers[0]} "
+            f"{cause}"
+            for cause, numbers in causes.items()
+        ]
+
 
 def run(
     ledger: Ledger,
@@ -153,13 +208,19 @@ def run(
     retry: bool = False,
     detach: bool = False,
     as_json: bool = False,
+    defined_here: bool = False,
 ) -> int:
-    """Run the open trials of the plans and see them through; the command's exit code."""
+    """Run the open trials of the plans and see them through; the command's exit code.
+
+    `defined_here` is check's.
+    """
+    if where is Where.DEBUG:
+        environment.enter(Child.WORKER)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
     launch = time.time()
     worker = Worker(ledger, launch, log="", retry_only=retry, stop=Stop(PATIENCE_SECONDS))
     progress = look(ledger, trials, known)
-    wanted = [one.trial for one in progress if worker.wants(one.standing)]
+    wanted = _wanted(worker, progress)
     open_trials = [trial for trial in wanted if trial.problem is None]
     refused = [trial.problem for trial in wanted if trial.problem is not None]
     print(
@@ -170,7 +231,9 @@ def run(
     for problem in refused:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     flag = EXIT_FLAGGED if refused else EXIT_DONE
-    check_data((trial.config for trial in open_trials), ranks(where, cluster))
+    check(
+        ledger, plans[0], open_trials, where, cluster, workers, per_gpu, defined_here=defined_here
+    )
     prepare_data(trial.config.data for trial in open_trials)
     for plan in plans:
         ledger.write_plan(plan)
@@ -244,6 +307,11 @@ def _watch(
             if isinstance(running, Pool)
             else _left(ledger)
         )
+    if isinstance(running, Jobs):
+        # The work is done or not, whatever Slurm has to say of it.
+        with contextlib.suppress(SlurmError):
+            for line in running.ended_early():
+                print(line, file=sys.stderr)
     return _end(ledger, look(ledger, trials, known), as_json, retry=retry)
 
 
@@ -308,6 +376,9 @@ def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool
             f"{_command(ledger, 'retry')} tries them again",
             file=sys.stderr,
         )
+    for alike in lost_alike(progress):
+        print(f"{why_lost(alike)}; {_command(ledger, 'logs')} {alike[0].trial.name}",
+              file=sys.stderr)  # fmt: skip
     for one in progress:
         if one.problem is not None:
             print(f"warning: {one.problem}", file=sys.stderr)

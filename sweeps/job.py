@@ -2,9 +2,8 @@
 
     srun python -m sweeps.job NAME      # a worker, in a job that launch did not send: sweep.sbatch
 
-submitit carries these as pickles, so they hold plain values only; what there is to resume is found
-on disk. The warning signal sets a flag that training polls: submitit's own handler would stop the
-main thread wherever it is, and ask rank 0 alone.
+`sweeps.sent` runs these in the jobs that a launch sends. They hold plain values only; what there is
+to resume is found on disk. The warning signal sets a flag that training polls.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from typing import Annotated, Any
 
 import typer
 
+from slurm import environment
+from slurm.environment import Child
 from slurm.errors import SlurmError
 from slurm.node import Place, address, free_port
 from slurm.queue import JobState, Queue, describe, requeue
@@ -53,6 +54,8 @@ log = logging.getLogger("sweeps.job")
 PATIENCE_SECONDS = 180
 # The exit code of one of several workers that was stopped while there was more to do.
 STOPPED = 128 + signal.SIGTERM
+# Of a job that was stopped, saved what it did and cannot be requeued (EX_TEMPFAIL: run me again).
+HANDED_BACK = 75
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class TrialJob:
     launch: float
 
     def __call__(self) -> None:
-        """Run the trial, or what is left of it. Called by submitit, on every rank."""
+        """Run the trial, or what is left of it; on every rank.
+
+        Leaves the process with HANDED_BACK where it was warned and cannot be requeued.
+        """
         place, stop = _enter()
         path = Path(self.folder)
         ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
@@ -91,19 +97,14 @@ class TrialJob:
         _describe(trial, self.submission)
         where = {"address": address(place), "port": free_port()}
         record.write_json(meeting, where)
-        _set_environment(place, where)
+        _join_ranks(place, where)
         try:
             preempted = worker.run_claimed(trial, claim)
         finally:
             meeting.unlink(missing_ok=True)
-        if preempted:
-            _start_again()
-
-    def checkpoint(self) -> object:
-        """For a warning that comes before our own handler is in place."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
+        if preempted and not _start_again():
+            ledger.release(trial, claim)
+            sys.exit(HANDED_BACK)
 
     def _adopt(self, ledger: Ledger, trial: Trial, place: Place) -> Claim | None:
         """Make the claim that launch took for this job the job's own; None where it is not there.
@@ -148,11 +149,13 @@ class WorkerJob:
     mps: bool = False
 
     def __call__(self) -> None:
-        """Called by submitit. A warned worker hands its trial back and has itself requeued; so has
-        one whose time is too short for every trial that is left."""
+        """A warned worker hands its trial back and has itself requeued; so has one whose time is
+        too short for every trial that is left. Leaves the process with HANDED_BACK where it cannot
+        be requeued."""
         place, stop = _enter()
-        if self._share(stop) if self.per_gpu > 1 else self._work(place, stop, _log_name(place)):
-            _start_again()
+        more = self._share(stop) if self.per_gpu > 1 else self._work(place, stop, _log_name(place))
+        if more and not _start_again():
+            sys.exit(HANDED_BACK)
 
     def _share(self, stop: Stop) -> bool:
         """Run all the workers; whether one was stopped. Raises InputError where one gave up."""
@@ -210,15 +213,10 @@ class WorkerJob:
         worker.limit = worker.ends - time.time()
         return worker.run([trial for plan in self.plans for trial in ledger.plan(plan).trials])
 
-    def checkpoint(self) -> object:
-        """For a warning that comes before our own handler is in place."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
 
 def _enter() -> tuple[Place, Stop]:
     """What every rank does first, before torch is imported."""
+    environment.enter(Child.RANK)
     origin.begin()
     place, stop = Place.here(), Stop()
     # What announces an end: of time, and of a preempted job.
@@ -229,7 +227,7 @@ def _enter() -> tuple[Place, Stop]:
     return place, stop
 
 
-def _set_environment(place: Place, where: dict[str, Any]) -> None:
+def _join_ranks(place: Place, where: dict[str, Any]) -> None:
     """The env:// variables, by which the trainer's ranks find each other."""
     if place.world > 1:
         os.environ |= {
@@ -255,22 +253,31 @@ def _meet(meeting: Path, place: Place) -> bool:
         time.sleep(0.1)
     where = record.read_json(meeting)
     if where is not None:
-        _set_environment(place, where)
+        _join_ranks(place, where)
     return where is not None
 
 
-def _start_again() -> None:
+def _start_again() -> bool:
     """Have this job requeued, unless Slurm ends it: cancelled, out of time, or requeued by others.
 
     A cancelled job gets the same SIGTERM as a preempted one, and to requeue it would bring it back.
+    False where Slurm refuses, or does not answer: then nobody goes on with the work.
     """
-    job = Queue().jobs([_job_id()])[_job_id()]
-    if job is not None and job.state is not JobState.RUNNING:
-        log.warning("not requeueing job %s: it is %s", _job_id(), job.state)
-        return
-    log.warning("requeueing job %s", _job_id())
-    requeue(_job_id())
+    try:
+        job = Queue().jobs([_job_id()])[_job_id()]
+        if job is not None and job.state is not JobState.RUNNING:
+            log.warning("not requeueing job %s: it is %s", _job_id(), job.state)
+            return True
+        log.warning("requeueing job %s", _job_id())
+        requeue(_job_id())
+    except SlurmError as error:
+        log.error(
+            "job %s cannot be requeued: %s. What it did is saved: launch again to go on",
+            _job_id(), error.what,
+        )  # fmt: skip
+        return False
     _await_end()
+    return True
 
 
 def _await_end() -> None:

@@ -79,14 +79,16 @@ def main(
     from sweeps import dispatch, share
     from sweeps.access import warn_of_writers
     from sweeps.ledger import Ledger
+    from sweeps.preflight import ask_slurm
     from sweeps.price import price
     from sweeps.progress import look
     from sweeps.scheduler import Scheduler
     from sweeps.sweep import find
-    from sweeps.worker import check_data
+    from trainer.secrets import masked
 
     sweep_name, sweep = find(name)
     warn_of_writers(results)
+    defined_here = name.endswith(".py")
     place = dispatch.place(on)
     shared = dispatch.check_share(share.parse(per_gpu), place)
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
@@ -99,21 +101,26 @@ def main(
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(ledger, plan.trials, known)
+    if dry_run:
+        batch = dispatch.check(
+            ledger, plan, dispatch.to_run(ledger, progress), place, cluster, workers, shared,
+            defined_here=defined_here,
+        )  # fmt: skip
+        if batch is not None:
+            ask_slurm(batch)
+    if dry_run or budget is not None:
         world = dispatch.ranks(place, cluster)
         cost = price(results, progress, place, share.at_once(workers, shared), world)
     if dry_run:
-        check_data((one.trial.config for one in progress if one.state != "done"), world)
-        script = None
-        if place is Where.SLURM:
-            script = dispatch.script(ledger, plan, cluster, workers, shared)
-        _print_plan(plan, progress, cost, script, as_json)
+        _print_plan(plan, progress, cost, masked(batch.script()) if batch else None, as_json)
     if budget is not None:
         cost.check_budget(sweep_name, budget)
     if dry_run:
         return flag
     code = dispatch.run(
-        ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json
-    )
+        ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json,
+        defined_here=defined_here,
+    )  # fmt: skip
     return max(flag, code)
 
 

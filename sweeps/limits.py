@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from slurm import environment
+from slurm.environment import Child
 from slurm.errors import SlurmError
 from slurm.queue import Queue, config
 from slurm.site import Site
@@ -275,7 +277,7 @@ def _ask(*command: str) -> str:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False,
-            stdin=subprocess.DEVNULL, env=os.environ | {"LC_ALL": "C"}, errors="backslashreplace",
+            stdin=subprocess.DEVNULL, env=environment.built(Child.SLURM), errors="backslashreplace",
         )  # fmt: skip
     except OSError as error:
         raise SlurmError(f"{command[0]} cannot be run: {error.strerror}", "load Slurm") from None

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slurm import environment as environments
+from slurm.environment import Child
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.stop import was_killed
 from sweeps.sweep import Trial
@@ -22,6 +24,8 @@ from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 LAUNCH = "SWEEPS_LAUNCH"
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
+# By which anybody who may look at a worker's environment knows whose it is.
+LAUNCH = "SWEEPS_LAUNCH"
 # How long a detached launch waits for its workers to begin.
 CLAIM_SECONDS = 30
 
@@ -49,7 +53,7 @@ def environment(slot: int, workers: int) -> dict[str, str]:
     """The variables of worker number `slot` of `workers`: its GPU, with how many it shares that,
     and its threads."""
     gpus = visible_gpus()
-    found = dict(os.environ)
+    found = environments.built(Child.WORKER)
     if gpus:
         gpu = slot % len(gpus)
         found["CUDA_VISIBLE_DEVICES"] = gpus[gpu]

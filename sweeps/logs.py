@@ -5,16 +5,20 @@ python -m sweeps.logs NAME TRIAL
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeps.request import Results
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
 from trainer.record import read_file
+
+if TYPE_CHECKING:
+    from sweeps.ledger import Ledger
 
 app = typer.Typer(add_completion=False)
 
@@ -26,6 +30,7 @@ def main(
     results: Results = Path("results"),
 ) -> int:
     """Print everything that was logged while the trial ran, attempt after attempt."""
+    from sweeps.joblog import logs_of
     from sweeps.ledger import LOGS, resolve
 
     ledger = resolve(results, name)
@@ -42,20 +47,48 @@ def main(
         what = f"{len(found)} trials match {trial!r}" if found else f"no trial matches {trial!r}"
         raise InputError(f"{what} in {name}", nearest(trial, found or names))
     folder = ledger.folder / LOGS
+    jobs = _jobs(ledger, found[0])
+    own = {path for job in jobs for path in logs_of(folder, job)}
     found_logs = [*folder.glob("*.log"), *folder.glob("*_log.out")]  # of local workers, and of jobs
     logs = [path for path in found_logs if path.is_file()]
     logs.sort(key=lambda path: path.stat().st_mtime)
     empty = True
     for log in logs:
-        for line in _part(log, found[0]):
+        for line in _lines(log) if log in own else _part(log, found[0]):
             empty = False
             print(line)
     if empty:
-        print(
-            f"{found[0]} has no log: it has not run under launch, or the log was removed",
-            file=sys.stderr,
+        why = (
+            f"job {', '.join(jobs)} wrote none: see that its node sees {folder}"
+            if jobs
+            else "it has not run under launch, or the log was removed"
         )
+        print(f"{found[0]} has no log: {why}", file=sys.stderr)
     return EXIT_FLAGGED if problems else EXIT_DONE
+
+
+def _jobs(ledger: Ledger, name: str) -> list[str]:
+    """The jobs that ran, or were to run, this trial and no other: of each launch that sent it."""
+    from sweeps import claim as claims
+    from sweeps import sent
+    from sweeps.claim import WORKER
+    from sweeps.ledger import LOGS
+
+    found: list[str] = []
+    for path in (ledger.folder / LOGS).glob(".*.json"):
+        # Other hidden files are there, and a damaged note is no reason to print nothing.
+        with contextlib.suppress(InputError, OSError):
+            note = sent.read_note(path)
+            found += [job for one, job in zip(note.trials, note.jobs, strict=False) if one == name]
+    with contextlib.suppress(InputError, OSError):
+        claim = claims.read(ledger.folder / name)
+        if claim is not None and claim.job and not claim.submission.startswith(WORKER):
+            found.append(claim.job)
+    return sorted(set(found))
+
+
+def _lines(log: Path) -> list[str]:
+    return read_file(log).decode(errors="replace").splitlines()
 
 
 def _part(log: Path, name: str) -> Iterator[str]:
@@ -63,7 +96,7 @@ def _part(log: Path, name: str) -> Iterator[str]:
     from sweeps.worker import END, START
 
     inside = False
-    for line in read_file(log).decode(errors="replace").splitlines():
+    for line in _lines(log):
         if START in line:
             inside = f"{START} {name}," in line
         if inside:

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from slurm import environment
+from slurm.environment import Child
 from sweeps.local import visible_gpus
 
 CONTROL = "nvidia-cuda-mps-control"
@@ -80,6 +82,7 @@ def _start(folder: str) -> str | None:
                 stderr=subprocess.DEVNULL,
                 timeout=SECONDS,
                 check=False,
+                env=environment.built(Child.WORKER),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)

@@ -1,5 +1,7 @@
 """A probe: a one-minute job on the site that says what a compute node sees.
 
+    srun python -m sweeps.probe FOLDER      # what the job runs, which answers into the folder
+
 Here and there leave each other word in one scratch folder, so that only a folder that both share
 makes the job answer.
 """
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 from slurm.errors import SlurmError
 from slurm.node import Place
 from slurm.queue import Job, Queue, cancel
-from slurm.site import Resources, Site, submitit_parameters
+from slurm.site import Resources, Site
 from sweeps.check import Check, failure, ok, warning
 from trainer import record
 
@@ -37,26 +39,19 @@ TOKEN, ANSWER = "token.json", "answer.json"
 NODES_SEE = "give a results folder that every node sees (--results DIR)"
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What the job runs. submitit carries it as a pickle, so it holds plain values only."""
-
-    folder: str
-
-    def __call__(self) -> None:
-        """Called by submitit on the node: answers into the folder."""
-        folder = Path(self.folder)
-        answer = {
-            "heard": _read(folder, TOKEN),
-            "host": socket.gethostname(),
-            "python": platform.python_version(),
-            "executable": sys.executable,
-            "gpus": _gpus(),
-            "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            **_node(),
-            **_torch(),
-        }
-        record.write_json(folder / ANSWER, answer | {"time": time.time()})
+def leave_answer(folder: Path) -> None:
+    """What this node sees, into the folder."""
+    answer = {
+        "heard": _read(folder, TOKEN),
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "gpus": _gpus(),
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        **_node(),
+        **_torch(),
+    }
+    record.write_json(folder / ANSWER, answer | {"time": time.time()})
 
 
 def run(
@@ -103,7 +98,7 @@ def told(answer: dict[str, Any], site: Site, token: str, seen: float) -> Iterato
     if answer["python"].split(".")[:2] == here.split(".")[:2]:
         yield ok("Python there", found)
     else:
-        todo = "give one version to both: pickles of jobs go between them (`python` in the site)"
+        todo = "have one version in both (`python` in the site): it is checked here, and runs there"
         yield warning("Python there", found, todo)
     if answer["torch"] is None:
         todo = f"install the trainer for it, or mend `python` and `setup` in site {site.name!r}"
@@ -144,23 +139,15 @@ def _gpu(answer: dict[str, Any], site: Site) -> Check:
 
 def _send(site: Site, folder: Path) -> str:
     """The job's id. Raises SlurmError in Slurm's own words."""
-    from submitit import SlurmExecutor
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from slurm.send import Batch
 
     # A minute is shorter than the warning that most sites set.
     brief = replace(site, signal_seconds=min(site.signal_seconds, 10))
-    executor = SlurmExecutor(folder, python=site.interpreter)
-    executor.update_parameters(
-        **submitit_parameters(brief, Resources(minutes=1), name="doctor", comment="doctor")
-    )
-    try:
-        return str(executor.submit(Probe(str(folder))).job_id)
-    except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError) as error:
-        words = [line for line in str(error).splitlines() if "sbatch: error" in line]
-        said = "; ".join(line.partition("error: ")[2] for line in words) or str(error)
-        raise SlurmError(
-            f"Slurm refused it: {said}", f"mend site {site.name!r} (--site NAME|FILE)"
-        ) from None
+    batch = Batch(
+        brief, Resources(minutes=1), "doctor", "doctor", folder.resolve(), "sweeps.probe",
+        (str(folder.resolve()),),
+    )  # fmt: skip
+    return batch.send()[0]
 
 
 def _wait(
@@ -186,7 +173,7 @@ def _wait(
 def _end(queue: Queue, number: str) -> None:
     """End the job and wait until it writes nothing more into its folder."""
     deadline = time.monotonic() + END_SECONDS
-    # submitit's own last words follow the answer: a job that ends by itself leaves no noise.
+    # A job that ends by itself leaves no noise.
     polite = time.monotonic() + 2
     while time.monotonic() < deadline:
         # Not the whole loop: a controller that is busy once must not leave the job behind.
@@ -262,3 +249,7 @@ def _torch() -> dict[str, Any]:
     count = torch.cuda.device_count()  # 0 where CUDA does not work
     sees = [torch.cuda.get_device_name(index) for index in range(count)]
     return {"torch": str(torch.__version__), "cuda": sees}
+
+
+if __name__ == "__main__":
+    leave_answer(Path(sys.argv[1]))

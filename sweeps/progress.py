@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.queue import JobState
 from sweeps import claim as claims
-from sweeps import seen
+from sweeps import joblog, seen
 from sweeps.claim import Claim
-from sweeps.ledger import Ledger, Standing, State
+from sweeps.ledger import LOGS, Ledger, Standing, State
 from sweeps.seen import Figures
 from sweeps.sweep import Trial
 from trainer import compact, record
@@ -44,6 +44,7 @@ class Progress:
     stopped_early: bool = False
     devices: float | None = None  # as its run says, a shared one by its part
     problem: str | None = None  # a damaged file, by name
+    said: str = ""  # the last line of the log of a job that lost its trial
 
     @property
     def trial(self) -> Trial:
@@ -81,7 +82,7 @@ class Progress:
     def _whereabouts(self, claim: Claim) -> str:
         words = [f"pid {claim.pid} on {claim.host}{claims.since(self.standing.heard)}"]
         if self.standing.lost is not None:
-            words = [self.standing.lost]
+            words = [self.standing.lost, self.said]
         elif claim.submission:
             job = self.standing.job
             words = [f"job {claim.job or (job.id if job else '')}".rstrip()]
@@ -100,6 +101,12 @@ class Progress:
             if claim.job
             else "on its way to Slurm"
         )
+
+    @property
+    def ending(self) -> str:
+        """How what held a lost trial ended, without its job's number."""
+        job = self.standing.job
+        return joblog.ending(job) if job and job.state.is_over else self.standing.lost or ""
 
     @property
     def cause(self) -> str | None:
@@ -124,6 +131,7 @@ class Progress:
             "attempt": claim.attempt if claim else failure.attempt if failure else None,
             "cause": self.cause,
             "job": self.standing.job.id if self.standing.job else None,
+            "note": self.note,
             "problem": self.problem,
         }
 
@@ -157,6 +165,7 @@ def _look(
     trial = standing.trial
     if standing.problem is not None:
         return Progress(standing, problem=standing.problem)
+    said = _said(ledger, standing)
     if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
         return Progress(standing)
     folder = ledger.folder_of(trial)
@@ -171,7 +180,7 @@ def _look(
     except FileNotFoundError:
         if done:
             return Progress(standing, problem=f"{folder / record.EPOCHS} is gone")
-        return Progress(standing)
+        return Progress(standing, said=said)
     except InputError as error:
         return Progress(standing, problem=error.what)
     accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
@@ -182,11 +191,20 @@ def _look(
         stopped_early=bool(run.get("stopped_early")),
         devices=(run.get("world_size") or 1) * (run.get("device_share") or 1.0) if run else None,
     )
-    progress = Progress(standing, *figures)
+    progress = Progress(standing, *figures, said=said)
     if done:
         known[trial.name] = progress
         ledger.seen.keep(trial, stamp, figures)
     return progress
+
+
+def _said(ledger: Ledger, standing: Standing) -> str:
+    """Why a job lost its trial, in the last words of its log."""
+    claim, job = standing.claim, standing.job
+    if standing.state is not State.LOST or claim is None or not claim.submission:
+        return ""
+    number = claim.job or (job.id if job else "")
+    return " ".join(joblog.last_words(ledger.folder / LOGS, number)) if number else ""
 
 
 def _finite(column: pa.ChunkedArray) -> list[float]:
@@ -203,6 +221,20 @@ def summary(progress: list[Progress]) -> str:
     """The counts in a line: `9 trials: 3 done, 1 running, 5 pending`."""
     named = ", ".join(f"{number} {state}" for state, number in counts(progress).items() if number)
     return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}"
+
+
+def lost_alike(progress: Iterable[Progress]) -> list[list[Progress]]:
+    """The lost trials, those with one cause together, the most frequent first."""
+    groups: dict[tuple[str, str], list[Progress]] = {}
+    for one in progress:
+        if one.state is State.LOST:
+            groups.setdefault((one.ending, one.said), []).append(one)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def why_lost(alike: list[Progress]) -> str:
+    """`2 lost: job 56_2, FAILED, exit code 127, python: No such file or directory`."""
+    return f"{len(alike)} lost: {alike[0].note}"
 
 
 def eta_seconds(progress: list[Progress]) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from slurm.queue import Job, JobState, Queue, available, config
 from sweeps import claim as claims
+from sweeps import joblog
 from sweeps.access import probe
 from sweeps.claim import WORKER, Claim
 
@@ -98,7 +99,7 @@ class Scheduler:
             return f"its worker was killed; its job {job.id} was started again, without this trial"
         if job.state.is_alive:
             return f"its worker died; its job {job.id} runs on, without this trial"
-        return f"job {job.id}, {job.state}"
+        return f"job {job.id}, {joblog.ending(job)}"
 
     def workers(self, logs: Path) -> list[Job]:
         """A sweep's workers in the queue, by the marks in its log folder; most wait, or start.

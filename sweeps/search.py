@@ -86,7 +86,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
-    from sweeps import dispatch, seat, share
+    from sweeps import dispatch, preflight, seat, share
     from sweeps.access import warn_of_writers
     from sweeps.ledger import Ledger
     from sweeps.scale import Scale
@@ -105,6 +105,10 @@ def main(
     overrides = parse_settings(settings or [])
     asked = Asked.of(search, Scale(str(scale)), overrides, trials)
     check_data((end.config for end in asked.ends), dispatch.ranks(place, cluster))
+    if name.endswith(".py"):
+        preflight.check_elsewhere(end.config for end in asked.ends)
+    if place is Where.SLURM:
+        preflight.check_jobs(cluster.site, cluster.resources, ledger)
     if dry_run:
         return _print_search(asked, ledger, as_json)
     command = f"python -m sweeps.search {shlex.join(masked_words(sys.argv[1:]))}"

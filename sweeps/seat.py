@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from slurm import environment
+from slurm.environment import Child
 from slurm.errors import SlurmError
 from slurm.queue import describe
 from sweeps import claim as claims
@@ -32,7 +34,7 @@ def leave_job() -> dict[str, Any]:
     name = os.environ.get("SLURM_JOB_NAME", "driver")
     cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
     for key in list(os.environ):
-        if key.startswith("SLURM_") and key != "SLURM_CONF":
+        if key.startswith("SLURM_") and environment.is_removed(key, Child.JOB):
             del os.environ[key]
     if job is None:
         return {}

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from slurm import environment as environments
+from slurm.environment import Child
 from sweeps.local import cores_here, visible_gpus
 from trainer import record
 from trainer.config import TrainConfig
@@ -117,7 +119,8 @@ def _measure(config: TrainConfig, gpus: list[str]) -> int:
 def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, float]] | None:
     """What so many copies say that train at the same time; None where one of them fails."""
     threads = max(1, cores_here() // (copies * len(gpus)))
-    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    passed = environments.built(Child.WORKER)
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **passed}
     environment["CUDA_VISIBLE_DEVICES"] = gpus[0]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(config.to_json())

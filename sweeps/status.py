@@ -176,7 +176,10 @@ def _json(
 
 
 def _print_failures(progress: list[Progress]) -> None:
-    """Failures with one traceback together, the most frequent first."""
+    """Failures with one traceback together, the most frequent first; then what was lost, by how
+    its jobs ended."""
+    from sweeps.progress import lost_alike, why_lost
+
     groups: dict[tuple[str, str], list[Progress]] = {}
     for one in progress:
         if one.standing.failure is not None:
@@ -190,7 +193,12 @@ def _print_failures(progress: list[Progress]) -> None:
         print(traceback.rstrip())
         print("the log's end:", *failure.log_tail, sep="\n  ")
         print()
-    if not groups:
+    lost = lost_alike(progress)
+    for ones in lost:
+        print(why_lost(ones))
+        print(*(one.trial.name for one in ones), sep=", ")
+        print("python -m sweeps.logs prints the whole log of one of them\n")
+    if not groups and not lost:
         print("no failures", file=sys.stderr)
 
 

@@ -68,7 +68,7 @@ def main(
     ] = False,
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
-    from sweeps import dispatch, seat, share
+    from sweeps import dispatch, preflight, seat, share
     from sweeps.access import warn_of_writers
     from sweeps.course import Course
     from sweeps.search import check_place
@@ -92,6 +92,8 @@ def main(
     )
     if begin:
         course.recall(begin)
+    if name.endswith(".py"):
+        preflight.check_elsewhere(one for run in course.assumed() for one in run.configs)
     if dry_run:
         course.look_back()
         return _print(course, begin, end, as_json)

@@ -432,7 +432,7 @@ def test_a_job_that_slurm_refuses(fakes: Path, tmp_path: Path) -> None:
     command(fakes, "sbatch", "echo 'sbatch: error: Batch job submission failed: No' >&2; exit 1")
     found = by_name(probe.run(Site(), tmp_path, seconds=5))["test job"]
     assert found.state is State.FAILURE
-    assert found.found == "Slurm refused it: Batch job submission failed: No"
+    assert found.found == "Slurm refused the jobs: No"
 
 
 def test_an_interruption_in_the_moment_of_sending_ends_the_job(

@@ -136,7 +136,7 @@ def test_a_rank_that_dies_takes_its_attempt_down(drill: Drill) -> None:
     drill.launch("--detach", "--gpus-per-node", "2")
     with drill.held():
         found = subprocess.run(
-            ["pgrep", "--full", f"submitit.core._submit {drill.results}"],
+            ["pgrep", "--full", f"sweeps.sent .*{drill.results}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         ranks = [int(pid) for pid in found.stdout.split()]

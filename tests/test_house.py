@@ -31,11 +31,12 @@ COMMANDS = (
 ALLOWED = {
     "trainer": set(),
     "slurm": set(),
-    "sweeps": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
-               "trainer.compact", "trainer.errors", "trainer.recipes", "trainer.seal",
-               "trainer.sealed_json", "trainer.plan", "trainer.known_data",
+    "sweeps": {"trainer", "trainer.architectures", "trainer.config", "trainer.record",
+               "trainer.parquet", "trainer.compact", "trainer.errors", "trainer.recipes",
+               "trainer.seal", "trainer.sealed_json", "trainer.plan", "trainer.known_data",
                "trainer.origin", "trainer.secrets",
-               "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors"},
+               "slurm", "slurm.queue", "slurm.site", "slurm.node", "slurm.errors",
+               "slurm.environment", "slurm.send"},
     "analysis": {"trainer", "trainer.config", "trainer.record", "trainer.parquet",
                  "trainer.compact", "trainer.errors", "trainer.recipes",
                  "trainer.known_data", "trainer.classes", "trainer.plan",
@@ -58,6 +59,7 @@ EXTRA = {
         "trainer.data",
         "trainer.checkpoint",
         "trainer.augment",
+        "trainer.private_folder",
     },
 }
 

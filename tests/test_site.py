@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from submitit.slurm import slurm as submitit_slurm
 
 from slurm.errors import SlurmError
+from slurm.send import log_pattern
 from slurm.site import SITES, Resources, Site, find_site, sites, submitit_parameters
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -214,6 +215,12 @@ def test_an_unknown_site(name: str) -> None:
         ("[slurm]\nexclusive = false\n", 2, "slurm.exclusive is False", "true"),
         ("[slurm]\nmail-type = 'x\ty'\n", 2, "slurm.mail-type is", "text"),
         ("[slurm]\npartition = 'x'\n", 2, "slurm.partition is set", "own keys"),
+        ("[slurm]\nntasks = 4\n", 2, "slurm.ntasks is set", "own keys"),
+        ("[slurm]\nchdir = '/'\n", 2, "slurm.chdir cannot be used: the jobs find", "delete"),
+        ("[slurm]\nwait = true\n", 2, "slurm.wait cannot be used: a launch would wait", "delete"),
+        ("[slurm]\ntest-only = true\n", 2, "sbatch would send no job", "delete"),
+        ("[slurm]\noutp = 'x'\n", 2, "would be taken for 'output'", "in full"),
+        ("[slurm]\nget = true\n", 2, "would be taken for 'get-user-env'", "in full"),
         ("minutes = 5\nminutes 6\n", 2, "at line 2", "TOML"),
     ],
 )
@@ -291,6 +298,38 @@ def test_variables_arrive_in_bash_as_they_are(text: str) -> None:
         Site(environment={"A": text}), Resources(), name="n", comment="c"
     )["setup"]
     assert shlex.split(line) == ["export", f"A={text}"]
+
+
+@pytest.mark.parametrize("name", ["gpus", "export", "hold", "begin", "dependency", "reservation",
+                                  "mem-per-cpu", "kill-on-invalid-dep", "exclusive"])  # fmt: skip
+def test_options_that_lose_nothing_are_taken(name: str) -> None:
+    assert f"#SBATCH --{name}=1" in sbatch(Site(slurm={name: 1}), Resources())
+
+
+def test_a_site_that_passes_nothing_on_leaves_a_job_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SWEEPS_CACHE", "/my cache")
+    monkeypatch.setenv("PYTHONPATH", "code")
+    site = Site(slurm={"export": "NONE"}, environment={"PYTHONPATH": "its own"})
+    setup = submitit_parameters(site, Resources(), name="n", comment="c")["setup"]
+    script = "\n".join([*setup, 'echo "$SWEEPS_CACHE $PYTHONPATH ${SLURM_EXPORT_ENV-gone}"'])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True,
+                          env={"SLURM_EXPORT_ENV": "NONE"})  # fmt: skip
+    assert done.stdout == "/my cache its own gone\n"
+
+
+@given(text=st.text(min_size=1), array=st.booleans())
+def test_a_path_is_said_so_that_slurm_reads_it_as_it_is(text: str, array: bool) -> None:
+    """Slurm's page on filename patterns: %% is a percent sign, and a backslash ends them all."""
+    try:
+        pattern = log_pattern(Path("/", text), array=array)
+    except SlurmError:
+        assert not str(Path("/", text)).isprintable() or "\\" in text
+        return
+    values = {"%": "%", "A": "12", "a": "3", "j": "12", "t": "0"}
+    read = re.sub("%(.)", lambda found: values[found[1]], pattern)
+    assert read == f"{Path('/', text)}/{'12_3' if array else '12'}_0_log.out"
 
 
 def test_variables_are_not_expanded_by_a_real_bash() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from slurm.site import Resources, Site
 from sweeps.dispatch import Jobs
 from sweeps.ledger import LOGS, Ledger, Plan
 from sweeps.scheduler import Scheduler
+from sweeps.sent import read_note
 from sweeps.space import grid
 from sweeps.submit import Submission
 from sweeps.sweep import Sweep, expand
@@ -41,12 +41,8 @@ def submission(slurm: Slurm, tmp_path: Path) -> Submission:
 
 
 def hidden(submission: Submission) -> list[str]:
-    """What lies in the log folder beside submitit's own files."""
-    return sorted(
-        path.name
-        for path in (submission.ledger.folder / LOGS).glob(".*")
-        if not path.name.startswith(".submission_file")
-    )
+    """The notes and marks that lie in the log folder."""
+    return sorted(path.name for path in (submission.ledger.folder / LOGS).glob(".*"))
 
 
 def test_what_only_cleans_up_takes_no_room(slurm: Slurm, submission: Submission) -> None:
@@ -64,19 +60,31 @@ def test_a_job_can_find_what_it_runs_before_its_number_is_known(
     logs = submission.ledger.folder / LOGS
     fake = tmp_path / "bin" / "sbatch"
     fake.write_text(
-        "#!/bin/bash\n"
-        "export SLURM_JOB_ID=10 SLURM_ARRAY_JOB_ID=9 SLURM_ARRAY_TASK_ID=1\n"
-        f"grep '^mv ' \"$1\" >{tmp_path}/line\n. {tmp_path}/line\n"
-        f"cp {logs}/9_1_submitted.pkl {tmp_path}/early.pkl && echo Submitted batch job 9\n"
+        f'#!/bin/bash\ncp {logs}/.*.json {tmp_path}/early.json && cp "$1" {tmp_path}/script\n'
+        "echo Submitted batch job 9\n"
     )
     assert submission.trials(submission.plan.trials) == 3
-    assert (tmp_path / "early.pkl").read_bytes() == (logs / "9_1_submitted.pkl").read_bytes()
-    assert hidden(submission) == []
-    # Requeued, it keeps what it has.
-    before = (logs / "9_1_submitted.pkl").read_bytes()
-    subprocess.run(["bash", "-eu", str(tmp_path / "line")], check=True,
-                   env={"SLURM_JOB_ID": "9", "PATH": "/usr/bin:/bin"})  # fmt: skip
-    assert (logs / "9_1_submitted.pkl").read_bytes() == before
+    early = read_note(tmp_path / "early.json")
+    assert early.trials == [trial.name for trial in submission.plan.trials] and not early.jobs
+    (note,) = hidden(submission)
+    assert read_note(logs / note).jobs == ["9_0", "9_1", "9_2"]
+    assert note.removeprefix(".").removesuffix(".json") in (tmp_path / "script").read_text()
+
+
+def test_what_a_job_runs_is_read_from_no_folder_that_others_may_write(
+    slurm: Slurm, submission: Submission, tmp_path: Path
+) -> None:
+    """Neither a script nor a pickle lies with the logs, which colleagues may write."""
+    fake = tmp_path / "bin" / "sbatch"
+    fake.write_text(
+        f'#!/bin/bash\nrealpath "$1" >{tmp_path}/where\n'
+        f"ls {submission.logs} >{tmp_path}/there\necho Submitted batch job 9\n"
+    )
+    submission.trials(submission.plan.trials)
+    folder = Path((tmp_path / "where").read_text().strip()).parent
+    assert not folder.is_relative_to(tmp_path) and not folder.exists()
+    assert (tmp_path / "there").read_text() == ""
+    assert {path.suffix for path in submission.logs.iterdir()} == {".json"}
 
 
 def test_what_was_refused_leaves_nothing(slurm: Slurm, submission: Submission) -> None:

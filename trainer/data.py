@@ -16,7 +16,6 @@ import importlib.util
 import io
 import json
 import math
-import os
 import shlex
 import socket
 import sys
@@ -38,6 +37,7 @@ from trainer.known_data import CIFAR10 as KNOWN_CIFAR10
 from trainer.known_data import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
 from trainer.layouts import SIDE as SIDE
 from trainer.layouts import Images, Indices, Labels
+from trainer.private_folder import cache_home
 from trainer.record import write_atomic
 
 CIFAR10 = KNOWN_CIFAR10.classes
@@ -198,7 +198,7 @@ def cache(config: DataConfig) -> Path | None:
     Raises InputError where data.root is no folder with data in it. Touches nothing.
     """
     root = _root(config)
-    return None if config.name == "digits" else _cache_folder() / f"images-{_key(root)}.npz"
+    return None if config.name == "digits" else cache_home() / f"images-{_key(root)}.npz"
 
 
 def prepare(config: DataConfig) -> Path | None:
@@ -376,14 +376,7 @@ def cache_file(kind: str, key: Sequence[Any]) -> Path:
     """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
     nothing."""
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    return _cache_folder() / f"{kind}-{digest}.json"
-
-
-def _cache_folder() -> Path:
-    if own := os.environ.get("SWEEPS_CACHE"):
-        return Path(own).expanduser().resolve()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "sweeps"
+    return cache_home() / f"{kind}-{digest}.json"
 
 
 def _key(root: Path | None) -> str:

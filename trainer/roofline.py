@@ -31,6 +31,7 @@ from trainer.cost import Cost, Op, Step
 from trainer.models.head import Head
 from trainer.peaks import Peaks, cached, store
 from trainer.precision import Precision
+from trainer.private_folder import use_private_caches
 from trainer.provenance import device_name
 
 log = logging.getLogger("trainer")
@@ -63,6 +64,8 @@ def count(
     step = Step(model, precision, batch, optimizer, classes, image_size)
     cost = costs.cached(step)
     if cost is None:
+        # To count imports torch's compiler.
+        use_private_caches()
         cost = _count(step)
         costs.store(step, cost)
     return cost

@@ -268,7 +268,10 @@ def _compiled(
     # On a GPU, independent small kernels as one: 2 % of a ResNet's step, which has twenty weights
     # to bring to bf16.
     combined = device.type == "cuda"
-    return torch.compile(function, dynamic=False, options={"combo_kernels": combined})
+    # C++ headers would be kept in a folder of /tmp that anybody may have made, whatever the
+    # environment says of the other caches.
+    options: dict[str, Any] = {"combo_kernels": combined, "cpp_cache_precompile_headers": False}
+    return torch.compile(function, dynamic=False, options=options)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.precision import resolve
 from trainer.preflight import check_last_batch
+from trainer.private_folder import use_private_caches
 from trainer.provenance import (
     device_name,
     forget_peak_memory,
@@ -83,9 +84,11 @@ def train(
     `fence` is called on rank 0 right before each file that is put in place, and raises where this
     attempt may write no more.
 
-    Raises InputError (bad data, a folder that holds another trial), NonFiniteLossError,
+    Raises InputError (bad data, a folder that holds another trial, a compiler's cache that others
+    may write), NonFiniteLossError,
     PreemptedError where it was stopped, OSError where `out` cannot be written.
     """
+    use_private_caches()
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(distributed.join())
         finished = group.from_main(lambda: _open_folder(out, config))
