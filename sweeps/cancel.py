@@ -46,13 +46,16 @@ def main(
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
-    held = _held(ledger, trials)
+    unknown: dict[str, str] = {}
+    held = _held(ledger, trials, unknown)
     if not held:
         time.sleep(GAP_SECONDS)
-        held = _held(ledger, trials)
+        held = _held(ledger, trials, unknown)
+    for what in unknown.values():
+        print(f"warning: {what}; whether that trial runs cannot be told", file=sys.stderr)
     if not held:
         print(f"nothing of {name} is queued or running", file=sys.stderr)
-        return EXIT_FLAGGED if problems else EXIT_DONE
+        return EXIT_FLAGGED if problems or unknown else EXIT_DONE
     if not yes:
         for one in held:
             print(f"{one.name}  {one.state}  {one.where}")
@@ -67,12 +70,12 @@ def main(
         seen |= {one.where for one in new}
         ended |= _cancel(new)
         time.sleep(GAP_SECONDS)
-        held = _held(ledger, trials)
+        held = _held(ledger, trials, unknown)
     print(f"cancelled {len(ended)} jobs and processes", file=sys.stderr)
     left = sorted({one.where for one in held} - ended)
     for where in left:
         print(f"not cancelled: {where}", file=sys.stderr)
-    return EXIT_FLAGGED if left or problems else EXIT_DONE
+    return EXIT_FLAGGED if left or problems or unknown else EXIT_DONE
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,15 @@ def _from_claim(name: str, state: str, claim: Claim, job: str) -> _Held:
     return _Held(name, state, f"process {claim.pid} of {claim.host}, out of reach from here")
 
 
-def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
-    """The drivers and waiting workers, which would start more, before the trials."""
+def _held(ledger: Ledger, trials: list[Trial], unknown: dict[str, str]) -> list[_Held]:
+    """The drivers and waiting workers, which would start more, before the trials. Why a trial's
+    files cannot tell is added to `unknown`."""
     from sweeps.ledger import LOGS, State
 
     drivers, _ = ledger.drivers()
     found = [_from_claim(name, "driven", claim, claim.job) for name, claim in drivers.items()]
+    standings = ledger.standings(trials)
+    unknown |= {one.trial.name: one.problem for one in standings if one.problem is not None}
     trials_held = [
         _from_claim(
             one.trial.name,
@@ -110,7 +116,7 @@ def _held(ledger: Ledger, trials: list[Trial]) -> list[_Held]:
             one.claim,
             one.claim.job or (one.job.id if one.job else ""),
         )
-        for one in ledger.standings(trials)
+        for one in standings
         if one.state in (State.QUEUED, State.RUNNING) and one.claim is not None
     ]
     busy = {one.job for one in trials_held}

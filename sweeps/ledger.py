@@ -9,12 +9,11 @@ results/<sweep>/logs/                 what the workers said
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -299,9 +298,13 @@ class Ledger:
             name = known.get(trial.config.fingerprint, trial.name)
             if name not in folders:
                 for other in by_suffix.get(name[-8:], []):
-                    with contextlib.suppress(FileNotFoundError):
+                    try:
                         if record.read_config(self.folder / other) == trial.config:
                             name = other
+                    except FileNotFoundError:
+                        continue
+                    except InputError:
+                        name = other  # as its name says; its own standing tells what is wrong
             settled.append(Trial(name, trial.point, trial.config))
         return settled
 
@@ -319,11 +322,11 @@ class Ledger:
         trials = list(trials)
         begun = self._begun({trial.name for trial in trials})
         found = [
-            self._tolerantly(one) if one.name in begun else Standing(one, State.PENDING)
-            for one in trials
+            _tolerantly(self._from_files, one) if one.trial.name in begun else one
+            for one in (Standing(trial, State.PENDING) for trial in trials)
         ]
         self.scheduler.look(one.claim for one in found if one.claim is not None)
-        return [one if one.claim is None else self._from_claim(one) for one in found]
+        return [one if one.claim is None else _tolerantly(self._from_claim, one) for one in found]
 
     def _begun(self, names: set[str]) -> set[str]:
         """Those of the trials that may have left anything, by one look at the whole folder."""
@@ -340,15 +343,9 @@ class Ledger:
             return names  # let each of them say what it is
         return names - without
 
-    def _tolerantly(self, trial: Trial) -> Standing:
-        """A damaged file is its own trial's problem, and no other's."""
-        try:
-            return self._from_files(trial)
-        except InputError as error:
-            return Standing(trial, State.UNKNOWN, problem=error.what)
-
-    def _from_files(self, trial: Trial) -> Standing:
+    def _from_files(self, standing: Standing) -> Standing:
         """What the trial's own files say; whether a claim's holder lives is not among it."""
+        trial = standing.trial
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
@@ -363,7 +360,7 @@ class Ledger:
         if claims.CLAIM in files:
             claim = claims.read(folder)
             # Where it was given back while we were reading, look again.
-            return Standing(trial, State.RUNNING, claim) if claim else self._from_files(trial)
+            return Standing(trial, State.RUNNING, claim) if claim else self._from_files(standing)
         if self._is_done(folder):
             return Standing(trial, State.DONE)
         if record.PRUNED in files:
@@ -444,6 +441,18 @@ class Ledger:
         """The attempt failed: say why, then give the trial back."""
         failure.write(self.folder_of(trial))
         self.release(trial, claim)
+
+
+def _tolerantly(look: Callable[[Standing], Standing], standing: Standing) -> Standing:
+    """What can't be read of a trial is its own problem, and no other trial's."""
+    try:
+        return look(standing)
+    except InputError as error:
+        problem = error.what
+    except OSError as error:
+        where = error.filename or standing.trial.name
+        problem = f"cannot read {where}: {error.strerror or error}"
+    return replace(standing, state=State.UNKNOWN, problem=problem)
 
 
 def resolve(results: Path, name: str) -> Ledger:
