@@ -175,8 +175,10 @@ def packed(*columns: str) -> Callable[[Path], Any]:
 
 
 def run(results: Path, *columns: str) -> dict[str, Any]:
+    """What the run says; a column of another name that has no value says nothing."""
     folder = folder_of(results, DONE)
-    return parquet.read_run(folder, CONFIGS[0].fingerprint, columns or None)
+    found = parquet.read_run(folder, CONFIGS[0].fingerprint, columns or None)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def readers_of(name: str, results: Path) -> Callable[[Path, list[str]], Figures]:
@@ -273,7 +275,7 @@ def every_sweep_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_flip_shows_another_figure(truths: Callable[[str], Truth], name: str) -> None:
     truth = truths(name)
 
-    @settings(max_examples=40, deadline=None, derandomize=True, print_blob=True, database=None)
+    @settings(max_examples=25, deadline=None, derandomize=True, print_blob=True, database=None)
     @given(st.integers(0, len(truth.content) - 1), st.integers(1, 255))
     @example(min(558, len(truth.content) - 1), 14)
     def law(place: int, mask: int) -> None:
@@ -303,7 +305,7 @@ def main() -> None:
                     truth.flipped(place, mask)
             except Exception as error:
                 counts["wrong"] += 1
-                print(f"{name}, byte {place}, xor {mask}: {error!r}", file=sys.stderr)
+                print(f"{name}, byte {place}, xor {mask}: {error!r:.300}", file=sys.stderr)
         row = (len(truth.content), counts["refused"], counts["unchanged"], counts["wrong"])
         print("{:<26}{:>8}{:>9}{:>11}{:>7}".format(name, *row), flush=True)
         wrong += counts["wrong"]
