@@ -102,5 +102,7 @@ def stamp(folder: Path, parts: Mapping[str, Path]) -> str | None:
         files = [os.stat(f"{folder}/{name}") for name in (record.RUN, record.EPOCHS)]  # noqa: PTH116
     except OSError:
         part = parts.get(folder.name)
-        return None if part is None or (folder / record.EPOCHS).exists() else part.name
+        # Not by Path, whose question may raise.
+        here = os.path.exists(f"{folder}/{record.EPOCHS}")  # noqa: PTH110
+        return None if part is None or here else part.name
     return " ".join(f"{one.st_ino} {one.st_size} {one.st_ctime_ns}" for one in files)

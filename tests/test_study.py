@@ -254,7 +254,9 @@ def test_choices_read_nothing_of_the_test_images(
     """Nor do they follow from it: they are the same where it is poisoned, or is not there."""
     before = choices(copied)
     for number, path in enumerate(sorted((copied / "results").rglob(record.RUN))):
-        table = pq.read_table(path)
+        # Without the digests, which cover these columns too.
+        table = pq.read_table(path).drop_columns([parquet.OF_ROW])
+        table = table.replace_schema_metadata({b"schema_version": b"1"})
         for column in TEST_COLUMNS:
             place = table.column_names.index(column)
             table = table.remove_column(place)

@@ -56,7 +56,7 @@ FILES = [record.CHECKPOINT, record.CONFIG, record.EPOCHS, record.PREDICTIONS, re
 # What a clock or a process says differs between two runs of one trial.
 CLOCKS = {
     "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
-    "peak_memory_bytes", "finished_at", "command", "attempts",
+    "peak_memory_bytes", "finished_at", "command", "attempts", "row_sha256", "epochs_sha256",
 }  # fmt: skip
 
 

@@ -257,7 +257,8 @@ def train(
             **provenance(device, history.attempts),
             **config.flat(),
         }
-        if group.is_main:
+
+        def write_records() -> Row:
             assert test.logits is not None
             fence()
             digests = {"predictions_sha256": _write_predictions(out, data, test.logits)}
@@ -266,8 +267,9 @@ def train(
                 out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA
             )
             fence()
-            run = parquet.write_run(out, run | digests)
-        return run
+            return parquet.write_run(out, run | digests)
+
+        return group.from_main(write_records)
 
 
 def epoch_line(row: Row, epochs: int) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# Beyond it, floats do not hold every integer.
+# From here on, floats do not hold every integer.
 _EXACT = 2**53
 
 
@@ -64,6 +64,6 @@ def _numbers(column: pa.Array) -> bytes:
     floats[column.is_null().to_numpy(zero_copy_only=False) | np.isnan(floats)] = np.nan
     if np.isnan(floats).all():
         return b""
-    large = np.isfinite(floats) & (np.abs(floats) > _EXACT)
+    large = np.isfinite(floats) & (np.abs(floats) >= _EXACT)
     rest = str([int(value) for value in stored[large].tolist()]) if large.any() else ""
     return b"number " + floats.tobytes() + rest.encode()
