@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,9 @@ from sweeps.sweep import Trial
 from trainer import record
 from trainer.config import DataConfig, TrainConfig
 from trainer.errors import run_command, storage_error
+
+if TYPE_CHECKING:
+    from trainer.data import Counts
 
 log = logging.getLogger("sweeps.worker")
 
@@ -266,6 +269,13 @@ def check_data(configs: Iterable[TrainConfig], ranks: int = 1) -> None:
     from trainer.preflight import check
 
     check(configs, ranks)
+
+
+def count_data(config: DataConfig) -> Counts:
+    """How many images the configuration leaves. Raises InputError as `check_data` does."""
+    from trainer.data import check
+
+    return check(config)
 
 
 class _Tail(logging.Handler):
