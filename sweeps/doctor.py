@@ -1,6 +1,6 @@
 """What this cluster or machine allows, and what would go wrong on it.
 
-python -m sweeps.doctor [--site NAME|FILE] [--results DIR] [--no-job] [--json]
+python -m sweeps.doctor [--site NAME|FILE] [--results DIR] [--data FOLDER] [--no-job] [--json]
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ def main(
         str, typer.Option("--site", metavar="NAME|FILE", help="The cluster: a site file (.toml).")
     ] = "default",
     results: Results = Path("results"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Look at a data folder, too: what data.root would name."
+        ),
+    ] = None,
     no_job: Annotated[
         bool, typer.Option("--no-job", help="Slurm: send no test job (a minute, one GPU).")
     ] = False,
@@ -50,7 +56,7 @@ def main(
     from sweeps.check import State
 
     seen = []
-    for check in checks(find_site(site), results, job=not no_job):
+    for check in checks(find_site(site), results, data, job=not no_job):
         seen.append(check)
         if not as_json:
             print(line(check), flush=True)
@@ -72,7 +78,7 @@ def line(check: Check) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def checks(site: Site, results: Path, *, job: bool) -> Iterator[Check]:
+def checks(site: Site, results: Path, data: Path | None = None, *, job: bool) -> Iterator[Check]:
     """Everything, one after another; `job` says whether a test job may be sent."""
     from slurm.queue import available
     from sweeps import filesystem
@@ -89,6 +95,8 @@ def checks(site: Site, results: Path, *, job: bool) -> Iterator[Check]:
         yield from machine()
     yield from filesystem.checks(results, shared=slurm)
     yield cache(shared=slurm)
+    if data is not None:
+        yield images(data)
     if answers and job:
         yield from node(site, results)
 
@@ -197,6 +205,21 @@ def cache(*, shared: bool) -> Check:
         return ok("data cache", f"{folder} may be written, and locked")
     todo = "export SWEEPS_CACHE=FOLDER, on a filesystem that every node sees"
     return warning("data cache", f"{folder} on {kind.found}", todo)
+
+
+def images(root: Path) -> Check:
+    """Whether trials can be made of a folder's images, by what a launch looks at."""
+    from sweeps.check import failure, ok
+    from sweeps.worker import count_data
+    from trainer.config import TrainConfig
+    from trainer.errors import InputError
+
+    try:
+        found = count_data(TrainConfig().override({"data.root": str(root)}).data)
+    except InputError as error:
+        return failure("data", error.what, error.help)
+    told = f"{root}: {found.train:,} images to train on, {found.val:,} to validate, "
+    return ok("data", told + f"{found.test:,} to test")
 
 
 def cache_folder() -> Path:

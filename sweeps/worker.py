@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ from trainer import origin, record
 from trainer.config import DataConfig, TrainConfig
 from trainer.errors import run_command, storage_error
 from trainer.secrets import masked
+
+if TYPE_CHECKING:
+    from trainer.data import Counts
 
 log = logging.getLogger("sweeps.worker")
 
@@ -291,6 +294,13 @@ def check_data(configs: Iterable[TrainConfig], ranks: int = 1) -> None:
     from trainer.preflight import check
 
     check(configs, ranks)
+
+
+def count_data(config: DataConfig) -> Counts:
+    """How many images the configuration leaves. Raises InputError as `check_data` does."""
+    from trainer.data import check
+
+    return check(config)
 
 
 class _Masking(logging.Formatter):

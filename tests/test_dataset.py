@@ -168,3 +168,27 @@ def test_ten_thousand_runs_are_told_at_once() -> None:
     assert found["same_data"].tolist() == [True] * 9_999 + [False]
     assert set(found["data_set"]) == {"cifar10", "10 classes, content 55555555"}
     assert name_of(final()[1])
+
+
+def test_images_of_another_content_explain_nothing() -> None:
+    """Though number, labels and class names are the same."""
+    import numpy as np
+
+    from analysis import explain
+    from trainer.config import DataConfig
+    from trainer.data import load as load_data
+    from trainer.errors import InputError
+
+    config = DataConfig(name="digits", test_limit=100)
+    data = load_data(config)
+    logits = np.eye(10, dtype=np.float32)[data.test_labels]
+
+    def made(content: str) -> predictions.Predictions:
+        return predictions.Predictions(
+            "t", data.test_index, data.test_labels, logits, data.classes, content
+        )
+
+    for content in (data.sha256, "", "recorded: 0,1"):
+        assert len(explain.images(config, made(content)).images) == 100
+    with pytest.raises(InputError, match="are not those that t was tested on: their content"):
+        explain.images(config, made("0" * 64))
