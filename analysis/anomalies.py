@@ -71,12 +71,13 @@ def flags(
     `runs` is Plan.runs as far as `state`; `points` has its axes, a column each, in the same rows;
     `ends` has the code, and a sentence, of each trial that ended without a result.
     """
+    told = runs.get("attempts", pd.Series("[]", index=runs.index))
     marked = {
         "EARLY_STOP": runs["stopped_early"].eq(True),
         "DIVERGED": _diverged(runs),
         OTHER_DATA: ~dataset.columns(runs)["same_data"],
-        "MIXED_CODE": runs["attempts"].map(lambda text: differ(text, CODE)),
-        "MIXED_DEVICE": runs["attempts"].map(lambda text: differ(text, DEVICE)),
+        "MIXED_CODE": told.map(lambda text: differ(text, CODE)),
+        "MIXED_DEVICE": told.map(lambda text: differ(text, DEVICE)),
         "OUTLIER": _outliers(runs, points),
     }
     found = []
