@@ -78,7 +78,8 @@ class Scheduler:
     def _is_of_another_cluster(self, claim: Claim) -> bool:
         """Whether this Slurm knows nothing of the job because another one runs it, on the same
         files."""
-        return claim.started and claim.cluster.lower() not in ("", self._cluster)
+        named = claim.started and claim.cluster != ""
+        return named and claim.cluster.lower() != self._cluster
 
     @functools.cached_property
     def _cluster(self) -> str:
