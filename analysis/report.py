@@ -36,7 +36,6 @@ def report(
         Path | None,
         typer.Option(
             metavar="DIR",
-            parser=folder_named,
             help="Where to write; default: report/ in the results folder.",
         ),
     ] = None,

@@ -43,8 +43,7 @@ from trainer.errors import run_command
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 20.0
-# A machine that others use too answers late: a hang is what takes longer than this as well.
-PATIENCE = 3
+IDLE_SECONDS = 5.0
 MODULES = {
     "launch": "sweeps.launch", "status": "sweeps.status", "retry": "sweeps.retry",
     "logs": "sweeps.logs", "cancel": "sweeps.cancel", "compact": "sweeps.compact",
@@ -352,9 +351,7 @@ def _command(command: str, words: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 1
 
 
-def _in_child(
-    act: Callable[[], int], folder: Path, case: Case | None = None, seconds: float = SECONDS
-) -> Outcome:
+def _in_child(act: Callable[[], int], folder: Path, case: Case | None = None) -> Outcome:
     """What comes of it in a process of its own."""
     out, err = folder / ".out", folder / ".err"
     sys.stdout.flush()
@@ -377,21 +374,37 @@ def _in_child(
             os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
         finally:
             os._exit(code)
-    end = time.monotonic() + seconds
     code: int | None = None
+    begun = looked = time.monotonic()
+    used = -1
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
             break
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            break
+        now = time.monotonic()
+        if now - begun > SECONDS and now - looked > IDLE_SECONDS:
+            before, used, looked = used, _ticks(child), now
+            # Beside others what works takes longer; what hangs does nothing, or never ends.
+            if used == before or used > SECONDS * os.sysconf("SC_CLK_TCK"):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                break
         time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError):  # whatever it has started
         os.killpg(child, signal.SIGKILL)
     return Outcome(code, out.read_bytes(), err.read_text(errors="replace"))
+
+
+def _ticks(group: int) -> int:
+    """The processor time of a group of processes."""
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = path.read_text(errors="replace").rpartition(")")[2].split()
+            if int(words[2]) == group:
+                found += sum(map(int, words[11:15]))
+    return found
 
 
 def _surround(case: Case) -> None:
@@ -464,28 +477,22 @@ def faults(
 
 def run(kind: str, number: int, template: Path) -> tuple[Case, Outcome, list[str]]:
     """One case, with what is wrong with its outcome."""
-    seconds = SECONDS
-    while True:
-        with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as name:
-            folder = Path(name) / "it"
-            shutil.copytree(template, folder)
-            case = {"call": call, "file": damaged}[kind](number, folder)
-            before = snapshot(folder)
-            act = lambda: _command(case.command, case.words)  # noqa: B023, E731
-            outcome = _in_child(act, folder, case, seconds)
-            if outcome.exit is None and seconds == SECONDS:
-                seconds = PATIENCE * SECONDS
-                continue
-            # In a child too: this process must start no threads of pyarrow's.
-            found = Path(name) / "faults"
+    with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as name:
+        folder = Path(name) / "it"
+        shutil.copytree(template, folder)
+        case = {"call": call, "file": damaged}[kind](number, folder)
+        before = snapshot(folder)
+        outcome = _in_child(lambda: _command(case.command, case.words), folder, case)
+        # In a child too: this process must start no threads of pyarrow's.
+        found = Path(name) / "faults"
 
-            def judge() -> int:
-                found.write_text("\n".join(faults(folder, case, outcome, before)))  # noqa: B023
-                return 0
+        def judge() -> int:
+            found.write_text("\n".join(faults(folder, case, outcome, before)))
+            return 0
 
-            told = _in_child(judge, Path(name))
-            assert told.exit == 0, told.said
-            return case, outcome, found.read_text().splitlines()
+        told = _in_child(judge, Path(name))
+        assert told.exit == 0, told.said
+        return case, outcome, found.read_text().splitlines()
 
 
 def load_everything() -> None:
@@ -508,7 +515,7 @@ def make_template(folder: Path) -> Path:
         build(template)
         return 0
 
-    told = _in_child(act, folder, seconds=120)
+    told = _in_child(act, folder)
     assert told.exit == 0, told.said
     return template
 
@@ -544,7 +551,6 @@ def main(words: list[str]) -> int:
         counts: Counter[str] = Counter()
         for kind, count in (("call", int(words[0])), ("file", int(words[1]))):
             for number in range(first, first + count):
-                begun = time.monotonic()
                 case, outcome, found = run(kind, number, template)
                 counts[f"{kind}: exit {outcome.exit}"] += 1
                 counts.update(f"{kind}: FAULT {one.partition(' was ')[2] or one}" for one in found)
@@ -553,8 +559,6 @@ def main(words: list[str]) -> int:
                         f"\n{kind} {number}: {found}\n  {case}\n  {outcome.said[-1500:]}",
                         flush=True,
                     )
-                elif time.monotonic() - begun > SECONDS:
-                    print(f"{kind} {number}: {time.monotonic() - begun:.0f} s: {case}", flush=True)
         for what, count in sorted(counts.items()):
             print(f"{count:5}  {what}")
         return any("FAULT" in what for what in counts)

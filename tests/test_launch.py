@@ -408,6 +408,20 @@ def test_a_disk_that_fills_up_stops_the_worker_and_harms_nothing(tmp_path: Path)
         subprocess.run(["umount", str(results)], check=True)
 
 
+@pytest.mark.parametrize("shell", ["2>&1 | head -1", ">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
+def test_a_sweep_is_seen_through_whoever_reads(tmp_path: Path, shell: str) -> None:
+    definition = tmp_path / "tiny.py"
+    definition.write_text(TINY.replace('"epochs": 2', '"epochs": 1'))
+    words = [sys.executable, "-m", "sweeps.launch", str(definition), "--results", str(tmp_path)]
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {' '.join(words)} {shell}"], cwd=ROOT, timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert len(list(tmp_path.glob("tiny/*/run.parquet"))) == 2
+    assert not list(tmp_path.glob("tiny/*/claim.json"))
+
+
 def test_gpus_are_those_that_the_environment_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, gpus in (("", []), ("-1", []), ("2,3", ["2", "3"]), ("GPU-ab", ["GPU-ab"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)

@@ -26,7 +26,7 @@ def main(
     out: Annotated[
         Path,
         typer.Argument(
-            parser=folder_named, metavar="OUT", help="The trial's folder, made where there is none."
+            parser=folder_named, metavar="out", help="The trial's folder, made where there is none."
         ),
     ],
 ) -> int:

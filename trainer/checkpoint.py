@@ -16,7 +16,6 @@ from typing import Any, Self
 import torch
 from torch.utils._pytree import tree_map_only
 
-from trainer.files import unreadable
 from trainer.record import write_atomic
 
 log = logging.getLogger("trainer")
@@ -45,10 +44,10 @@ def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
     Raises DamagedCheckpointError where the file is cut short, has a flipped bit, holds another
     trial's state or anything but tensors and plain values (it is never unpickled freely); OSError
-    where the disk does not give the file, which may be whole; InputError for what is not a file.
+    where the disk does not give the file, which may be whole, and for what is not a file.
     """
-    if path.exists() and not path.is_file():
-        raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     try:
         with path.open("rb") as file:
             # What is not a checkpoint may be of any size, and its end tells.

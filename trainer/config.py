@@ -226,6 +226,8 @@ class TrainConfig(_Section):
             raise InputError(
                 f"cannot read {path}: {error.strerror}", "give the path of a config.json"
             ) from None
+        except InputError as error:
+            raise InputError(error.what, error.help) from None
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
@@ -249,7 +251,7 @@ class TrainConfig(_Section):
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(
                 f"override {', '.join(map(str, changes))}: {error}",
-                "give texts, true or false, whole or finite numbers, None, or lists of them",
+                f"give texts, true or false, finite numbers, None, or lists of them; {_HELP_KEYS}",
             ) from None
         return self.from_json(text, where="override " + ", ".join(map(str, changes)))
 
