@@ -64,8 +64,12 @@ def storage_error(error: OSError) -> InputError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         todo = "free some space (`df -h`, `quota -s`), then run the same command again: it resumes"
     else:
-        todo = "choose a folder that you may write (--results DIR, --out DIR), or mend its rights"
-    return InputError(f"cannot write{where}: {reason}", todo, exit_code=EXIT_IO)
+        todo = "choose a folder that you may use (--results DIR, --out DIR), or correct its permissions"
+    # The error of a file that may not be read does not differ from that of one that may not be
+    # written.
+    unsure = error.errno in (errno.EACCES, errno.EPERM, errno.EIO)
+    what = "cannot read or write" if unsure else "cannot write"
+    return InputError(f"{what}{where}: {reason}", todo, exit_code=EXIT_IO)
 
 
 def move_away(path: Path, word: str = "damaged") -> str:

@@ -11,7 +11,9 @@ or, of a plan from before there were seals, by each trial's fingerprint.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +27,7 @@ from trainer.record import read_file, unreadable
 
 SCHEMA_VERSION = 1
 FOLDER = "plans"
+_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 # What a scale changes of a configuration, after its point has set it.
 _SCALED = frozenset(
     {"epochs", "schedule.warmup_epochs", "data.train_limit", "data.test_limit", "model.width"}
@@ -102,10 +105,11 @@ def read(path: Path) -> PlanFile:
     content = read_file(path)
     try:
         values, sealed = seal.opened(content)
+        if _SURROGATE.search(content):
+            json.dumps(values, ensure_ascii=False).encode()  # pairs make a character, others fail
         plan = PlanFile.model_validate(values)
         _check(plan, path.stem)
         if not sealed:
-            # A later version cannot change what a seal covers, so that this is for old plans.
             _check_unsealed(plan)
         return plan
     except ValidationError as error:
