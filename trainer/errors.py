@@ -64,7 +64,7 @@ def storage_error(error: OSError) -> InputError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         todo = "free some space (`df -h`, `quota -s`), then run the same command again: it resumes"
     else:
-        todo = "choose a folder that you may use (--results DIR, --out DIR), or correct its permissions"
+        todo = "choose a folder that you may use (--results DIR, --out DIR), or correct its rights"
     # The error of a file that may not be read does not differ from that of one that may not be
     # written.
     unsure = error.errno in (errno.EACCES, errno.EPERM, errno.EIO)
