@@ -14,7 +14,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from slurm.site import Resources
 from sweeps.ranges import Choice, Numbers, Range
 from sweeps.scale import Scale, scaled
 from sweeps.space import Point, Space, axes_of
-from trainer.config import TrainConfig, as_before, flat_of
+from trainer.config import TrainConfig, as_before, fingerprint_of, flat_of
 from trainer.errors import InputError, nearest
 from trainer.record import is_name
 
@@ -82,12 +82,13 @@ class Trial:
     @classmethod
     def of(cls, name: str, point: Point, config: TrainConfig) -> Trial:
         """The trial of a configuration that today's version has checked."""
-        made = cls(name, point, config.model_dump(mode="json"), config.fingerprint)
+        values = config.model_dump(mode="json")
+        made = cls(name, point, values, fingerprint_of(values))
         made.__dict__["_made"] = config
         return made
 
     def renamed(self, name: str) -> Trial:
-        renamed = replace(self, name=name)
+        renamed = Trial(name, self.point, self.values, self.fingerprint)
         if "_made" in self.__dict__:
             renamed.__dict__["_made"] = self.__dict__["_made"]
         return renamed
@@ -347,17 +348,18 @@ def expand(
     seen: dict[str, Point] = {}
     trials = []
     for config, point in zip(configs, points, strict=True):
-        if config.fingerprint in seen:
-            first = _readable(seen[config.fingerprint])
+        trial = Trial.of("", point, config)
+        if trial.fingerprint in seen:
+            first = _readable(seen[trial.fingerprint])
             raise InputError(
                 f"the same trial twice: {first} and {_readable(point)} have one configuration",
                 "remove one of the points from the definition's space",
             )
-        seen[config.fingerprint] = point
+        seen[trial.fingerprint] = point
         words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
         words = words or [config.model.name]
-        name = "-".join([*words, f"seed{config.seed}", config.fingerprint[:8]])
-        trials.append(Trial.of(name, point, config))
+        name = "-".join([*words, f"seed{config.seed}", trial.fingerprint[:8]])
+        trials.append(trial.renamed(name))
     return trials
 
 

@@ -14,14 +14,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer import seal
-from trainer.config import flat_of, is_of
+from trainer.config import is_of
 from trainer.errors import EXIT_IO, InputError, move_away
 from trainer.record import read_file, unreadable
 
@@ -159,22 +159,24 @@ def _check_unsealed(plan: PlanFile) -> None:
                 f"trials.{number}.config: the configuration of {trial.name} is not the one that "
                 "its fingerprint names"
             )
-        _check_point(trial.point, flat_of(trial.config), plan.scale, f"trials.{number}.point")
+        _check_point(trial, plan.scale, f"trials.{number}.point")
     if plan.search is None and identity(trial.fingerprint for trial in plan.trials) != plan.id:
         raise ValueError(f"id: {plan.id} does not name this set of trials")
 
 
-def _check_point(
-    point: Mapping[str, Any], config: Mapping[str, Any], scale: str, where: str
-) -> None:
+def _check_point(trial: PlannedTrial, scale: str, where: str) -> None:
     """A point's values are in the configuration, but where a scale or the count of seeds changes
     them later."""
-    for axis, given in point.items():
-        if axis not in config:
-            raise ValueError(f"{where}: {axis!r} is not a field of the configuration")
+    for axis, given in trial.point.items():
+        stored: Any = trial.config
+        for part in axis.split("."):
+            if not isinstance(stored, dict) or part not in stored:
+                raise ValueError(f"{where}: {axis!r} is not a field of the configuration")
+            stored = stored[part]
         if scale != "full" and axis in _SCALED:
             continue
-        stored = config[axis]
+        if isinstance(stored, list):
+            stored = ",".join(map(str, stored))
         if axis == "seed" and isinstance(given, int) and isinstance(stored, int):
             given = max(given, stored)  # seeds count up from it
         if isinstance(given, list):
