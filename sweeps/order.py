@@ -10,6 +10,7 @@ different trials of one, so that few ask for the same. Imports no torch.
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import deque
@@ -19,23 +20,26 @@ from pathlib import Path
 from sweeps.ledger import LOGS, Ledger
 from sweeps.sweep import Trial
 from trainer import record
-from trainer.config import as_before, flat_of
+from trainer.config import as_before
 from trainer.errors import InputError
 
 # What may differ between two trials of one shape: values that no data, image or code depends on.
-_FREE = ("seed", "epochs", "augment.flip", "optimizer.", "schedule.", "early_stopping.")
-# Of these it matters only whether they are 0.
-_SWITCHES = ("augment.mixup", "augment.cutmix")
+_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})
+# Of augmentation; of the second kind it matters only whether they are 0.
+_FREE_AUGMENT, _SWITCHES = frozenset({"flip"}), frozenset({"mixup", "cutmix"})
 
 
 def shape_of(trial: Trial) -> Hashable:
     """The same for trials of which the second finds data, images and code as the first needs
     them. By what is stored, so that of ten thousand only those are checked that are run."""
-    return tuple(
-        (key, bool(value) if key in _SWITCHES else value)
-        for key, value in sorted(flat_of(as_before(trial.values)).items())
-        if not key.startswith(_FREE)
-    )
+    values = {key: one for key, one in as_before(trial.values).items() if key not in _FREE}
+    if isinstance(augment := values.get("augment"), Mapping):
+        values["augment"] = {
+            key: bool(one) if key in _SWITCHES else one
+            for key, one in augment.items()
+            if key not in _FREE_AUGMENT
+        }
+    return json.dumps(values, sort_keys=True)
 
 
 class Order:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from sweeps.loader import Definition, guarded, load, shown
 from sweeps.ranges import Choice, Numbers, Range
 from sweeps.scale import Scale, scaled
 from sweeps.space import MAX_TRIALS, Point, Space, axes_of, check_count
-from trainer.config import TrainConfig, as_before, flat_of
+from trainer.config import TrainConfig, as_before, fingerprint_of, flat_of
 from trainer.errors import InputError, nearest
 from trainer.record import NAME_BYTES, is_name
 
@@ -85,12 +85,13 @@ class Trial:
     @classmethod
     def of(cls, name: str, point: Point, config: TrainConfig) -> Trial:
         """The trial of a configuration that today's version has checked."""
-        made = cls(name, point, config.model_dump(mode="json"), config.fingerprint)
+        values = config.model_dump(mode="json")
+        made = cls(name, point, values, fingerprint_of(values))
         made.__dict__["_made"] = config
         return made
 
     def renamed(self, name: str) -> Trial:
-        renamed = replace(self, name=name)
+        renamed = Trial(name, self.point, self.values, self.fingerprint)
         if "_made" in self.__dict__:
             renamed.__dict__["_made"] = self.__dict__["_made"]
         return renamed
@@ -331,22 +332,25 @@ def expand(
     seen: dict[str, Point] = {}
     trials = []
     for config, point in zip(configs, points, strict=True):
-        if config.fingerprint in seen:
-            first = _readable(seen[config.fingerprint])
+        trial = Trial.of("", point, config)
+        if trial.fingerprint in seen:
+            first = _readable(seen[trial.fingerprint])
             raise InputError(
                 f"the same trial twice: {first} and {_readable(point)} have one configuration",
                 "remove one of the points from the definition's space",
             )
-        seen[config.fingerprint] = point
+        seen[trial.fingerprint] = point
         words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
-        trials.append(Trial.of(_name(words or [config.model.name], config), point, config))
+        trials.append(
+            trial.renamed(_name(words or [config.model.name], config.seed, trial.fingerprint))
+        )
     return trials
 
 
-def _name(words: Sequence[str], config: TrainConfig) -> str:
+def _name(words: Sequence[str], seed: int, fingerprint: str) -> str:
     """A trial's name of bounded length: as many of the words as fit, its seed, and 8 digits of its
     fingerprint, which tell trials apart that have the same words."""
-    end = f"seed{config.seed}-{config.fingerprint[:8]}"
+    end = f"seed{seed}-{fingerprint[:8]}"
     kept = words
     while len("-".join(kept)) > NAME_LENGTH - len(end) - 1 and len(kept) > 1:
         kept = kept[:-1]

@@ -110,7 +110,7 @@ def test_what_today_cannot_train_is_shown_as_it_was_stored(
 ) -> None:
     values, shown = OTHERS[name]
     today = TrainConfig().override({"seed": 7}).model_dump(mode="json")
-    odd, plain = write_stored(tmp_path, [({}, values), ({}, today)], sealed=sealed)
+    odd, _ = write_stored(tmp_path, [({}, values), ({}, today)], sealed=sealed)
     finish_stored(tmp_path, odd, test_accuracy=0.8765, val_accuracy=0.8642)
 
     assert command(sweeps.status, "other", "--results", tmp_path, "--json") == 0

@@ -11,20 +11,23 @@ is shown as it was stored. What is checked is that nobody changed it since: by i
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer import sealed_json
-from trainer.config import flat_of, is_of
+from trainer.config import is_of
 from trainer.errors import EXIT_IO, InputError, move_away
 from trainer.record import read_file, unreadable
 
 SCHEMA_VERSION = 1
 FOLDER = "plans"
+_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 # What a scale changes of a configuration, after its point has set it.
 _SCALED = frozenset(
     {"epochs", "schedule.warmup_epochs", "data.train_limit", "data.test_limit", "model.width"}
@@ -102,10 +105,11 @@ def read(path: Path) -> PlanFile:
     content = read_file(path)
     try:
         values, sealed = sealed_json.opened(content)
+        if _SURROGATE.search(content):
+            json.dumps(values, ensure_ascii=False).encode()  # pairs make a character, others fail
         plan = PlanFile.model_validate(values)
         _check(plan, path.stem)
         if not sealed:
-            # A later version cannot change what a seal covers, so that this is for old plans.
             _check_unsealed(plan)
         return plan
     except ValidationError as error:
@@ -155,22 +159,24 @@ def _check_unsealed(plan: PlanFile) -> None:
                 f"trials.{number}.config: the configuration of {trial.name} is not the one that "
                 "its fingerprint names"
             )
-        _check_point(trial.point, flat_of(trial.config), plan.scale, f"trials.{number}.point")
+        _check_point(trial, plan.scale, f"trials.{number}.point")
     if plan.search is None and identity(trial.fingerprint for trial in plan.trials) != plan.id:
         raise ValueError(f"id: {plan.id} does not name this set of trials")
 
 
-def _check_point(
-    point: Mapping[str, Any], config: Mapping[str, Any], scale: str, where: str
-) -> None:
+def _check_point(trial: PlannedTrial, scale: str, where: str) -> None:
     """A point's values are in the configuration, but where a scale or the count of seeds changes
     them later."""
-    for axis, given in point.items():
-        if axis not in config:
-            raise ValueError(f"{where}: {axis!r} is not a field of the configuration")
+    for axis, given in trial.point.items():
+        stored: Any = trial.config
+        for part in axis.split("."):
+            if not isinstance(stored, dict) or part not in stored:
+                raise ValueError(f"{where}: {axis!r} is not a field of the configuration")
+            stored = stored[part]
         if scale != "full" and axis in _SCALED:
             continue
-        stored = config[axis]
+        if isinstance(stored, list):
+            stored = ",".join(map(str, stored))
         if axis == "seed" and isinstance(given, int) and isinstance(stored, int):
             given = max(given, stored)  # seeds count up from it
         if isinstance(given, list):

@@ -74,17 +74,21 @@ def size(study: Study) -> str:
     """On how many images the trials with a result were trained, for how long, in which models."""
     runs = study.trials[study.trials["test_accuracy"].notna()]
     images, epochs, widths = (
-        f"{low:,.7g}" if low == high else f"{low:,.7g} to {high:,.7g}"
-        for low, high in (
-            (runs[name].astype(float).min(), runs[name].astype(float).max())
-            for name in ("train_images", "epochs", "model.width")
-        )
+        _span(pd.to_numeric(runs[name], errors="coerce").astype(float))
+        for name in ("train_images", "epochs", "model.width")
     )
     wide = "as wide" if widths == "1" else f"{widths} times as wide"
     return (
         f"Its trials were trained on {images} images for {epochs} epochs, in models {wide} as the "
         "reported ones."
     )
+
+
+def _span(numbers: pd.Series[float]) -> str:
+    low, high = numbers.min(), numbers.max()
+    if pd.isna(low):
+        return "an unknown number of"
+    return f"{low:,.7g}" if low == high else f"{low:,.7g} to {high:,.7g}"
 
 
 # --- what was found --------------------------------------------------------------------------
