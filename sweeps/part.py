@@ -322,7 +322,8 @@ def put_back(ledger: Ledger) -> int:
         for name, files in _folders(part):
             folder = ledger.folder / name
             try:
-                folder.mkdir(exist_ok=True)
+                # A link may lead out of the results folder.
+                folder.mkdir(exist_ok=not folder.is_symlink())
             except FileExistsError:
                 raise InputError(
                     f"{folder} is no folder",
@@ -362,6 +363,8 @@ def drop_checkpoints(ledger: Ledger, *, really: bool) -> tuple[int, int]:
     count = size = 0
     for name in compact.trials(ledger.folder):
         path = ledger.folder / name / record.CHECKPOINT
+        if path.parent.is_symlink():
+            continue  # it may lead out of the results folder
         try:
             bytes_ = path.stat().st_size
         except FileNotFoundError:

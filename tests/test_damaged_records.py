@@ -342,6 +342,17 @@ def test_a_file_in_a_compact_file_leads_nowhere_else(results: Path, name: str) -
         put_back(results)
 
 
+def test_a_link_in_a_folders_place_is_not_followed(results: Path, tmp_path: Path) -> None:
+    compacted(results)
+    folder, outside = folder_of(results, POINTS[0]), tmp_path / "outside"
+    folder.rename(outside)
+    folder.symlink_to(outside)
+    assert command(sweeps.compact.app, results, "--drop-checkpoints", "--yes") == 0
+    assert (outside / record.CHECKPOINT).is_file()
+    assert command(sweeps.compact.app, results, "--undo") == 3
+    assert [path.name for path in outside.iterdir()] == [record.CHECKPOINT]
+
+
 def trial_of(results: Path) -> Any:
     return Ledger(results, "grid").plans()[0].trials[0]
 
