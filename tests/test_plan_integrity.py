@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import random
@@ -18,12 +19,13 @@ from test_records_are_data import command, finish_stored, write_stored
 import sweeps.launch
 import sweeps.retry
 import sweeps.status
+from analysis.choices import read_all
 from analysis.load import load
 from sweeps.ledger import Ledger, Plan
 from sweeps.space import grid
 from sweeps.sweep import Sweep, expand
+from trainer import peaks, record, seal
 from trainer import plan as plan_files
-from trainer import record, seal
 from trainer.config import TrainConfig
 from trainer.errors import InputError
 
@@ -306,3 +308,50 @@ def test_of_a_mutated_old_plan_the_trials_are_what_was_written(
             assert shown == {one.fingerprint: (one.point, one.values) for one in before.trials}
     finally:
         path.write_bytes(content)
+
+
+# --- the other sealed files ------------------------------------------------------------------
+
+
+@seed(20260103)
+@settings(max_examples=int(os.environ.get("PLAN_EXAMPLES", "300")), deadline=None, print_blob=True)
+@given(_KINDS, st.integers(0, 2**32))
+def test_a_mutated_note_is_refused_or_says_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, number: int
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    written = record.Failure("ERROR", "loss is 0.5", "trace", ["a", "b"], 1, 12.5, "host", epoch=3)
+    written.write(folder)
+    path = folder / record.FAILURE
+    path.write_bytes(_mutate(path.read_bytes(), kind, random.Random(number)))
+    note(f"{kind} {number}: {path.read_bytes()!r}")
+    try:
+        assert record.Failure.read(folder) == written
+    except InputError as error:
+        assert str(path) in error.what
+
+
+def test_a_note_without_a_digest_is_read_as_it_is(tmp_path: Path) -> None:
+    written = record.Pruned("abcdef01", 3, 4, 12.5)
+    record.write_json(tmp_path / record.PRUNED, dataclasses.asdict(written))
+    assert record.Pruned.read(tmp_path) == written
+
+
+def test_what_says_a_choice_or_a_peak_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path))
+    peaks.store(peaks.Peaks("some device", 4e14, 5e13, 2e12, 1e-6))
+    assert peaks.cached("some device") is not None
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace("2000000000000.0", "3000000000000.0"))
+    assert peaks.cached("some device") is None
+    choices = tmp_path / "study" / "choices.json"
+    choices.parent.mkdir()
+    value = {"schema_version": 1, "study": "s", "scale": "full", "rule": "r", "stages": []}
+    record.write_sealed_json(choices, value)
+    problems: list[InputError] = []
+    assert len(list(read_all(tmp_path, problems))) == 1
+    choices.write_text(choices.read_text().replace('"rule": "r"', '"rule": "x"'))
+    assert list(read_all(tmp_path, problems)) == []
+    assert "changed since it was written" in problems[0].what
