@@ -387,7 +387,7 @@ def _template(name: str, finalize: Callable[[object], str] | None = None) -> jin
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=finalize is None,
-        finalize=finalize,
+        finalize=finalize or without_controls,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -396,8 +396,17 @@ def _template(name: str, finalize: Callable[[object], str] | None = None) -> jin
     return environment.get_template(name)
 
 
-# C0 and C1 but tab and line breaks: a terminal obeys them, XML and LaTeX refuse them.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# C0 and C1 but tab and line breaks: a terminal obeys them, XML and LaTeX refuse them. And what
+# turns the direction of the text behind it, so that it reads as another.
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def without_controls(value: object) -> object:
+    """A text without them; what is markup already, and what is no text, as it is."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return _CONTROLS.sub("", str(value)) if plain else value
 
 
 def markdown(value: object) -> str:

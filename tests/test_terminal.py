@@ -304,3 +304,15 @@ def test_a_machine_that_gives_little_is_no_bug(tmp_path: Path, mebibytes: int) -
     assert done.returncode == 3, done.stderr
     assert clean(done.stderr), done.stderr
     assert [line.partition(":")[0] for line in done.stderr.splitlines()[-2:]] == ["error", "help"]
+
+
+def test_a_reports_formats_pass_no_control_character_on() -> None:
+    """Neither a terminal's, where it is read by `cat`, nor one that turns the text's direction."""
+    from markupsafe import Markup
+
+    from analysis import page
+
+    for write in (page.latex, page.markdown, page._cell, page.without_controls):
+        shown = str(write(HOSTILE.replace("\udc80", "") + "x"))
+        assert shown.replace("\r", "").replace("<br>", "").isprintable(), shown
+    assert page.without_controls(Markup("<b>\x1b")) == "<b>\x1b"
