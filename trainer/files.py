@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -13,21 +14,10 @@ from trainer.errors import EXIT_IO, InputError, move_away
 LARGEST = 2**31
 
 
-def read_file(path: Path) -> bytes:
-    """What a stored file holds: the one way in which files are read that others may have put there.
-
-    Raises FileNotFoundError where there is none, and InputError where it cannot be read or is not a
-    regular file (or a link to one): to open a FIFO would wait for a writer that never comes.
-    """
+def open_file(path: Path) -> io.FileIO:
+    """A stored file, open for reading. Raises as `read_file` does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
-            if facts.st_size > LARGEST:
-                raise OSError(errno.EFBIG, "it is larger than any file that a sweep writes")
-            return file.readall()
+        file = open(path, "rb", buffering=0, opener=_opener)  # noqa: SIM115
     except FileNotFoundError:
         if path.is_symlink():
             raise unreadable(path, OSError(errno.ENOENT, "it is a link to nowhere")) from None
@@ -36,6 +26,32 @@ def read_file(path: Path) -> bytes:
         raise unreadable(path, OSError(errno.EISDIR, "it is a folder, not a file")) from None
     except OSError as error:
         raise unreadable(path, error) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
+    return file
+
+
+def _opener(path: str, flags: int) -> int:
+    # To open a FIFO would wait for a writer that never comes.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_file(path: Path) -> bytes:
+    """What a stored file holds: the one way in which files are read that others may have put there.
+
+    Raises FileNotFoundError where there is none, and InputError where it cannot be read or is not a
+    regular file (or a link to one).
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise unreadable(
+                path, OSError(errno.EFBIG, "it is larger than any file that a sweep writes")
+            )
+        try:
+            return file.readall()
+        except OSError as error:
+            raise unreadable(path, error) from None
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from trainer.classes import MOST, check_names
 from trainer.errors import EXIT_IO, InputError
+from trainer.files import open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,7 +135,10 @@ def _read_parquet(paths: Sequence[Path], *, images: bool) -> _Part:
     part = _Part()
     for path in paths:
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with (
+                open_file(path) as source,
+                pq.ParquetFile(source, page_checksum_verification=True) as file,
+            ):
                 schema = file.schema_arrow
                 image = _column(path, schema.names, ("img", "image"))
                 label = _column(path, schema.names, ("label", "fine_label"))
@@ -311,10 +315,13 @@ def _read_image(where: str, content: bytes | Path) -> Images:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        source = io.BytesIO(content) if isinstance(content, bytes) else open_file(content)
+        with source, Image.open(source) as image:
             kind = f"{image.width}x{image.height} {image.mode}"
             if kind == f"{SIDE}x{SIDE} RGB":
                 return np.asarray(image)
+    except InputError:
+        raise
     # Pillow's decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, ...
     except Exception as error:
         raise InputError(
