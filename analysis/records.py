@@ -153,7 +153,7 @@ def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
         owners = table["trial"].to_pylist()
         kept = [row for row, name in enumerate(owners) if name in trials and name not in seen]
         if len(kept) < len(owners):
-            table = table.take(kept)
+            table = table.take(pa.array(kept, pa.int64()))
             owners = [owners[row] for row in kept]
         names += owners
         seen.update(owners)

@@ -33,6 +33,7 @@ from sweeps.sweep import Trial
 from sweeps.where import Where
 from sweeps.worker import PATIENCE_SECONDS, Worker, check_data, prepare_data, start_logging
 from trainer.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError
+from trainer.secrets import masked
 
 if TYPE_CHECKING:
     from slurm.send import Batch
@@ -127,6 +128,11 @@ def check(
         batch = submission.array(token, min(count, cluster.site.max_array_size))
     preflight.check_batch(batch, count)
     return batch
+
+
+def shown(batch: Batch | None) -> str | None:
+    """The jobs' script for a person, without the secrets of the site's environment."""
+    return None if batch is None else masked(batch.script())
 
 
 def _jobs(

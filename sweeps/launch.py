@@ -84,7 +84,6 @@ def main(
     from sweeps.progress import look
     from sweeps.scheduler import Scheduler
     from sweeps.sweep import find
-    from trainer.secrets import masked
 
     sweep_name, sweep = find(name)
     warn_of_writers(results)
@@ -112,7 +111,7 @@ def main(
         world = dispatch.ranks(place, cluster)
         cost = price(results, progress, place, share.at_once(workers, shared), world)
     if dry_run:
-        _print_plan(plan, progress, cost, masked(batch.script()) if batch else None, as_json)
+        _print_plan(plan, progress, cost, dispatch.shown(batch), as_json)
     if budget is not None:
         cost.check_budget(sweep_name, budget)
     if dry_run:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sweeps.ledger import Ledger, Plan
 from sweeps.space import MAX_TRIALS, chain, grid, zipped
 from sweeps.stage import find_study
-from sweeps.sweep import NAME_LENGTH, Search, Sweep, Trial, expand, find, find_search
+from sweeps.sweep import NAME_LENGTH, Search, Sweep, expand, find, find_search
 from trainer.config import TrainConfig, field_types
 from trainer.errors import InputError, run_command
 from trainer.recipes import reported
@@ -320,7 +320,7 @@ def test_a_name_of_many_fields_is_bounded(tmp_path: Path) -> None:
         assert trial.name.endswith(f"-seed{trial.config.seed}-{trial.config.fingerprint[:8]}")
         assert trial.name.startswith("epochs") or "-" in trial.name
     # A folder that has the long name keeps it.
-    long = Trial("x" * 150 + trials[0].name[-9:], trials[0].point, trials[0].config)
+    long = trials[0].renamed("x" * 150 + trials[0].name[-9:])
     ledger = Ledger(tmp_path, "long")
     ledger.write_plan(Plan("long", [long], "full", {}, [], ""))
     assert ledger.settle_names(trials)[0].name == long.name
@@ -340,7 +340,9 @@ def test_every_name_is_safe_and_bounded(words: list[tuple[str, str]], seed: int)
     from sweeps.sweep import _name, _word
 
     config = TrainConfig(seed=seed)
-    name = _name([_word(key, value) for key, value in words] or ["resnet18"], config)
+    name = _name(
+        [_word(key, value) for key, value in words] or ["resnet18"], seed, config.fingerprint
+    )
     assert is_name(name) and len(name) <= NAME_LENGTH
     assert name.endswith(f"seed{seed}-{config.fingerprint[:8]}")
 

@@ -105,6 +105,7 @@ def status(results: Path, problems: list[str]) -> Figures:
     for one in look(ledger, ledger.plans()[0].trials, {}):
         shown = one.to_json()
         if shown.pop("problem") is not None:
+            del shown["note"]  # says the same
             problems.append(str(one.problem))
         found |= {("status", one.trial.name, key): value for key, value in shown.items()}
     return found
@@ -209,7 +210,12 @@ ABSENT = {"state", "flags", "failure", "cause"}
 
 
 def is_absent(key: tuple[Any, ...], value: Any) -> bool:
-    missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    missing = (
+        value is None
+        or value is pd.NA
+        or value == ""
+        or (isinstance(value, float) and math.isnan(value))
+    )
     return missing or key[-1] in ABSENT or (key[-1] == "epochs_done" and value == 0)
 
 

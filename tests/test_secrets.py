@@ -20,7 +20,8 @@ from test_submit import slurm
 
 from slurm.queue import Queue
 from slurm.site import Resources, Site
-from sweeps.ledger import LOGS, Ledger, Plan
+from sweeps import dispatch
+from sweeps.ledger import Ledger, Plan
 from sweeps.request import ScaleName, plan_of
 from sweeps.scheduler import Scheduler
 from sweeps.space import grid
@@ -224,6 +225,7 @@ def test_a_failure_holds_no_secret_and_an_old_one_shows_none(tmp_path: Path) -> 
     assert holds(tmp_path) == []
     path = tmp_path / FAILURE
     values = json.loads(path.read_bytes())
+    del values["sha256"]
     assert len(values["log_tail"]) == 3 and values["log_tail"][1] == "epoch 1/2"
     path.write_text(json.dumps(values | {"exception": said, "log_tail": tail}))
     old = Failure.read(tmp_path)
@@ -266,13 +268,12 @@ def test_the_script_of_a_job_shows_and_leaves_no_secret(slurm: Slurm, tmp_path: 
     )
     ledger = Ledger(tmp_path / "results", "sweep", Scheduler(queue))
     submission = Submission(ledger, plan, 1.0, site, Resources(), queue)
-    script = submission.script(plan.trials)
-    assert SECRET not in script
+    script = dispatch.shown(submission.array("0" * 12, 2))
+    assert script is not None and SECRET not in script
     assert "export MODE=fast" in script and "module load cuda" in script
     submission.trials(plan.trials)
     assert sent.read_text().count(SECRET) == 3
     assert holds(tmp_path / "results") == []
-    assert list((ledger.folder / LOGS).glob("*_submission.sh"))
     fake.write_text("#!/bin/bash\necho sbatch: error: no >&2\nexit 1\n")
     with pytest.raises(Exception, match="refused"):
         submission.workers(2, [plan], retry=False)
@@ -292,6 +293,7 @@ def test_a_report_on_old_records_shows_no_secret(tmp_path: Path) -> None:
     fail(folder_of(results, points[1]), "ERROR", f"401 for https://x/?token={SECRET}")
     path = folder_of(results, points[1]) / FAILURE
     values = json.loads(path.read_bytes())
+    del values["sha256"]
     path.write_text(
         json.dumps(
             values | {"exception": f"401: password={SECRET}", "traceback": f"password={SECRET}"}

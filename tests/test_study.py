@@ -32,6 +32,7 @@ from sweeps.scale import Scale
 from sweeps.stage import SoFar
 from sweeps.where import Where
 from trainer import parquet, peaks, record
+from trainer.config import TrainConfig
 from trainer.errors import InputError, run_command
 from trainer.peaks import Peaks
 
@@ -202,7 +203,7 @@ def test_choices_say_what_was_chosen_from_what(whole: Path) -> None:
 def test_later_stages_take_what_was_chosen(whole: Path) -> None:
     sizes, decay = choices(whole)["stages"]
     (last,) = (whole / "results" / "last").glob(f"*/{record.RUN}")
-    config = record.read_config(last.parent)
+    config = TrainConfig.from_file(last.parent / record.CONFIG)
     assert config.batch_size == sizes["chosen"]["batch_size"]
     assert config.optimizer.weight_decay == decay["chosen"]["optimizer.weight_decay"]
 
@@ -233,6 +234,12 @@ def test_a_report_shows_the_choices_that_the_records_bear_out(copied: Path) -> N
     assert first["validation"] == found["stages"][0]["mean_val_accuracy"]
 
     found["stages"][0]["candidates"][0]["val_accuracies"] = [0.1234]
+    path.write_text(json.dumps(found))
+    study, stages = shown()
+    assert stages == []
+    assert "it was changed since it was written" in study.problems[0].what
+
+    del found["sha256"]
     path.write_text(json.dumps(found))
     study, stages = shown()
     assert stages == ["decay"]
@@ -333,11 +340,13 @@ def test_from_takes_the_choices_that_were_made(copied: Path) -> None:
     """By hand another one is written down, and counts."""
     found = choices(copied)
     found["stages"][1]["chosen"] = {"optimizer.weight_decay": 5e-3}
+    del found["sha256"]
     record.write_json(copied / "results" / "tiny" / "choices.json", found)
     before = runs(copied)
     assert command(*words(copied, "--from", "last", "--until", "last")) == 0
     (new,) = runs(copied).keys() - before.keys()
-    assert record.read_config((copied / new).parent).optimizer.weight_decay == 5e-3
+    config = TrainConfig.from_file((copied / new).parent / record.CONFIG)
+    assert config.optimizer.weight_decay == 5e-3
 
 
 def test_from_without_choices_or_with_others_is_refused(

@@ -304,7 +304,7 @@ def test_a_damaged_folder_is_refused(tmp_path: Path, undisturbed: Callable[[str]
     run.write_bytes(run.read_bytes()[:-100])
     assert f"{run} is damaged" in refused(VARIANTS["wrn"], out).what
     (out / record.CONFIG).write_text("{")
-    assert "is not JSON" in refused(VARIANTS["wrn"], out).what
+    assert "is damaged" in refused(VARIANTS["wrn"], out).what
     for place in (out / record.CONFIG, out / record.CONFIG / "trial"):
         assert f"cannot make the folder {place}" in refused(VARIANTS["wrn"], place).what
 

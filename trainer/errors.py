@@ -114,7 +114,7 @@ def folder_named(word: str | Path) -> Path:
         reason = "it is a link to nowhere"
     except OSError as error:
         reason = error.strerror or str(error)
-    raise InputError(f"cannot write or read in {path}: {reason}", another, exit_code=EXIT_IO)
+    raise InputError(f"cannot read or write {path}: {reason}", another, exit_code=EXIT_IO)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -99,9 +99,10 @@ def parse_json(path: Path, content: bytes) -> Any:
     try:
         return sealed_json.opened(content)[0]
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is damaged: {error}", f"move it away: {move_away(path)}", exit_code=EXIT_IO
-        ) from None
+        todo = f"move it away: {move_away(path)}"
+        if isinstance(error, sealed_json.ChangedError):
+            todo = f"if you changed it yourself, delete its field {sealed_json.FIELD}; else {todo}"
+        raise InputError(f"{path} is damaged: {error}", todo, exit_code=EXIT_IO) from None
 
 
 def content(path: Path) -> bytes:

@@ -13,6 +13,12 @@ from typing import Any
 from trainer import seal
 
 FIELD = "sha256"
+
+
+class ChangedError(ValueError):
+    """The object was changed since it was sealed."""
+
+
 _DIGEST = re.compile("[0-9a-f]{64}")
 # Only such numbers may be infinite: to look at each takes as long as all the rest.
 _HUGE = re.compile(rb"[eE]\+?\d{3}|\d{300}")
@@ -30,8 +36,8 @@ def opened(content: bytes) -> tuple[Any, bool]:
     """What the JSON says, without its seal; and whether it had one.
 
     Raises ValueError or RecursionError for what is not JSON, holds a field twice or a number that
-    is not finite, and for an object that was changed since it was sealed. The same object in
-    another layout (indented by a tool) is not changed.
+    is not finite, and ChangedError for an object that was changed since it was sealed. The same
+    object in another layout (indented by a tool) is not changed.
     """
     text = content.decode()
     if seal.holds(content, _MARKER):
@@ -54,7 +60,7 @@ def opened(content: bytes) -> tuple[Any, bool]:
     # In the two layouts that our writers use.
     layouts = (sealed(json.dumps(value, indent=indent)) for indent in (None, 2))
     if not any(json.loads(layout)[FIELD] == told for layout in layouts):
-        raise ValueError(f"it was changed since it was written: its {FIELD} is of other content")
+        raise ChangedError(f"it was changed since it was written: its {FIELD} is of other content")
     return value, True
 
 
