@@ -40,7 +40,11 @@ def report(
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where anything is flagged or damaged.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 1 where a trial is flagged, too; a damaged file always does.",
+        ),
     ] = False,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -94,7 +98,7 @@ def report(
     if not any(plan.runs["state"].eq("done").any() for plan in plans):
         print("warning: no trial has a result yet", file=sys.stderr)
         return EXIT_FLAGGED
-    return EXIT_FLAGGED if strict and (flags or problems) else EXIT_DONE
+    return EXIT_FLAGGED if problems or (strict and flags) else EXIT_DONE
 
 
 def _line(text: str) -> str:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurm import environment
+from slurm.environment import Child
 from sweeps.claim import Claim
 from sweeps.ledger import Ledger, Standing, State
 from sweeps.order import Order, read_seconds, shape_of
@@ -357,6 +359,7 @@ def main(
 
     Ends with 0 when none is left to run, 143 when it was asked to stop, else as every command.
     """
+    environment.enter(Child.WORKER)
     origin.begin()
     stop = Stop(PATIENCE_SECONDS)
     stop.listen(signal.SIGTERM)
