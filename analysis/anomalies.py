@@ -15,12 +15,10 @@ import pandas as pd
 
 from analysis import dataset
 from analysis.dataset import OTHER_DATA
-from analysis.stats import MIN_SEEDS, binomial_error
+from analysis.stats import MIN_SEEDS, OUTLIER_ALPHA, binomial_error, grubbs
 
-# Iglewicz and Hoaglin (1993): a modified z-score above this is an outlier. 1.4826 turns a median
-# absolute deviation into the standard deviation of normally distributed values.
-Z_SCORE = 3.5
-MAD_TO_SD = 1.4826
+# An outlier among seeds is at least so many binomial standard errors away from the others.
+ERRORS_AWAY = 3.5
 # A cell of a grid lies so far, as a fraction, under what its neighbourhood says.
 GRID_MARGIN = 0.05
 GRID = ("epochs", "batch_size")
@@ -53,13 +51,13 @@ FLAGS = {
     "MIXED_DEVICE": "done, but by attempts on different devices, in different arithmetic (fp32, "
     "bf16) or on different numbers of ranks",
     "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
-    f"more, its test accuracy lies further from their median than {Z_SCORE} times the larger of "
-    f"{MAD_TO_SD} median absolute deviations and the binomial standard error of that median (with "
-    "one image more right and one more wrong, so that it is never 0). In a grid of batch size x "
-    f"epochs: its cell's mean test accuracy lies more than {100 * GRID_MARGIN:g} points under "
-    f"every neighbouring cell and more than {100 * GRID_MARGIN:g} points under what every 2 x 2 "
-    "block around it predicts for it (the two beside it minus the one across: as if batch size "
-    "and epochs each had the same effect everywhere)",
+    "more, its test accuracy is the one that Grubbs' test for so many seeds rejects (of points "
+    f"whose seeds differ by chance alone, {100 * OUTLIER_ALPHA:g} % have one), and lies further "
+    f"from the mean of the others than {ERRORS_AWAY} binomial standard errors. In a grid of batch "
+    f"size x epochs: its cell's mean test accuracy lies more than {100 * GRID_MARGIN:g} points, "
+    f"and more than {ERRORS_AWAY} standard errors over seeds where cells have several, under every "
+    "neighbouring cell and under what every 2 x 2 block around it predicts for it (the two beside "
+    "it minus the one across: as if batch size and epochs each had the same effect everywhere)",
 }
 
 
@@ -153,41 +151,57 @@ def _outliers(runs: pd.DataFrame, points: pd.DataFrame) -> pd.Series[bool]:
     found[alike.index[far]] = True
     if set(points.columns) == set(GRID) and all(map(pd.api.types.is_integer_dtype, points.dtypes)):
         means = done.pivot_table("accuracy", *GRID)
-        low = grid_outliers(means.to_numpy())
+        low = grid_outliers(means.to_numpy(), error_of_cells(done))
         cells = zip(means.index[np.nonzero(low)[0]], means.columns[np.nonzero(low)[1]], strict=True)
         for epochs, size in cells:
             found |= known & points["epochs"].eq(epochs) & points["batch_size"].eq(size)
     return found
 
 
+def error_of_cells(done: pd.DataFrame) -> float:
+    """The standard error over seeds of a difference of two cells' means, by the variance within
+    cells and the fewest seeds of one; 0 where no cell has two."""
+    groups = done.groupby(list(GRID))["accuracy"]
+    counts = groups.size()
+    freedom = int((counts - 1).sum())
+    if freedom == 0:
+        return 0.0
+    variance = float((groups.var().fillna(0.0) * (counts - 1)).sum()) / freedom
+    return math.sqrt(2 * variance / int(counts.min()))
+
+
 def seed_outliers(accuracies: Sequence[float], images: int) -> list[bool]:
-    """Which of a point's seeds lie far from the others, by the modified z-score of Iglewicz and
-    Hoaglin (1993). Accuracies are fractions, each seen on so many test images; none is out of line
-    where there are less than three.
+    """Which of a point's seeds lies far from the others: at most one, by Grubbs' test (1969).
+    Accuracies are fractions, each seen on so many test images; none is out of line where there are
+    less than three.
 
-    The score's unit is never under the binomial standard error: three seeds can agree by luck.
+    It also lies ERRORS_AWAY binomial standard errors from the others' mean (with one image more
+    right and one more wrong, so that the error is never 0): three seeds can agree by luck.
     """
-    if len(accuracies) < MIN_SEEDS:
-        return [False] * len(accuracies)
-    values = np.asarray(accuracies, dtype=float)
-    median = float(np.median(values))
-    away = np.abs(values - median)
-    floor = binomial_error((median * images + 1) / (images + 2), images)
-    unit = max(MAD_TO_SD * float(np.median(away)), floor)
-    return [bool(far) for far in away > Z_SCORE * unit]
+    far = grubbs(accuracies)
+    if far is not None:
+        others = math.fsum(accuracies) - accuracies[far]
+        mean = others / (len(accuracies) - 1)
+        floor = binomial_error((mean * images + 1) / (images + 2), images)
+        if abs(accuracies[far] - mean) <= ERRORS_AWAY * floor:
+            far = None
+    return [i == far for i in range(len(accuracies))]
 
 
-def grid_outliers(means: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def grid_outliers(means: np.ndarray[Any, Any], error: float = 0.0) -> np.ndarray[Any, Any]:
     """Which cells of a grid lie low: means is a matrix of accuracies (fractions) along two sorted
-    axes, NaN where a cell has none; the answer is of its shape.
+    axes, NaN where a cell has none; the answer is of its shape. `error` is the standard error over
+    seeds of a difference of two cells.
 
-    A cell counts as low where it is more than five points under all of its neighbours (above,
+    A cell counts as low where it is more than five points, and more than ERRORS_AWAY such errors,
+    under all of its neighbours (above,
     below, left, right) and under what all 2 x 2 blocks that contain it and are complete predict
     for it. Where no block is, nothing is said of it. The low corner of a grid in which either axis
     has the same effect everywhere is what its block predicts, and so no outlier.
     """
     rows, columns = means.shape
     low = np.zeros(means.shape, dtype=bool)
+    margin = max(GRID_MARGIN, ERRORS_AWAY * error)
     for i, j in np.ndindex(rows, columns):
         ups = [k for k in (i - 1, i + 1) if 0 <= k < rows]
         sides = [k for k in (j - 1, j + 1) if 0 <= k < columns]
@@ -195,5 +209,5 @@ def grid_outliers(means: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         predicted = [means[k, j] + means[i, m] - means[k, m] for k in ups for m in sides]
         predicted = [value for value in predicted if not math.isnan(value)]
         bars = [value for value in neighbours if not math.isnan(value)] + predicted
-        low[i, j] = bool(predicted) and means[i, j] < min(bars) - GRID_MARGIN
+        low[i, j] = bool(predicted) and means[i, j] < min(bars) - margin
     return low

@@ -1,8 +1,9 @@
 """Compare: two points of a launch, over the seeds that both have and on the same test images.
 
-Over seeds it is the recipes that are compared: differences paired by seed, Student's t interval. On
-images it is two trained networks: McNemar's exact test of one seed's pair, Holm-adjusted for the
-number of pairs. Neither stands in for the other: a network can be better by luck of its seed.
+Over seeds it is the recipes that are compared: differences paired by seed, Student's t. On images
+it is two trained networks: McNemar's exact test of one seed's pair. Both are adjusted by Holm for
+all pairs of the table. Neither stands in for the other: a network can be better by luck of its
+seed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ import pandas as pd
 
 from analysis import predictions
 from analysis.load import Plan, Study
-from analysis.points import Difference, Point, at, by_seed, difference, points, seed_of
+from analysis.points import Difference, Point, at, between, family, points, seed_of
 from analysis.predictions import Predictions
-from analysis.stats import MIN_SEEDS, holm, mcnemar
+from analysis.stats import ALPHA, MIN_SEEDS, holm, mcnemar
 
-ALPHA = 0.05
 # A p-value under this is written as this: far smaller ones are no longer floats.
 SMALLEST = 1e-300
 
@@ -31,13 +31,14 @@ _SEEDS_NAMED = 5
 SEEDS_NOTE = (
     "A minus B, in points: the mean over the seeds that both have; the same seed has the same "
     "split, order and draws of the augmentation. 95 %: Student's t interval of that mean, none "
-    f"under {MIN_SEEDS} seeds. over seeds: one is better only where the interval on the test "
-    "images leaves out 0. These intervals are not adjusted for their number: where nothing "
-    "differs, one in twenty leaves out 0 all the same."
+    f"under {MIN_SEEDS} seeds; each interval is for itself. seeds p: Student's paired t test on "
+    "the test images, adjusted by Holm for all pairs of the table; over seeds: one is better only "
+    f"where it is at most {ALPHA:g}. So where nothing differs, at most one table in twenty calls "
+    "anything better."
 )
 IMAGES_NOTE = (
     "only A right, only B right: test images on the lowest seed for which both have usable "
-    "predictions of the same images; one seed, since those of several are not independent. Holm "
+    "predictions of the same images; one seed, since those of several are not independent. images "
     "p: McNemar's exact test of these two numbers, adjusted by Holm for all pairs of the table; "
     f"two networks are told apart where it is under {ALPHA:g}. It is about these two trained "
     "networks, and says nothing of other seeds of their recipes."
@@ -74,7 +75,7 @@ class Pair:
 
 
 def verdict(found: Difference | None, a: str, b: str) -> str:
-    """In words, of a minus b: one is better only where the interval over seeds leaves out 0."""
+    """In words, of a minus b: one is better only where seeds tell them apart."""
     if found is None:
         return "no seed has both"
     if found.told_apart is None:
@@ -121,18 +122,18 @@ def against(others: Iterable[Point], baseline: Point) -> list[tuple[Point, Point
 
 
 def compare(pairs: Iterable[tuple[Point, Point]], plan: Plan, study: Study) -> list[Pair]:
-    """Predictions that cannot be used become the study's problems, and leave a pair without a
-    tally.
+    """The pairs as one family: their differences' p-values are adjusted for their number.
+
+    Predictions that cannot be used become the study's problems, and leave a pair without a tally.
     """
+    pairs = list(pairs)
+    validation, test = (
+        family([between(plan, a, b, column) for a, b in pairs])
+        for column in ("val_accuracy", "test_accuracy")
+    )
     return [
-        Pair(
-            a,
-            b,
-            difference(by_seed(plan, a), by_seed(plan, b)),
-            difference(by_seed(plan, a, "test_accuracy"), by_seed(plan, b, "test_accuracy")),
-            _first_tally(runs(plan, a), runs(plan, b), plan, study),
-        )
-        for a, b in pairs
+        Pair(a, b, *both, _first_tally(runs(plan, a), runs(plan, b), plan, study))
+        for (a, b), both in zip(pairs, zip(validation, test, strict=True), strict=True)
     ]
 
 
@@ -171,13 +172,14 @@ def table(pairs: Sequence[Pair]) -> pd.DataFrame:
         for split, found in (("validation", pair.validation), ("test", pair.test)):
             row[f"{split} A - B"] = "-" if found is None else f"{100 * found.mean:+.2f}"
             row[f"{split} 95 %"] = _interval(found)
+        row["seeds p"] = _p_words(None if pair.test is None else pair.test.p)
         row["over seeds"] = pair.verdict
         on = pair.tally
         row["on seed"] = "-" if on is None else on.seed
         row["only A right"] = "-" if on is None else on.a_alone
         row["only B right"] = "-" if on is None else on.b_alone
         p = adjusted.get(i, math.nan)
-        row["Holm p"] = "-" if on is None else f"{max(p, SMALLEST):.2g}"
+        row["images p"] = _p_words(None if on is None else p)
         row["these two networks"] = networks(on, p)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -221,6 +223,10 @@ def marks(found: Mapping[int, Mapping[str, Any]]) -> str:
 def _p(found: Tally | None) -> float:
     assert found is not None
     return found.p
+
+
+def _p_words(p: float | None) -> str:
+    return "-" if p is None else f"{max(p, SMALLEST):.2g}"
 
 
 def _interval(found: Difference | None) -> str:

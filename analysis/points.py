@@ -6,17 +6,23 @@ order of images and the same draws of the augmentation, so that their difference
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from analysis.load import POINT, Plan
-from analysis.stats import MIN_SEEDS, Interval, comparable, paired_interval
+from analysis.stats import ALPHA, MIN_SEEDS, Interval, comparable, holm, mean_p, seed_interval
 
 Point = Mapping[str, Any]
+
+# Of more points than this, Bonferroni's correction takes the place of Holm's, which would look at
+# every pair: it asserts a little less.
+MANY_POINTS = 60
+_IMAGES = {"val_accuracy": "val_images", "test_accuracy": "test_images"}
 
 
 def points(plan: Plan) -> list[dict[str, Any]]:
@@ -80,28 +86,76 @@ class Difference:
     mean: float
     interval: Interval | None
     seeds: int
+    p: float | None
+    """Of Student's paired t test, adjusted by Holm for the family; None under three seeds."""
+    family: int = 1
+    """Among how many comparisons this one was picked."""
 
     @property
     def told_apart(self) -> bool | None:
-        """Whether the interval over seeds leaves out 0; None where there is none."""
-        return None if self.interval is None else not self.interval[0] <= 0 <= self.interval[1]
+        """Whether seeds tell a from b; None where there are too few."""
+        return None if self.p is None else self.p <= ALPHA
+
+    def bonferroni(self, comparisons: int) -> Difference:
+        """The same, picked among so many comparisons whose p-values are not known."""
+        p = None if self.p is None else min(1.0, self.p * comparisons)
+        return replace(self, p=p, family=comparisons)
 
     def __str__(self) -> str:
         said = f"{100 * self.mean:+.2f} points"
         if self.interval is None:
             return f"{said} ({self.seeds} of {MIN_SEEDS} seeds that an interval takes)"
         low, high = self.interval
-        return f"{said} (95 % over {self.seeds} seeds: {100 * low:+.2f} to {100 * high:+.2f})"
+        said += f" (95 % over {self.seeds} seeds: {100 * low:+.2f} to {100 * high:+.2f}"
+        if self.family > 1:
+            said += f"; p {self.p:.2g}, adjusted by Holm for {self.family} comparisons"
+        return said + ")"
 
 
-def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference | None:
-    """None where no seed has both."""
+def difference(
+    a: Mapping[int, float], b: Mapping[int, float], images: int | None = None
+) -> Difference | None:
+    """None where no seed has both. `images` is on how many the values were counted."""
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         return None
-    first, second = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
-    mean = math.fsum(x - y for x, y in zip(first, second, strict=True)) / len(seeds)
-    return Difference(mean, paired_interval(first, second), len(seeds))
+    gaps = [a[seed] - b[seed] for seed in seeds]
+    p = mean_p(gaps, 1 / images if images else 0.0)
+    return Difference(math.fsum(gaps) / len(seeds), seed_interval(gaps), len(seeds), p)
+
+
+def family(differences: Sequence[Difference | None]) -> list[Difference | None]:
+    """The differences as one family, whose p-values Holm's method adjusts: however many are looked
+    at, one in twenty such families asserts anything where nothing differs.
+    """
+    known = [(i, one) for i, one in enumerate(differences) if one is not None and one.p is not None]
+    adjusted = holm([one.p for _, one in known if one.p is not None])
+    found = list(differences)
+    for (i, one), p in zip(known, adjusted, strict=True):
+        found[i] = replace(one, p=p, family=len(known))
+    return found
+
+
+def between(plan: Plan, a: Point, b: Point, column: str = "val_accuracy") -> Difference | None:
+    """a minus b, of two points of a launch, in validation or test accuracy."""
+    images = plan.runs[_IMAGES[column]].max()
+    return difference(
+        by_seed(plan, a, column), by_seed(plan, b, column), None if pd.isna(images) else int(images)
+    )
+
+
+def against_first(
+    plan: Plan, found: Sequence[Point], column: str = "val_accuracy"
+) -> list[Difference | None]:
+    """The first of the points minus each of the others, where the points come in the order of what
+    was seen: their family is all pairs of the points, any of which might have come first.
+    """
+    others = [between(plan, found[0], point, column) for point in found[1:]]
+    if len(found) > MANY_POINTS:
+        pairs = math.comb(len(found), 2)
+        return [one and one.bonferroni(pairs) for one in others]
+    rest = [between(plan, a, b, column) for a, b in itertools.combinations(found[1:], 2)]
+    return family([*others, *rest])[: len(others)]
 
 
 def judged(found: Difference) -> str:

@@ -1,5 +1,8 @@
-"""Intervals, 95 %. Two sources of error that are never mixed: which images happened to be in the
-test set (Wilson, Newcombe), and which seed was drawn (Student's t).
+"""Intervals, 95 %, and tests. Two sources of error that are never mixed: which images happened to
+be in the test set (Wilson, Newcombe), and which seed was drawn (Student's t).
+
+What a report asserts is decided by p-values over seeds, adjusted by Holm for the family of
+comparisons that it was picked from: tests/test_calibration.py measures how often each is wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from collections.abc import Sequence
 from scipy import stats
 
 LEVEL = 0.95
+ALPHA = 0.05
 MIN_SEEDS = 3
+# Of a point whose seeds differ by chance alone, how often Grubbs' test calls one an outlier.
+OUTLIER_ALPHA = 0.015
 
 Interval = tuple[float, float]
 
@@ -21,10 +27,17 @@ def comparable(accuracy: float) -> float:
 
 
 def sample_interval(accuracy: float, images: int) -> Interval:
-    """Wilson (1927): of the accuracy (a fraction) that was seen on so many test images."""
-    test = stats.binomtest(round(accuracy * images), images)
-    found = test.proportion_ci(confidence_level=LEVEL, method="wilson")
-    return float(found.low), float(found.high)
+    """Wilson (1927): of an accuracy (a fraction) that was seen on so many test images. A mean over
+    seeds need not be a whole number of images.
+    """
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    middle = accuracy + z * z / (2 * images)
+    reach = z * math.sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
+    scale = 1 + z * z / images
+    # Where none or all are right the interval ends there, whatever rounding makes of it.
+    low = (middle - reach) / scale if accuracy > 0 else 0.0
+    high = (middle + reach) / scale if accuracy < 1 else 1.0
+    return low, high
 
 
 def seed_interval(values: Sequence[float]) -> Interval | None:
@@ -56,11 +69,55 @@ def binomial_error(accuracy: float, images: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def paired_interval(a: Sequence[float], b: Sequence[float]) -> Interval | None:
-    """Student's t: of the mean of a - b over seeds, where a[i] and b[i] have the same seed. None
-    under three seeds.
+def mean_p(values: Sequence[float], resolution: float = 0.0) -> float | None:
+    """The two-sided p-value of Student's t test that the mean of the values is 0; None under three.
+
+    `resolution` is the step in which values are counted, such as one image of the test set: values
+    that are equal because they are coarse are not sure, so that their deviation is never taken to
+    be under that of the rounding (step / sqrt(12) for each of the two sides of a difference).
     """
-    return seed_interval([x - y for x, y in zip(a, b, strict=True)])
+    n = len(values)
+    if n < MIN_SEEDS:
+        return None
+    mean = math.fsum(values) / n
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return _two_sided(mean, math.sqrt((variance + resolution**2 / 6) / n), n - 1)
+
+
+def prediction_p(single: float, values: Sequence[float], resolution: float = 0.0) -> float | None:
+    """The two-sided p-value that a single run is one more of the values: the prediction interval of
+    Student's t (mean, sd x sqrt(1 + 1 / n)), which is wider than that of the mean. None under three
+    values. `resolution` is as in `mean_p`.
+    """
+    n = len(values)
+    if n < MIN_SEEDS:
+        return None
+    mean = math.fsum(values) / n
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    error = math.sqrt((variance + resolution**2 / 6) * (1 + 1 / n))
+    return _two_sided(single - mean, error, n - 1)
+
+
+def _two_sided(away: float, error: float, freedom: int) -> float:
+    if error == 0:
+        return 1.0 if away == 0 else 0.0
+    return float(2 * stats.t.sf(abs(away) / error, freedom))
+
+
+def grubbs(values: Sequence[float]) -> int | None:
+    """Which value is an outlier among normally distributed ones, by Grubbs' two-sided test (1969)
+    at OUTLIER_ALPHA, whose bound knows their number; None where none is, and under three.
+    """
+    n = len(values)
+    if n < MIN_SEEDS:
+        return None
+    mean = math.fsum(values) / n
+    away = [abs(value - mean) for value in values]
+    deviation = math.sqrt(math.fsum(one * one for one in away) / (n - 1))
+    farthest = max(range(n), key=away.__getitem__)
+    t = float(stats.t.ppf(1 - OUTLIER_ALPHA / (2 * n), n - 2))
+    bound = (n - 1) / math.sqrt(n) * math.sqrt(t * t / (n - 2 + t * t))
+    return farthest if away[farthest] > bound * deviation else None
 
 
 def mcnemar(a_alone: int, b_alone: int) -> float:

@@ -17,7 +17,15 @@ import pandas as pd
 
 from analysis.anomalies import grid_outliers
 from analysis.load import POINT
-from analysis.stats import Interval, comparable, difference_interval, sample_interval, seed_interval
+from analysis.stats import (
+    ALPHA,
+    comparable,
+    difference_interval,
+    holm,
+    prediction_p,
+    sample_interval,
+    seed_interval,
+)
 
 # Column heading: column of run.parquet.
 SPLITS = {
@@ -27,7 +35,9 @@ SPLITS = {
     "test": "test_accuracy",
 }
 SAMPLE, SEEDS, DIFFERENCE_95 = "test sample 95 %", "seeds 95 %", "difference 95 %"
-LARGER, ERRORS = "larger than the error", "error of"
+LARGER, SEEDS_P = "more than seeds explain", "seeds p"
+# Of cells alone: the test accuracies of a point, a list.
+TESTS = "tests"
 UNFLAGGED = "test unflagged"
 
 _PERCENT = {*SPLITS, *(f"{split} sd" for split in SPLITS), UNFLAGGED, f"{UNFLAGGED} sd"}
@@ -44,7 +54,8 @@ def device_seconds(runs: pd.DataFrame) -> pd.Series[float]:
 
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a point of the sweep, in the plan's order: its axes, mean and sd over seeds of every
-    split, `n`, `planned`, `images` (in the test set), `flags` (text), `minutes` and both intervals.
+    split, `n`, `planned`, `images` (in the test set), `flags` (text), `minutes`, both intervals,
+    and `tests`, the test accuracies themselves.
 
     `minutes` are those of training and validation, times the number of devices, of a shared one its
     part: the mean over the trials that have a result.
@@ -74,6 +85,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     )
     values = groups["test_accuracy"].agg(lambda column: list(column.dropna()))
     table[SEEDS] = _objects(table, [seed_interval(found) for found in values])
+    table[TESTS] = _objects(table, list(values))
     table = table.reset_index(drop=not points)
     return table.rename(columns={name: name.removeprefix(POINT) for name in points})
 
@@ -163,13 +175,13 @@ def architectures(runs: pd.DataFrame, reported: list[dict[str, Any]]) -> pd.Data
 
 
 _TEST = ["test", "test sd", "n", "planned", SAMPLE, SEEDS]
-_BESIDE = ["reported", "difference", DIFFERENCE_95, LARGER, ERRORS, "flags"]
+_BESIDE = ["reported", "difference", DIFFERENCE_95, SEEDS_P, LARGER, "flags"]
 REPORTED_IMAGES = 10_000
 
 
 def _beside(table: pd.DataFrame) -> pd.DataFrame:
-    """With `difference`, test minus reported, its interval from the two test samples, whether it is
-    larger than the error, and which errors that counts.
+    """With `difference`, test minus reported, its interval from the two test samples, and whether
+    seeds explain it, all figures of the table being one family.
     """
     table = table.assign(difference=table["test"] - table["reported"])
     known = zip(table["test"], table["images"], table["reported"], strict=True)
@@ -182,34 +194,30 @@ def _beside(table: pd.DataFrame) -> pd.DataFrame:
             for test, images, figure in known
         ],
     )
-    known = zip(table["reported"], table[DIFFERENCE_95], table[SEEDS], strict=True)
-    larger = [larger_than_error(*one) for one in known]
-    table[LARGER] = _objects(
-        table, [None if yes is None else "yes" if yes else "no" for yes in larger]
-    )
-    errors = ["test sample" if seeds is None else "test sample, seeds" for seeds in table[SEEDS]]
-    table[ERRORS] = pd.Series(errors, index=table.index, dtype=object).where(
-        table[LARGER].notna(), None
-    )
+    known = zip(table["reported"], table[TESTS], table["images"], strict=True)
+    adjusted = told_from_reported(list(known))
+    table[SEEDS_P] = _objects(table, [None if p is None else f"{p:.2g}" for p in adjusted])
+    compares = table["difference"].notna()
+    words = ["not enough seeds" if p is None else "yes" if p <= ALPHA else "no" for p in adjusted]
+    table[LARGER] = _objects(table, words).where(compares, None)
     return table
 
 
-def larger_than_error(
-    reported: float, difference: Interval | None, seeds: Interval | None
-) -> bool | None:
-    """Whether a measured accuracy differs from a reported one by more than the error.
+def told_from_reported(
+    known: Sequence[tuple[float, Sequence[float], float]],
+) -> list[float | None]:
+    """Holm-adjusted p-values that a reported accuracy (a fraction) is one more run of the recipe
+    that was measured, for each (reported, our accuracies over seeds, test images).
 
-    It does where it differs by more than each error that is known, and the two are not mixed: the
-    interval of the difference from both test samples (Newcombe's) leaves out 0, and the reported
-    figure (a fraction) lies outside the interval of our mean over seeds (Student's t). Under three
-    seeds there is no such interval, and the answer counts the test samples alone: the reported
-    figure is of one run, whose own seed nobody knows the spread of. None where there is nothing to
-    compare.
+    None where nothing is reported, and under three seeds: a reported figure is of one run, which
+    its seed moved as much as ours are moved, and one or two of ours do not say how much that is.
     """
-    if difference is None:
-        return None
-    inside = difference[0] <= 0 <= difference[1]
-    return not inside and (seeds is None or not seeds[0] <= reported <= seeds[1])
+    found = [
+        None if math.isnan(figure) or not images > 0 else prediction_p(figure, tests, 1 / images)
+        for figure, tests, images in known
+    ]
+    adjusted = iter(holm([p for p in found if p is not None]))
+    return [None if p is None else next(adjusted) for p in found]
 
 
 def single(runs: pd.DataFrame, figure: float) -> pd.DataFrame:

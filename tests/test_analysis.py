@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from analysis import report, tables
 from analysis.anomalies import FLAGS
@@ -311,10 +312,15 @@ def test_known_intervals() -> None:
 
 @given(st.integers(1, 20_000), st.floats(0, 1))
 def test_the_sample_interval_holds_the_accuracy(images: int, accuracy: float) -> None:
-    seen = round(accuracy * images) / images
     low, high = sample_interval(accuracy, images)
-    assert 0 <= low <= seen + 1e-12
-    assert seen - 1e-12 <= high <= 1
+    assert 0 <= low <= accuracy + 1e-12
+    assert accuracy - 1e-12 <= high <= 1
+    # Of whole images it is scipy's; a mean over seeds need not be one.
+    seen = round(accuracy * images)
+    wilson = binomtest(seen, images).proportion_ci(method="wilson")
+    assert sample_interval(seen / images, images) == pytest.approx(
+        (wilson.low, wilson.high), abs=1e-12
+    )
 
 
 # --- tables ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from analysis.page import Part
 from analysis.points import Difference, difference
 from analysis.predictions import Predictions
 from analysis.sections import ablations, architectures, decay
-from analysis.stats import holm, mcnemar, paired_interval
+from analysis.stats import holm, mcnemar
 from trainer.config import TrainConfig
 from trainer.parquet import PREDICTIONS_SCHEMA, write_table
 from trainer.recipes import ARCHITECTURES
@@ -95,7 +95,9 @@ def test_holm_keeps_the_order_and_does_not_depend_on_it(values: list[float], ran
 @given(pairs_of_accuracies)
 def test_the_paired_interval_is_scipys(pairs: list[tuple[float, float]]) -> None:
     a, b = [list(side) for side in zip(*pairs, strict=True)]
-    found = paired_interval(a, b)
+    gap = difference(dict(enumerate(a)), dict(enumerate(b)))
+    assert gap is not None
+    found = gap.interval
     assert found is not None
     gaps = np.subtract(a, b)
     if np.ptp(gaps) < 1e-9:  # no spread: scipy has no interval then
@@ -103,9 +105,11 @@ def test_the_paired_interval_is_scipys(pairs: list[tuple[float, float]]) -> None
         return
     wanted = scipy_stats.ttest_rel(a, b).confidence_interval(0.95)
     assert found == pytest.approx((wanted.low, wanted.high), rel=1e-6, abs=1e-9)
-    back = paired_interval(b, a)
+    assert gap.p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue, rel=1e-6)
+    back = difference(dict(enumerate(b)), dict(enumerate(a)))
     assert back is not None
-    assert back == pytest.approx((-found[1], -found[0]))
+    assert back.interval == pytest.approx((-found[1], -found[0]))
+    assert back.p == pytest.approx(gap.p)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
@@ -164,18 +168,19 @@ def test_networks(tally: Tally | None, adjusted: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "interval", "words"),
+    ("mean", "p", "words"),
     [
-        (-0.01, (-0.02, -0.005), "agrees"),
-        (0.01, (0.005, 0.02), "disagrees"),
-        (-0.01, (-0.03, 0.01), "neither agrees nor disagrees"),
+        (-0.01, 0.05, "agrees"),
+        (0.01, 0.05, "disagrees"),
+        (-0.01, 0.051, "neither agrees nor disagrees"),
         (-0.01, None, "not enough seeds (3 of 3)"),
     ],
 )
-def test_a_claim_is_judged_by_the_seed_interval_alone(
-    mean: float, interval: tuple[float, float] | None, words: str
+def test_a_claim_is_judged_by_the_seeds_adjusted_p_value_alone(
+    mean: float, p: float | None, words: str
 ) -> None:
-    assert ablations.agrees(Difference(mean, interval, 3)).startswith(words)
+    found = Difference(mean, (-0.02, -0.005), 3, p)
+    assert ablations.agrees(found).startswith(words)
     assert ablations.agrees(None) == "no seed has both"
 
 
@@ -291,7 +296,7 @@ def test_the_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
     tallies = [pair.tally for pair in pairs]
     adjusted = holm([tally.p for tally in tallies if tally is not None])
     table = compare.table(pairs)
-    assert table["Holm p"].tolist() == [f"{p:.2g}" for p in adjusted]
+    assert table["images p"].tolist() == [f"{p:.2g}" for p in adjusted]
     for tally, row in zip(tallies, table.to_dict("records"), strict=True):
         assert tally is not None
         assert (row["only A right"], row["only B right"]) == (tally.a_alone, tally.b_alone)
@@ -303,7 +308,7 @@ def test_a_p_value_too_small_for_a_float_is_said_to_be(tmp_path: Path) -> None:
     study = launch(tmp_path, MODEL, {"resnet18": [0.9], "vit": [0.5]})
     (pair,) = compare.compare(compare.all_pairs(only(study)), only(study), study)
     far = [compare.Pair(pair.a, pair.b, pair.validation, pair.test, Tally(42, 5000, 1))]
-    assert compare.table(far)["Holm p"].tolist() == ["1e-300"]
+    assert compare.table(far)["images p"].tolist() == ["1e-300"]
     assert any("1e-300" in note for note in compare.notes(far))
     assert not any("1e-300" in note for note in compare.notes([pair]))
 
@@ -344,7 +349,7 @@ def test_without_predictions_of_the_same_images_there_is_no_test(
     study = load(tmp_path, [])
     part = rendered(study, MODEL)
     pairs = frame(part, "-pairs")
-    assert pairs["Holm p"].eq("-").tolist() == [True, False, True]
+    assert pairs["images p"].eq("-").tolist() == [True, False, True]
     assert pairs["these two networks"].eq("-").tolist() == [True, False, True]
     assert "images for both of: resnet18 and vit; vit and dla34." in text(part)
     assert pairs["over seeds"].tolist() == [
@@ -453,7 +458,9 @@ def test_minutes_are_of_the_devices_that_ran(tmp_path: Path) -> None:
 
 
 def test_a_model_beside_its_reported_figures(tmp_path: Path) -> None:
-    part = rendered(launch(tmp_path, MODEL, {"resnet18": [0.9] * 3, "wrn_16_4": [0.9] * 3}), MODEL)
+    part = rendered(
+        launch(tmp_path, MODEL, {"resnet18": [0.5, 0.505, 0.51], "wrn_16_4": [0.9] * 3}), MODEL
+    )
     beside = frame(part, "-reported")
     assert beside["model"].tolist() == ["resnet18"]
     assert beside[tables.LARGER].tolist() == ["yes"]
@@ -591,7 +598,8 @@ def test_stems_beside_the_reported_figure(tmp_path: Path) -> None:
     assert "90.69 % on the test images for DLA-34" in said
     assert "imagenet: agrees" in said
     assert re.search(r"cifar stem it has 95\.00 %, \+4\.31 points from .*?, more than", said)
-    assert re.search(r"imagenet stem it has 90\.73 %, \+0\.04 points from .*?, not more", said)
+    imagenet = r"imagenet stem it has 90\.73 %, \+0\.04 points from .*?, which seeds explain"
+    assert re.search(imagenet, said)
 
 
 def test_what_else_differs_between_the_points_is_said(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from analysis.load import reported as reported_figures
 from analysis.page import Part, Picture, Table
 from analysis.points import Difference, Point, by_seed, points
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
-from analysis.stats import MIN_SEEDS, difference_interval
+from analysis.stats import ALPHA, MIN_SEEDS
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
 
@@ -117,8 +117,8 @@ def _train_notes(plan: Plan, table: pd.DataFrame) -> list[str]:
 
 def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
     """What the study says of the axis, and whether these trials agree: a direction is agreed with,
-    or not, only where the interval over seeds of the paired difference in test accuracy leaves
-    out 0.
+    or not, only where seeds tell the point from the baseline by the paired difference in test
+    accuracy.
     """
     (axis,) = plan.axes
     if axis not in _CLAIMS or not dataset.is_studys(plan.runs):
@@ -135,23 +135,24 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
 
 
 def beside_dla(plan: Plan) -> list[str]:
-    """Which stem gives DLA-34's reported test accuracy, by tables.larger_than_error."""
+    """Which stem gives DLA-34's reported test accuracy, by tables.told_from_reported."""
     if plan.axes != [STEM] or set(plan.runs["model.name"]) != {"dla34"}:
         return []
     if not dataset.is_studys(plan.runs):
         return []
     figure = _dla() / 100
+    cells = [cell for cell in tables.cells(plan.runs).to_dict("records") if cell["n"]]
+    adjusted = tables.told_from_reported(
+        [(figure, cell[tables.TESTS], cell["images"]) for cell in cells]
+    )
     said = []
-    for cell in tables.cells(plan.runs).to_dict("records"):
-        if not cell["n"]:
-            continue
-        test, images = float(cell["test"]), int(cell["images"])
-        gap = difference_interval(test, images, figure, tables.REPORTED_IMAGES)
-        larger = tables.larger_than_error(figure, gap, cell[tables.SEEDS])
+    for cell, p in zip(cells, adjusted, strict=True):
+        test = float(cell["test"])
+        what = "more than seeds explain" if p is not None and p <= ALPHA else "which seeds explain"
         said.append(
             f"behind the {cell[STEM]} stem it has {100 * test:.2f} %, "
             f"{100 * (test - figure):+.2f} points from the reported figure, "
-            f"{'more' if larger else 'not more'} than the error"
+            + ("with too few seeds to tell" if p is None else what)
         )
     return [f"DLA-34: {'; '.join(said)}."] if said else []
 

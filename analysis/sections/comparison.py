@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,9 @@ def _part(pair: Pair) -> Part:
     before, after = (
         {_key(point): point for point in points.points(plan)} for plan in (pair.before, pair.after)
     )
-    rows = [_row(pair, point) for key, point in after.items() if key in before]
+    shared = [point for key, point in after.items() if key in before]
+    gaps = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*_gaps(pair, shared), strict=True)]
+    rows = [_row(pair, point, gap) for point, gap in zip(shared, gaps, strict=True)]
     name = words.name(pair.after)
     caption = f"{pair.after.sweep} before and after, accuracy in % over the seeds that both have"
     notes = [*_settings(pair), *_lacking(pair)]
@@ -95,13 +98,28 @@ def _key(point: points.Point) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((axis, None if pd.isna(v) else v) for axis, v in point.items()))
 
 
-def _row(pair: Pair, point: points.Point) -> dict[str, Any]:
+def _gaps(pair: Pair, shared: Sequence[points.Point]) -> list[list[points.Difference | None]]:
+    """After minus before at each of the points, a family a column."""
+    return [
+        points.family(
+            [
+                difference(by_seed(pair.after, point, column), by_seed(pair.before, point, column))
+                for point in shared
+            ]
+        )
+        for column in _COLUMNS.values()
+    ]
+
+
+def _row(
+    pair: Pair, point: points.Point, gaps: dict[str, points.Difference | None]
+) -> dict[str, Any]:
     row: dict[str, Any] = {axis: value_words(value) for axis, value in point.items()}
     row = row or {"point": "the only one"}
     same = dataset.same(pair.before.runs, pair.after.runs)
     for name, column in _COLUMNS.items():
         old, new = by_seed(pair.before, point, column), by_seed(pair.after, point, column)
-        gap = difference(new, old) if same else None
+        gap = gaps[name] if same else None
         common = sorted(old.keys() & new.keys())
         row[f"{name} n"] = len(common)
         for side, values in ((f"{name} before", old), (f"{name} after", new)):

@@ -12,7 +12,15 @@ from analysis.figures import compare as figures
 from analysis.kind import WEIGHT_DECAY
 from analysis.load import POINT, Plan, Study, recipe
 from analysis.page import Part, Picture, Table
-from analysis.points import Point, by_seed, difference, points, ranked
+from analysis.points import (
+    Difference,
+    Point,
+    against_first,
+    by_seed,
+    judged,
+    points,
+    ranked,
+)
 from analysis.sections import search
 from analysis.sections.sweep import curve_pictures, lacking, notes, unflagged
 
@@ -98,10 +106,7 @@ def _edge(grid: list[Point], best: Point) -> str:
 def _alike(plan: Plan, grid: list[Point], best: Point) -> list[str]:
     """What seeds tell from the best by validation, which is what chose it, and what not."""
     answers: dict[str, list[str]] = {}
-    for point in grid:
-        if point[WEIGHT_DECAY] == best[WEIGHT_DECAY]:
-            continue
-        found = difference(by_seed(plan, best), by_seed(plan, point))
+    for point, found in _from_best(plan, grid, best):
         if found is None:
             answer = "without a seed in common with it"
         elif found.told_apart is None:
@@ -113,6 +118,12 @@ def _alike(plan: Plan, grid: list[Point], best: Point) -> list[str]:
     return [f"On validation, {listed}."]
 
 
+def _from_best(plan: Plan, grid: list[Point], best: Point) -> list[tuple[Point, Difference | None]]:
+    """Every other value, and the best minus it on validation."""
+    others = [point for point in grid if point[WEIGHT_DECAY] != best[WEIGHT_DECAY]]
+    return list(zip(others, against_first(plan, [best, *others]), strict=True))
+
+
 def _against_reported(plan: Plan, model: str, grid: list[Point], best: Point) -> str:
     choice = recipe(model).get(WEIGHT_DECAY)
     if choice is None:
@@ -120,15 +131,17 @@ def _against_reported(plan: Plan, model: str, grid: list[Point], best: Point) ->
     said = f"The reported choice is {value_words(choice)}"
     if best[WEIGHT_DECAY] == choice:
         return f"{said}, the same."
-    point = next((point for point in grid if point[WEIGHT_DECAY] == choice), None)
-    if point is None:
+    there = [
+        found for point, found in _from_best(plan, grid, best) if point[WEIGHT_DECAY] == choice
+    ]
+    if not there:
         return f"{said}, which is not in the grid."
-    found = difference(by_seed(plan, best), by_seed(plan, point))
+    found = there[0]
     if found is None:
         return f"{said}, which has no result with a seed of the chosen one."
     if found.mean <= 0:
         return f"{said}; on the seeds that both have, the value chosen here is not ahead: {found}."
-    return f"{said}; the value chosen here exceeds it on validation by {found}."
+    return f"{said}; the lead of the value chosen here is {found}: {judged(found)}."
 
 
 def _pictures(plan: Plan, best: dict[str, Point]) -> list[Picture]:

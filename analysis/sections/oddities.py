@@ -13,7 +13,7 @@ from analysis import dataset, points, words
 from analysis.kind import WEIGHT_DECAY, Kind, kind
 from analysis.load import Plan, Study, reported
 from analysis.page import Part, Section
-from analysis.points import by_seed, difference, judged
+from analysis.points import between, by_seed, family, judged
 from analysis.stats import MIN_SEEDS, binomial_error
 
 STEM, CUTOUT = "model.stem", "augment.cutout"
@@ -97,10 +97,14 @@ def _codes(plan: Plan, point: points.Point) -> str:
 def _decay(plan: Plan) -> Iterator[str]:
     if WEIGHT_DECAY not in plan.axes:
         return
-    for model in plan.runs["model.name"].unique():
-        here = {"model.name": model}
-        large, small = (by_seed(plan, here | {WEIGHT_DECAY: value}) for value in (1e-3, 5e-4))
-        gap = difference(large, small)
+    models = [str(model) for model in plan.runs["model.name"].unique()]
+    gaps = family(
+        [
+            between(plan, here | {WEIGHT_DECAY: 1e-3}, here | {WEIGHT_DECAY: 5e-4})
+            for here in ({"model.name": model} for model in models)
+        ]
+    )
+    for model, gap in zip(models, gaps, strict=True):
         if gap is not None:
             yield (f"{model}: 0.001 minus 0.0005 is {gap} on the validation images: {judged(gap)}.")
 
@@ -108,7 +112,7 @@ def _decay(plan: Plan) -> Iterator[str]:
 def _cutout(plan: Plan) -> Iterator[str]:
     if plan.axes != [CUTOUT]:
         return
-    gap = difference(by_seed(plan, {CUTOUT: 16}), by_seed(plan, {CUTOUT: 12}))
+    gap = between(plan, {CUTOUT: 16}, {CUTOUT: 12})
     if gap is not None:
         yield (
             f"with {words.values(plan.runs['model.name'])}, length 16 minus 12 is {gap} on the "
@@ -118,8 +122,9 @@ def _cutout(plan: Plan) -> Iterator[str]:
 
 def _stem(plan: Plan) -> Iterator[str]:
     if plan.axes == [STEM]:
-        sides = [by_seed(plan, {STEM: stem}, "test_accuracy") for stem in ("cifar", "imagenet")]
-        gap = difference(*sides)
+        stems = [{STEM: stem} for stem in ("cifar", "imagenet")]
+        sides = [by_seed(plan, stem, "test_accuracy") for stem in stems]
+        gap = between(plan, stems[0], stems[1], "test_accuracy")
         if gap is not None:
             yield (
                 f"{words.values(plan.runs['model.name'])} has {_percent(sides[0])} on the test "

@@ -10,8 +10,8 @@ from analysis import points, tables, words
 from analysis.figures.curves import curves
 from analysis.load import POINT, Plan, Study
 from analysis.page import Part, Picture, Table
-from analysis.stats import MIN_SEEDS
-from analysis.tables import DIFFERENCE_95, ERRORS, LARGER, SAMPLE, SEEDS
+from analysis.stats import ALPHA, MIN_SEEDS
+from analysis.tables import DIFFERENCE_95, LARGER, SAMPLE, SEEDS, SEEDS_P
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
@@ -101,9 +101,10 @@ def notes(table: pd.DataFrame) -> list[str]:
             "numbers of test images. It leaves out the seed, and the study has one run a cell."
         )
         notes.append(
-            f"{LARGER}: yes where {DIFFERENCE_95} leaves out 0 and, from {MIN_SEEDS} seeds on, the "
-            f"reported figure also lies outside {SEEDS}; {ERRORS}: which of the two that counts. "
-            "Where it counts the test sample alone, a yes may still be the seed's luck."
+            f"{LARGER}: yes where {SEEDS_P} is at most {ALPHA:g}. {SEEDS_P}: how likely a run of "
+            "the same recipe with another seed lies as far from ours as the reported one does "
+            "(Student's t, the prediction of one more run), adjusted by Holm for all figures of "
+            f"the table. Under {MIN_SEEDS} seeds nothing is said."
         )
     intervals = [found for found in table[SEEDS] if found is not None]
     if any(low < 0 or high > 1 for low, high in intervals):

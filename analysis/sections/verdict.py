@@ -5,10 +5,11 @@ The rules, which tests pin:
 - A launch is evidence about the reported study only at full scale, on its data, with its settings.
 - Validation chooses: the point with the best mean validation accuracy, of equals the first planned.
 - It is told from the next best by the paired difference in validation accuracy over seeds that both
-  have: where the 95 % interval (Student's t) leaves out 0. Under three seeds there is no interval.
-  The same difference in test accuracy stands beside it and decides nothing.
+  have: Student's t test, adjusted by Holm for all pairs of points, since any might have come first.
+  Under three seeds there is no test. The same difference in test accuracy stands beside it and
+  decides nothing.
 - Beside the reported figures stand test accuracies. A measured mean lies above or below one only
-  where the difference is larger than the error (tables.larger_than_error).
+  where seeds tell them apart (tables.told_from_reported), adjusted for all figures of the table.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -117,7 +119,7 @@ def found(plan: Plan) -> str:
         )
     said += "."
     if len(ranked) > 1:
-        said += " " + _next(plan, best, ranked[1])
+        said += " " + _next(plan, ranked)
     return said
 
 
@@ -135,10 +137,11 @@ def _mean(values: Mapping[int, float]) -> float:
     return math.fsum(values.values()) / len(values) if values else math.nan
 
 
-def _next(plan: Plan, best: points.Point, second: points.Point) -> str:
+def _next(plan: Plan, ranked: list[dict[str, Any]]) -> str:
+    best, second = ranked[:2]
     name = points.words(second)
     ours, theirs = points.by_seed(plan, best), points.by_seed(plan, second)
-    gap = points.difference(ours, theirs)
+    gap = points.against_first(plan, ranked)[0]
     if gap is None:
         return f"The next best, {name}, has no seed in common with it: nothing tells them apart."
     if all(ours[seed] == theirs[seed] for seed in ours.keys() & theirs.keys()):
@@ -146,8 +149,7 @@ def _next(plan: Plan, best: points.Point, second: points.Point) -> str:
     if gap.mean <= 0:
         return f"On the seeds that both have it is not ahead of the next best, {name}: {gap}."
     said = f"Its lead on validation over the next best, {name}, is {gap}: {points.judged(gap)}"
-    both = (points.by_seed(plan, point, "test_accuracy") for point in (best, second))
-    test = points.difference(*both)
+    test = points.against_first(plan, ranked, "test_accuracy")[0]
     if test is not None:
         said += f"; on the test images it is {test}: {points.judged(test)}"
     return f"{said}."
@@ -166,12 +168,16 @@ def against_reported(plan: Plan) -> list[str]:
     known = table[table["reported"].notna() & table["test"].notna()]
     if known.empty:
         return []
-    differences = known["difference"][known[tables.LARGER] == "yes"]
+    judged = known[known[tables.LARGER].isin(["yes", "no"])]
+    differences = judged["difference"][judged[tables.LARGER] == "yes"]
     above, below = len(differences[differences > 0]), len(differences[differences < 0])
-    return [
+    said = (
         f"Of the {len(known)} reported beside it, {above} are exceeded and {below} are missed by "
-        f"more than the error; {len(known) - above - below} are not told from what is measured."
-    ]
+        f"more than seeds explain; {len(judged) - above - below} are not told from what is measured"
+    )
+    if few := len(known) - len(judged):
+        said += f", and {few} have too few seeds to tell"
+    return [f"{said}."]
 
 
 def _reported_table(plan: Plan) -> pd.DataFrame | None:

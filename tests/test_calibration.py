@@ -1,0 +1,182 @@
+"""How often what a report asserts is wrong, on simulated studies in which nothing differs.
+
+    python tests/test_calibration.py    # the table of all rates, 2,000 studies each
+
+A study has points whose accuracies over seeds are normally distributed around one mean, with a
+spread in points that is stated, rounded to whole test images. A claim's rate is the share of
+studies that assert anything of its family. CI looks at fewer studies of one spread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis import anomalies, points, tables
+from analysis.load import POINT, Plan
+
+SPREADS = (0.15, 0.5, 1.0, 3.0)
+SEEDS = (3, 5, 10)
+MEAN = 0.85
+VAL_IMAGES, TEST_IMAGES = 5_000, 10_000
+AXIS = "optimizer.lr"
+Draw = Callable[..., NDArray[np.float64]]
+
+
+def drawn(
+    random: np.random.Generator, spread: float, images: int, *shape: int
+) -> NDArray[np.float64]:
+    """Accuracies as fractions, of whole images."""
+    values = random.normal(MEAN, spread / 100, shape)
+    return np.asarray(np.clip(np.rint(values * images), 0, images) / images)
+
+
+def plan_of(val: NDArray[np.float64], test: NDArray[np.float64]) -> Plan:
+    """A launch with a point a row and a seed a column."""
+    count, seeds = val.shape
+    runs = pd.DataFrame(
+        {
+            "trial": [f"t{i}" for i in range(count * seeds)],
+            POINT + AXIS: np.repeat(np.arange(count), seeds),
+            "seed": np.tile(np.arange(seeds), count),
+            "val_accuracy": val.ravel(),
+            "test_accuracy": test.ravel(),
+            "val_images": VAL_IMAGES,
+            "test_images": TEST_IMAGES,
+        }
+    )
+    numbers = list(range(seeds))
+    return Plan("s", "00000000", "full", {}, [AXIS], numbers, "", "", runs, pd.DataFrame())
+
+
+# --- claims: whether a study in which nothing differs asserts one ------------------------------
+
+
+def asserts_a_lead(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """The verdict: the point that validation chooses, over the next best, on either images."""
+    plan = plan_of(
+        drawn(random, spread, VAL_IMAGES, 6, seeds), drawn(random, spread, TEST_IMAGES, 6, seeds)
+    )
+    ranked = points.ranked(plan)
+    found = points.against_first(plan, ranked)[0]
+    assert found is not None
+    return bool(found.told_apart)
+
+
+def asserts_a_lead_on_the_test_images(
+    random: np.random.Generator, spread: float, seeds: int
+) -> bool:
+    """The same lead, where validation and test go together, as they do."""
+    test = drawn(random, spread, TEST_IMAGES, 6, seeds)
+    plan = plan_of(np.rint(test * VAL_IMAGES) / VAL_IMAGES, test)
+    found = points.against_first(plan, points.ranked(plan), "test_accuracy")[0]
+    assert found is not None
+    return bool(found.told_apart)
+
+
+def asserts_of_a_table_of_pairs(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any pair of six architectures."""
+    values = drawn(random, spread, TEST_IMAGES, 6, seeds)
+    sides = [dict(enumerate(row)) for row in values]
+    gaps = [points.difference(sides[i], sides[j], TEST_IMAGES) for i in range(6) for j in range(i)]
+    return any(one is not None and one.told_apart for one in points.family(gaps))
+
+
+def asserts_of_a_pair_stated_beforehand(
+    random: np.random.Generator, spread: float, seeds: int, true: float = 0.0
+) -> bool:
+    """One pair, such as cutout 16 against 12; `true` is the difference that there is, in points."""
+    a, b = drawn(random, spread, TEST_IMAGES, 2, seeds)
+    found = points.difference(dict(enumerate(a + true / 100)), dict(enumerate(b)), TEST_IMAGES)
+    assert found is not None
+    return bool(found.told_apart)
+
+
+def asserts_of_the_reported_grid(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any of nine reported runs, each one more run of the same recipe as ours."""
+    ours = drawn(random, spread, TEST_IMAGES, 9, seeds)
+    theirs = drawn(random, spread, TEST_IMAGES, 9)
+    known = [(float(one), row.tolist(), TEST_IMAGES) for one, row in zip(theirs, ours, strict=True)]
+    return any(p is not None and p <= 0.05 for p in tables.told_from_reported(known))
+
+
+def flags_a_seed(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """OUTLIER among the seeds of one point."""
+    values = drawn(random, spread, TEST_IMAGES, seeds)
+    return any(anomalies.seed_outliers(values.tolist(), TEST_IMAGES))
+
+
+def flags_a_cell(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """OUTLIER in a grid of three batch sizes and three epochs, as often as a cell of it."""
+    values = drawn(random, spread, TEST_IMAGES, 9, seeds)
+    rows = [(epochs, size) for epochs in (25, 50, 100) for size in (64, 128, 256)]
+    done = pd.DataFrame(rows, columns=list(anomalies.GRID)).loc[np.repeat(np.arange(9), seeds)]
+    error = anomalies.error_of_cells(done.assign(accuracy=values.ravel()))
+    return bool(anomalies.grid_outliers(values.mean(axis=1).reshape(3, 3), error).any())
+
+
+CLAIMS = (
+    asserts_a_lead,
+    asserts_a_lead_on_the_test_images,
+    asserts_of_a_table_of_pairs,
+    asserts_of_a_pair_stated_beforehand,
+    asserts_of_the_reported_grid,
+)
+FLAGS = (flags_a_seed, flags_a_cell)
+
+
+def rate(
+    claim: Callable[..., bool], spread: float, seeds: int, studies: int, **more: float
+) -> tuple[int, float]:
+    """How many of the studies assert it, and the upper end of the exact 95 % interval."""
+    random = np.random.default_rng([studies, seeds, int(100 * spread)])
+    found = sum(claim(random, spread, seeds, **more) for _ in range(studies))
+    return found, float(stats.binomtest(found, studies).proportion_ci(0.95).high)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_what_is_asserted_where_nothing_differs_is_rare(claim: Callable[..., bool]) -> None:
+    # More than this many of 150 studies would assert it once in 1,000 times at a rate of 5 %.
+    found, _ = rate(claim, 1.0, 3, 150)
+    assert found <= stats.binom.ppf(0.999, 150, 0.05)
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_where_nothing_is_out_of_line_is_rare(flag: Callable[..., bool]) -> None:
+    found, _ = rate(flag, 1.0, 3, 400)
+    assert found <= stats.binom.ppf(0.999, 400, 0.02)
+
+
+@pytest.mark.parametrize(("seeds", "power"), [(3, 0.55), (5, 0.90)])
+def test_a_difference_that_there_is_is_found(seeds: int, power: float) -> None:
+    found, _ = rate(asserts_of_a_pair_stated_beforehand, 0.5, seeds, 400, true=2.0)
+    assert found / 400 >= power
+
+
+def main(studies: int = 2_000) -> None:
+    """Print every rate and the upper end of its 95 % interval; exit 1 where one is too high."""
+    bad = 0
+    print(f"{'claim':40} {'spread':>6} {'seeds':>5} {'rate':>7} {'upper':>7}")
+    for claim in (*CLAIMS, *FLAGS):
+        for spread in SPREADS:
+            for seeds in SEEDS:
+                found, upper = rate(claim, spread, seeds, studies)
+                limit = 0.025 if claim in FLAGS else 0.065
+                bad += upper > limit
+                mark = "  above" if upper > limit else ""
+                shown = f"{found / studies:7.2%} {upper:7.2%}{mark}"
+                print(f"{claim.__name__:40} {spread:6} {seeds:5} {shown}", flush=True)
+    for seeds in SEEDS:
+        found, _ = rate(asserts_of_a_pair_stated_beforehand, 0.5, seeds, studies, true=2.0)
+        print(f"power, spread 0.5, 2 points, {seeds} seeds: {found / studies:.2%}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
