@@ -34,6 +34,7 @@ from sweeps.watch import LostTrialError, Watch
 from sweeps.worker import Worker
 from trainer import record
 from trainer.errors import InputError
+from trainer.private_folder import CODE_CACHES
 from trainer.recipes import reported
 
 ROOT = Path(__file__).parent.parent
@@ -349,7 +350,8 @@ class Machine:
 
     def environment(self) -> dict[str, str]:
         """The caches and sites of the user's own home, not those of these tests."""
-        inherited = os.environ.keys() - {"SWEEPS_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}
+        others = {"SWEEPS_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", *CODE_CACHES}
+        inherited = os.environ.keys() - others
         own = {"HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1"}
         return {name: os.environ[name] for name in inherited} | own
 

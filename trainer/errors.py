@@ -104,7 +104,7 @@ def folder_named(word: str | Path) -> Path:
         raise InputError("a folder's path is empty", another)
     if os.path.realpath(path) == "/":
         raise InputError(f"{path} is the root of all folders", another)
-    reason = "it is not a folder"
+    what, reason = "cannot write in", "it is not a folder"
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             return path
@@ -113,8 +113,8 @@ def folder_named(word: str | Path) -> Path:
             return path
         reason = "it is a link to nowhere"
     except OSError as error:
-        reason = error.strerror or str(error)
-    raise InputError(f"cannot read or write {path}: {reason}", another, exit_code=EXIT_IO)
+        what, reason = "cannot read", error.strerror or str(error)
+    raise InputError(f"{what} {path}: {reason}", another, exit_code=EXIT_IO)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
