@@ -37,7 +37,7 @@ def sample_interval(accuracy: float, images: int) -> Interval:
     # Where none or all are right the interval ends there, whatever rounding makes of it.
     low = (middle - reach) / scale if accuracy > 0 else 0.0
     high = (middle + reach) / scale if accuracy < 1 else 1.0
-    return low, high
+    return max(0.0, low), min(1.0, high)
 
 
 def seed_interval(values: Sequence[float]) -> Interval | None:
