@@ -24,8 +24,6 @@ from trainer.errors import EXIT_IO, EXIT_USAGE, InputError
 LAUNCH = "SWEEPS_LAUNCH"
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
-# By which anybody who may look at a worker's environment knows whose it is.
-LAUNCH = "SWEEPS_LAUNCH"
 # How long a detached launch waits for its workers to begin.
 CLAIM_SECONDS = 30
 
