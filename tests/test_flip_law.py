@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
 import math
 import shutil
 import sys
@@ -34,6 +35,7 @@ from sweeps import choice, part, seen
 from sweeps.ledger import LOGS, Ledger
 from sweeps.progress import look
 from trainer import compact, parquet, record
+from trainer import plan as plan_files
 from trainer.config import TrainConfig
 from trainer.errors import InputError
 
@@ -85,6 +87,18 @@ def cached(results: Path) -> Path:
     return results / "grid" / LOGS / seen.FILE
 
 
+def unsealed(results: Path) -> Path:
+    """As before plans had seals: its id is of its trials' fingerprints."""
+    (old,) = plan_files.paths(results / "grid")
+    fingerprints = [config.fingerprint for config in CONFIGS]
+    path = old.with_stem(plan_files.identity(fingerprints))
+    values = json.loads(old.read_bytes())
+    del values["sha256"]
+    path.write_text(json.dumps(values | {"id": path.stem}))
+    old.unlink()
+    return path
+
+
 # Each file of a sweep that holds what somebody is shown; made in a sweep of its own.
 FILES: dict[str, Callable[[Path], Path]] = {
     "epochs.parquet": lambda results: folder_of(results, DONE) / record.EPOCHS,
@@ -92,6 +106,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "run.parquet": lambda results: folder_of(results, DONE) / record.RUN,
     "predictions.parquet": lambda results: folder_of(results, DONE) / record.PREDICTIONS,
     "config.json": lambda results: folder_of(results, DONE) / record.CONFIG,
+    "a plan": lambda results: plan_files.paths(results / "grid")[0],
+    "a plan without a seal": unsealed,
     "a compact file": compacted,
     "the summary cache": cached,
 }
@@ -182,6 +198,11 @@ def run(results: Path, *columns: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def plan_of(results: Path) -> plan_files.PlanFile:
+    (path,) = plan_files.paths(results / "grid")
+    return plan_files.read(path)
+
+
 def readers_of(name: str, results: Path) -> Callable[[Path, list[str]], Figures]:
     digest = run(results)["epochs_sha256"]
     done, running = folder_of(results, DONE), folder_of(results, RUNNING)
@@ -199,6 +220,13 @@ def readers_of(name: str, results: Path) -> Callable[[Path, list[str]], Figures]
         ),
         "predictions.parquet": (lambda _: parquet.read_predictions(done).to_pylist(),),
         "config.json": (lambda _: explain.config(done, CONFIGS[0].fingerprint).flat(),),
+        "a plan": (lambda results: plan_of(results).model_dump(),),
+        # Beside its trials, nothing tells.
+        "a plan without a seal": (
+            lambda results: {
+                one.fingerprint: (one.point, one.config) for one in plan_of(results).trials
+            },
+        ),
         "the summary cache": (lambda results: status(results, []),),
         "a compact file": (packed(), packed("trial"), packed("trial", "run", "epochs")),
     }
