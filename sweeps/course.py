@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,10 +196,12 @@ class Course:
             except InputError:
                 return
 
-    def price(self, run: Run) -> Price:
+    def price(self, run: Run, shared: Collection[str] = ()) -> Price:
+        """Of what it has yet to train; `shared` are fingerprints that another stage trains."""
+        left = [one for one in run.to_price() if one.trial.fingerprint not in shared]
         world = dispatch.ranks(self.place, run.cluster)
         workers = at_once(self.workers, self.shared)
-        return price(self.results, run.to_price(), self.place, workers, world)
+        return price(self.results, left, self.place, workers, world)
 
     def recall(self, first: int) -> None:
         """Take the choices before the stage of that number from choices.json.

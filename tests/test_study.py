@@ -401,6 +401,19 @@ def test_a_dry_run_touches_nothing(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_dry_run_prices_equal_trials_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of cifar10 as reported, where WRN-28-10 is assumed to be chosen."""
+    assert command("cifar10", "--dry-run", "--json", "--results", tmp_path / "results") == 0
+    stages = {one["stage"]: one for one in json.loads(capsys.readouterr().out)["stages"]}
+    assert stages["final"]["shared"] == 0
+    assert stages["wrn_final"]["shared"] == stages["wrn_final"]["count"] == 5
+    assert stages["wrn_final"]["predicted_gpu_hours"] == 0
+    # The reported cell of the grid, with an ablation's switch as reported.
+    assert stages["mixup"]["shared"] == 3
+
+
 def test_a_dry_run_knows_what_was_chosen(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*words(whole, "--dry-run", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
