@@ -23,7 +23,7 @@ from slurm import environment
 from slurm.environment import Child
 from slurm.site import find_site
 from sweeps import dispatch
-from sweeps.choice import RULE, LeftOut, candidates, choose
+from sweeps.choice import RULE, Choice, LeftOut, candidates, choose
 from sweeps.display import Display
 from sweeps.ledger import Ledger, Plan, Standing, State
 from sweeps.price import Price, price
@@ -338,7 +338,7 @@ class Course:
         best = "the best of" if choice.chosen is choice.best else "the cheapest within one error of"
         return (
             f"chose {words}, {best} {len(found)}: validation {100 * choice.chosen.mean:.2f} %, "
-            f"best {100 * choice.best.mean:.2f} ± {100 * error:.2f} ({of}){said}"
+            f"best {100 * choice.best.mean:.2f} ± {100 * error:.2f} ({of}){_noise(choice)}{said}"
         )
 
     def _told(self, left_out: list[LeftOut]) -> str:
@@ -367,3 +367,15 @@ class Course:
         folders = ["--results", str(self.results), "--out", str(self.folder / REPORT)]
         words = [sys.executable, "-m", "analysis.report", *names, *folders]
         return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode
+
+
+def _noise(choice: Choice) -> str:
+    """What training again may change of the choice, in words."""
+    other = choice.following
+    if other is None or choice.told_apart:
+        return ""
+    next_best = f"the next, {other.name} with {100 * other.mean:.2f} %"
+    if choice.told_apart is None:
+        seeds = len(other.accuracies)
+        return f"; {seeds} seed{'s' * (seeds != 1)} a point are too few to tell it from {next_best}"
+    return f"; within the noise of training again: seeds do not tell it from {next_best}"
