@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -64,7 +64,8 @@ def fresh(study: Study, run: pd.Series[Any], chose: Collection[str]) -> Fresh | 
     runs = runs[~_digits(runs).isin(list(chose))]
     fields = {name for plan in study.plans for name in plan.fields} - {"seed"}
     for name in fields:
-        same = runs[name].isna() if pd.isna(run[name]) else runs[name] == run[name]
+        value = run.get(name)
+        same = runs[name].isna() if pd.isna(value) else runs[name] == value
         runs = runs[same]
     runs = runs.drop_duplicates("fingerprint").sort_values("seed")
     if runs.empty:
@@ -100,17 +101,20 @@ def _all_candidates(study: Study) -> set[str]:
     return set().union(*map(candidates, choices_of(study)))
 
 
-def of_best(study: Study, plan: Plan, run: pd.Series[Any]) -> str:
-    """Of the best run, or point, of a launch, which `run` is of: what its place does to its
-    accuracy, and what seeds that chose nothing say. A sentence."""
+def of_best(study: Study, plan: Plan, run: pd.Series[Any]) -> list[str]:
+    """Of the best point of a launch, which `run` is of: what its place does to its accuracy, and
+    what seeds that chose nothing say: a sentence, where there was a choice."""
+    compared = len(points.points(replace(plan, runs=_known(plan.runs))))
+    if compared < 2:
+        return []
     found = fresh(study, run, {*_all_candidates(study), *_digits(plan.runs)})
     said = (
-        f"As the best of {words.count(len(points.points(plan)), 'point')} on these very seeds and "
-        "validation images it is too high on average"
+        f"As the best of {compared} points on these very seeds and validation images, its accuracy "
+        "is too high on average"
     )
     if found is None:
-        return f"{said}; there is no run of it with a seed that chose nothing."
-    return f"{said}; over seeds that chose nothing the same configuration has {found}."
+        return [f"{said}; there is no run of it with a seed that chose nothing."]
+    return [f"{said}; over seeds that chose nothing the same configuration has {found}."]
 
 
 def notes(plan: Plan, study: Study) -> list[str]:
@@ -125,12 +129,13 @@ def _chosen_before(plan: Plan, study: Study) -> list[str]:
         won = winner(choice)
         if choice.stage == plan.sweep or won is None or len(choice.candidates) < 2:
             continue
-        chose = {name[-_DIGITS:] for name in won.trials}
-        for point in points.points(plan):
+        chose = [name[-_DIGITS:] for name in won.trials]
+        known = _known(plan.runs)
+        won_by = known[_digits(known).isin(chose)]
+        # Of many points, few were chosen by anything.
+        for point in points.points(replace(plan, runs=won_by)) if len(won_by) else []:
             runs = _known(points.at(plan, point))
-            mine = _digits(runs).isin(list(chose))
-            if not mine.any():
-                continue
+            mine = _digits(runs).isin(chose)
             others = runs[~_digits(runs).isin(list(candidates(choice)))]
             said.append(_flattered(points.words(point), choice, runs[mine], others))
     return said

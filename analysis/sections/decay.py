@@ -51,8 +51,9 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     compared = [Table(f"{name}-pairs", said, compare.table(pairs))] * bool(pairs)
     sentences = [sentence for model in models for sentence in judgement(plan, model)]
     sentences += [
-        f"{model}: {selection.of_best(study, plan, at(plan, point).iloc[0])}"
+        f"{model}: {said}"
         for model, point in best.items()
+        for said in selection.of_best(study, plan, at(plan, point).iloc[0])
     ]
     return [
         Part(

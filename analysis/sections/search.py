@@ -94,7 +94,7 @@ def _flattered(plan: Plan, study: Study, best: pd.Series[Any] | None) -> list[st
         return []
     by_best = plan.search is not None and plan.search.objective == "best"
     return [
-        selection.of_best(study, plan, plan.runs.iloc[best["order"] - 1]),
+        *selection.of_best(study, plan, plan.runs.iloc[best["order"] - 1]),
         *(selection.best_epoch(plan.runs) if by_best else []),
     ]
 
