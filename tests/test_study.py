@@ -231,7 +231,9 @@ def test_a_report_shows_the_choices_that_the_records_bear_out(copied: Path) -> N
     assert stages == ["sizes", "decay"]
     assert not study.problems
     (part,) = chosen_section(study).parts
-    assert part.notes == [f"The rule: {found['rule']}."]
+    assert part.notes[0] == f"The rule: {found['rule']}."
+    assert ["sizes" in part.notes[1], "decay" in part.notes[2], len(part.notes)] == [True, True, 3]
+    assert all("with 1 seed a point it is not known" in note for note in part.notes[1:])
     first = part.tables[0].frame.iloc[0]
     assert first["chosen"] == f"batch_size {found['stages'][0]['chosen']['batch_size']}"
     assert first["validation"] == found["stages"][0]["mean_val_accuracy"]
