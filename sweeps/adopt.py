@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.claim import Claim
 from sweeps.ledger import Ledger
 from sweeps.sweep import Trial
 from trainer import compact, record
 from trainer import plan as plan_files
-from trainer.config import DataConfig
+from trainer.config import DataConfig, is_of
 from trainer.errors import InputError, storage_error
 
 _COPIED = (record.EPOCHS, record.PREDICTIONS)
@@ -40,8 +41,8 @@ class _Found:
 def adopt(ledger: Ledger, trials: Iterable[Trial], launch: float) -> set[str]:
     """Take over those of the trials that another sweep has finished; their names.
 
-    A trial that somebody holds is left to them. Raises InputError where the data cannot be read, or
-    the folder not be written.
+    A trial that somebody holds is left to them, and what cannot be read is trained. Raises
+    InputError where the folder cannot be written.
     """
     wanted = {trial.fingerprint: trial for trial in trials}
     content = functools.cache(_content_sha256)
@@ -85,7 +86,7 @@ def _content_sha256(data: DataConfig) -> str:
     return content_of(data)
 
 
-def _read(folder: Path, trial: Trial, content: Any) -> _Found | None:
+def _read(folder: Path, trial: Trial, content: Callable[[DataConfig], str]) -> _Found | None:
     """The records of a folder, where they are this trial's, whole and verified, and of the images
     that the trial would train on."""
     # pyarrow takes a quarter of a second, and seldom is there anything to read.
@@ -111,12 +112,13 @@ def _read(folder: Path, trial: Trial, content: Any) -> _Found | None:
 
 def _take_over(ledger: Ledger, trial: Trial, found: _Found, launch: float) -> bool:
     """Whether the trial is done by it. Raises InputError where the folder cannot be written."""
+    folder = ledger.folder_of(trial)
     try:
-        claim = ledger.claim(trial, launch, log="")
+        claim = _claim(ledger, trial, launch)
         if claim is None:
             return False
         try:
-            _copy(ledger.folder_of(trial), trial, found)
+            _copy(folder, trial, found)
         except BaseException:
             ledger.release(trial, claim)
             raise
@@ -124,6 +126,21 @@ def _take_over(ledger: Ledger, trial: Trial, found: _Found, launch: float) -> bo
     except OSError as error:
         raise storage_error(error) or error from None
     return True
+
+
+def _claim(ledger: Ledger, trial: Trial, launch: float) -> Claim | None:
+    """None where the trial is not to be had: held, damaged, or with another one in its folder."""
+    try:
+        if not is_of(record.read_values(ledger.folder_of(trial)), trial.fingerprint):
+            return None
+    except FileNotFoundError:
+        pass  # it has not begun
+    except InputError:
+        return None
+    try:
+        return ledger.claim(trial, launch, log="")
+    except InputError:
+        return None
 
 
 def _copy(folder: Path, trial: Trial, found: _Found) -> None:
@@ -135,6 +152,10 @@ def _copy(folder: Path, trial: Trial, found: _Found) -> None:
     except (FileNotFoundError, InputError):
         # An earlier attempt's would pass for the weights that were tested.
         (folder / record.CHECKPOINT).unlink(missing_ok=True)
+    for name in (*files, record.RUN):
+        # What a copy that was killed left: nobody trains here, who would remove it.
+        for part in folder.glob(f".{name}.*.part"):
+            part.unlink(missing_ok=True)
     for name, content in files.items():
         record.write_atomic(folder / name, functools.partial(_write, content))
     origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"

@@ -24,7 +24,7 @@ from trainer import parquet, record
 from trainer.errors import run_command
 from trainer.train import train
 
-pytestmark = pytest.mark.xdist_group("adopt")
+pytestmark = [pytest.mark.xdist_group("adopt"), pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -187,7 +187,7 @@ def test_who_holds_a_trial_keeps_it_and_a_partial_one_gives_way(folder: Path) ->
 def test_killed_after_any_file_it_is_not_done_and_adopted_again(folder: Path, files: int) -> None:
     """SIGKILL once so many files were put in place: run.parquet is the last."""
     code = f"""
-import os, signal, sys, time
+import os, sys, time
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from pathlib import Path
 from trainer import record
@@ -197,7 +197,7 @@ from test_adopt import ledger_of
 write, left = record.write_atomic, [{files}]
 def killing(path, content):
     if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        write(path, lambda file: (file.write(b"half"), file.flush(), os.kill(os.getpid(), 9)))
     left[0] -= 1
     write(path, content)
 record.write_atomic = trainer.parquet.write_atomic = killing
@@ -211,6 +211,19 @@ adopt(ledger, trials, time.time())
     assert ledger.standing(trials[0]).state is State.DONE
     row = parquet.read_run(ledger.folder_of(trials[0]), trials[0].fingerprint)
     assert row["shared_from"].startswith("first/")
+    assert not list(ledger.folder_of(trials[0]).glob("*.part"))
+
+
+@pytest.mark.parametrize("file", [record.CONFIG, "claim.json"])
+def test_a_folder_that_is_another_trials_or_damaged_is_left_alone(folder: Path, file: str) -> None:
+    ledger, trials = ledger_of(folder)
+    place = ledger.folder_of(trials[0])
+    place.mkdir(parents=True)
+    content = trials[1].config.to_json() if file == record.CONFIG else "{"
+    (place / file).write_text(content)
+    assert adopt(ledger, trials, time.time()) == set()
+    assert [path.name for path in place.iterdir()] == [file]
+    assert (place / file).read_text() == content
 
 
 def test_a_compacted_trial_is_taken_too(folder: Path) -> None:
