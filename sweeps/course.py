@@ -374,7 +374,8 @@ def _noise(choice: Choice) -> str:
     other = choice.following
     if other is None or choice.told_apart:
         return ""
-    next_best = f"the next, {other.name} with {100 * other.mean:.2f} %"
+    point = ", ".join(f"{key}={value}" for key, value in other.point.items())
+    next_best = f"the next, {point} with {100 * other.mean:.2f} %"
     if choice.told_apart is None:
         seeds = len(other.accuracies)
         return f"; {seeds} seed{'s' * (seeds != 1)} a point are too few to tell it from {next_best}"
