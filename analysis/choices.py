@@ -25,6 +25,7 @@ class Candidate(_Record):
     point: dict[str, Any]
     trials: list[str]
     val_accuracies: list[float]
+    val_images: Annotated[int, Field(ge=1)]
     within_one_standard_error: bool
 
 

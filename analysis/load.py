@@ -292,7 +292,8 @@ def _sweep(folder: Path, paths: list[Path], parts: list[Path], problems: list[In
         [_frame(folder.name, plan, runs, epochs, failures, pruned) for plan in plans],
         sorted(gone),
         frozenset(found.undigested),
-        _late([launch.file for launch in files.values()], runs),
+        # What another sweep trained has finished before this one asked for it.
+        _late([launch.file for launch in files.values()], runs[runs["shared_from"].isna()]),
     )
 
 

@@ -30,6 +30,8 @@ RULE = (
     "highest mean validation accuracy; within one standard error of it, the least FLOPs of "
     "training (epochs x training images x FLOPs an image); of those the highest mean, then by name"
 )
+# As analysis/stats.py has them.
+ALPHA, MIN_SEEDS = 0.05, 3
 COLUMNS = (
     "fingerprint", "val_accuracy", "val_accuracy_last", "val_images", "train_images",
     "flops_per_image", "data_sha256",
@@ -88,6 +90,30 @@ class Choice:
     """Those within one standard error of the best, it included."""
     candidates: tuple[Candidate, ...]
 
+    @property
+    def following(self) -> Candidate | None:
+        """The next after the best by its mean."""
+        others = [one for one in self.candidates if one is not self.best]
+        return min(others, key=lambda one: (-_comparable(one.mean), one.name), default=None)
+
+    @property
+    def told_apart(self) -> bool | None:
+        """Whether seeds tell the best from the next; None where there are too few.
+
+        By Student's paired t over the seeds, whose deviation is never taken to be under that of
+        counting whole images, times the number of pairs, any of which might have come first.
+        """
+        other = self.following
+        if other is None or not MIN_SEEDS <= len(self.best.accuracies) == len(other.accuracies):
+            return None
+        from scipy import stats
+
+        gaps = [a - b for a, b in zip(self.best.accuracies, other.accuracies, strict=True)]
+        variance = statistics.variance(gaps) + self.best.val_images**-2 / 6
+        t = statistics.fmean(gaps) / math.sqrt(variance / len(gaps))
+        p = 2 * float(stats.t.sf(abs(t), len(gaps) - 1))
+        return p * math.comb(len(self.candidates), 2) <= ALPHA
+
     def to_json(self, left_out: Iterable[LeftOut]) -> dict[str, Any]:
         error, of = self.best.standard_error
         return {
@@ -97,6 +123,7 @@ class Choice:
             "best_mean_val_accuracy": self.best.mean,
             "standard_error": error,
             "standard_error_of": of,
+            "told_apart_from_next_by_seeds": self.told_apart,
             "candidates": [
                 {
                     "point": dict(one.point),

@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from slurm import environment
 from slurm.environment import Child
 from slurm.site import find_site
 from sweeps import dispatch
-from sweeps.choice import RULE, LeftOut, candidates, choose
+from sweeps.choice import RULE, Choice, LeftOut, candidates, choose
 from sweeps.display import Display
 from sweeps.ledger import Ledger, Plan, Standing, State
 from sweeps.price import Price, price
@@ -196,10 +196,12 @@ class Course:
             except InputError:
                 return
 
-    def price(self, run: Run) -> Price:
+    def price(self, run: Run, shared: Collection[str] = ()) -> Price:
+        """Of what it has yet to train; `shared` are fingerprints that another stage trains."""
+        left = [one for one in run.to_price() if one.trial.fingerprint not in shared]
         world = dispatch.ranks(self.place, run.cluster)
         workers = at_once(self.workers, self.shared)
-        return price(self.results, run.to_price(), self.place, workers, world)
+        return price(self.results, left, self.place, workers, world)
 
     def recall(self, first: int) -> None:
         """Take the choices before the stage of that number from choices.json.
@@ -336,7 +338,7 @@ class Course:
         best = "the best of" if choice.chosen is choice.best else "the cheapest within one error of"
         return (
             f"chose {words}, {best} {len(found)}: validation {100 * choice.chosen.mean:.2f} %, "
-            f"best {100 * choice.best.mean:.2f} ± {100 * error:.2f} ({of}){said}"
+            f"best {100 * choice.best.mean:.2f} ± {100 * error:.2f} ({of}){_noise(choice)}{said}"
         )
 
     def _told(self, left_out: list[LeftOut]) -> str:
@@ -365,3 +367,16 @@ class Course:
         folders = ["--results", str(self.results), "--out", str(self.folder / REPORT)]
         words = [sys.executable, "-m", "analysis.report", *names, *folders]
         return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode
+
+
+def _noise(choice: Choice) -> str:
+    """What training again may change of the choice, in words."""
+    other = choice.following
+    if other is None or choice.told_apart:
+        return ""
+    point = ", ".join(f"{key}={value}" for key, value in other.point.items())
+    next_best = f"the next, {point} with {100 * other.mean:.2f} %"
+    if choice.told_apart is None:
+        seeds = len(other.accuracies)
+        return f"; {seeds} seed{'s' * (seeds != 1)} a point are too few to tell it from {next_best}"
+    return f"; within the noise of training again: seeds do not tell it from {next_best}"

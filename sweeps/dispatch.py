@@ -20,6 +20,7 @@ from slurm.queue import JobState, Queue
 from slurm.site import Resources, Site, find_site
 from sweeps import claim as claims
 from sweeps import joblog, mps, share
+from sweeps.adopt import adopt
 from sweeps.display import Display
 from sweeps.elsewhere import way_out
 from sweeps.ledger import LOGS, Ledger, Plan
@@ -243,6 +244,15 @@ def run(
     prepare_data(trial.config.data for trial in open_trials)
     for plan in plans:
         ledger.write_plan(plan)
+    if adopted := adopt(ledger, open_trials, launch):
+        print(
+            f"{ledger.sweep}: {len(adopted)} of them are taken from other sweeps in "
+            f"{ledger.folder.parent}, which trained the same",
+            file=sys.stderr,
+            flush=True,
+        )
+        open_trials = [trial for trial in open_trials if trial.name not in adopted]
+        progress = look(ledger, trials, known)
     if not open_trials:
         # What others have queued or running is no failure where nobody waits for it.
         return max(flag, _end(ledger, progress, as_json, retry=retry or detach))

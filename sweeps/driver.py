@@ -21,6 +21,7 @@ from optuna.trial import Trial as OptunaTrial
 
 from slurm.errors import SlurmError
 from sweeps import claim as claims
+from sweeps.adopt import adopt
 from sweeps.dispatch import Cluster
 from sweeps.display import Display
 from sweeps.elsewhere import way_out
@@ -225,6 +226,7 @@ class Driver:
             trial = self.journal.ask()
             if (ours := self._take(trial)) is not None:
                 new[ours.name] = ours
+                adopt(self.ledger, [ours], time.time())
                 # What the ledger has finished already needs no worker: another one is asked for.
                 self._see([trial.number])
         self._note(new.values())

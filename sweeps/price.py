@@ -217,7 +217,7 @@ def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
     it is taken to have as many as those that do, on average. Reads nothing.
     """
     progress = list(progress)
-    told = [one.devices for one in progress if one.devices is not None]
+    told = [one.devices for one in progress if one.devices]
     usual = statistics.mean(told) if told else 1.0
     paces: dict[Hashable, list[float]] = {}
     for one in progress:
@@ -229,7 +229,7 @@ def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
     for one in progress:
         seconds = one.seconds_per_epoch
         if seconds is not None:
-            seconds *= one.devices or usual
+            seconds *= usual if one.devices is None else one.devices
         spent += one.epochs_done * (seconds or 0.0)
         if one.epochs_left:
             if seconds is None and (alike := paces.get(_pace(one))):

@@ -42,7 +42,8 @@ class Progress:
     best_val_accuracy: float | None = None
     seconds_per_epoch: float | None = None
     stopped_early: bool = False
-    devices: float | None = None  # as its run says, a shared one by its part
+    # As its run says, a shared one by its part; 0 where another sweep trained it.
+    devices: float | None = None
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
 
@@ -189,13 +190,19 @@ def _look(
         best_val_accuracy=max(accuracies, default=None),
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         stopped_early=bool(run.get("stopped_early")),
-        devices=(run.get("world_size") or 1) * (run.get("device_share") or 1.0) if run else None,
+        devices=_devices(run) if run else None,
     )
     progress = Progress(standing, *figures, said=said)
     if done:
         known[trial.name] = progress
         ledger.seen.keep(trial, stamp, figures)
     return progress
+
+
+def _devices(run: Mapping[str, Any]) -> float:
+    if run["shared_from"] is not None:
+        return 0.0
+    return (run.get("world_size") or 1) * (run.get("device_share") or 1.0)
 
 
 def _said(ledger: Ledger, standing: Standing) -> str:

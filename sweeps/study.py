@@ -128,10 +128,18 @@ def _print(course: Course, begin: int, end: int, as_json: bool) -> int:
     rows, stages = [], []
     hours: list[float | None] = []
     devices: set[str] = set()
-    for number, run in enumerate(course.assumed()):
+    runs = course.assumed()
+    # What one stage has trained, or will, no other trains again.
+    trained = {
+        one.trial.fingerprint
+        for run in runs for one in run.progress() if one.state == "done"
+    }  # fmt: skip
+    for number, run in enumerate(runs):
         if not begin <= number <= end:
             continue
-        stage, cost, progress = run.stage, course.price(run), run.progress()
+        stage, cost, progress = run.stage, course.price(run, trained), run.progress()
+        shared = sum(one.state != "done" and one.trial.fingerprint in trained for one in progress)
+        trained |= {one.trial.fingerprint for one in progress}
         done = sum(one.state == "done" for one in progress)
         is_sweep = isinstance(run.asked, Plan)
         count = len(progress) if isinstance(run.asked, Plan) else run.asked.trials
@@ -146,6 +154,7 @@ def _print(course: Course, begin: int, end: int, as_json: bool) -> int:
                 "sweep" if is_sweep else "search",
                 str(count),
                 str(done),
+                str(shared or "-"),
                 what if chosen or not values else f"{what} (assumed)",
                 "-" if cost.total is None else f"{cost.total:.3g}",
             )
@@ -156,6 +165,7 @@ def _print(course: Course, begin: int, end: int, as_json: bool) -> int:
                 "kind": "sweep" if is_sweep else "search",
                 "count": count,
                 "done": done,
+                "shared": shared,
                 "chosen": dict(chosen) if chosen else None,
                 "assumed": dict(stage.reported) if stage.reported and not chosen else None,
                 "trials": [{**one.to_json()} for one in progress],
@@ -176,7 +186,7 @@ def _print(course: Course, begin: int, end: int, as_json: bool) -> int:
         }
         print(json.dumps(value))
         return EXIT_DONE
-    table.show(("stage", "kind", "trials", "done", "chooses", "hours"), rows)
+    table.show(("stage", "kind", "trials", "done", "shared", "chooses", "hours"), rows)
     trials = sum(int(row[2]) for row in rows)
     price = "price not known" if total is None else f"at most about {total:.3g} device-hours"
     print(

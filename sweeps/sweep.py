@@ -44,6 +44,9 @@ class Sweep:
     """The points, each a set of overrides; see sweeps.space."""
     seeds: int = 1
     """How many seeds each point is run with, counted up from the configuration's own."""
+    seed_offset: int = 0
+    """Added to the configuration's own seed before counting: so a stage of a study gets seeds that
+    no choice before it has seen."""
     resources: Resources = field(default_factory=Resources)
     """What a Slurm job asks for; the command line wins. No part of a trial's identity."""
 
@@ -64,6 +67,11 @@ class Sweep:
             raise InputError(f"{shown(odd[0])} is not a field", 'name it: "optimizer.lr"')
         if type(self.seeds) is not int or self.seeds < 1:
             raise InputError(f"seeds is {shown(self.seeds)}", "give a whole number: seeds=3")
+        if type(self.seed_offset) is not int or self.seed_offset < 0:
+            raise InputError(
+                f"seed_offset is {shown(self.seed_offset)}",
+                "give a whole number from 0: seed_offset=1000",
+            )
         check_count(len(self.space) * self.seeds, f"{len(self.space)} points of {self.seeds} seeds")
         _check_resources(self.resources)
 
@@ -303,27 +311,20 @@ def expand(
     if count < 1:
         raise InputError(f"{count} seeds", "ask for at least one: --seeds 1")
     check_count(len(sweep.space) * count, f"{len(sweep.space)} points of {count} seeds")
+    overrides = dict(overrides or {})
+    _check_overrides(sweep, overrides, count)
+    # Not applied last: the offset counts from it.
+    seed = {"seed": overrides.pop("seed")} if "seed" in overrides else {}
     configs: list[TrainConfig] = []
     points: list[Point] = []
     for point in sweep.space:
-        configs += _seeded(_at(sweep, point), count)
+        config = _at(sweep, point)
+        configs += _seeded(config.override(seed) if seed else config, sweep.seed_offset, count)
         points += [point] * count
-    overrides = overrides or {}
-    for key in overrides:
-        if key in axes_of(sweep.space):
-            raise InputError(
-                f"--set {key}={overrides[key]}: the sweep varies {key}",
-                "leave it out, or write a definition of your own with the values that you want",
-            )
     # What the scale looks at. Not the epochs: the warm-up shrinks by those of the definition.
     seen_by_scale = {key: value for key, value in overrides.items() if key != "epochs"}
     chosen = [config.override(seen_by_scale) if seen_by_scale else config for config in configs]
     changes = [{**by_scale, **overrides} for by_scale in scaled(chosen, scale)]
-    if "seed" in overrides and count > 1:
-        raise InputError(
-            f"--set seed={overrides['seed']} with {count} seeds gives the same trial {count} times",
-            "use --seeds N alone, or --seeds 1 with --set seed=S",
-        )
     configs = [
         config.override(change) if change else config
         for config, change in zip(configs, changes, strict=True)
@@ -347,6 +348,21 @@ def expand(
     return trials
 
 
+def _check_overrides(sweep: Sweep, overrides: Mapping[str, Any], count: int) -> None:
+    """Raises InputError for an override that the sweep cannot take."""
+    for key in overrides:
+        if key in axes_of(sweep.space):
+            raise InputError(
+                f"--set {key}={overrides[key]}: the sweep varies {key}",
+                "leave it out, or write a definition of your own with the values that you want",
+            )
+    if "seed" in overrides and count > 1:
+        raise InputError(
+            f"--set seed={overrides['seed']} with {count} seeds gives the same trial {count} times",
+            "use --seeds N alone, or --seeds 1 with --set seed=S",
+        )
+
+
 def _name(words: Sequence[str], seed: int, fingerprint: str) -> str:
     """A trial's name of bounded length: as many of the words as fit, its seed, and 8 digits of its
     fingerprint, which tell trials apart that have the same words."""
@@ -357,11 +373,12 @@ def _name(words: Sequence[str], seed: int, fingerprint: str) -> str:
     return f"{'-'.join(kept)[: NAME_LENGTH - len(end) - 1].lstrip('.-')}-{end}".lstrip("-")
 
 
-def _seeded(config: TrainConfig, count: int) -> list[TrainConfig]:
+def _seeded(config: TrainConfig, offset: int, count: int) -> list[TrainConfig]:
     """The configuration under so many seeds, one after another. Raises InputError for the last one
     where it is too large: the others need no look, which of thousands takes seconds."""
-    last = config.override({"seed": config.seed + count - 1}) if count > 1 else config
-    seeds = range(config.seed, last.seed)
+    first = config.seed + offset
+    last = config.override({"seed": first + count - 1}) if offset or count > 1 else config
+    seeds = range(first, last.seed)
     return [*(config.model_copy(update={"seed": seed}) for seed in seeds), last]
 
 

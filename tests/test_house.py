@@ -43,6 +43,7 @@ ALLOWED = {
                  "trainer.secrets"},
 }  # fmt: skip
 EXTRA = {
+    "sweeps/adopt.py": {"trainer.data"},
     "sweeps/price.py": {
         "trainer.roofline",
         "trainer.cost",

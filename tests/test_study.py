@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,14 +28,16 @@ from sweeps.course import Course
 from sweeps.ledger import Standing, State
 from sweeps.price import device_here
 from sweeps.progress import Progress
-from sweeps.request import ScaleName
+from sweeps.request import ScaleName, Seeds
 from sweeps.scale import Scale
 from sweeps.stage import SoFar
+from sweeps.sweep import Search, Sweep, expand, trial_at
 from sweeps.where import Where
 from trainer import parquet, peaks, record
 from trainer.config import TrainConfig
 from trainer.errors import InputError, run_command
 from trainer.peaks import Peaks
+from trainer.recipes import reported
 
 # In one process, for its one study is what takes time.
 pytestmark = pytest.mark.xdist_group("study")
@@ -228,7 +231,9 @@ def test_a_report_shows_the_choices_that_the_records_bear_out(copied: Path) -> N
     assert stages == ["sizes", "decay"]
     assert not study.problems
     (part,) = chosen_section(study).parts
-    assert part.notes == [f"The rule: {found['rule']}."]
+    assert part.notes[0] == f"The rule: {found['rule']}."
+    assert ["sizes" in part.notes[1], "decay" in part.notes[2], len(part.notes)] == [True, True, 3]
+    assert all("with 1 seed a point it is not known" in note for note in part.notes[1:])
     first = part.tables[0].frame.iloc[0]
     assert first["chosen"] == f"batch_size {found['stages'][0]['chosen']['batch_size']}"
     assert first["validation"] == found["stages"][0]["mean_val_accuracy"]
@@ -398,6 +403,19 @@ def test_a_dry_run_touches_nothing(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_dry_run_prices_equal_trials_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of cifar10 as reported, where WRN-28-10 is assumed to be chosen."""
+    assert command("cifar10", "--dry-run", "--json", "--results", tmp_path / "results") == 0
+    stages = {one["stage"]: one for one in json.loads(capsys.readouterr().out)["stages"]}
+    assert stages["final"]["shared"] == 0
+    assert stages["wrn_final"]["shared"] == stages["wrn_final"]["count"] == 5
+    assert stages["wrn_final"]["predicted_gpu_hours"] == 0
+    # The reported cell of the grid, with an ablation's switch as reported.
+    assert stages["mixup"]["shared"] == 3
+
+
 def test_a_dry_run_knows_what_was_chosen(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*words(whole, "--dry-run", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
@@ -469,6 +487,49 @@ def test_every_stage_of_every_study_can_be_made(name: str, scale: Scale) -> None
         one.made(SoFar(scale, chosen))
         if one.reported:
             chosen[one.name] = one.reported
+
+
+@pytest.mark.parametrize("scale", list(Scale))
+@pytest.mark.parametrize(("seeds", "settings"), [(None, {}), (20, {}), (1, {"seed": "7"})])
+def test_the_final_seeds_of_cifar10_chose_nothing(
+    scale: Scale, seeds: int | None, settings: dict[str, str]
+) -> None:
+    _, study = stage.find_study("cifar10")
+    so_far = SoFar(scale, {one.name: one.reported for one in study.stages})
+    judged, before = {"final", "wrn_final"}, study.stages[: study.index("final")]
+
+    def trained(one: stage.Stage) -> list[TrainConfig]:
+        made = one.made(so_far)
+        if isinstance(made, Search):
+            return [trial_at(made, made.start[0], scale, settings).config]
+        point = replace(made, space=made.space[:1])
+        trials = expand(point, scale=scale, overrides=settings, seeds=seeds)
+        return [trial.config for trial in trials]
+
+    final = [config for one in study.stages if one.name in judged for config in trained(one)]
+    assert len(final) == 2 * (seeds or so_far.at(full=5, cpu=3, smoke=3))
+    chose = {config.seed for one in before for config in trained(one)}
+    assert chose.isdisjoint(config.seed for config in final)
+    (most,) = (option.max for option in get_args(Seeds)[1:])
+    assert max(chose) - min(chose) < most <= min(config.seed for config in final) - min(chose)
+
+
+def test_wrn_is_trained_whatever_was_chosen_and_once_where_it_was() -> None:
+    """By fingerprint; at full scale, the recipe that the reported diagnostics are of."""
+    _, study = stage.find_study("cifar10")
+    chosen: dict[str, Any] = {one.name: one.reported for one in study.stages}
+
+    def trials(name: str, model: str) -> list[TrainConfig]:
+        so_far = SoFar(Scale.FULL, {**chosen, "architectures": {"model.name": model}})
+        made = study.stages[study.index(name)].made(so_far)
+        assert isinstance(made, Sweep)
+        return [trial.config for trial in expand(made)]
+
+    wrn = trials("wrn_final", "resnet34")
+    assert wrn == trials("final", "wrn_28_10") == trials("wrn_final", "wrn_28_10")
+    assert {one.model.name for one in trials("final", "resnet34")} == {"resnet34"}
+    seed = {"seed": wrn[0].seed, "batch_size": 256}
+    assert wrn[0] == reported("wrn_28_10").override(seed)
 
 
 def test_a_study_that_cannot_be_is_an_input_error(tmp_path: Path) -> None:

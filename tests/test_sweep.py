@@ -179,6 +179,18 @@ def test_setting_a_swept_axis_says_so() -> None:
         expand(find("grid_bs_epoch")[1], overrides={"epochs": "5"})
 
 
+def test_an_offset_counts_from_whatever_seed_is_given() -> None:
+    sweep = Sweep(base=reported(), seeds=2, seed_offset=1000)
+    assert [trial.config.seed for trial in expand(sweep)] == [1042, 1043]
+    assert [trial.config.seed for trial in expand(sweep, seeds=3)] == [1042, 1043, 1044]
+    (trial,) = expand(sweep, seeds=1, overrides={"seed": "7"})
+    assert trial.config.seed == 1007
+    (plain,) = expand(Sweep(base=reported()), overrides={"seed": "1007"})
+    assert trial == plain
+    with pytest.raises(InputError, match="seed_offset is -1"):
+        Sweep(base=reported(), seed_offset=-1)
+
+
 def test_a_seed_and_seeds_exclude_each_other() -> None:
     with pytest.raises(InputError, match="same trial 3 times"):
         expand(Sweep(base=reported()), overrides={"seed": "5"}, seeds=3)

@@ -226,6 +226,13 @@ def prepare(config: DataConfig) -> Path | None:
     return path
 
 
+def content_of(config: DataConfig) -> str:
+    """`content_sha256` of the configuration's whole data set, prepared. Raises as `prepare`
+    does."""
+    path = prepare(config)
+    return str((_digits().sha256 if path is None else _read(path, ("sha256",))[0])[0])
+
+
 def load(config: DataConfig) -> Dataset:
     """The configuration's images: prepared, limited, split. Raises InputError for bad data."""
     path = prepare(config)

@@ -134,6 +134,8 @@ _RUN_FIELDS = [
     # JSON, an object an attempt that added to the result: origin.py and train.py say what is in it.
     pa.field("attempts", pa.string()),
     pa.field("finished_at", pa.string()),  # UTC, ISO 8601
+    # SWEEP/TRIAL, whose training the whole record is of; null where the trial itself was trained.
+    pa.field("shared_from", pa.string()),
     # Digests as values.py makes them: of the row without this column, and of the other files.
     pa.field("row_sha256", pa.string()),
     pa.field("epochs_sha256", pa.string()),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import compare, dataset, tables, words
+from analysis import compare, dataset, selection, tables, words
 from analysis.compare import Pair, value_words
 from analysis.figures import compare as figures
 from analysis.load import POINT, Plan, Study, recipe
@@ -41,6 +41,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
                 f"The baseline is {axis} {against}, {_why(plan, base)}.",
                 *_changes_too(plan, axis),
                 choice(plan),
+                *selection.notes(plan, study),
                 *lacking(plan),
                 *against_reported(plan, pairs),
                 *beside_dla(plan),

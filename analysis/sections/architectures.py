@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import compare, tables, words
+from analysis import compare, selection, tables, words
 from analysis.figures import compare as figures
 from analysis.load import Plan, Study, reported
 from analysis.page import Part, Picture, Table
@@ -40,7 +40,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             words.title(plan),
-            [words.preface(plan), choice(plan), *lacking(plan)],
+            [words.preface(plan), choice(plan), *selection.notes(plan, study), *lacking(plan)],
             [
                 Table(name, caption, measured),
                 *[Table(f"{name}-reported", said_reported, beside)] * bool(len(beside)),

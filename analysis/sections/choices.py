@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import words
+from analysis import selection, words
 from analysis.choices import Choice, read_all
 from analysis.compare import value_words
 from analysis.load import Study
@@ -17,9 +17,12 @@ from trainer.errors import EXIT_IO, InputError
 
 _FOOTNOTE = (
     "Accuracies are of validation images, the mean over a point's seeds; the test images chose "
-    "nothing. Best is that of the best point; where the chosen one's is lower, it was the cheapest "
-    "within one standard error of it, as so many points are. The error is the larger of the best "
-    "point's over its seeds and that of as many validation images."
+    "nothing. Those of the chosen point are of the very seeds and images that chose it, which is "
+    "too high on average; fresh seeds: the mean over other seeds of the same configuration, whose "
+    "runs no choice was made from, and their number. Best is that of the best point; where the "
+    "chosen one's is lower, it was the cheapest within one standard error of it, as so many points "
+    "are. The error is the larger of the best point's over its seeds and that of as many "
+    "validation images."
 )
 
 
@@ -37,8 +40,13 @@ def choices(study: Study) -> Section:
             continue
         name = words.file_name(f"choices-{found.study}")
         caption = f"What the stages of {found.study} chose, % on validation"
-        table = Table(name, caption, pd.DataFrame(map(_row, good)))
-        said = [f"The rule: {found.rule}.", *(_left_out(one) for one in good if one.left_out)]
+        table = Table(name, caption, pd.DataFrame([_row(one, study) for one in good]))
+        said = [
+            f"The rule: {found.rule}.",
+            *(_left_out(one) for one in good if one.left_out),
+            *(_lead(one) for one in good if len(one.candidates) > 1),
+            *selection.best_epoch(_runs(study, good)),
+        ]
         title = f"{found.study}, {found.scale} scale"
         parts.append(Part(title, said, [table], footnotes=[_FOOTNOTE]))
     return Section("What was chosen", parts)
@@ -78,7 +86,15 @@ def _contradicts(
     return False
 
 
-def _row(choice: Choice) -> dict[str, Any]:
+def _runs(study: Study, good: list[Choice]) -> pd.DataFrame:
+    """Of all candidates of the choices."""
+    runs = study.trials
+    stages = {one.stage for one in good}
+    return runs[runs["sweep"].isin(stages)].drop_duplicates("fingerprint")
+
+
+def _row(choice: Choice, study: Study) -> dict[str, Any]:
+    fresh = selection.of_choice(study, choice)
     of = choice.standard_error_of.removeprefix("validation ")
     near = sum(one.within_one_standard_error for one in choice.candidates)
     return {
@@ -87,6 +103,7 @@ def _row(choice: Choice) -> dict[str, Any]:
         "chosen": _values(choice.chosen),
         "reported": _values(choice.reported),
         "validation": choice.mean_val_accuracy,
+        "fresh seeds": "-" if fresh is None else f"{100 * fresh.mean:.2f} ({len(fresh.seeds)})",
         "best": f"{100 * choice.best_mean_val_accuracy:.2f}",
         "standard error": f"{100 * choice.standard_error:.2f} ({of})",
         "within it": near,
@@ -97,6 +114,22 @@ def _values(point: Mapping[str, Any]) -> str:
     """`batch_size 128, epochs 100`; of `model.name` the `model`."""
     short = {key.removesuffix(".name").rpartition(".")[2]: value for key, value in point.items()}
     return ", ".join(f"{word} {value_words(value)}" for word, value in short.items())
+
+
+def _lead(choice: Choice) -> str:
+    """How far the best is ahead of the next, and whether training again may turn it round."""
+    found = selection.lead(choice)
+    assert found is not None
+    said = (
+        f"{choice.stage}: {_values(choice.best)} is {100 * found.mean:.2f} points ahead of the "
+        f"next, {_values(found.following.point)}"
+    )
+    if found.told_apart is None:
+        seeds = words.count(len(found.following.val_accuracies), "seed")
+        return f"{said}: with {seeds} a point it is not known whether training again explains that."
+    if found.told_apart:
+        return f"{said}: more than seeds explain."
+    return f"{said}, within the noise of training again: seeds do not tell them apart."
 
 
 def _left_out(choice: Choice) -> str:

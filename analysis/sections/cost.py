@@ -27,7 +27,9 @@ def cost(study: Study) -> Section:
     Draws every figure.
     """
     hours = spent(study.trials)
-    notes = [totals(hours), *unfinished(study), *untold(study), *standstills(study)]
+    notes = [
+        totals(hours), *unfinished(study), *untold(study), *shared(study), *standstills(study),
+    ]  # fmt: skip
     shown = []
     if len(hours):
         shown.append(Table("cost-hours", "Hours of training a sweep and device", hours))
@@ -59,7 +61,8 @@ def spent(trials: pd.DataFrame) -> pd.DataFrame:
     device's measured peak that its products of matrices and convolutions took.
     """
     seconds = tables.device_seconds(trials)
-    known = trials.assign(hours=seconds / 3600)[trials["status"].notna() & seconds.notna()]
+    trained = trials["status"].notna() & trials["shared_from"].isna()
+    known = trials.assign(hours=seconds / 3600)[trained & seconds.notna()]
     rows = []
     for (sweep, device), group in known.groupby(["sweep", "device"], sort=True):
         hours = round(float(group["hours"].sum()), 3)
@@ -128,11 +131,24 @@ def untold(study: Study) -> list[str]:
     return [f"{words.count(n, 'result')} left out: how long, or on what, the trial ran is unknown."]
 
 
+def shared(study: Study) -> list[str]:
+    """How many trials cost nothing here, since another sweep trained them."""
+    n = int(study.trials["shared_from"].notna().sum())
+    if n == 0:
+        return []
+    return [
+        f"{words.count(n, 'trial')} not counted: another sweep had trained the same configuration, "
+        "and its hours are counted there (shared_from in run.parquet names the trial)."
+    ]
+
+
 def standstills(study: Study) -> list[str]:
     """A sentence for each trial in which an epoch took a minute and ten times its usual longer."""
     said = []
     for plan in study.plans:
-        seconds = plan.epochs.groupby("trial", observed=True, sort=False)["seconds"]
+        trained = plan.runs.loc[plan.runs["shared_from"].isna(), "trial"]
+        epochs = plan.epochs[plan.epochs["trial"].isin(trained)]
+        seconds = epochs.groupby("trial", observed=True, sort=False)["seconds"]
         usual, longest = seconds.median(), seconds.max()
         for trial in usual.index[longest > 10 * usual + 60]:
             said.append(

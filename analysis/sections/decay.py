@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from analysis import compare, tables, words
+from analysis import compare, selection, tables, words
 from analysis.compare import value_words
 from analysis.figures import compare as figures
 from analysis.kind import WEIGHT_DECAY
@@ -16,6 +16,7 @@ from analysis.points import (
     Difference,
     Point,
     against_first,
+    at,
     by_seed,
     judged,
     points,
@@ -49,10 +50,15 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     said = f"Every weight decay (A) of {plan.sweep} against the one that validation chooses (B)"
     compared = [Table(f"{name}-pairs", said, compare.table(pairs))] * bool(pairs)
     sentences = [sentence for model in models for sentence in judgement(plan, model)]
+    sentences += [
+        f"{model}: {said}"
+        for model, point in best.items()
+        for said in selection.of_best(study, plan, at(plan, point).iloc[0])
+    ]
     return [
         Part(
             words.title(plan),
-            [words.preface(plan), *sentences, *lacking(plan)],
+            [words.preface(plan), *sentences, *selection.notes(plan, study), *lacking(plan)],
             [Table(name, caption, table), *unflagged(plan), *compared],
             [*_pictures(plan, best), *curve_pictures(plan)],
             [*notes(table), _FLATTERED, *compare.notes(pairs)],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import dataset, diagnostics, tables, words
+from analysis import dataset, diagnostics, selection, tables, words
 from analysis.figures.diagnostics import (
     calibration,
     class_bars,
@@ -45,6 +45,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         notes.append("No run has finished yet: there is nothing to diagnose.")
         return [Part(words.title(plan), notes, [], _curves(plan))]
     run = median(done)
+    notes += selection.notes(plan, study)
     notes += [
         f"{len(done)} of {words.count(len(plan.runs), 'run')} have finished.",
         f"What follows in detail is one run, {run['trial']} (seed {run['seed']}): {_choice(done)} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis import tables, words
+from analysis import selection, tables, words
 from analysis.figures.grid import heatmap
 from analysis.load import POINT, Plan, Study, reported
 from analysis.page import Part, Picture, Table
@@ -42,6 +42,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             [
                 words.preface(plan, figures["model"]),
                 choice(plan),
+                *selection.notes(plan, study),
                 *lacking(plan),
             ],
             [

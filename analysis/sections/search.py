@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import load, words
+from analysis import load, selection, words
 from analysis.figures import search as figures
 from analysis.load import POINT
 from analysis.page import Part, Picture, Table
@@ -63,7 +63,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             title,
-            [words.preface(plan), *account(plan, search)],
+            [words.preface(plan), *account(plan, search), *_flattered(plan, study, best)],
             [Table(f"{name}-best", f"The best trials of {which}, in %", table)] * bool(len(table)),
             [history],
             _pruned_note(search, trials),
@@ -86,6 +86,16 @@ def account(plan: Plan, search: Search) -> list[str]:
         _outcome(search, trials),
         _effort(plan, trials),
         _choice(plan, search, trials, chosen(trials)),
+    ]
+
+
+def _flattered(plan: Plan, study: Study, best: pd.Series[Any] | None) -> list[str]:
+    if best is None:
+        return []
+    by_best = plan.search is not None and plan.search.objective == "best"
+    return [
+        *selection.of_best(study, plan, plan.runs.iloc[best["order"] - 1]),
+        *(selection.best_epoch(plan.runs) if by_best else []),
     ]
 
 

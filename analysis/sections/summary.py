@@ -35,11 +35,7 @@ def summary(study: Study) -> Section:
     told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
     notes = [f"{words.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
-    if (different := int(runs["fingerprint"].nunique())) < len(runs):
-        notes.append(
-            f"They have {words.count(different, 'configuration')} between them: what two sweeps "
-            "share is trained in both, to the same figures, which confirm nothing of each other."
-        )
+    notes += _alike(runs)
     notes.append(_caveat(runs))
     shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]
     if len(flags):
@@ -50,6 +46,22 @@ def summary(study: Study) -> Section:
         legend = pd.DataFrame(rules, columns=["flag", "rule"])
         shown.append(Table("flags", "What the flags mean", legend))
     return Section("Summary", [Part(notes=notes, tables=shown)])
+
+
+def _alike(runs: pd.DataFrame) -> list[str]:
+    """What sweeps have in common, trained once or twice."""
+    different = int(runs["fingerprint"].nunique())
+    if different == len(runs):
+        return []
+    said = f"They have {words.count(different, 'configuration')} between them"
+    shared = int(runs["shared_from"].notna().sum())
+    trained = runs[runs["shared_from"].isna()]
+    if shared:
+        has = "has" if shared == 1 else "have"
+        said += f"; {words.count(shared, 'trial')} {has} the records of another sweep's training"
+    if trained["fingerprint"].nunique() < len(trained):
+        said += "; what two sweeps share was trained in both, to the same figures"
+    return [f"{said}. Equal trials confirm nothing of each other."]
 
 
 def _caveat(runs: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
-from analysis import points, tables, words
+from analysis import points, selection, tables, words
 from analysis.figures.curves import curves
 from analysis.load import POINT, Plan, Study
 from analysis.page import Part, Picture, Table
@@ -23,7 +23,14 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             words.title(plan),
-            [words.preface(plan), factors(plan), choice(plan), *lacking(plan), *why],
+            [
+                words.preface(plan),
+                factors(plan),
+                choice(plan),
+                *selection.notes(plan, study),
+                *lacking(plan),
+                *why,
+            ],
             [Table(name, caption, table), *unflagged(plan), *effects],
             curve_pictures(plan),
             notes(table),
