@@ -15,7 +15,19 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import POINT, Plan
-from analysis.stats import ALPHA, MIN_SEEDS, Interval, comparable, holm, mean_p, seed_interval
+from analysis.stats import (
+    ALPHA,
+    MIN_SEEDS,
+    POWER,
+    Interval,
+    comparable,
+    deviation,
+    holm,
+    mean_p,
+    needed,
+    seed_interval,
+    seeds_to_tell,
+)
 
 Point = Mapping[str, Any]
 
@@ -90,11 +102,22 @@ class Difference:
     """Of Student's paired t test, adjusted by Holm for the family; None under three seeds."""
     family: int = 1
     """Among how many comparisons this one was picked."""
+    deviation: float | None = None
+    """Of one seed's difference; None under two seeds."""
 
     @property
     def told_apart(self) -> bool | None:
         """Whether seeds tell a from b; None where there are too few."""
         return None if self.p is None else self.p <= ALPHA
+
+    @property
+    def needed(self) -> str:
+        """How many seeds would tell a from b, were both the difference and its spread as measured;
+        empty where one seed shows no spread.
+        """
+        if self.deviation is None:
+            return ""
+        return needed(seeds_to_tell(self.mean, self.deviation, self.family))
 
     def bonferroni(self, comparisons: int) -> Difference:
         """The same, picked among so many comparisons whose p-values are not known."""
@@ -120,8 +143,14 @@ def difference(
     if not seeds:
         return None
     gaps = [a[seed] - b[seed] for seed in seeds]
-    p = mean_p(gaps, 1 / images if images else 0.0)
-    return Difference(math.fsum(gaps) / len(seeds), seed_interval(gaps), len(seeds), p)
+    step = 1 / images if images else 0.0
+    return Difference(
+        math.fsum(gaps) / len(seeds),
+        seed_interval(gaps),
+        len(seeds),
+        mean_p(gaps, step),
+        deviation=deviation(gaps, step),
+    )
 
 
 def family(differences: Sequence[Difference | None]) -> list[Difference | None]:
@@ -130,7 +159,9 @@ def family(differences: Sequence[Difference | None]) -> list[Difference | None]:
     """
     known = [(i, one) for i, one in enumerate(differences) if one is not None and one.p is not None]
     adjusted = holm([one.p for _, one in known if one.p is not None])
-    found = list(differences)
+    # What has too few seeds yet will be one of all, when it has enough.
+    size = sum(one is not None for one in differences)
+    found = [one and replace(one, family=size) for one in differences]
     for (i, one), p in zip(known, adjusted, strict=True):
         found[i] = replace(one, p=p, family=len(known))
     return found
@@ -160,6 +191,15 @@ def against_first(
 
 def judged(found: Difference) -> str:
     """What follows from a difference, in the words that the report uses everywhere."""
-    if found.told_apart is None:
-        return "not enough seeds to tell them apart"
-    return "more than seeds explain" if found.told_apart else "seeds do not tell them apart"
+    if found.told_apart:
+        return "more than seeds explain"
+    few = found.told_apart is None
+    said = "not enough seeds to tell them apart" if few else "seeds do not tell them apart"
+    return f"{said} ({would_tell(found)})"
+
+
+def would_tell(found: Difference) -> str:
+    """How many seeds would tell a from b."""
+    if not found.needed:
+        return "one seed does not show how many would"
+    return f"{found.needed} would, with {100 * POWER:.0f} % power"
