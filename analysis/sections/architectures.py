@@ -99,7 +99,9 @@ def _pictures(plan: Plan, table: pd.DataFrame) -> list[Picture]:
         figures.accuracies(list(rows.values())),
     )
     parameters = plan.runs.groupby(MODEL)["parameters"].max().dropna().astype(int)
-    sized = [(int(parameters[m]), row) for m, row in rows.items() if m in parameters and row.values]
+    # A logarithmic axis has no place for a model without parameters.
+    known = parameters[parameters > 0]
+    sized = [(int(known[m]), row) for m, row in rows.items() if m in known and row.values]
     if len(sized) < 2:
         return [dots]
     sizes = Picture(
