@@ -56,9 +56,11 @@ def at(plan: Plan, point: Point) -> pd.DataFrame:
 
 
 def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int, float]:
-    """A column's value for every seed of the point that has one, on the launch's images."""
+    """A column's value for every seed of the point that has one, on the launch's images; of seeds
+    with one and the same result, for the first.
+    """
     runs = at(plan, point)
-    known = runs[runs[column].notna() & runs["same_data"]]
+    known = runs[runs[column].notna() & runs["same_data"] & ~runs["repeated"]]
     return {
         seed_of(seed, fingerprint): float(value)
         for seed, fingerprint, value in zip(
@@ -78,7 +80,7 @@ def ranked(plan: Plan) -> list[dict[str, Any]]:
     """The points that have a validation accuracy on the launch's images, best mean first, of equals
     the first planned."""
     columns = [POINT + axis for axis in plan.axes]
-    runs = plan.runs[plan.runs["same_data"]]
+    runs = plan.runs[plan.runs["same_data"] & ~plan.runs["repeated"]]
     if not columns:
         return [{}] if runs["val_accuracy"].notna().any() else []
     means = runs.groupby(columns, sort=False, dropna=False)["val_accuracy"].mean().map(comparable)

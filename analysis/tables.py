@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.anomalies import grid_outliers
+from analysis.anomalies import SAME_RESULT, grid_outliers
 from analysis.load import POINT
 from analysis.stats import (
     ALPHA,
@@ -61,12 +61,15 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     part: the mean over the trials that have a result.
     """
     points = [name for name in runs.columns if name.startswith(POINT)]
+    # Seeds with one and the same result are one seed.
+    splits = list(SPLITS.values())
+    runs = runs.assign(**runs[splits].mask(runs["repeated"]))
     minutes = device_seconds(runs) / 60
     runs = runs.assign(minutes=minutes.where(runs["test_accuracy"].notna()))
     # A sweep without axes is one point; NaN and None are values of an axis like any other.
     keys: Any = points or (lambda _: 0)
     groups = runs.groupby(keys, sort=False, dropna=False)
-    spread = groups[list(SPLITS.values())].agg(["mean", "std"])
+    spread = groups[splits].agg(["mean", "std"])
     table = pd.DataFrame(index=spread.index)
     for split, column in SPLITS.items():
         table[split] = spread[column, "mean"]
@@ -236,7 +239,8 @@ def unflagged(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a point that has a flagged result: mean test accuracy with it and without. Empty where
     no result is flagged, which is when the two are the same.
     """
-    flagged = runs["flags"].map(bool)
+    # Of seeds with one and the same result only the first counts as it is.
+    flagged = runs["flags"].map(lambda codes: bool(set(codes) - {SAME_RESULT}))
     clean = cells(runs.assign(test_accuracy=runs["test_accuracy"].mask(flagged)))
     table = cells(runs).assign(
         **{UNFLAGGED: clean["test"], f"{UNFLAGGED} sd": clean["test sd"], "n unflagged": clean["n"]}

@@ -50,6 +50,7 @@ def plan_of(val: NDArray[np.float64], test: NDArray[np.float64]) -> Plan:
             "val_images": VAL_IMAGES,
             "test_images": TEST_IMAGES,
             "same_data": True,
+            "repeated": False,
             "fingerprint": [f"{i:064x}" for i in range(count * seeds)],
         }
     )

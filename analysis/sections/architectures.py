@@ -114,7 +114,7 @@ def _pictures(plan: Plan, table: pd.DataFrame) -> list[Picture]:
 
 
 def _row(runs: Mapping[int, Mapping[str, Any]], model: str, reported: float) -> figures.Row:
-    known = [run for run in runs.values() if pd.notna(run["test_accuracy"])]
+    known = [run for run in runs.values() if pd.notna(run["test_accuracy"]) and not run["repeated"]]
     return figures.Row(
         model,
         [float(run["test_accuracy"]) for run in known],

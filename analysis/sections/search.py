@@ -385,7 +385,8 @@ def _equal_settings(
             same &= column.isna() if pd.isna(wanted) else column == wanted
         found = plan.runs[same]
         x = found[POINT + field] if POINT + field in found else found[field]
-        value = found[OBJECTIVES[objective][0]].astype(float).where(found["state"] == "done")
+        value = found[OBJECTIVES[objective][0]].astype(float)
+        value = value.where(found["state"].eq("done") & ~found["repeated"])
         frames.append(
             pd.DataFrame(
                 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import fmean
 
 import pandas as pd
 
@@ -80,14 +81,14 @@ def choice(plan: Plan) -> str:
     best = next(iter(points.ranked(plan)), None)
     if best is None:
         return "No trial has a result."
-    runs = points.at(plan, best)
+    mean = fmean(points.by_seed(plan, best).values())
     said = (
         "Validation images select the epoch whose weights are tested, and the point: the best "
-        f"mean validation accuracy, {100 * runs['val_accuracy'].mean():.2f} %, is that of "
+        f"mean validation accuracy, {100 * mean:.2f} %, is that of "
         f"{points.words(best)}"
     )
-    if runs["test_accuracy"].notna().any():
-        said += f", with {100 * runs['test_accuracy'].mean():.2f} % on the test images"
+    if tests := points.by_seed(plan, best, "test_accuracy"):
+        said += f", with {100 * fmean(tests.values()):.2f} % on the test images"
     return said + "; test images select nothing."
 
 
