@@ -273,22 +273,37 @@ def main_effects(runs: pd.DataFrame) -> pd.DataFrame | None:
     return pd.DataFrame(rows)
 
 
-def costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a point that has a result and a time, cheapest first: `point` (its axes, as text),
-    `minutes` (see `cells`), validation, test, n and flags.
+def train_flops(runs: pd.DataFrame) -> pd.Series[float]:
+    """Floating-point operations of each run's training steps: those of an image, times the images,
+    times the epochs that it ran; NaN where the record does not say."""
+    factors = ("flops_per_image", "train_images", "epochs_run")
+    per_image, images, epochs = (runs[name].astype(float) for name in factors)
+    return per_image * images * epochs
 
-    The runs are of one kind of device, since minutes of different ones do not compare.
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a point that has a result and says its operations, cheapest first: `point` (its axes,
+    as text), `at` (axis to value), `flops` (see `train_flops`; mean over seeds), validation, test,
+    n, flags, `minutes` (see `cells`; NaN where the runs are of several devices) and `device`.
     """
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
     table = cells(runs)
-    words = [
-        ", ".join(f"{axis} {value}" for axis, value in zip(axes, row, strict=True))
-        for row in table[axes].itertuples(index=False)
-    ]
-    table.insert(0, "point", words)
-    head = ["point", "minutes", "validation", "validation sd", "test", "test sd", "n", "flags"]
-    table = table.loc[(table["n"] > 0) & (table["minutes"] > 0), head]
-    return table.sort_values(["minutes", "point"], kind="stable", ignore_index=True)
+    table["at"] = [dict(zip(axes, row, strict=True)) for row in table[axes].itertuples(index=False)]
+    table.insert(
+        0, "point", [", ".join(f"{axis} {v}" for axis, v in at.items()) for at in table["at"]]
+    )
+    keys: Any = [POINT + axis for axis in axes] or (lambda _: 0)
+    flops = train_flops(runs).where(runs["test_accuracy"].notna())
+    timed = runs["device"].where(runs["seconds"].notna())
+    groups = runs.assign(flops=flops, device=timed).groupby(keys, sort=False, dropna=False)
+    # Equal runs cost the same, whatever the last bit of their mean says.
+    table["flops"] = [float(f"{mean:.9g}") for mean in groups["flops"].mean()]
+    alone = (groups["device"].nunique() == 1).to_numpy()
+    table["device"] = groups["device"].first().where(alone).to_numpy()
+    table["minutes"] = table["minutes"].where(alone)
+    head = ["point", "at", "flops", "validation", "validation sd", "test", "test sd", "n", "flags"]
+    table = table.loc[(table["n"] > 0) & (table["flops"] > 0), [*head, "minutes", "device"]]
+    return table.sort_values(["flops", "point"], kind="stable", ignore_index=True)
 
 
 def mixed(runs: pd.DataFrame) -> bool:

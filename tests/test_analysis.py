@@ -66,6 +66,7 @@ def finish(folder: Path, config: TrainConfig, **changes: Any) -> None:
         "classes": ",".join(KNOWN[config.data.name].classes),
         "data_sha256": KNOWN[config.data.name].sha256,
         "seconds": 12.34,
+        "flops_per_image": 1e9,
         "precision_used": "fp32",
         "device": "cpu",
         "world_size": 1,

@@ -257,10 +257,11 @@ def test_main_effects_of_a_balanced_design_alone(tmp_path: Path) -> None:
     assert tables.main_effects(plan.runs.iloc[2:]) is None
 
 
-def test_costs_are_minutes_of_all_devices(tmp_path: Path) -> None:
+def test_costs_are_operations_and_minutes_of_all_devices(tmp_path: Path) -> None:
     plan = seeds_of_one_point(tmp_path, [0.9, 0.92], seconds=120.0, world_size=4)
     (row,) = tables.costs(plan.runs).to_dict("records")
     assert row["point"] == "augment.mixup 0.2"
+    assert row["flops"] == 1e9 * 45_000 * 3
     assert row["minutes"] == pytest.approx((12.34 / 60 + 8.0) / 2)
     assert row["n"] == 2
 
