@@ -27,6 +27,7 @@ from analysis.stats import (
     needed,
     seed_interval,
     seeds_to_tell,
+    signed,
 )
 
 Point = Mapping[str, Any]
@@ -101,9 +102,13 @@ class Difference:
     interval: Interval | None
     seeds: int
     p: float | None
-    """Of Student's paired t test, adjusted by Holm for the family; None under three seeds."""
+    """Of Student's paired t test, adjusted for the family; None under three seeds."""
     family: int = 1
     """Among how many comparisons this one was picked."""
+    among: str = "comparisons"
+    """What these are, in the plural."""
+    method: str = "Holm"
+    """By which p is adjusted for them."""
     deviation: float | None = None
     """Of one seed's difference; None under two seeds."""
 
@@ -121,19 +126,19 @@ class Difference:
             return ""
         return needed(seeds_to_tell(self.mean, self.deviation, self.family))
 
-    def bonferroni(self, comparisons: int) -> Difference:
+    def bonferroni(self, comparisons: int, among: str) -> Difference:
         """The same, picked among so many comparisons whose p-values are not known."""
         p = None if self.p is None else min(1.0, self.p * comparisons)
-        return replace(self, p=p, family=comparisons)
+        return replace(self, p=p, family=comparisons, among=among, method="Bonferroni")
 
     def __str__(self) -> str:
-        said = f"{100 * self.mean:+.2f} points"
+        said = f"{signed(self.mean)} points"
         if self.interval is None:
             return f"{said} ({self.seeds} of {MIN_SEEDS} seeds that an interval takes)"
         low, high = self.interval
-        said += f" (95 % over {self.seeds} seeds: {100 * low:+.2f} to {100 * high:+.2f}"
+        said += f" (95 % over {self.seeds} seeds: {signed(low)} to {signed(high)}"
         if self.family > 1:
-            said += f"; p {self.p:.2g}, adjusted by Holm for {self.family} comparisons"
+            said += f"; p {self.p:.2g}, adjusted by {self.method} for {self.family} {self.among}"
         return said + ")"
 
 
@@ -155,26 +160,35 @@ def difference(
     )
 
 
-def family(differences: Sequence[Difference | None]) -> list[Difference | None]:
+def family(
+    differences: Sequence[Difference | None], among: str = "comparisons"
+) -> list[Difference | None]:
     """The differences as one family, whose p-values Holm's method adjusts: however many are looked
-    at, one in twenty such families asserts anything where nothing differs.
+    at, one in twenty such families asserts anything where nothing differs. `among` says what they
+    are.
     """
     known = [(i, one) for i, one in enumerate(differences) if one is not None and one.p is not None]
     adjusted = holm([one.p for _, one in known if one.p is not None])
     # What has too few seeds yet will be one of all, when it has enough.
     size = sum(one is not None for one in differences)
-    found = [one and replace(one, family=size) for one in differences]
+    found = [one and replace(one, family=size, among=among) for one in differences]
     for (i, one), p in zip(known, adjusted, strict=True):
-        found[i] = replace(one, p=p, family=len(known))
+        found[i] = replace(one, p=p, family=len(known), among=among)
     return found
 
 
 def between(plan: Plan, a: Point, b: Point, column: str = "val_accuracy") -> Difference | None:
     """a minus b, of two points of a launch, in validation or test accuracy."""
-    images = plan.runs[_IMAGES[column]].max()
-    return difference(
-        by_seed(plan, a, column), by_seed(plan, b, column), None if pd.isna(images) else int(images)
-    )
+    return difference(by_seed(plan, a, column), by_seed(plan, b, column), images(plan, column))
+
+
+def images(plan: Plan, column: str) -> int | None:
+    """On how many images a launch's accuracies were counted; None where that is unknown."""
+    most = plan.runs[_IMAGES[column]].max()
+    return None if pd.isna(most) else int(most)
+
+
+PAIRS = "pairs of points"
 
 
 def against_first(
@@ -183,12 +197,25 @@ def against_first(
     """The first of the points minus each of the others, where the points come in the order of what
     was seen: their family is all pairs of the points, any of which might have come first.
     """
-    others = [between(plan, found[0], point, column) for point in found[1:]]
+    values, on = [by_seed(plan, point, column) for point in found], images(plan, column)
+    others = [difference(values[0], one, on) for one in values[1:]]
     if len(found) > MANY_POINTS:
         pairs = math.comb(len(found), 2)
-        return [one and one.bonferroni(pairs) for one in others]
-    rest = [between(plan, a, b, column) for a, b in itertools.combinations(found[1:], 2)]
-    return family([*others, *rest])[: len(others)]
+        return [one and one.bonferroni(pairs, PAIRS) for one in others]
+    rest = [difference(a, b, on) for a, b in itertools.combinations(values[1:], 2)]
+    return family([*others, *rest], PAIRS)[: len(others)]
+
+
+def lead(plan: Plan, ranked: Sequence[Point]) -> str:
+    """By how much the best of at least two ranked points is ahead of the next on validation, and
+    whether that is told from chance: a sentence.
+    """
+    gap, name = against_first(plan, ranked)[0], words(ranked[1])
+    if gap is None:
+        return f"No seed has a result both of it and of the next best, {name}."
+    if gap.mean <= 0:
+        return f"On the seeds that both have it is not ahead of the next best, {name}: {gap}."
+    return f"Its lead on validation over the next best, {name}, is {gap}: {judged(gap)}."
 
 
 def judged(found: Difference) -> str:

@@ -20,11 +20,15 @@ from analysis.load import POINT
 from analysis.stats import (
     ALPHA,
     comparable,
+    deviation,
     difference_interval,
     holm,
+    needed,
     prediction_p,
     sample_interval,
     seed_interval,
+    seeds_to_tell,
+    signed,
 )
 
 # Column heading: column of run.parquet.
@@ -35,7 +39,7 @@ SPLITS = {
     "test": "test_accuracy",
 }
 SAMPLE, SEEDS, DIFFERENCE_95 = "test sample 95 %", "seeds 95 %", "difference 95 %"
-LARGER, SEEDS_P = "more than seeds explain", "seeds p"
+LARGER, SEEDS_P, NEEDED = "more than seeds explain", "seeds p", "seeds needed"
 # Of cells alone: the test accuracies of a point, a list.
 TESTS = "tests"
 UNFLAGGED = "test unflagged"
@@ -178,7 +182,7 @@ def architectures(runs: pd.DataFrame, reported: list[dict[str, Any]]) -> pd.Data
 
 
 _TEST = ["test", "test sd", "n", "planned", SAMPLE, SEEDS]
-_BESIDE = ["reported", "difference", DIFFERENCE_95, SEEDS_P, LARGER, "flags"]
+_BESIDE = ["reported", "difference", DIFFERENCE_95, SEEDS_P, LARGER, NEEDED, "flags"]
 REPORTED_IMAGES = 10_000
 
 
@@ -197,12 +201,13 @@ def _beside(table: pd.DataFrame) -> pd.DataFrame:
             for test, images, figure in known
         ],
     )
-    known = zip(table["reported"], table[TESTS], table["images"], strict=True)
-    adjusted = told_from_reported(list(known))
+    runs = list(zip(table["reported"], table[TESTS], table["images"], strict=True))
+    adjusted = told_from_reported(runs)
     table[SEEDS_P] = _objects(table, [None if p is None else f"{p:.2g}" for p in adjusted])
     compares = table["difference"].notna()
     words = ["not enough seeds" if p is None else "yes" if p <= ALPHA else "no" for p in adjusted]
     table[LARGER] = _objects(table, words).where(compares, None)
+    table[NEEDED] = _objects(table, needed_beside_reported(runs, adjusted))
     return table
 
 
@@ -221,6 +226,23 @@ def told_from_reported(
     ]
     adjusted = iter(holm([p for p in found if p is not None]))
     return [None if p is None else next(adjusted) for p in found]
+
+
+def needed_beside_reported(
+    known: Sequence[tuple[float, Sequence[float], float]], adjusted: Sequence[float | None]
+) -> list[str | None]:
+    """With how many seeds of ours `told_from_reported` would tell what it does not, in words; None
+    where it does, and where one seed shows no spread."""
+    comparisons = sum(not math.isnan(figure) and bool(tests) for figure, tests, _ in known)
+    found: list[str | None] = []
+    for (figure, tests, images), p in zip(known, adjusted, strict=True):
+        spread = deviation(tests, 1 / images) if images > 0 else None
+        if math.isnan(figure) or spread is None or (p is not None and p <= ALPHA):
+            found.append(None)
+            continue
+        gap = figure - math.fsum(tests) / len(tests)
+        found.append(needed(seeds_to_tell(gap, spread, comparisons, single=True)))
+    return found
 
 
 def single(runs: pd.DataFrame, figure: float) -> pd.DataFrame:
@@ -254,7 +276,8 @@ def main_effects(runs: pd.DataFrame) -> pd.DataFrame | None:
     """A row a value of every axis: mean accuracy over all values of the other axes.
 
     Each combination counts once. None unless the design is balanced: every combination of values
-    is there, with the same number of results, so that no value owes its mean to easier company.
+    is there, with the same number of results, so that no value owes its mean to easier company. An
+    axis of one value has no effect, and no row.
     """
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
     table = cells(runs)
@@ -266,7 +289,7 @@ def main_effects(runs: pd.DataFrame) -> pd.DataFrame | None:
     ):
         return None
     rows = []
-    for axis in axes:
+    for axis in (axis for axis, values in zip(axes, levels, strict=True) if len(values) > 1):
         for value, group in table.groupby(axis, sort=False, dropna=False):
             means = group[["validation", "test"]].mean().to_dict()
             rows.append({"axis": axis, "value": str(value), **means, "combinations": len(group)})
@@ -427,7 +450,7 @@ def show(table: pd.DataFrame, *, merge: bool = True, missing: str = "-") -> pd.D
 
 
 def _percent(fraction: float, sign: str = "") -> str:
-    return f"{100 * fraction:{sign}.2f}"
+    return signed(fraction) if sign else f"{100 * fraction:.2f}"
 
 
 def _text(column: str, value: Any, missing: str) -> str:

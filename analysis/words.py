@@ -101,6 +101,15 @@ def same_results(plan: Plan) -> str:
     )
 
 
+def over_seeds(plan: Plan) -> str:
+    """What the accuracies of the launch's tables are: a mean where a point has several seeds."""
+    from analysis.load import POINT
+
+    axes = [POINT + axis for axis in plan.axes]
+    several = plan.runs.duplicated(axes).any() if axes else len(plan.runs) > 1
+    return "mean ± sd over seeds" if several else "of one seed each"
+
+
 def values(column: pd.Series[Any]) -> str:
     return ", ".join(str(value) for value in column.drop_duplicates())
 

@@ -53,6 +53,20 @@ class Row:
         return seed_interval(self.values)
 
 
+def marks_words(panels: Mapping[str, Sequence[Row]]) -> str:
+    """What the marks of rows mean, of those that are there."""
+    rows = [row for rows in panels.values() for row in rows]
+    said = "a dot for every seed"
+    if any(any(row.flagged) for row in rows):
+        said += " (a cross where it is flagged)"
+    said += ", below it the mean as a diamond"
+    if any(row.interval is not None for row in rows):
+        said += " with its 95 % interval over seeds"
+    if any(not math.isnan(row.reported) for row in rows):
+        said += ", and what was reported as an open square"
+    return said
+
+
 def accuracies(rows: Sequence[Row]) -> Figure:
     """Test accuracy (%) of a row a model, the first on top; values and `reported` are fractions."""
     close = _close(rows)

@@ -87,8 +87,8 @@ def _note(
     axes: Axes, point: Mapping[Hashable, Any], text: str, offset: tuple[float, float], side: str
 ) -> None:
     note = axes.annotate(
-        text, (point["flops"] / PETA, 100 * point["test"]), xytext=offset, textcoords="offset points",
-        ha=side, fontsize=8.5, zorder=4,
+        text, (point["flops"] / PETA, 100 * point["test"]), xytext=offset,
+        textcoords="offset points", ha=side, fontsize=8.5, zorder=4,
     )  # fmt: skip
     note.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 

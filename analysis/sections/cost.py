@@ -19,8 +19,8 @@ from analysis.figures import cost as figures
 from analysis.figures.cost import PETA
 from analysis.load import Plan, Study
 from analysis.page import Part, Picture, Section, Table
-from analysis.points import Difference, by_seed, difference, judged
-from analysis.stats import ALPHA
+from analysis.points import PAIRS, Difference, by_seed, difference, judged
+from analysis.stats import ALPHA, POWER_NOTE
 
 FRONT = (
     "What a point costs is the number of floating-point operations of its training: those of a "
@@ -30,7 +30,7 @@ FRONT = (
     "the two. Its line runs through the test accuracies of those points, which select nothing, so "
     "that it may fall where the two disagree."
 )
-TOLD = "more accurate than the row above"
+TOLD = "more accurate than the cheaper one before it"
 
 
 def cost(study: Study) -> Section:
@@ -63,7 +63,7 @@ def cost(study: Study) -> Section:
         footnotes.append(
             "minutes: of training and validation times devices, only of runs on one kind of device "
             "that shared it with no other worker and never stood still, as far as the records "
-            "tell; the front does not depend on them."
+            f"tell; the front does not depend on them. {TOLD}: {POWER_NOTE}"
         )
     return Section("Cost", [Part("", notes, shown, pictures, footnotes)])
 
@@ -180,6 +180,18 @@ def quiet(plan: Plan) -> pd.Series[bool]:
     return alone & ~plan.runs["trial"].isin(_stood_still(plan))
 
 
+def uncertain(plan: Plan) -> str:
+    """How many steps along a launch's front seeds tell from chance: a sentence."""
+    points = _with_front(_points(plan, plan.runs))
+    told = [gap is not None and bool(gap.told_apart) for gap in steps(points)]
+    if not told:
+        return "One point alone is on the front: the cheapest is the most accurate one as well."
+    return (
+        f"Of the {words.count(len(told), 'step')} along the front to a dearer point, {sum(told)} "
+        f"{'is' if sum(told) == 1 else 'are'} told from chance over seeds; {_family(points)}."
+    )
+
+
 def pictures(plan: Plan) -> list[Picture]:
     """Accuracy over cost of a launch's points, where several are known."""
     points = _with_front(_points(plan, plan.runs))
@@ -228,15 +240,15 @@ def steps(points: pd.DataFrame) -> list[Difference | None]:
     found = []
     for (before, _), (after, images) in pairs:
         gap = difference(after, before, None if pd.isna(images) else int(images))
-        found.append(gap and gap.bonferroni(math.comb(len(points), 2)))
+        found.append(gap and gap.bonferroni(math.comb(len(points), 2), PAIRS))
     return found
 
 
 def _family(points: pd.DataFrame) -> str:
     pairs = words.count(math.comb(len(points), 2), "pair")
     return (
-        f"{TOLD} where Student's paired t test over seeds says so at {100 * ALPHA:g} %, corrected "
-        f"by Bonferroni for the {pairs} of all {words.count(len(points), 'point')}"
+        f"a point is {TOLD} where Student's paired t test over seeds says so at {100 * ALPHA:g} %, "
+        f"adjusted by Bonferroni for the {pairs} of all {words.count(len(points), 'point')}"
     )
 
 
@@ -248,7 +260,7 @@ def _front_table(points: pd.DataFrame) -> pd.DataFrame:
     ]
     front.insert(1, "PFLOPs", front.pop("flops").map(lambda flops: f"{flops / PETA:.3g}"))
     front["minutes"] = front["minutes"].round(2)
-    front.insert(front.columns.get_loc("n"), TOLD, told)
+    front.insert(list(front.columns).index("n"), TOLD, told)
     return front.drop(columns=["front", "seeds", "images"])
 
 

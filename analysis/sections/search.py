@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from scipy import stats
 
 from analysis import load, words
 from analysis.figures import search as figures
 from analysis.load import POINT
 from analysis.page import Part, Picture, Table
+from analysis.points import difference, judged, would_tell
 from analysis.space import EDGE, Choice, Range, Search
-from analysis.stats import MIN_SEEDS, binomial_error, seed_interval
+from analysis.stats import ALPHA, MIN_SEEDS, POWER_NOTE, binomial_error, holm
 
 if TYPE_CHECKING:
     from analysis.load import Plan, Study
@@ -60,6 +62,8 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         pictures.append(Picture(f"{name}-{words.file_name(field)}", caption, figure))
     if len(search.space) > 1 and best is not None:
         footnotes.append("A parameter's values are counted whatever the other parameters are.")
+    if best is not None:
+        footnotes.append(POWER_NOTE)
     return [
         Part(
             title,
@@ -101,6 +105,9 @@ def judgement(
         return []
     error, images = _error(plan, best)
     values = {field: reported_values(field, reported) for field in search.space}
+    comparisons = sum(
+        value != best[field] for field, named in values.items() for value in named.values()
+    )
     return [
         _error_words(best, error, images),
         *(
@@ -108,7 +115,7 @@ def judgement(
             for field, space in search.space.items()
         ),
         *(
-            seeds(plan, search, best, others, field, label, value)
+            seeds(plan, search, best, others, field, label, value, comparisons)
             for field in search.space
             for label, value in values[field].items()
         ),
@@ -233,18 +240,25 @@ def _choice(plan: Plan, search: Search, trials: pd.DataFrame, best: pd.Series[An
     if best is None:
         return "No trial was completed, so that nothing is chosen."
     point = ", ".join(f"{field} {number(best[field])}" for field in search.space)
+    done = trials[trials["mark"] == "done"]
     said = (
-        f"The best {OBJECTIVES[search.objective][1]}, {100 * best['value']:.2f} %, is that of "
-        f"{point} (asked as number {best['order']})"
+        f"The {'best ' * (len(done) > 1)}{OBJECTIVES[search.objective][1]}, "
+        f"{100 * best['value']:.2f} %, is that of "
+        f"{'the one completed trial, ' * (len(done) == 1)}{point} (asked as number {best['order']})"
     )
     test = _float(plan.runs["test_accuracy"].iloc[best["order"] - 1])
     if not math.isnan(test):
         said += f", with {100 * test:.2f} % on the test images, which select nothing"
     said += "."
-    done = trials[trials["mark"] == "done"]
     equal = int((done["value"] == best["value"]).sum())
     if equal > 1:
         said += f" {equal} completed trials have it; the first that was asked for is taken."
+    elif len(done) > 1:
+        second = done["value"].nlargest(2).iloc[1]
+        said += (
+            f" The next best has {100 * second:.2f} %: of one run each, nothing tells the two "
+            "apart from what another seed would do."
+        )
     return said + (f" It is flagged {best['flags']}." if best["flags"] else "")
 
 
@@ -287,7 +301,9 @@ def flat(
         good = done["value"] >= best["value"] - error - 1e-12
         values = sorted(set(done[field][good])) if isinstance(space, Range) else []
         count = f"{good.sum()} of {words.count(len(done), 'completed trial')}"
-        if good.sum() == 1:
+        if len(done) == 1:
+            said += f"the one completed trial has {number(best[field])}."
+        elif good.sum() == 1:
             said += f"of {words.count(len(done), 'completed trial')}, only the best, "
             said += f"{number(best[field])}, is within one standard error of it."
         elif isinstance(space, Range):
@@ -297,11 +313,11 @@ def flat(
                 if values[0] < values[-1]
                 else f"the value {number(values[0])}."
             )
-            worse = int((done[field].between(values[0], values[-1]) & ~good).sum())
-            if worse:
-                said += f" {worse} more "
-                said += "has a value" if worse == 1 else "have values"
-                said += f" in that range and {'does' if worse == 1 else 'do'} worse."
+            below = int((done[field].between(values[0], values[-1]) & ~good).sum())
+            if below:
+                said += f" {below} more "
+                said += "has a value" if below == 1 else "have values"
+                said += f" in that range and {'was' if below == 1 else 'were'} seen further below."
         else:
             among = [value for value in space.values if value in set(done[field][good])]
             said += f"{count} are within one standard error of the best, with "
@@ -315,8 +331,7 @@ def flat(
     if end is not None:
         said += (
             f" The best value, {number(best[field])}, lies in the {end} {100 * EDGE:.0f} % of the "
-            "searched range: the optimum is not interior, and the search did not try what lies "
-            "beyond."
+            "searched range: a better one may lie beyond it, where the search did not look."
         )
     return said
 
@@ -425,9 +440,11 @@ def seeds(
     field: str,
     label: str,
     value: float,
+    comparisons: int = 1,
 ) -> str:
-    """Whether seeds tell the chosen value of the field from a reported one: means, t intervals and
-    the paired difference, from the other launches' trials under otherwise equal settings.
+    """Whether seeds tell the chosen value of the field from a reported one: means and the paired
+    difference, from the other launches' trials under otherwise equal settings, adjusted for the
+    number of such comparisons. The run that the search chose is none of them.
     """
     mine = f"the chosen {field} {number(best[field])}"
     theirs = f"the reported {number(value)}{label}"
@@ -435,42 +452,32 @@ def seeds(
         return f"{mine[0].upper()}{mine[1:]} is {theirs}."
     like = plan.runs.iloc[best["order"] - 1]
     table = _equal_settings(others, like, field, search.objective).dropna(subset="value")
+    table = table[table["fingerprint"] != like["fingerprint"]]
     by_seed = [
         dict(zip(rows["seed"], rows["value"], strict=True))
         for rows in (table[table["x"] == best[field]], table[table["x"] == value])
     ]
     a, b = by_seed
-    if min(len(a), len(b)) < MIN_SEEDS:
+    found = difference(a, b, None if pd.isna(like["val_images"]) else int(like["val_images"]))
+    if found is None or found.told_apart is None:
+        would = "" if found is None else f": {would_tell(found)}"
         return (
-            f"There are not enough seeds to tell {mine} from {theirs}: the report's other "
-            f"launches have {len(a)} and {len(b)} under otherwise equal settings, and an interval "
-            f"needs {MIN_SEEDS} of each."
+            f"There are not enough seeds to tell {mine} from {theirs}{would}. The report's other "
+            f"launches have {len(a)} and {len(b)} under otherwise equal settings (the run that "
+            "the search chose is left out, since it is the best of many), and a test needs "
+            f"{MIN_SEEDS} that both have."
         )
-    means = [math.fsum(found.values()) / len(found) for found in by_seed]
-    said = "Over seeds, from the report's other launches under otherwise equal settings: "
-    said += ", ".join(
-        f"{100 * mean:.2f} % for {who} (n {len(found)}, {_interval(list(found.values()))})"
-        for mean, who, found in zip(means, (mine, theirs), by_seed, strict=True)
+    found = found.bonferroni(comparisons, "comparisons with a reported value")
+    means = [math.fsum(values.values()) / len(values) for values in by_seed]
+    said = (
+        "Over seeds, from the report's other launches under otherwise equal settings, without the "
+        "run that the search chose, which is the best of many: "
     )
-    said += f"; difference {100 * (means[0] - means[1]):+.2f} points"
-    common = sorted(a.keys() & b.keys())
-    reach = seed_interval([a[seed] - b[seed] for seed in common])
-    if reach is None:
-        said += f", without an interval: they share {words.count(len(common), 'seed')}."
-    else:
-        low, high = reach
-        verdict = "seeds do not tell them apart" if low <= 0 <= high else "seeds tell them apart"
-        said += f" ({100 * low:+.2f} to {100 * high:+.2f}, 95 %, paired over {len(common)} seeds): "
-        said += verdict + "."
-    if like["seed"] in a:
-        said += " The run that the search chose is among them, and flatters its mean."
-    return said
-
-
-def _interval(values: list[float]) -> str:
-    reach = seed_interval(values)
-    assert reach is not None
-    return f"95 % of the mean {100 * reach[0]:.2f} to {100 * reach[1]:.2f}"
+    said += ", ".join(
+        f"{100 * mean:.2f} % for {who} (n {len(values)})"
+        for mean, who, values in zip(means, (mine, theirs), by_seed, strict=True)
+    )
+    return f"{said}; difference {found}: {judged(found)}."
 
 
 def importances(trials: pd.DataFrame, search: Search) -> list[str]:
@@ -485,6 +492,8 @@ def importances(trials: pd.DataFrame, search: Search) -> list[str]:
     known = trials[trials["mark"].isin(["done", "nonfinite"])]
     # No less than the worst that was completed: as 0 one such trial would outweigh all others.
     values = known["value"].where(known["mark"] == "done", known["value"].min())
+    if len(known) < 2:
+        return ["Importances cannot be told from fewer than two completed trials."]
     if values.nunique() < 2:
         return ["Importances cannot be told: no two trials differ in their objective."]
     shares = _shares(known, values.tolist(), search)
@@ -493,12 +502,38 @@ def importances(trials: pd.DataFrame, search: Search) -> list[str]:
     if len(known) > (done := int((known["mark"] == "done").sum())):
         said += f" {words.count(len(known) - done, 'non-finite trial')} "
         said += f"{'counts' if len(known) - done == 1 else 'count'} as the worst completed one."
+    said += " " + _told_from_chance(known, values, search)
     if done < TRIALS_A_PARAMETER * len(search.space):
         said += (
             f" They rest on {words.count(done, 'completed trial')} for {len(search.space)} "
             f"parameters, fewer than {TRIALS_A_PARAMETER} a parameter: a hint, no finding."
         )
     return [said]
+
+
+def association(known: pd.DataFrame, values: pd.Series[float], search: Search) -> dict[str, float]:
+    """By field, the p-value that the objective has nothing to do with it, adjusted by Holm: Kruskal
+    and Wallis (1952), between a choice's values, or between the thirds of the trials by the field.
+    """
+    found = []
+    for field, space in search.space.items():
+        column = known[field]
+        if isinstance(space, Range):
+            column = pd.qcut(column.rank(method="first"), min(3, len(known)), labels=False)
+        groups = [group.to_numpy() for _, group in values.groupby(column.to_numpy())]
+        same = len(groups) < 2 or values.nunique() < 2
+        found.append(1.0 if same else float(stats.kruskal(*groups).pvalue))
+    return dict(zip(search.space, holm(found), strict=True))
+
+
+def _told_from_chance(known: pd.DataFrame, values: pd.Series[float], search: Search) -> str:
+    """Which importances are more than noise: shares add up to all of it even where nothing does."""
+    adjusted = association(known, values, search)
+    told = [field for field, p in adjusted.items() if p <= ALPHA]
+    how = f"Kruskal-Wallis test, adjusted by Holm for the {len(adjusted)} parameters"
+    if not told:
+        return f"No parameter's effect is told from chance ({how}): these shares may be noise."
+    return f"Told from chance ({how}): {', '.join(told)}."
 
 
 def _shares(known: pd.DataFrame, values: list[float], search: Search) -> dict[str, float]:
