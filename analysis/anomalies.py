@@ -109,10 +109,16 @@ def results(runs: pd.DataFrame, points: pd.DataFrame, epochs: pd.DataFrame) -> p
     equal; NaN where there is neither a loss nor a digest of predictions to tell results by, since
     two accuracies can be equal by chance.
     """
-    rows = pd.util.hash_pandas_object(epochs[list(_OF_EPOCHS)], index=False)
-    names = epochs["trial"].astype(object)
-    hashes = runs["trial"].map(rows.groupby(names).sum())
-    told = runs["trial"].map(epochs[list(_LOSSES)].notna().any(axis=1).groupby(names).any())
+    rows = pd.DataFrame(
+        {
+            "hash": pd.util.hash_pandas_object(epochs[list(_OF_EPOCHS)], index=False),
+            "told": epochs[list(_LOSSES)].notna().any(axis=1),
+        }
+    )
+    # A sum, since the epochs are in it: it is the same in whatever order they are stored.
+    sums = rows.groupby(epochs["trial"], observed=True).agg({"hash": "sum", "told": "any"})
+    sums.index = sums.index.astype(object)
+    hashes, told = (runs["trial"].map(sums[name]) for name in ("hash", "told"))
     known = runs["state"].eq("done") & (told.eq(True) | runs["predictions_sha256"].notna())
     keys = pd.concat([points, runs[list(_OF_RUN)], hashes.rename("epochs")], axis=1)
     keys = keys.set_axis(range(keys.shape[1]), axis=1)[known]

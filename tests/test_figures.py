@@ -19,6 +19,7 @@ from matplotlib.text import Text
 
 from analysis.figures import (
     compare,
+    cost,
     curves,
     diagnostics,
     explain,
@@ -188,6 +189,11 @@ def cells(values: list[float]) -> pd.DataFrame:
     return frame.assign(batch_size=64, n=1, planned=1, flags="", **{"test sd": math.nan})
 
 
+def priced(values: list[float]) -> pd.DataFrame:
+    frame = pd.DataFrame({"test": values, "point": [f"row {i}" for i in range(len(values))]})
+    return frame.assign(flops=2e12, front=True, n=1, flags="")
+
+
 def seeds(values: list[float]) -> pd.DataFrame:
     frame = pd.DataFrame({"value": [1e-4 * (i + 1) for i in range(len(values))]})
     return frame.assign(model="m", validation=values, test=values, flagged=False)
@@ -203,6 +209,7 @@ def differences(values: list[float]) -> Figure:
 
 
 FIGURES: dict[str, Any] = {
+    "cost": lambda values: cost.cost(priced(values)),
     "curves": lambda values: curves.curves(epochs(values), {"t": "lr 1"}, set()),
     "panels": panels,
     "heatmap": lambda values: grid.heatmap(cells(values), cells(values)),
