@@ -27,6 +27,15 @@ GRID = ("epochs", "batch_size")
 CODE = ("git_commit", "code_sha256", "torch_version", "python_version")
 DEVICE = ("device", "precision", "world_size")
 
+# What is the same in two trials of which one only repeats the other: how long they took is not.
+SAME_RESULT = "SAME_RESULT"
+_LOSSES = ("train_loss", "val_loss", "val_loss_smoothed")
+_OF_EPOCHS = ("epoch", *_LOSSES, "train_accuracy", "val_accuracy")
+_OF_RUN = (
+    "train_accuracy", "train_accuracy_clean", "val_accuracy", "val_loss", "test_accuracy",
+    "predictions_sha256",
+)  # fmt: skip
+
 # Every flag and its rule, as the report prints them.
 FLAGS = {
     "MISSING": "planned, but no readable run.parquet, no failure.json and no pruned.json: never "
@@ -50,6 +59,10 @@ FLAGS = {
     "training code, another version of torch or Python, or one of them recorded none",
     "MIXED_DEVICE": "done, but by attempts on different devices, in different arithmetic (fp32, "
     "bf16) or on different numbers of ranks",
+    SAME_RESULT: "done, but with the very result of another seed of its point: every loss and "
+    "accuracy of every epoch, and the predictions where they are recorded, are equal to the last "
+    "digit, as where the training program takes no account of the seed. All such trials of a point "
+    "count as one seed",
     "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
     "more, its test accuracy is the one that Grubbs' test for so many seeds rejects (of points "
     f"whose seeds differ by chance alone, {100 * OUTLIER_ALPHA:g} % have one), and lies further "
@@ -66,8 +79,8 @@ def flags(
 ) -> list[list[str]]:
     """The codes of every trial of a launch.
 
-    `runs` is Plan.runs as far as `state`; `points` has its axes, a column each, in the same rows;
-    `ends` has the code, and a sentence, of each trial that ended without a result.
+    `runs` is Plan.runs as far as `state` and `result`; `points` has its axes, a column each, in the
+    same rows; `ends` has the code, and a sentence, of each trial that ended without a result.
     """
     told = runs.get("attempts", pd.Series("[]", index=runs.index))
     marked = {
@@ -76,6 +89,7 @@ def flags(
         OTHER_DATA: ~dataset.columns(runs)["same_data"],
         "MIXED_CODE": told.map(lambda text: differ(text, CODE)),
         "MIXED_DEVICE": told.map(lambda text: differ(text, DEVICE)),
+        SAME_RESULT: runs["result"].duplicated(keep=False) & runs["result"].notna(),
         "OUTLIER": _outliers(runs, points),
     }
     found = []
@@ -88,6 +102,28 @@ def flags(
         else:
             found.append([ends[name][0] if name in ends else str(state).upper()])
     return found
+
+
+def results(runs: pd.DataFrame, points: pd.DataFrame, epochs: pd.DataFrame) -> pd.Series[Any]:
+    """A number for each trial that is done, the same for those of a point whose whole results are
+    equal; NaN where there is neither a loss nor a digest of predictions to tell results by, since
+    two accuracies can be equal by chance.
+    """
+    rows = pd.DataFrame(
+        {
+            "hash": pd.util.hash_pandas_object(epochs[list(_OF_EPOCHS)], index=False),
+            "told": epochs[list(_LOSSES)].notna().any(axis=1),
+        }
+    )
+    # A sum, since the epochs are in it: it is the same in whatever order they are stored.
+    sums = rows.groupby(epochs["trial"], observed=True).agg({"hash": "sum", "told": "any"})
+    sums.index = sums.index.astype(object)
+    hashes, told = (runs["trial"].map(sums[name]) for name in ("hash", "told"))
+    known = runs["state"].eq("done") & (told.eq(True) | runs["predictions_sha256"].notna())
+    keys = pd.concat([points, runs[list(_OF_RUN)], hashes.rename("epochs")], axis=1)
+    keys = keys.set_axis(range(keys.shape[1]), axis=1)[known]
+    numbers = keys.groupby(list(keys), sort=False, dropna=False).ngroup()
+    return numbers.reindex(runs.index)
 
 
 def attempts(text: object) -> list[dict[str, Any]]:
@@ -116,6 +152,11 @@ def differ(text: object, keys: Sequence[str]) -> bool:
     return any(silent) != all(silent) or any(len(values) > 1 for values in known)
 
 
+def repeated(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a trial's result is that of an earlier one of its point."""
+    return runs["result"].duplicated() & runs["result"].notna()
+
+
 def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:
     recorded = runs.reindex(columns=["classes", "num_classes"]).itertuples(index=False)
     counts = [dataset.class_count(*one) for one in recorded]
@@ -130,7 +171,7 @@ def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:
 
 def _outliers(runs: pd.DataFrame, points: pd.DataFrame) -> pd.Series[bool]:
     """By either rule; only trials that are done and have a test accuracy."""
-    known = runs["state"].eq("done") & runs["test_accuracy"].notna()
+    known = runs["state"].eq("done") & runs["test_accuracy"].notna() & ~repeated(runs)
     found = pd.Series(False, index=runs.index)
     done = points[known].assign(
         accuracy=runs["test_accuracy"].astype(float), images=runs["test_images"].astype(float)

@@ -21,27 +21,31 @@ from analysis import predictions
 from analysis.load import Plan, Study
 from analysis.points import Difference, Point, at, between, family, points, seed_of
 from analysis.predictions import Predictions
-from analysis.stats import ALPHA, MIN_SEEDS, holm, mcnemar
+from analysis.stats import ALPHA, MIN_SEEDS, POWER_NOTE, holm, mcnemar, signed
 
 # A p-value under this is written as this: far smaller ones are no longer floats.
 SMALLEST = 1e-300
 
 _SEEDS_NAMED = 5
 
+NEEDED = "seeds needed"
+
 SEEDS_NOTE = (
     "A minus B, in points: the mean over the seeds that both have; the same seed has the same "
-    "split, order and draws of the augmentation. 95 %: Student's t interval of that mean, none "
-    f"under {MIN_SEEDS} seeds; each interval is for itself. seeds p: Student's paired t test on "
-    "the test images, adjusted by Holm for all pairs of the table; over seeds: one is better only "
-    f"where it is at most {ALPHA:g}. So where nothing differs, at most one table in twenty calls "
-    "anything better."
+    "split, order and draws of the augmentation. "
 )
-IMAGES_NOTE = (
+_TESTED_NOTE = (
+    "95 %: Student's t interval of that mean, none under {seeds} seeds; each interval is for "
+    "itself. seeds p: Student's paired t test on the test images, {family}; over seeds: one is "
+    "better only where it is at most {alpha:g}. So where nothing differs, at most one table in "
+    "twenty calls anything better. " + NEEDED + ": {power}"
+)
+_IMAGES_NOTE = (
     "only A right, only B right: test images on the lowest seed for which both have usable "
     "predictions of the same images; one seed, since those of several are not independent. images "
-    "p: McNemar's exact test of these two numbers, adjusted by Holm for all pairs of the table; "
-    f"two networks are told apart where it is under {ALPHA:g}. It is about these two trained "
-    "networks, and says nothing of other seeds of their recipes."
+    "p: McNemar's exact test of these two numbers, {family}; two networks are told apart where it "
+    "is under {alpha:g}. It is about these two trained networks, and says nothing of other seeds "
+    "of their recipes."
 )
 
 
@@ -128,7 +132,7 @@ def compare(pairs: Iterable[tuple[Point, Point]], plan: Plan, study: Study) -> l
     """
     pairs = list(pairs)
     validation, test = (
-        family([between(plan, a, b, column) for a, b in pairs])
+        family([between(plan, a, b, column) for a, b in pairs], "pairs of the table")
         for column in ("val_accuracy", "test_accuracy")
     )
     return [
@@ -170,10 +174,12 @@ def table(pairs: Sequence[Pair]) -> pd.DataFrame:
         row: dict[str, Any] = {"A": label(pair.a), "B": label(pair.b)}
         row["seeds"] = 0 if pair.test is None else pair.test.seeds
         for split, found in (("validation", pair.validation), ("test", pair.test)):
-            row[f"{split} A - B"] = "-" if found is None else f"{100 * found.mean:+.2f}"
+            row[f"{split} A - B"] = "-" if found is None else signed(found.mean)
             row[f"{split} 95 %"] = _interval(found)
         row["seeds p"] = _p_words(None if pair.test is None else pair.test.p)
         row["over seeds"] = pair.verdict
+        undecided = pair.test is not None and not pair.test.told_apart
+        row[NEEDED] = (pair.test.needed if pair.test and undecided else "") or "-"
         on = pair.tally
         row["on seed"] = "-" if on is None else on.seed
         row["only A right"] = "-" if on is None else on.a_alone
@@ -187,9 +193,17 @@ def table(pairs: Sequence[Pair]) -> pd.DataFrame:
 
 def notes(pairs: Sequence[Pair]) -> list[str]:
     """How the table is to be read, and which of its pairs lack predictions."""
-    if not pairs:
+    if all(pair.validation is None and pair.test is None for pair in pairs):
         return []
-    found = [SEEDS_NOTE, IMAGES_NOTE]
+    tested = sum(pair.test is not None and pair.test.p is not None for pair in pairs)
+    tallied = sum(pair.tally is not None for pair in pairs)
+    note = _TESTED_NOTE.format(
+        seeds=MIN_SEEDS, family=adjusted_for(tested), alpha=ALPHA, power=POWER_NOTE
+    )
+    few = f"No pair of the table has the {MIN_SEEDS} seeds that a test takes. {NEEDED}: "
+    found = [SEEDS_NOTE + (note if tested else few + POWER_NOTE)]
+    if tallied:
+        found.append(_IMAGES_NOTE.format(family=adjusted_for(tallied), alpha=ALPHA))
     if any(pair.tally is not None and pair.tally.p < SMALLEST for pair in pairs):
         found.append(f"A p-value under {SMALLEST:g} is written as {SMALLEST:g}.")
     # Where a point has no result at all, the table says so itself.
@@ -204,6 +218,13 @@ def notes(pairs: Sequence[Pair]) -> list[str]:
             f"{'; '.join(lacking)}."
         )
     return found
+
+
+def adjusted_for(pairs: int, what: str = "pairs of the table") -> str:
+    """How the p-values of so many comparisons are adjusted."""
+    if pairs == 1:
+        return f"which is the only one of the {what}, so that nothing is adjusted"
+    return f"adjusted by Holm for the {pairs} {what} that have one"
 
 
 def marks(found: Mapping[int, Mapping[str, Any]]) -> str:
@@ -233,4 +254,4 @@ def _interval(found: Difference | None) -> str:
     if found is None or found.interval is None:
         return "-"
     low, high = found.interval
-    return f"{100 * low:+.2f} to {100 * high:+.2f}"
+    return f"{signed(low)} to {signed(high)}"

@@ -48,7 +48,7 @@ _KINDS: dict[type, set[type]] = {
     type(None): {type(None), int, str, float},  # pandas makes floats of whole numbers and None
 }
 # Of the frame's columns, those that are neither of a configuration nor of an outcome.
-OWN = ("trial", "sweep", "state", "flags", "failure")
+OWN = ("trial", "sweep", "state", "result", "repeated", "flags", "failure")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Plan:
     (the axis' value in the definition, before scaling), every outcome column of run.parquet (empty
     where the trial has none), every field of the configuration (`fields`), `state` (done,
     pruned, failed, missing, or another word that run.parquet's `status` holds), the columns of
-    dataset.columns, `flags` (list of anomalies.FLAGS' codes) and `failure` (a sentence, or "").
+    dataset.columns, `result` (anomalies.results) and `repeated` (whether an earlier trial of its
+    point has it), `flags` (list of anomalies.FLAGS' codes) and `failure` (a sentence, or "").
     Accuracies are fractions. A search's trials stand in the order in which it asked for them, and
     those that it pruned itself have no flag.
 
@@ -465,6 +466,9 @@ def _frame(
     own = {name for name, (search, _) in pruned.items() if plan.search and search == plan.id}
     ends = failures | {name: ("PRUNED", pruned[name][1]) for name in pruned.keys() - own}
     axis_values = frame[[POINT + axis for axis in axes]].set_axis(axes, axis="columns")
+    epochs = epochs[epochs["trial"].isin(names)].reset_index(drop=True)
+    frame["result"] = anomalies.results(frame, axis_values, epochs)
+    frame["repeated"] = anomalies.repeated(frame)
     flags = anomalies.flags(frame, axis_values, ends)
     frame["flags"] = [
         [] if name in own else codes for name, codes in zip(names, flags, strict=True)
@@ -480,7 +484,7 @@ def _frame(
         created=plan.file.created,
         command=masked_command(plan.file.command),
         runs=frame,
-        epochs=epochs[epochs["trial"].isin(names)].reset_index(drop=True),
+        epochs=epochs,
         search=plan.search
         and plan.search.model_copy(
             update={"space": {_axis(key): one for key, one in plan.search.space.items()}}

@@ -26,6 +26,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from analysis.figures import glyphs
 from analysis.figures.style import pdf, png, svg
 from analysis.tables import show
 from trainer.errors import InputError, move_away, storage_error
@@ -147,11 +148,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """`lead` is what a reader reads first, set off from the sections."""
+    """`lead` is what a reader reads first, set off from the sections. Where figures could not draw
+    a name, a section at the end says what stands for it.
+    """
 
     title: str
     sections: list[Section]
     lead: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        parts = [part for section in self.sections for part in section.parts]
+        names = glyphs.prepare(picture.figure for part in parts for picture in part.pictures)
+        if names:
+            self.sections.append(_stand_ins(names))
 
     def write(self, out: Path) -> Path:
         """Write report.html, report.md, tables/, figures/ and their list; returns report.html's
@@ -196,6 +205,17 @@ class Page:
 
     def markdown(self) -> str:
         return _template("report.md.j2", markdown).render(page=self)
+
+
+def _stand_ins(names: dict[str, str]) -> Section:
+    said = (
+        "No font of the machine that wrote this report has the letters of these names, so that the "
+        "figures have another in their place. With a font that has them (such as Noto Sans CJK for "
+        "Chinese, Japanese and Korean) the next report draws them."
+    )
+    rows = pd.DataFrame({"in the figures": names.values(), "name": names.keys()})
+    table = Table("names-in-figures", "What stands for which name in the figures", rows)
+    return Section("Names in the figures", [Part(notes=[said], tables=[table])])
 
 
 # --- the folder ------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from trainer.config import field_types
 from trainer.errors import InputError
 from trainer.parquet import DIGESTS, EPOCHS_SCHEMA, OF_ROW, Checked
 from trainer.parquet import run_schema as full_run_schema
-from trainer.record import EPOCHS, PREDICTIONS, RUN, read_file
+from trainer.record import EPOCHS, RUN, read_file
 
 # Trials whose files one process reads at a time: enough of them that sending the answer back is
 # nothing beside reading, and under twice as many a second process would cost more than it saves.
@@ -34,7 +34,7 @@ _BATCH = 500
 
 _NOT_SHOWN = {
     "train_accuracy_last", "test_loss", "images_per_second", "peak_memory_bytes", "host",
-    "slurm_job_id", "flops_per_image", OF_ROW, DIGESTS[PREDICTIONS],
+    "slurm_job_id", OF_ROW,
 }  # fmt: skip
 
 

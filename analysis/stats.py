@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import stats
+import numpy as np
+from scipy import special, stats
 
 LEVEL = 0.95
 ALPHA = 0.05
 MIN_SEEDS = 3
+# A report says how many seeds would show a difference in this share of repetitions, up to so many.
+POWER = 0.80
+MANY_SEEDS = 100
 # Of a point whose seeds differ by chance alone, how often Grubbs' test calls one an outlier.
 OUTLIER_ALPHA = 0.015
 
@@ -24,6 +28,11 @@ Interval = tuple[float, float]
 def comparable(accuracy: float) -> float:
     """As many right answers can have means that differ in their last bit: equal without it."""
     return round(accuracy, 12)
+
+
+def signed(fraction: float) -> str:
+    """A difference in points, of which one that rounds to nothing has no minus."""
+    return f"{round(100 * fraction, 2) + 0.0:+.2f}"
 
 
 def sample_interval(accuracy: float, images: int) -> Interval:
@@ -42,12 +51,11 @@ def sample_interval(accuracy: float, images: int) -> Interval:
 
 def seed_interval(values: Sequence[float]) -> Interval | None:
     """Student's t: of the mean over seeds. None under three seeds, where it would say nothing."""
-    n = len(values)
-    if n < MIN_SEEDS:
+    n, spread = len(values), deviation(values)
+    if n < MIN_SEEDS or spread is None:
         return None
     mean = math.fsum(values) / n
-    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    reach = float(special.stdtrit(n - 1, (1 + LEVEL) / 2)) * spread / math.sqrt(n)
     return mean - reach, mean + reach
 
 
@@ -69,6 +77,16 @@ def binomial_error(accuracy: float, images: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
+def deviation(values: Sequence[float], resolution: float = 0.0) -> float | None:
+    """The standard deviation over seeds, `resolution` as in `mean_p`; None under two."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean = math.fsum(values) / n
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return math.sqrt(variance + resolution**2 / 6)
+
+
 def mean_p(values: Sequence[float], resolution: float = 0.0) -> float | None:
     """The two-sided p-value of Student's t test that the mean of the values is 0; None under three.
 
@@ -76,12 +94,10 @@ def mean_p(values: Sequence[float], resolution: float = 0.0) -> float | None:
     that are equal because they are coarse are not sure, so that their deviation is never taken to
     be under that of the rounding (step / sqrt(12) for each of the two sides of a difference).
     """
-    n = len(values)
-    if n < MIN_SEEDS:
+    n, spread = len(values), deviation(values, resolution)
+    if n < MIN_SEEDS or spread is None:
         return None
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return _two_sided(mean, math.sqrt((variance + resolution**2 / 6) / n), n - 1)
+    return _two_sided(math.fsum(values) / n, spread / math.sqrt(n), n - 1)
 
 
 def prediction_p(single: float, values: Sequence[float], resolution: float = 0.0) -> float | None:
@@ -89,19 +105,55 @@ def prediction_p(single: float, values: Sequence[float], resolution: float = 0.0
     Student's t (mean, sd x sqrt(1 + 1 / n)), which is wider than that of the mean. None under three
     values. `resolution` is as in `mean_p`.
     """
-    n = len(values)
-    if n < MIN_SEEDS:
+    n, spread = len(values), deviation(values, resolution)
+    if n < MIN_SEEDS or spread is None:
         return None
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    error = math.sqrt((variance + resolution**2 / 6) * (1 + 1 / n))
-    return _two_sided(single - mean, error, n - 1)
+    return _two_sided(single - math.fsum(values) / n, spread * math.sqrt(1 + 1 / n), n - 1)
 
 
 def _two_sided(away: float, error: float, freedom: int) -> float:
     if error == 0:
         return 1.0 if away == 0 else 0.0
-    return float(2 * stats.t.sf(abs(away) / error, freedom))
+    # scipy.stats' own function, without what makes it take a hundred times as long.
+    return float(2 * special.stdtr(freedom, -abs(away) / error))
+
+
+def seeds_to_tell(
+    difference: float, deviation: float, comparisons: int = 1, *, single: bool = False
+) -> int | None:
+    """How many seeds tell a difference of this size from 0 with POWER at the level of ALPHA, by
+    Bonferroni for so many comparisons; None where more than MANY_SEEDS do.
+
+    `deviation` is that of one seed's difference, in the same unit. The power is that of Student's
+    two-sided t test by the noncentral t distribution (Cohen 1988, Statistical Power Analysis for
+    the Behavioral Sciences, chapter 2): of paired differences, or, where `single`, of one run
+    against the mean of n others, whose own deviation then is `deviation` (`prediction_p`).
+    """
+    if difference == 0:
+        return None
+    if deviation == 0:
+        return MIN_SEEDS
+    n = np.arange(MIN_SEEDS, MANY_SEEDS + 1)
+    away = abs(difference) / (deviation * np.sqrt(1 / n + single))
+    bound = stats.t.ppf(1 - ALPHA / comparisons / 2, n - 1)
+    power = stats.nct.sf(bound, n - 1, away) + stats.nct.cdf(-bound, n - 1, away)
+    # Far out in its tail scipy's distribution is not a number: there the power is 1.
+    enough = np.isnan(power) | (power >= POWER)
+    return int(n[np.argmax(enough)]) if enough.any() else None
+
+
+# What is undecided says with how many seeds it would not be.
+POWER_NOTE = (
+    "How many seeds would tell: with how many the same test, at the level of Bonferroni for its "
+    f"number of comparisons, finds the difference in {100 * POWER:.0f} % of repetitions, if it and "
+    "its spread over seeds are as measured (the noncentral t distribution). Of a few seeds that is "
+    "a rough guess."
+)
+
+
+def needed(seeds: int | None) -> str:
+    """What `seeds_to_tell` found, in words."""
+    return f"more than {MANY_SEEDS} seeds" if seeds is None else f"about {seeds} seeds"
 
 
 def grubbs(values: Sequence[float]) -> int | None:

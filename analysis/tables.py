@@ -15,16 +15,20 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.anomalies import grid_outliers
+from analysis.anomalies import SAME_RESULT, grid_outliers
 from analysis.load import POINT
 from analysis.stats import (
     ALPHA,
     comparable,
+    deviation,
     difference_interval,
     holm,
+    needed,
     prediction_p,
     sample_interval,
     seed_interval,
+    seeds_to_tell,
+    signed,
 )
 
 # Column heading: column of run.parquet.
@@ -35,7 +39,7 @@ SPLITS = {
     "test": "test_accuracy",
 }
 SAMPLE, SEEDS, DIFFERENCE_95 = "test sample 95 %", "seeds 95 %", "difference 95 %"
-LARGER, SEEDS_P = "more than seeds explain", "seeds p"
+LARGER, SEEDS_P, NEEDED = "more than seeds explain", "seeds p", "seeds needed"
 # Of cells alone: the test accuracies of a point, a list.
 TESTS = "tests"
 UNFLAGGED = "test unflagged"
@@ -61,12 +65,15 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     part: the mean over the trials that have a result.
     """
     points = [name for name in runs.columns if name.startswith(POINT)]
+    # Seeds with one and the same result are one seed.
+    splits = list(SPLITS.values())
+    runs = runs.assign(**runs[splits].mask(runs["repeated"]))
     minutes = device_seconds(runs) / 60
     runs = runs.assign(minutes=minutes.where(runs["test_accuracy"].notna()))
     # A sweep without axes is one point; NaN and None are values of an axis like any other.
     keys: Any = points or (lambda _: 0)
     groups = runs.groupby(keys, sort=False, dropna=False)
-    spread = groups[list(SPLITS.values())].agg(["mean", "std"])
+    spread = groups[splits].agg(["mean", "std"])
     table = pd.DataFrame(index=spread.index)
     for split, column in SPLITS.items():
         table[split] = spread[column, "mean"]
@@ -175,7 +182,7 @@ def architectures(runs: pd.DataFrame, reported: list[dict[str, Any]]) -> pd.Data
 
 
 _TEST = ["test", "test sd", "n", "planned", SAMPLE, SEEDS]
-_BESIDE = ["reported", "difference", DIFFERENCE_95, SEEDS_P, LARGER, "flags"]
+_BESIDE = ["reported", "difference", DIFFERENCE_95, SEEDS_P, LARGER, NEEDED, "flags"]
 REPORTED_IMAGES = 10_000
 
 
@@ -194,12 +201,13 @@ def _beside(table: pd.DataFrame) -> pd.DataFrame:
             for test, images, figure in known
         ],
     )
-    known = zip(table["reported"], table[TESTS], table["images"], strict=True)
-    adjusted = told_from_reported(list(known))
+    runs = list(zip(table["reported"], table[TESTS], table["images"], strict=True))
+    adjusted = told_from_reported(runs)
     table[SEEDS_P] = _objects(table, [None if p is None else f"{p:.2g}" for p in adjusted])
     compares = table["difference"].notna()
     words = ["not enough seeds" if p is None else "yes" if p <= ALPHA else "no" for p in adjusted]
     table[LARGER] = _objects(table, words).where(compares, None)
+    table[NEEDED] = _objects(table, needed_beside_reported(runs, adjusted))
     return table
 
 
@@ -220,6 +228,23 @@ def told_from_reported(
     return [None if p is None else next(adjusted) for p in found]
 
 
+def needed_beside_reported(
+    known: Sequence[tuple[float, Sequence[float], float]], adjusted: Sequence[float | None]
+) -> list[str | None]:
+    """With how many seeds of ours `told_from_reported` would tell what it does not, in words; None
+    where it does, and where one seed shows no spread."""
+    comparisons = sum(not math.isnan(figure) and bool(tests) for figure, tests, _ in known)
+    found: list[str | None] = []
+    for (figure, tests, images), p in zip(known, adjusted, strict=True):
+        spread = deviation(tests, 1 / images) if images > 0 else None
+        if math.isnan(figure) or spread is None or (p is not None and p <= ALPHA):
+            found.append(None)
+            continue
+        gap = figure - math.fsum(tests) / len(tests)
+        found.append(needed(seeds_to_tell(gap, spread, comparisons, single=True)))
+    return found
+
+
 def single(runs: pd.DataFrame, figure: float) -> pd.DataFrame:
     """The one point of a launch without axes, beside a reported accuracy (a fraction)."""
     table = cells(runs).assign(reported=figure)
@@ -236,7 +261,8 @@ def unflagged(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a point that has a flagged result: mean test accuracy with it and without. Empty where
     no result is flagged, which is when the two are the same.
     """
-    flagged = runs["flags"].map(bool)
+    # Of seeds with one and the same result only the first counts as it is.
+    flagged = runs["flags"].map(lambda codes: bool(set(codes) - {SAME_RESULT}))
     clean = cells(runs.assign(test_accuracy=runs["test_accuracy"].mask(flagged)))
     table = cells(runs).assign(
         **{UNFLAGGED: clean["test"], f"{UNFLAGGED} sd": clean["test sd"], "n unflagged": clean["n"]}
@@ -250,7 +276,8 @@ def main_effects(runs: pd.DataFrame) -> pd.DataFrame | None:
     """A row a value of every axis: mean accuracy over all values of the other axes.
 
     Each combination counts once. None unless the design is balanced: every combination of values
-    is there, with the same number of results, so that no value owes its mean to easier company.
+    is there, with the same number of results, so that no value owes its mean to easier company. An
+    axis of one value has no effect, and no row.
     """
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
     table = cells(runs)
@@ -262,29 +289,44 @@ def main_effects(runs: pd.DataFrame) -> pd.DataFrame | None:
     ):
         return None
     rows = []
-    for axis in axes:
+    for axis in (axis for axis, values in zip(axes, levels, strict=True) if len(values) > 1):
         for value, group in table.groupby(axis, sort=False, dropna=False):
             means = group[["validation", "test"]].mean().to_dict()
             rows.append({"axis": axis, "value": str(value), **means, "combinations": len(group)})
     return pd.DataFrame(rows)
 
 
-def costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a point that has a result and a time, cheapest first: `point` (its axes, as text),
-    `minutes` (see `cells`), validation, test, n and flags.
+def train_flops(runs: pd.DataFrame) -> pd.Series[float]:
+    """Floating-point operations of each run's training steps: those of an image, times the images,
+    times the epochs that it ran; NaN where the record does not say."""
+    factors = ("flops_per_image", "train_images", "epochs_run")
+    per_image, images, epochs = (runs[name].astype(float) for name in factors)
+    return per_image * images * epochs
 
-    The runs are of one kind of device, since minutes of different ones do not compare.
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a point that has a result and says its operations, cheapest first: `point` (its axes,
+    as text), `at` (axis to value), `flops` (see `train_flops`; mean over seeds), validation, test,
+    n, flags, `minutes` (see `cells`; NaN where the runs are of several devices) and `device`.
     """
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
     table = cells(runs)
-    words = [
-        ", ".join(f"{axis} {value}" for axis, value in zip(axes, row, strict=True))
-        for row in table[axes].itertuples(index=False)
-    ]
-    table.insert(0, "point", words)
-    head = ["point", "minutes", "validation", "validation sd", "test", "test sd", "n", "flags"]
-    table = table.loc[(table["n"] > 0) & (table["minutes"] > 0), head]
-    return table.sort_values(["minutes", "point"], kind="stable", ignore_index=True)
+    table["at"] = [dict(zip(axes, row, strict=True)) for row in table[axes].itertuples(index=False)]
+    table.insert(
+        0, "point", [", ".join(f"{axis} {v}" for axis, v in at.items()) for at in table["at"]]
+    )
+    keys: Any = [POINT + axis for axis in axes] or (lambda _: 0)
+    flops = train_flops(runs).where(runs["test_accuracy"].notna())
+    timed = runs["device"].where(runs["seconds"].notna())
+    groups = runs.assign(flops=flops, device=timed).groupby(keys, sort=False, dropna=False)
+    # Equal runs cost the same, whatever the last bit of their mean says.
+    table["flops"] = [float(f"{mean:.9g}") for mean in groups["flops"].mean()]
+    alone = (groups["device"].nunique() == 1).to_numpy()
+    table["device"] = groups["device"].first().where(alone).to_numpy()
+    table["minutes"] = table["minutes"].where(alone)
+    head = ["point", "at", "flops", "validation", "validation sd", "test", "test sd", "n", "flags"]
+    table = table.loc[(table["n"] > 0) & (table["flops"] > 0), [*head, "minutes", "device"]]
+    return table.sort_values(["flops", "point"], kind="stable", ignore_index=True)
 
 
 def mixed(runs: pd.DataFrame) -> bool:
@@ -408,7 +450,7 @@ def show(table: pd.DataFrame, *, merge: bool = True, missing: str = "-") -> pd.D
 
 
 def _percent(fraction: float, sign: str = "") -> str:
-    return f"{100 * fraction:{sign}.2f}"
+    return signed(fraction) if sign else f"{100 * fraction:.2f}"
 
 
 def _text(column: str, value: Any, missing: str) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from analysis import dataset
+from analysis.anomalies import SAME_RESULT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,30 @@ def preface(plan: Plan, model: str | None = None) -> str:
             f" On other images than the rest: {others}, flagged {dataset.OTHER_DATA} and left out "
             "where settings are compared and where one is chosen."
         )
-    return words
+    return words + same_results(plan)
+
+
+def same_results(plan: Plan) -> str:
+    """That seeds of a point have one and the same result, a sentence; else nothing."""
+    runs = plan.runs
+    if not runs["repeated"].any():
+        return ""
+    same = runs[runs["result"].isin(runs["result"][runs["repeated"]])]
+    of = count(int(same["result"].nunique()), "result")
+    return (
+        f" {count(len(same), 'trial')} with different seeds have {of} between them, equal to the "
+        f"last digit (flagged {SAME_RESULT}): the seed changed nothing, as where the training "
+        "program ignores it. Each such result counts as one seed in all that follows."
+    )
+
+
+def over_seeds(plan: Plan) -> str:
+    """What the accuracies of the launch's tables are: a mean where a point has several seeds."""
+    from analysis.load import POINT
+
+    axes = [POINT + axis for axis in plan.axes]
+    several = plan.runs.duplicated(axes).any() if axes else len(plan.runs) > 1
+    return "mean ± sd over seeds" if several else "of one seed each"
 
 
 def values(column: pd.Series[Any]) -> str:

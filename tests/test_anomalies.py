@@ -13,16 +13,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from test_analysis import Point, finish, folder_of, grid_points, only, write_plan
+from test_analysis import Point, begin, finish, folder_of, grid_points, only, write_plan
 
-from analysis import tables
+from analysis import tables, words
 from analysis.anomalies import FLAGS, grid_outliers, seed_outliers
-from analysis.load import Plan, reported
+from analysis.load import Plan, load, reported
+from analysis.points import between, by_seed
 from trainer.config import TrainConfig
 
 CODES = (
     "NONFINITE", "DIVERGED", "EARLY_STOP", "TIMEOUT", "OUT_OF_MEMORY", "MISSING", "OUTLIER",
     "NODE_FAILURE", "NCCL", "DATA", "ERROR", "PRUNED", "OTHER_DATA", "MIXED_CODE", "MIXED_DEVICE",
+    "SAME_RESULT",
 )  # fmt: skip
 
 
@@ -255,10 +257,11 @@ def test_main_effects_of_a_balanced_design_alone(tmp_path: Path) -> None:
     assert tables.main_effects(plan.runs.iloc[2:]) is None
 
 
-def test_costs_are_minutes_of_all_devices(tmp_path: Path) -> None:
+def test_costs_are_operations_and_minutes_of_all_devices(tmp_path: Path) -> None:
     plan = seeds_of_one_point(tmp_path, [0.9, 0.92], seconds=120.0, world_size=4)
     (row,) = tables.costs(plan.runs).to_dict("records")
     assert row["point"] == "augment.mixup 0.2"
+    assert row["flops"] == 1e9 * 45_000 * 3
     assert row["minutes"] == pytest.approx((12.34 / 60 + 8.0) / 2)
     assert row["n"] == 2
 
@@ -269,3 +272,77 @@ def test_costs_are_minutes_of_all_devices(tmp_path: Path) -> None:
 )
 def test_a_gpu_is_told_from_a_cpu(device: str, gpu: bool) -> None:
     assert tables.is_gpu(device) is gpu
+
+
+# --- the same result for every seed ----------------------------------------------------------
+
+
+def seeds_alike(tmp_path: Path, alike: int, seeds: int = 4) -> Plan:
+    """Two points of so many seeds; the first one's first `alike` have one and the same result."""
+    decays = (0.0, 1e-3)
+    points: list[Point] = [
+        ({DECAY: decay}, TrainConfig().override({DECAY: decay, "seed": seed}))
+        for decay in decays
+        for seed in range(seeds)
+    ]
+    write_plan(tmp_path, points, seeds=list(range(seeds)))
+    for point, config in points:
+        folder = folder_of(tmp_path, (point, config))
+        finish(folder, config, test_accuracy=0.9 - point[DECAY])
+        if point[DECAY] == 0 and config.seed < alike:
+            begin(folder, seed=0)
+    return only(tmp_path)
+
+
+DECAY = "optimizer.weight_decay"
+
+
+def test_seeds_that_changed_nothing_are_flagged_and_count_as_one(tmp_path: Path) -> None:
+    plan = seeds_alike(tmp_path, alike=4)
+    assert plan.runs["flags"].tolist() == [["SAME_RESULT"]] * 4 + [[]] * 4
+    assert by_seed(plan, {DECAY: 0.0}) == {0: 0.91}
+    table = tables.cells(plan.runs)
+    assert table["n"].tolist() == [1, 4] and table["planned"].tolist() == [4, 4]
+    assert table[tables.SEEDS][0] is None and table[tables.SEEDS][1] is not None
+    gap = between(plan, {DECAY: 0.0}, {DECAY: 1e-3}, "test_accuracy")
+    assert gap is not None and (gap.seeds, gap.p, gap.interval) == (1, None, None)
+    assert tables.unflagged(plan.runs).empty
+    said = words.preface(plan)
+    assert "4 trials with different seeds have 1 result between them" in said
+    assert "SAME_RESULT" in said
+
+
+def test_two_alike_of_four_leave_three_seeds(tmp_path: Path) -> None:
+    plan = seeds_alike(tmp_path, alike=2)
+    assert plan.runs["flags"].tolist() == [["SAME_RESULT"]] * 2 + [[]] * 6
+    assert list(by_seed(plan, {DECAY: 0.0})) == [0, 2, 3]
+
+
+def test_equal_accuracies_are_no_same_result(tmp_path: Path) -> None:
+    """Every accuracy of every seed is equal here, and the losses differ in the sixth digit."""
+    plan = seeds_alike(tmp_path, alike=0)
+    assert not any(plan.runs["flags"]) and words.same_results(plan) == ""
+    assert tables.cells(plan.runs)["n"].tolist() == [4, 4]
+
+
+def test_other_predictions_or_no_losses_are_no_same_result(tmp_path: Path) -> None:
+    plan = seeds_alike(tmp_path / "a", alike=4)
+    folders = [tmp_path / "a" / "grid" / trial for trial in plan.runs["trial"]]
+    for i, (folder, seed) in enumerate(zip(folders[:4], range(4), strict=True)):
+        config = TrainConfig().override({DECAY: 0.0, "seed": seed})
+        finish(folder, config, test_accuracy=0.9, predictions_sha256=f"{i:064x}")
+        begin(folder, seed=0)
+    assert not any(only(tmp_path / "a").runs["flags"])
+    bare = dict.fromkeys(("train_loss", "val_loss", "val_loss_smoothed"))
+    plan = seeds_alike(tmp_path / "b", alike=4)
+    for folder in folders:
+        begin(tmp_path / "b" / "grid" / folder.name, seed=0, **bare)
+    assert not any(only(tmp_path / "b").runs["flags"])
+
+
+def test_a_trial_that_two_sweeps_share_repeats_nothing(tmp_path: Path) -> None:
+    config = TrainConfig()
+    for sweep in ("one", "two"):
+        write_plan(tmp_path, [({}, config)], sweep=sweep)
+        finish(folder_of(tmp_path, ({}, config), sweep), config)
+    assert [plan.runs["flags"].tolist() for plan in load(tmp_path, []).plans] == [[[]], [[]]]

@@ -4,7 +4,12 @@
 
 A study has points whose accuracies over seeds are normally distributed around one mean, with a
 spread in points that is stated, rounded to whole test images. A claim's rate is the share of
-studies that assert anything of its family. CI looks at fewer studies of one spread.
+studies that assert anything of its family; where the upper end of its interval is above the limit,
+ten times as many studies decide. CI looks at fewer studies of one spread.
+
+What a report shows and does not assert is not here: the order of a table or figure, the points of a
+front, values within one standard error, main effects, the share of an importance. A sentence beside
+each says what of it is told from chance, and that sentence is.
 """
 
 from __future__ import annotations
@@ -18,8 +23,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis import anomalies, points, tables
+from analysis import anomalies, compare, importance, points, tables
 from analysis.load import POINT, Plan
+from analysis.sections import ablations, cost
+from analysis.space import Choice, Range, Search
 
 SPREADS = (0.15, 0.5, 1.0, 3.0)
 SEEDS = (3, 5, 10)
@@ -50,6 +57,7 @@ def plan_of(val: NDArray[np.float64], test: NDArray[np.float64]) -> Plan:
             "val_images": VAL_IMAGES,
             "test_images": TEST_IMAGES,
             "same_data": True,
+            "repeated": False,
             "fingerprint": [f"{i:064x}" for i in range(count * seeds)],
         }
     )
@@ -108,6 +116,101 @@ def asserts_of_the_reported_grid(random: np.random.Generator, spread: float, see
     return any(p is not None and p <= 0.05 for p in tables.told_from_reported(known))
 
 
+def asserts_in_the_choice_sentence(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Beside each table of points: the chosen one's lead over the next, of three."""
+    plan = plan_of(
+        drawn(random, spread, VAL_IMAGES, 3, seeds), drawn(random, spread, TEST_IMAGES, 3, seeds)
+    )
+    found = points.against_first(plan, points.ranked(plan))[0]
+    assert found is not None
+    return bool(found.told_apart)
+
+
+def asserts_of_an_ablation(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any of five values agrees or disagrees with what was reported, against the baseline."""
+    values = drawn(random, spread, TEST_IMAGES, 6, seeds)
+    sides = [dict(enumerate(row)) for row in values]
+    gaps = [points.difference(side, sides[0], TEST_IMAGES) for side in sides[1:]]
+    told = [one for one in points.family(gaps) if one is not None and one.told_apart]
+    return any(ablations.agrees(one) in ("agrees", "disagrees") for one in told)
+
+
+def asserts_of_before_and_after(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any of six points differs between two results folders."""
+    before, after = drawn(random, spread, VAL_IMAGES, 2, 6, seeds)
+    gaps = [
+        points.difference(dict(enumerate(a)), dict(enumerate(b)), VAL_IMAGES)
+        for a, b in zip(after, before, strict=True)
+    ]
+    told = [one for one in points.family(gaps) if one is not None and one.told_apart]
+    return any(points.judged(one) == "more than seeds explain" for one in told)
+
+
+def asserts_of_the_front(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any step along the Pareto front of six points is more accurate than the one before it."""
+    values = drawn(random, spread, VAL_IMAGES, 6, seeds)
+    table = pd.DataFrame({"flops": range(1, 7), "validation": values.mean(axis=1)})
+    table["front"] = tables.front(table["flops"].tolist(), table["validation"].tolist())
+    table["seeds"] = pd.Series([dict(enumerate(row)) for row in values], dtype=object)
+    gaps = cost.steps(table.assign(images=VAL_IMAGES))
+    return any(gap is not None and gap.told_apart for gap in gaps)
+
+
+def asserts_of_two_networks(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any pair of six networks is right more often, on the same 2,000 images."""
+    right = random.random((6, 2_000)) < MEAN
+    tallies = [
+        compare.Tally(0, int((right[i] & ~right[j]).sum()), int((right[j] & ~right[i]).sum()))
+        for i in range(6)
+        for j in range(i)
+    ]
+    adjusted = compare.holm([one.p for one in tallies])
+    said = [compare.networks(one, p) for one, p in zip(tallies, adjusted, strict=True)]
+    return any("more often" in one for one in said)
+
+
+def asserts_a_parameter(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """Any of three parameters of a search of ten trials a seed has an effect."""
+    trials = 10 * seeds
+    space = {
+        "lr": Range(kind="float", low=1e-3, high=1.0, log=True),
+        "cutout": Range(kind="int", low=0, high=16),
+        "schedule": Choice(kind="choice", values=["step", "cosine"]),
+    }
+    about = Search(
+        sampler="tpe", pruner="none", objective="best", trials=trials, seed=0, space=space
+    )
+    known = pd.DataFrame(
+        {
+            "lr": 10 ** random.uniform(-3, 0, trials),
+            "cutout": random.integers(0, 17, trials),
+            "schedule": random.choice(["step", "cosine"], trials),
+        }
+    )
+    values = pd.Series(drawn(random, spread, VAL_IMAGES, trials))
+    return min(importance.association(known, values, about).values()) <= 0.05
+
+
+def asserts_of_a_searched_value(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """The best of twenty runs is told from one of two reported values by other launches' seeds."""
+    best = drawn(random, spread, VAL_IMAGES, 20).argmax()
+    values = drawn(random, spread, VAL_IMAGES, 20, seeds)
+    sides = [dict(enumerate(row)) for row in values]
+    told = [points.difference(sides[best], sides[best - i], VAL_IMAGES) for i in (1, 2)]
+    return any(one and one.bonferroni(2, "comparisons").told_apart for one in told)
+
+
+def flags_the_same_result(random: np.random.Generator, spread: float, seeds: int) -> bool:
+    """SAME_RESULT among seeds whose accuracies are all equal, and whose losses are not."""
+    trials = [f"t{i}" for i in range(seeds)]
+    runs = pd.DataFrame({"trial": trials, "state": "done"})
+    runs = runs.assign(**dict.fromkeys(anomalies._OF_RUN[:-1], 0.5), predictions_sha256=None)
+    epochs = pd.DataFrame({"trial": trials, "epoch": 0, "train_accuracy": 0.5, "val_accuracy": 0.5})
+    losses = {name: random.normal(1, spread, seeds) for name in anomalies._LOSSES}
+    found = anomalies.results(runs, runs[[]], epochs.assign(**losses))
+    return bool(found.duplicated().any())
+
+
 def flags_a_seed(random: np.random.Generator, spread: float, seeds: int) -> bool:
     """OUTLIER among the seeds of one point."""
     values = drawn(random, spread, TEST_IMAGES, seeds)
@@ -129,8 +232,19 @@ CLAIMS = (
     asserts_of_a_table_of_pairs,
     asserts_of_a_pair_stated_beforehand,
     asserts_of_the_reported_grid,
+    asserts_in_the_choice_sentence,
+    asserts_of_an_ablation,
+    asserts_of_before_and_after,
+    asserts_of_the_front,
+    asserts_of_two_networks,
+    asserts_a_parameter,
+    asserts_of_a_searched_value,
 )
-FLAGS = (flags_a_seed, flags_a_cell)
+FLAGS = (flags_a_seed, flags_a_cell, flags_the_same_result)
+
+
+# What neither the spread over seeds nor their number has a part in: one line of the table.
+ALONE = (asserts_of_two_networks, flags_the_same_result)
 
 
 def rate(
@@ -144,15 +258,15 @@ def rate(
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_what_is_asserted_where_nothing_differs_is_rare(claim: Callable[..., bool]) -> None:
-    # More than this many of 150 studies would assert it once in 1,000 times at a rate of 5 %.
-    found, _ = rate(claim, 1.0, 3, 150)
-    assert found <= stats.binom.ppf(0.999, 150, 0.05)
+    # More than this many of 100 studies would assert it once in 1,000 times at a rate of 5 %.
+    found, _ = rate(claim, 1.0, 3, 100)
+    assert found <= stats.binom.ppf(0.999, 100, 0.05)
 
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_flag_where_nothing_is_out_of_line_is_rare(flag: Callable[..., bool]) -> None:
-    found, _ = rate(flag, 1.0, 3, 400)
-    assert found <= stats.binom.ppf(0.999, 400, 0.02)
+    found, _ = rate(flag, 1.0, 3, 200)
+    assert found <= stats.binom.ppf(0.999, 200, 0.02)
 
 
 @pytest.mark.parametrize(("seeds", "power"), [(3, 0.55), (5, 0.90)])
@@ -166,14 +280,18 @@ def main(studies: int = 2_000) -> None:
     bad = 0
     print(f"{'claim':40} {'spread':>6} {'seeds':>5} {'rate':>7} {'upper':>7}")
     for claim in (*CLAIMS, *FLAGS):
-        for spread in SPREADS:
-            for seeds in SEEDS:
-                found, upper = rate(claim, spread, seeds, studies)
-                limit = 0.025 if claim in FLAGS else 0.065
-                bad += upper > limit
-                mark = "  above" if upper > limit else ""
-                shown = f"{found / studies:7.2%} {upper:7.2%}{mark}"
-                print(f"{claim.__name__:40} {spread:6} {seeds:5} {shown}", flush=True)
+        settings = [(spread, seeds) for spread in SPREADS for seeds in SEEDS]
+        for spread, seeds in settings[:1] if claim in ALONE else settings:
+            limit, count = 0.025 if claim in FLAGS else 0.065, studies
+            found, upper = rate(claim, spread, seeds, count)
+            if upper > limit:
+                # An exact test at 5 % passes the limit in one of eight such samples: more decide.
+                count = 10 * studies
+                found, upper = rate(claim, spread, seeds, count)
+            bad += upper > limit
+            mark = f"  of {count:,}" * (count > studies) + "  above" * (upper > limit)
+            shown = f"{found / count:7.2%} {upper:7.2%}{mark}"
+            print(f"{claim.__name__:40} {spread:6} {seeds:5} {shown}", flush=True)
     for seeds in SEEDS:
         found, _ = rate(asserts_of_a_pair_stated_beforehand, 0.5, seeds, studies, true=2.0)
         print(f"power, spread 0.5, 2 points, {seeds} seeds: {found / studies:.2%}")

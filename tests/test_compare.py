@@ -173,7 +173,7 @@ def test_networks(tally: Tally | None, adjusted: float, words: str) -> None:
         (-0.01, 0.05, "agrees"),
         (0.01, 0.05, "disagrees"),
         (-0.01, 0.051, "neither agrees nor disagrees"),
-        (-0.01, None, "not enough seeds (3 of 3)"),
+        (-0.01, None, "not enough seeds (3 of 3;"),
     ],
 )
 def test_a_claim_is_judged_by_the_seeds_adjusted_p_value_alone(
@@ -389,7 +389,7 @@ def test_no_result_at_all_and_a_single_point(tmp_path: Path, axis: str) -> None:
     assert not [p for p in part.pictures if not p.name.endswith("curves")]
     part = rendered(launch(tmp_path / "one", axis, {first: [0.9, 0.9, 0.8]}), axis)
     assert not [table for table in part.tables if table.name.endswith("-pairs")]
-    assert compare.SEEDS_NOTE not in part.footnotes
+    assert not any(note.startswith(compare.SEEDS_NOTE) for note in part.footnotes)
     for picture in part.pictures:
         picture.figure.draw_without_rendering()
 
@@ -576,7 +576,8 @@ def test_mixup_beside_what_was_reported_of_it(tmp_path: Path) -> None:
     (said,) = [note for note in part.notes if note.startswith("Reported")]
     assert "MixUp lowered accuracy" in said
     assert "0.2: agrees; 0.5: disagrees; 1: neither agrees nor disagrees" in said
-    assert said.endswith("2: not enough seeds (1 of 3).")
+    assert "(adjusted by Holm for the 3 pairs of the table that have one)" in said
+    assert said.endswith("2: not enough seeds (1 of 3; one seed does not show how many would).")
     table = frame(part, "00000001")
     assert table["train images"].tolist() == ["augmented"] + ["augmented, mixed"] * 4
     assert "does not compare with the others" in text(part)

@@ -69,7 +69,9 @@ def test_a_lead_that_seeds_do_not_explain(tmp_path: Path) -> None:
 
 def test_a_lead_that_seeds_explain(tmp_path: Path) -> None:
     study = seeds_of(tmp_path, {1e-3: [0.95, 0.96, 0.93], 5e-4: [0.94, 0.93, 0.96]})
-    assert found(study.plans[0]).endswith("seeds do not tell them apart.")
+    assert "seeds do not tell them apart (more than 100 seeds would, with 80 % power)." in found(
+        study.plans[0]
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -77,7 +79,10 @@ def test_too_few_seeds_are_said(tmp_path: Path, n: int) -> None:
     study = seeds_of(tmp_path, {1e-3: [0.95] * n, 5e-4: [0.5] * n})
     said = found(study.plans[0])
     assert f"+45.00 points ({n} of 3 seeds that an interval takes)" in said
-    assert said.endswith("not enough seeds to tell them apart.")
+    few = (
+        "about 3 seeds would, with 80 % power" if n > 1 else "one seed does not show how many would"
+    )
+    assert said.endswith(f"not enough seeds to tell them apart ({few}).")
 
 
 def test_validation_chooses_and_not_the_test_images(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.figures.style import GOLD, INK, STYLE
+from analysis.figures.style import GOLD, INK, STYLE, numbers
 from analysis.stats import Interval, seed_interval
 
 # Where most of the width would go to rows far below the best, or to reported figures far from what
@@ -51,6 +51,20 @@ class Row:
     @property
     def interval(self) -> Interval | None:
         return seed_interval(self.values)
+
+
+def marks_words(panels: Mapping[str, Sequence[Row]]) -> str:
+    """What the marks of rows mean, of those that are there."""
+    rows = [row for rows in panels.values() for row in rows]
+    said = "a dot for every seed"
+    if any(any(row.flagged) for row in rows):
+        said += " (a cross where it is flagged)"
+    said += ", below it the mean as a diamond"
+    if any(row.interval is not None for row in rows):
+        said += " with its 95 % interval over seeds"
+    if any(not math.isnan(row.reported) for row in rows):
+        said += ", and what was reported as an open square"
+    return said
 
 
 def accuracies(rows: Sequence[Row]) -> Figure:
@@ -323,7 +337,7 @@ def _curve(
 def _decay_ticks(axes: Axes, places: Mapping[float, float]) -> None:
     """Ticks at the values themselves, or at decades where they are many; a break after 0."""
     if len(places) <= _VALUES_NAMED:
-        axes.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+        axes.set_xticks(list(places.values()), numbers(list(places)))
     else:
         low, high = (f(p for v, p in places.items() if v > 0) for f in (min, max))
         decades = [float(one) for one in range(math.ceil(low), math.floor(high) + 1)]
@@ -343,8 +357,9 @@ def _decay_ticks(axes: Axes, places: Mapping[float, float]) -> None:
 
 
 def _short(name: str) -> str:
-    """One line that a figure has room for."""
-    return shorten(" ".join(name.split()), _NAME, placeholder=" ...") or name[:_NAME]
+    """One line that a figure has room for; a legend leaves out what begins with a line below."""
+    line = shorten(" ".join(name.split()), _NAME, placeholder=" ...") or name[:_NAME]
+    return f" {line}" if line.startswith("_") else line
 
 
 def _legend(figure: Figure, *panels: Axes) -> None:

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from analysis.figures.style import GOLD, INK, STYLE
 
+PETA = 1e15  # operations in a PFLOP
 # A front of more points is named in its table alone.
 _NAMED = 12
 _NAME_WIDTH = 44
@@ -22,10 +23,10 @@ _NAME_WIDTH = 44
 _COUNTED = 30
 
 
-def cost(points: pd.DataFrame, unit: str) -> Figure:
-    """Mean test accuracy (%) over minutes of training on a logarithmic axis, a dot a point, from
-    tables.costs; flagged points are hollow. The line is the Pareto front, whose points are numbered
-    and named beside. `unit` is what the axis counts.
+def cost(points: pd.DataFrame) -> Figure:
+    """Mean test accuracy (%) over the operations of training on a logarithmic axis, a dot a point,
+    from tables.costs; flagged points are hollow. The line is the Pareto front, whose points are
+    numbered and named beside.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.6))
@@ -33,7 +34,7 @@ def cost(points: pd.DataFrame, unit: str) -> Figure:
         figure.set_layout_engine("constrained")
         front = points[points["front"]]
         axes.step(
-            front["minutes"], 100 * front["test"], where="post", color=GOLD, zorder=1,
+            front["flops"] / PETA, 100 * front["test"], where="post", color=GOLD, zorder=1,
             label="Pareto front by validation",
         )  # fmt: skip
         usual = int(points["n"].mode().max())
@@ -42,7 +43,7 @@ def cost(points: pd.DataFrame, unit: str) -> Figure:
         for here, label, fill in ((~flagged, each, INK), (flagged, f"{each}, flagged", "white")):
             if here.any():
                 axes.scatter(
-                    points["minutes"][here], 100 * points["test"][here], s=38, zorder=3,
+                    points["flops"][here] / PETA, 100 * points["test"][here], s=38, zorder=3,
                     facecolors=fill, edgecolors=INK, label=label,
                 )  # fmt: skip
         if len(points) <= _COUNTED:
@@ -52,12 +53,12 @@ def cost(points: pd.DataFrame, unit: str) -> Figure:
         for number, point in enumerate(named, start=1):
             # The front rises to the right, so that this side of it is free.
             _note(axes, point, str(number), (-5, 3), "right")
-        axes.set_xlabel(unit)
+        axes.set_xlabel("training of one run, PFLOPs, logarithmic")
         axes.set_ylabel("mean test accuracy, %")
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.margins(y=0.12)
-        _scale(axes, points["minutes"].min(), points["minutes"].max())
+        _scale(axes, points["flops"].min() / PETA, points["flops"].max() / PETA)
         names = [
             f"{number}  {_short(point['point']) or 'all trials'}"
             for number, point in enumerate(named, start=1)
@@ -86,8 +87,8 @@ def _note(
     axes: Axes, point: Mapping[Hashable, Any], text: str, offset: tuple[float, float], side: str
 ) -> None:
     note = axes.annotate(
-        text, (point["minutes"], 100 * point["test"]), xytext=offset, textcoords="offset points",
-        ha=side, fontsize=8.5, zorder=4,
+        text, (point["flops"] / PETA, 100 * point["test"]), xytext=offset,
+        textcoords="offset points", ha=side, fontsize=8.5, zorder=4,
     )  # fmt: skip
     note.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 

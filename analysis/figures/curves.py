@@ -9,9 +9,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import STYLE
+from analysis.figures.style import STYLE, Whole, alone
 
 _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
@@ -46,16 +45,20 @@ def curves(epochs: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str]) -
             for trial in trials:
                 seed = groups[trial]
                 axes.plot(
-                    seed.index, seed, linewidth=0.6, alpha=0.5 if len(trials) > 1 else 1, **style
-                )
+                    seed.index, seed, linewidth=0.6, alpha=0.5 if len(trials) > 1 else 1,
+                    marker=".", markevery=alone(seed.tolist()), **style,
+                )  # fmt: skip
                 if trial in flagged:
                     axes.plot(seed.index[-1:], seed[-1:], marker="x", color=colours[i])
             mean = pd.concat([groups[trial] for trial in trials], axis=1).mean(axis=1, skipna=False)
-            lines += axes.plot(mean.index, mean, linewidth=0.6 if many else 1.6, **style)
+            lines += axes.plot(
+                mean.index, mean, linewidth=0.6 if many else 1.6,
+                marker="o", markersize=4, markevery=alone(mean.tolist()), **style,
+            )  # fmt: skip
         axes.set_xlabel("epoch, from 0")
         axes.set_ylabel("validation accuracy, %")
         axes.grid(color="0.9", linewidth=0.6)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(Whole())
         if lines and len(lines) <= _LEGEND_LINES:
             figure.legend(lines, list(points), loc="outside right upper", fontsize=8, frameon=False)
     return figure

@@ -13,10 +13,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.figures.style import GOLD, INK, STYLE
+from analysis.figures.style import GOLD, INK, STYLE, Whole, alone, empty
 
 # As many classes can have their numbers in the figure; more can have their names, at most so many.
 _WITH_NUMBERS = 20
@@ -83,7 +82,7 @@ def panels(
         rate.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=False)
         for axes in grid[1]:
             axes.set_xlabel("epoch, from 0")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(Whole())
         for axes in grid.flat:
             axes.grid(color="0.9", linewidth=0.6)
         _seeds(figure, colours, labels, any(trial in best for trial in labels))
@@ -105,19 +104,20 @@ def _lines(
         group = groups[trial]
         at = group[group["epoch"] == best.get(trial)]
         for column, style in curves.values():
-            # One epoch alone is no line.
-            alone = "o" if len(group) == 1 else None
             axes.plot(
                 group["epoch"],
                 group[column],
                 color=colour,
                 linestyle=style,
                 linewidth=1.4,
-                marker=alone,
+                marker="o",
                 markersize=3,
+                markevery=alone(group[column].tolist()),
             )
             if style == "-":
                 axes.plot(at["epoch"], at[column], color=colour, marker="o", zorder=3)
+    if not epochs[[column for column, _ in curves.values()]].notna().any(axis=None):
+        empty(axes)
     if len(curves) > 1:
         handles = [
             Line2D([], [], color=_GREY, linestyle=style, label=name)
@@ -190,7 +190,7 @@ def matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> Figure:
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color("0.7")
         bar = figure.colorbar(image, ax=axes, label="images, off the diagonal", shrink=0.8)
-        bar.locator = MaxNLocator(integer=True)
+        bar.locator = Whole()
         bar.update_ticks()
     return figure
 
@@ -199,9 +199,9 @@ def _class_ticks(axes: Axes, classes: Sequence[str]) -> None:
     n = len(classes)
     if n > _WITH_NAMES:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+            axis.set_major_locator(Whole())
         return
-    names = [_short(name) for name in classes]
+    names = _names(classes)
     size = 9 if n <= _WITH_NUMBERS else max(4.5, 9 - 0.07 * n)
     long = n > _WITH_NUMBERS or max(map(len, names)) > 3
     axes.set_xticks(range(n), names, fontsize=size, rotation=90 if long else 0)
@@ -213,6 +213,12 @@ def _short(name: str, most: int = 20) -> str:
     """A class' name on one line, cut where it would push the figure aside."""
     line = " ".join(name.split())
     return line if len(line) <= most else line[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _names(classes: Sequence[str]) -> list[str]:
+    """Short names; those that are alike when they are cut have the class' number behind them."""
+    short = [_short(name) for name in classes]
+    return [name if short.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(short)]
 
 
 def confusion_bars(table: pd.DataFrame) -> Figure:
@@ -308,7 +314,7 @@ def class_bars(table: pd.DataFrame) -> Figure:
             )
             axes.axvline(mean, color="black", linestyle="--", linewidth=1.1)
             axes.set_xlabel("test accuracy, %")
-        bars.set_yticks(range(n), [_short(name) for name in table["class"]], fontsize=size)
+        bars.set_yticks(range(n), _names(list(table["class"])), fontsize=size)
         bars.set_ylim(n - 0.4, -0.6)
         line = Line2D(
             [], [], color="black", linestyle="--", label=f"mean of the classes, {mean:.2f} %"
@@ -358,6 +364,6 @@ def calibration(bins: pd.DataFrame, title: str) -> Figure:
         below.set_ylabel("images")
         below.set_xlabel("confidence: the predicted class' probability")
         below.set_xlim(0, 1)
-        below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        below.yaxis.set_major_locator(Whole(4))
         figure.align_ylabels([above, below])
     return figure

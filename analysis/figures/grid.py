@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.figures.style import STYLE
+from analysis.figures.style import STYLE, span
 
 _CELL = 1.55  # inches wide, and
 _LINE = 0.19  # high a line of text
@@ -30,7 +30,7 @@ def heatmap(measured: pd.DataFrame, reported: pd.DataFrame) -> Figure:
     widths = [table["batch_size"].nunique() for table in panels.values()]
     rows = max(table["epochs"].nunique() for table in panels.values())
     values = 100 * pd.concat([table["test"] for table in panels.values()]).dropna()
-    norm = Normalize(values.min(), values.max()) if len(values) else Normalize(0, 100)
+    norm = Normalize(*span(values.min(), values.max())) if len(values) else Normalize(0, 100)
     lines = max(
         _text(cell).count("\n") + 1 for t in panels.values() for cell in t.to_dict("records")
     )

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.figures.style import GOLD, INK, STYLE
+from analysis.figures.style import GOLD, INK, STYLE, Whole, span
 from analysis.space import Choice, Range
 
 _MARKS: dict[str, dict[str, Any]] = {
@@ -62,9 +62,7 @@ def history(trials: pd.DataFrame, error: float | None, pruned: str) -> Figure:
             _scatter(axes, trials["order"], trials, pruned, rail=axes is panels[-1])
         _rail(panels[-1], trials["value"].isna().any(), trials["value"].notna().any())
         panels[-1].set_xlim(0.4, len(trials) + 0.6)
-        panels[-1].xaxis.set_major_locator(
-            MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
-        )
+        panels[-1].xaxis.set_major_locator(Whole())
         panels[-1].set_xlabel("order of asking")
         _legend(figure, panels[-1])
     return figure
@@ -224,7 +222,8 @@ def _rail(axes: Axes, needed: bool | np.bool, others: bool | np.bool) -> None:
     if not needed:
         return
     if others:
-        low, high = axes.get_ylim()
+        low, high = span(*axes.get_ylim())
+        axes.set_ylim(low, high)
         ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
         axes.set_ylim(low - (high - low) * _RAIL / (1 - _RAIL), high)
         axes.set_yticks(ticks)

@@ -13,9 +13,9 @@ from analysis.figures import compare as figures
 from analysis.load import POINT, Plan, Study, recipe
 from analysis.load import reported as reported_figures
 from analysis.page import Part, Picture, Table
-from analysis.points import Difference, Point, by_seed, points
+from analysis.points import Difference, Point, by_seed, points, would_tell
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
-from analysis.stats import ALPHA, MIN_SEEDS
+from analysis.stats import ALPHA, MIN_SEEDS, signed
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
 
@@ -25,11 +25,12 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     (axis,) = plan.axes
     base = baseline(plan)
     pairs = compare.compare(compare.against(points(plan), base), plan, study)
+    several = len(points(plan)) > 1
     table = points_table(plan)
     name, against = words.name(plan), value_words(base[axis])
     caption = (
-        f"Accuracy (%) of {plan.sweep}: mean ± sd over seeds. train is the running accuracy on the "
-        "images named beside it, train clean that on plain ones"
+        f"Accuracy (%) of {plan.sweep}: {words.over_seeds(plan)}. train is the running accuracy on "
+        "the images named beside it, train clean that on plain ones"
     )
     said = f"Every {axis} (A) of {plan.sweep} against the baseline {against} (B)"
     compared = [Table(f"{name}-pairs", said, compare.table(pairs))] * bool(pairs)
@@ -38,7 +39,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             words.title(plan),
             [
                 words.preface(plan),
-                f"The baseline is {axis} {against}, {_why(plan, base)}.",
+                *[f"The baseline is {axis} {against}, {_why(plan, base)}."] * several,
                 *_changes_too(plan, axis),
                 choice(plan),
                 *selection.notes(plan, study),
@@ -132,7 +133,9 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
     if not answers:
         return [f"{said} No point of this launch speaks to it."]
     found = "; ".join(f"{', '.join(them)}: {answer}" for answer, them in answers.items())
-    return [f"{said} {claim} By the paired difference in test accuracy: {found}."]
+    tested = sum(pair.test is not None and pair.test.p is not None for pair in pairs)
+    how = f" ({compare.adjusted_for(tested)})" if tested else ""
+    return [f"{said} {claim} By the paired difference in test accuracy{how}: {found}."]
 
 
 def beside_dla(plan: Plan) -> list[str]:
@@ -143,19 +146,22 @@ def beside_dla(plan: Plan) -> list[str]:
         return []
     figure = _dla() / 100
     cells = [cell for cell in tables.cells(plan.runs).to_dict("records") if cell["n"]]
-    adjusted = tables.told_from_reported(
-        [(figure, cell[tables.TESTS], cell["images"]) for cell in cells]
-    )
+    known = [(figure, cell[tables.TESTS], cell["images"]) for cell in cells]
+    adjusted = tables.told_from_reported(known)
+    more_seeds = tables.needed_beside_reported(known, adjusted)
     said = []
-    for cell, p in zip(cells, adjusted, strict=True):
+    for cell, p, more in zip(cells, adjusted, more_seeds, strict=True):
         test = float(cell["test"])
         what = "more than seeds explain" if p is not None and p <= ALPHA else "which seeds explain"
+        would = "one seed does not show how many would" if more is None else f"{more} would"
         said.append(
             f"behind the {cell[STEM]} stem it has {100 * test:.2f} %, "
-            f"{100 * (test - figure):+.2f} points from the reported figure, "
-            + ("with too few seeds to tell" if p is None else what)
+            f"{signed(test - figure)} points from the reported figure, "
+            + (f"with too few seeds to tell ({would})" if p is None else what)
         )
-    return [f"DLA-34: {'; '.join(said)}."] if said else []
+    tested = sum(p is not None for p in adjusted)
+    how = f" ({compare.adjusted_for(tested, 'stems')})" if tested else ""
+    return [f"DLA-34{how}: {'; '.join(said)}."] if said else []
 
 
 def agrees(found: Difference | None) -> str:
@@ -163,9 +169,12 @@ def agrees(found: Difference | None) -> str:
     if found is None:
         return "no seed has both"
     if found.told_apart is None:
-        return f"not enough seeds ({found.seeds} of {MIN_SEEDS})"
+        return f"not enough seeds ({found.seeds} of {MIN_SEEDS}; {would_tell(found)})"
     if not found.told_apart:
-        return "neither agrees nor disagrees, since seeds do not tell it from the baseline"
+        return (
+            "neither agrees nor disagrees, since seeds do not tell it from the baseline "
+            f"({would_tell(found)})"
+        )
     return "agrees" if found.mean < 0 else "disagrees"
 
 
@@ -211,9 +220,8 @@ def _pictures(plan: Plan, pairs: list[Pair]) -> list[Picture]:
     }
     caption = (
         f"What each {axis} of {plan.sweep} brings against {against} with the same seed, in points "
-        "of validation and of test accuracy: a dot for every seed (a cross where either run is "
-        "flagged), below them the mean as a diamond with its 95 % interval over seeds; right of "
-        "the dashed line is better than the baseline"
+        f"of validation and of test accuracy: {figures.marks_words(panels)}; right of the dashed "
+        "line is better than the baseline with these seeds"
     )
     return [
         Picture(f"{words.name(plan)}-differences", caption, figures.differences(panels, against))

@@ -34,8 +34,8 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     beside = table.loc[table["reported"].notna(), ["model", *_BESIDE]]
     said_reported = f"The models of {plan.sweep} beside what was reported of them, in %"
     caption = (
-        f"Accuracy (%) of the architectures of {plan.sweep}: mean ± sd over seeds. train is the "
-        "running accuracy on augmented images, train clean that on plain ones"
+        f"Accuracy (%) of the architectures of {plan.sweep}: {words.over_seeds(plan)}. train is "
+        "the running accuracy on augmented images, train clean that on plain ones"
     )
     return [
         Part(
@@ -93,26 +93,29 @@ def _pictures(plan: Plan, table: pd.DataFrame) -> list[Picture]:
         return []
     dots = Picture(
         f"{name}-models",
-        f"Test accuracy of the models of {plan.sweep}, the best mean validation accuracy on top: "
-        "a dot for every seed (a cross where it is flagged), below them the mean as a diamond "
-        "with its 95 % interval over seeds, and what was reported as an open square",
+        f"Test accuracy of the models of {plan.sweep}"
+        + (", the best mean validation accuracy on top: " if len(rows) > 1 else ": ")
+        + figures.marks_words({"": list(rows.values())}),
         figures.accuracies(list(rows.values())),
     )
     parameters = plan.runs.groupby(MODEL)["parameters"].max().dropna().astype(int)
-    sized = [(int(parameters[m]), row) for m, row in rows.items() if m in parameters and row.values]
+    # A logarithmic axis has no place for a model without parameters.
+    known = parameters[parameters > 0]
+    sized = [(int(known[m]), row) for m, row in rows.items() if m in known and row.values]
     if len(sized) < 2:
         return [dots]
+    any_interval = any(row.interval is not None for _, row in sized)
     sizes = Picture(
         f"{name}-parameters",
         f"Mean test accuracy of the models of {plan.sweep} over their number of parameters, a mark "
-        "a model, with its 95 % interval over seeds as a bar",
+        "a model" + ", with its 95 % interval over seeds as a bar" * any_interval,
         figures.sizes(sized),
     )
     return [dots, sizes]
 
 
 def _row(runs: Mapping[int, Mapping[str, Any]], model: str, reported: float) -> figures.Row:
-    known = [run for run in runs.values() if pd.notna(run["test_accuracy"])]
+    known = [run for run in runs.values() if pd.notna(run["test_accuracy"]) and not run["repeated"]]
     return figures.Row(
         model,
         [float(run["test_accuracy"]) for run in known],

@@ -14,6 +14,7 @@ from analysis.compare import value_words
 from analysis.load import Plan, Study
 from analysis.page import Page, Part, Section, Table
 from analysis.points import by_seed, difference, judged
+from analysis.stats import POWER_NOTE
 
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
@@ -90,6 +91,8 @@ def _part(pair: Pair) -> Part:
         if alone := [points.words(point) for key, point in here.items() if key not in there]:
             notes.append(f"Only {word}: {'; '.join(alone)}.")
     tables = [Table(f"{name}-before-after", caption, pd.DataFrame(rows))] * bool(rows)
+    if any(gap is not None for row in gaps for gap in row.values()):
+        notes.append(f"Each of validation and test is a family of its own. {POWER_NOTE}")
     return Part(f"{pair.after.sweep}, {pair.after.scale} scale", notes, tables)
 
 
@@ -103,11 +106,16 @@ def _gaps(pair: Pair, shared: Sequence[points.Point]) -> list[list[points.Differ
     return [
         points.family(
             [
-                difference(by_seed(pair.after, point, column), by_seed(pair.before, point, column))
+                difference(
+                    by_seed(pair.after, point, column),
+                    by_seed(pair.before, point, column),
+                    points.images(pair.after, column),
+                )
                 for point in shared
-            ]
+            ],
+            f"points of the table ({name})",
         )
-        for column in _COLUMNS.values()
+        for name, column in _COLUMNS.items()
     ]
 
 
@@ -167,7 +175,7 @@ def _lacking(pair: Pair) -> list[str]:
         lacking = int(plan.runs["test_accuracy"].isna().sum())
         if lacking or len(flagged):
             said.append(
-                f"{word}: {lacking} of {words.count(len(plan.runs), 'trial')} have no result, "
-                f"{len(flagged)} are flagged."
+                f"{word}: of {words.count(len(plan.runs), 'trial')}, {lacking} without a result "
+                f"and {len(flagged)} flagged."
             )
     return said

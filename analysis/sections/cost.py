@@ -1,25 +1,36 @@
 """Cost: what training took, and what accuracy it bought.
 
+What a point costs is the number of its floating-point operations, which another machine, or the
+same one with more work, does not change. Minutes stand beside it, of quiet runs alone.
+
 Hours of different devices are never added up: an hour on a GPU and one on a CPU have nothing in
 common but the clock.
 """
 
 from __future__ import annotations
 
-from textwrap import shorten
+import itertools
+import math
 
 import pandas as pd
 
 from analysis import tables, words
 from analysis.figures import cost as figures
+from analysis.figures.cost import PETA
 from analysis.load import Plan, Study
 from analysis.page import Part, Picture, Section, Table
+from analysis.points import PAIRS, Difference, by_seed, difference, judged
+from analysis.stats import ALPHA, POWER_NOTE
 
 FRONT = (
-    "The Pareto front holds the points to which no other is both no dearer and no less accurate on "
-    "the validation images, which select. Its line runs through the test accuracies of those "
-    "points, which select nothing, so that it may fall where the two disagree."
+    "What a point costs is the number of floating-point operations of its training: those of a "
+    "step for one image, times the training images, times the epochs; not seconds, which are also "
+    "those of whatever else the machine did. The Pareto front holds the points to which no other "
+    "is both as cheap and as accurate on the validation images, which select, and better in one of "
+    "the two. Its line runs through the test accuracies of those points, which select nothing, so "
+    "that it may fall where the two disagree."
 )
+TOLD = "more accurate than the cheaper one before it"
 
 
 def cost(study: Study) -> Section:
@@ -34,15 +45,14 @@ def cost(study: Study) -> Section:
     if len(hours):
         shown.append(Table("cost-hours", "Hours of training a sweep and device", hours))
     pictures = []
-    for (data, scale, device), points in _everything(study).items():
-        name = words.file_name(f"cost-{data}-{scale}-{device}")
-        where = f"all launches on {data} at {scale} scale on {device}"
+    for (data, scale), points in _everything(study).items():
+        name = words.file_name(f"cost-{data}-{scale}")
+        where = f"all launches on {data} at {scale} scale"
         # One point is no picture of what accuracy costs.
         if len(points) > 1:
-            pictures.append(_picture(name, where, device, points))
-        table = points[points["front"]].drop(columns="front")
-        table["minutes"] = table["minutes"].round(2)
-        shown.append(Table(name, f"The points on the Pareto front of {where}, %", table))
+            pictures.append(_picture(name, where, points))
+            caption = f"The points on the Pareto front of {where}, accuracies in %"
+            shown.append(Table(name, f"{caption}: {_family(points)}", _front_table(points)))
     footnotes = [
         "Hours are the seconds of training and validation, over all attempts, of the trials that "
         "have a result, times the number of their devices; of a GPU that K trials shared, 1/K. An "
@@ -52,6 +62,11 @@ def cost(study: Study) -> Section:
     ]
     if pictures:
         footnotes.append(f"{FRONT} The study reports no cost.")
+        footnotes.append(
+            "minutes: of training and validation times devices, only of runs on one kind of device "
+            "that shared it with no other worker and never stood still, as far as the records "
+            f"tell; the front does not depend on them. {TOLD}: {POWER_NOTE}"
+        )
     return Section("Cost", [Part("", notes, shown, pictures, footnotes)])
 
 
@@ -123,12 +138,16 @@ def unfinished(study: Study) -> list[str]:
 
 def untold(study: Study) -> list[str]:
     """How many results are left out since they do not say what they cost."""
-    runs = study.trials
+    runs = study.trials[study.trials["status"].notna()]
     told = runs[["seconds", "world_size", "device"]].notna().all(axis="columns")
-    n = int((runs["status"].notna() & ~told).sum())
-    if n == 0:
-        return []
-    return [f"{words.count(n, 'result')} left out: how long, or on what, the trial ran is unknown."]
+    said = []
+    if n := int((~told).sum()):
+        what = "how long, or on what, the trial ran is unknown"
+        said.append(f"{words.count(n, 'result')} left out: {what}.")
+    if n := int(tables.train_flops(runs).isna().sum()):
+        what = "how many operations its training took is unknown"
+        said.append(f"{words.count(n, 'result')} left out of accuracy over cost: {what}.")
+    return said
 
 
 def shared(study: Study) -> list[str]:
@@ -146,11 +165,9 @@ def standstills(study: Study) -> list[str]:
     """A sentence for each trial in which an epoch took a minute and ten times its usual longer."""
     said = []
     for plan in study.plans:
-        trained = plan.runs.loc[plan.runs["shared_from"].isna(), "trial"]
-        epochs = plan.epochs[plan.epochs["trial"].isin(trained)]
-        seconds = epochs.groupby("trial", observed=True, sort=False)["seconds"]
-        usual, longest = seconds.median(), seconds.max()
-        for trial in usual.index[longest > 10 * usual + 60]:
+        trained = set(plan.runs.loc[plan.runs["shared_from"].isna(), "trial"])
+        usual, longest = _usual_and_longest(plan)
+        for trial in (one for one in _stood_still(plan) if one in trained):
             said.append(
                 f"{plan.sweep}: an epoch of {trial} took {longest[trial]:,.0f} s, where its usual "
                 f"is {usual[trial]:,.0f} s: the machine stood still, or was busy with something "
@@ -160,46 +177,111 @@ def standstills(study: Study) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def _usual_and_longest(plan: Plan) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Seconds of an epoch, by trial."""
+    seconds = plan.epochs.groupby("trial", observed=True, sort=False)["seconds"]
+    return seconds.median(), seconds.max()
+
+
+def _stood_still(plan: Plan) -> list[str]:
+    usual, longest = _usual_and_longest(plan)
+    return list(usual.index[longest > 10 * usual + 60])
+
+
+def quiet(plan: Plan) -> pd.Series[bool]:
+    """Whose seconds measure the run and nothing else, as far as the records tell: it had its
+    devices for itself, and no epoch of it stood still."""
+    alone = plan.runs["device_share"].astype(float).fillna(1.0) == 1
+    return alone & ~plan.runs["trial"].isin(_stood_still(plan))
+
+
+def uncertain(plan: Plan) -> str:
+    """How many steps along a launch's front seeds tell from chance: a sentence."""
+    points = _with_front(_points(plan, plan.runs))
+    told = [gap is not None and bool(gap.told_apart) for gap in steps(points)]
+    if not told:
+        return "One point alone is on the front: the cheapest is the most accurate one as well."
+    return (
+        f"Of the {words.count(len(told), 'step')} along the front to a dearer point, {sum(told)} "
+        f"{'is' if sum(told) == 1 else 'are'} told from chance over seeds; {_family(points)}."
+    )
+
+
 def pictures(plan: Plan) -> list[Picture]:
-    """Accuracy over cost of a launch's points, a figure a device."""
-    found = []
-    for device, runs in plan.runs.groupby("device", sort=True):
-        points = _with_front(tables.costs(runs))
-        if len(points) > 1:
-            name = f"{words.name(plan)}-cost-{words.file_name(str(device))}"
-            found.append(_picture(name, f"{plan.sweep} on {device}", str(device), points))
-    return found
+    """Accuracy over cost of a launch's points, where several are known."""
+    points = _with_front(_points(plan, plan.runs))
+    if len(points) < 2:
+        return []
+    return [_picture(f"{words.name(plan)}-cost", plan.sweep, points)]
 
 
-def _everything(study: Study) -> dict[tuple[str, str, str], pd.DataFrame]:
-    """The points of all launches, by data set, scale and device: at another size neither minutes
-    nor accuracies compare.
+def _points(plan: Plan, runs: pd.DataFrame) -> pd.DataFrame:
+    """tables.costs with minutes of quiet runs alone, and the validation accuracies by seed."""
+    table = tables.costs(runs.assign(seconds=runs["seconds"].where(quiet(plan)[runs.index])))
+    seeds = [by_seed(plan, at) for at in table.pop("at")]
+    return table.assign(seeds=pd.Series(seeds, dtype=object), images=runs["val_images"].max())
+
+
+def _everything(study: Study) -> dict[tuple[str, str], pd.DataFrame]:
+    """The points of all launches, by data set and scale: at another size neither costs nor
+    accuracies compare.
     """
-    found: dict[tuple[str, str, str], list[pd.DataFrame]] = {}
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for plan in study.plans:
-        for (data, device), runs in plan.runs.groupby(["data_set", "device"], sort=True):
-            points = tables.costs(runs)
+        for data, runs in plan.runs.groupby("data_set", sort=True):
+            points = _points(plan, runs)
             names = plan.sweep + points["point"].map(lambda point: f": {point}" if point else "")
             if len(points):
-                key = str(data), plan.scale, str(device)
-                found.setdefault(key, []).append(points.assign(point=names))
+                found.setdefault((str(data), plan.scale), []).append(points.assign(point=names))
     # Two launches can plan one trial.
     return {
-        key: _with_front(pd.concat(some).drop_duplicates(["point", "minutes", "test"]))
+        key: _with_front(pd.concat(some).drop_duplicates(["point", "flops", "test"]))
         for key, some in sorted(found.items())
     }
 
 
 def _with_front(points: pd.DataFrame) -> pd.DataFrame:
-    points = points.sort_values(["minutes", "point"], kind="stable", ignore_index=True)
-    front = tables.front(points["minutes"].tolist(), points["validation"].tolist())
+    points = points.sort_values(["flops", "point"], kind="stable", ignore_index=True)
+    front = tables.front(points["flops"].tolist(), points["validation"].tolist())
     return points.assign(front=front)
 
 
-def _picture(name: str, where: str, device: str, points: pd.DataFrame) -> Picture:
-    caption = (
-        f"Mean test accuracy over minutes of training, {where}: a dot a point, hollow where it is "
-        "flagged; the numbered ones are on the Pareto front by validation"
+def steps(points: pd.DataFrame) -> list[Difference | None]:
+    """Of each point on the front but the first, by how much it is more accurate on validation than
+    the cheaper one before it: picked among all pairs of all points, whose Bonferroni corrects it.
+    """
+    front = points[points["front"]]
+    pairs = itertools.pairwise(zip(front["seeds"], front["images"], strict=True))
+    found = []
+    for (before, _), (after, images) in pairs:
+        gap = difference(after, before, None if pd.isna(images) else int(images))
+        found.append(gap and gap.bonferroni(math.comb(len(points), 2), PAIRS))
+    return found
+
+
+def _family(points: pd.DataFrame) -> str:
+    pairs = words.count(math.comb(len(points), 2), "pair")
+    return (
+        f"a point is {TOLD} where Student's paired t test over seeds says so at {100 * ALPHA:g} %, "
+        f"adjusted by Bonferroni for the {pairs} of all {words.count(len(points), 'point')}"
     )
-    unit = f"minutes of training x devices ({shorten(device, 40, placeholder=' ...')}), logarithmic"
-    return Picture(name, caption, figures.cost(points, unit))
+
+
+def _front_table(points: pd.DataFrame) -> pd.DataFrame:
+    front = points[points["front"]].reset_index(drop=True)
+    told = ["-"] + [
+        "no seed has both" if gap is None else "yes" if gap.told_apart else judged(gap)
+        for gap in steps(points)
+    ]
+    front.insert(1, "PFLOPs", front.pop("flops").map(lambda flops: f"{flops / PETA:.3g}"))
+    front["minutes"] = front["minutes"].round(2)
+    front.insert(list(front.columns).index("n"), TOLD, told)
+    return front.drop(columns=["front", "seeds", "images"])
+
+
+def _picture(name: str, where: str, points: pd.DataFrame) -> Picture:
+    caption = (
+        f"Mean test accuracy over the floating-point operations of training, {where}: a dot a "
+        "point, hollow where it is flagged; the numbered ones are on the Pareto front by validation"
+    )
+    return Picture(name, caption, figures.cost(points))

@@ -15,7 +15,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     figures = reported()["grid_bs_epoch"]
     cells = tables.grid_cells(plan.runs, figures)
     name = words.name(plan)
-    caption = f"Mean test accuracy (%) of {plan.sweep}, batch size x epochs"
+    caption = f"Test accuracy (%) of {plan.sweep}, batch size x epochs"
     changed = [
         f"{text} (text) and {printed} (table)"
         for text, printed in zip(figures["epochs"], figures["epochs_printed"], strict=True)
@@ -29,13 +29,14 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     ]
     heat = Picture(
         f"{name}-heatmap",
-        f"{caption}: measured on the left (mean, standard deviation over n seeds), reported on the "
-        "right (one run a cell), on one colour scale; hatched cells are flagged, and named",
+        f"{caption}: measured on the left ({words.over_seeds(plan)}), reported on the right (one "
+        "run a cell), on one colour scale; hatched cells are flagged, and named",
         heatmap(cells, tables.reported_grid(figures)),
     )
     paid = cost.pictures(plan)
     if paid:
         footnotes.append(f"{cost.FRONT} The study does not report what its cells cost.")
+        footnotes.append(cost.uncertain(plan))
     return [
         Part(
             words.title(plan),
@@ -46,7 +47,11 @@ def parts(plan: Plan, study: Study) -> list[Part]:
                 *lacking(plan),
             ],
             [
-                Table(f"{name}-grid", f"{caption}: mean over seeds, n, flags", tables.grid(cells)),
+                Table(
+                    f"{name}-grid",
+                    f"{caption}: {words.over_seeds(plan)}, n, flags",
+                    tables.grid(cells),
+                ),
                 Table(f"{name}-cells", "The same cells in full, %", cells),
                 *unflagged(plan),
             ],

@@ -15,10 +15,12 @@ import pandas as pd
 
 from analysis import load, selection, words
 from analysis.figures import search as figures
+from analysis.importance import importances
 from analysis.load import POINT
 from analysis.page import Part, Picture, Table
+from analysis.points import difference, judged, would_tell
 from analysis.space import EDGE, Choice, Range, Search
-from analysis.stats import MIN_SEEDS, binomial_error, seed_interval
+from analysis.stats import MIN_SEEDS, POWER_NOTE, binomial_error
 
 if TYPE_CHECKING:
     from analysis.load import Plan, Study
@@ -27,8 +29,6 @@ OBJECTIVES = {
     "best": ("val_accuracy", "validation accuracy of the best epoch"),
     "last": ("val_accuracy_last", "validation accuracy of the last epoch"),
 }
-# Importances on fewer completed trials a parameter are a hint and no more.
-TRIALS_A_PARAMETER = 10
 _TABLE_ROWS = 10
 
 
@@ -60,6 +60,8 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         pictures.append(Picture(f"{name}-{words.file_name(field)}", caption, figure))
     if len(search.space) > 1 and best is not None:
         footnotes.append("A parameter's values are counted whatever the other parameters are.")
+    if best is not None:
+        footnotes.append(POWER_NOTE)
     return [
         Part(
             title,
@@ -111,6 +113,9 @@ def judgement(
         return []
     error, images = _error(plan, best)
     values = {field: reported_values(field, reported) for field in search.space}
+    comparisons = sum(
+        value != best[field] for field, named in values.items() for value in named.values()
+    )
     return [
         _error_words(best, error, images),
         *(
@@ -118,7 +123,7 @@ def judgement(
             for field, space in search.space.items()
         ),
         *(
-            seeds(plan, search, best, others, field, label, value)
+            seeds(plan, search, best, others, field, label, value, comparisons)
             for field in search.space
             for label, value in values[field].items()
         ),
@@ -243,18 +248,25 @@ def _choice(plan: Plan, search: Search, trials: pd.DataFrame, best: pd.Series[An
     if best is None:
         return "No trial was completed, so that nothing is chosen."
     point = ", ".join(f"{field} {number(best[field])}" for field in search.space)
+    done = trials[trials["mark"] == "done"]
     said = (
-        f"The best {OBJECTIVES[search.objective][1]}, {100 * best['value']:.2f} %, is that of "
-        f"{point} (asked as number {best['order']})"
+        f"The {'best ' * (len(done) > 1)}{OBJECTIVES[search.objective][1]}, "
+        f"{100 * best['value']:.2f} %, is that of "
+        f"{'the one completed trial, ' * (len(done) == 1)}{point} (asked as number {best['order']})"
     )
     test = _float(plan.runs["test_accuracy"].iloc[best["order"] - 1])
     if not math.isnan(test):
         said += f", with {100 * test:.2f} % on the test images, which select nothing"
     said += "."
-    done = trials[trials["mark"] == "done"]
     equal = int((done["value"] == best["value"]).sum())
     if equal > 1:
         said += f" {equal} completed trials have it; the first that was asked for is taken."
+    elif len(done) > 1:
+        second = done["value"].nlargest(2).iloc[1]
+        said += (
+            f" The next best has {100 * second:.2f} %: of one run each, nothing tells the two "
+            "apart from what another seed would do."
+        )
     return said + (f" It is flagged {best['flags']}." if best["flags"] else "")
 
 
@@ -297,7 +309,9 @@ def flat(
         good = done["value"] >= best["value"] - error - 1e-12
         values = sorted(set(done[field][good])) if isinstance(space, Range) else []
         count = f"{good.sum()} of {words.count(len(done), 'completed trial')}"
-        if good.sum() == 1:
+        if len(done) == 1:
+            said += f"the one completed trial has {number(best[field])}."
+        elif good.sum() == 1:
             said += f"of {words.count(len(done), 'completed trial')}, only the best, "
             said += f"{number(best[field])}, is within one standard error of it."
         elif isinstance(space, Range):
@@ -307,11 +321,11 @@ def flat(
                 if values[0] < values[-1]
                 else f"the value {number(values[0])}."
             )
-            worse = int((done[field].between(values[0], values[-1]) & ~good).sum())
-            if worse:
-                said += f" {worse} more "
-                said += "has a value" if worse == 1 else "have values"
-                said += f" in that range and {'does' if worse == 1 else 'do'} worse."
+            below = int((done[field].between(values[0], values[-1]) & ~good).sum())
+            if below:
+                said += f" {below} more "
+                said += "has a value" if below == 1 else "have values"
+                said += f" in that range and {'was' if below == 1 else 'were'} seen further below."
         else:
             among = [value for value in space.values if value in set(done[field][good])]
             said += f"{count} are within one standard error of the best, with "
@@ -325,8 +339,7 @@ def flat(
     if end is not None:
         said += (
             f" The best value, {number(best[field])}, lies in the {end} {100 * EDGE:.0f} % of the "
-            "searched range: the optimum is not interior, and the search did not try what lies "
-            "beyond."
+            "searched range: a better one may lie beyond it, where the search did not look."
         )
     return said
 
@@ -395,7 +408,8 @@ def _equal_settings(
             same &= column.isna() if pd.isna(wanted) else column == wanted
         found = plan.runs[same]
         x = found[POINT + field] if POINT + field in found else found[field]
-        value = found[OBJECTIVES[objective][0]].astype(float).where(found["state"] == "done")
+        value = found[OBJECTIVES[objective][0]].astype(float)
+        value = value.where(found["state"].eq("done") & ~found["repeated"])
         frames.append(
             pd.DataFrame(
                 {
@@ -434,9 +448,11 @@ def seeds(
     field: str,
     label: str,
     value: float,
+    comparisons: int = 1,
 ) -> str:
-    """Whether seeds tell the chosen value of the field from a reported one: means, t intervals and
-    the paired difference, from the other launches' trials under otherwise equal settings.
+    """Whether seeds tell the chosen value of the field from a reported one: means and the paired
+    difference, from the other launches' trials under otherwise equal settings, adjusted for the
+    number of such comparisons. The run that the search chose is none of them.
     """
     mine = f"the chosen {field} {number(best[field])}"
     theirs = f"the reported {number(value)}{label}"
@@ -444,106 +460,32 @@ def seeds(
         return f"{mine[0].upper()}{mine[1:]} is {theirs}."
     like = plan.runs.iloc[best["order"] - 1]
     table = _equal_settings(others, like, field, search.objective).dropna(subset="value")
+    table = table[table["fingerprint"] != like["fingerprint"]]
     by_seed = [
         dict(zip(rows["seed"], rows["value"], strict=True))
         for rows in (table[table["x"] == best[field]], table[table["x"] == value])
     ]
     a, b = by_seed
-    if min(len(a), len(b)) < MIN_SEEDS:
+    found = difference(a, b, None if pd.isna(like["val_images"]) else int(like["val_images"]))
+    if found is None or found.told_apart is None:
+        would = "" if found is None else f": {would_tell(found)}"
         return (
-            f"There are not enough seeds to tell {mine} from {theirs}: the report's other "
-            f"launches have {len(a)} and {len(b)} under otherwise equal settings, and an interval "
-            f"needs {MIN_SEEDS} of each."
+            f"There are not enough seeds to tell {mine} from {theirs}{would}. The report's other "
+            f"launches have {len(a)} and {len(b)} under otherwise equal settings (the run that "
+            "the search chose is left out, since it is the best of many), and a test needs "
+            f"{MIN_SEEDS} that both have."
         )
-    means = [math.fsum(found.values()) / len(found) for found in by_seed]
-    said = "Over seeds, from the report's other launches under otherwise equal settings: "
+    found = found.bonferroni(comparisons, "comparisons with a reported value")
+    means = [math.fsum(values.values()) / len(values) for values in by_seed]
+    said = (
+        "Over seeds, from the report's other launches under otherwise equal settings, without the "
+        "run that the search chose, which is the best of many: "
+    )
     said += ", ".join(
-        f"{100 * mean:.2f} % for {who} (n {len(found)}, {_interval(list(found.values()))})"
-        for mean, who, found in zip(means, (mine, theirs), by_seed, strict=True)
+        f"{100 * mean:.2f} % for {who} (n {len(values)})"
+        for mean, who, values in zip(means, (mine, theirs), by_seed, strict=True)
     )
-    said += f"; difference {100 * (means[0] - means[1]):+.2f} points"
-    common = sorted(a.keys() & b.keys())
-    reach = seed_interval([a[seed] - b[seed] for seed in common])
-    if reach is None:
-        said += f", without an interval: they share {words.count(len(common), 'seed')}."
-    else:
-        low, high = reach
-        verdict = "seeds do not tell them apart" if low <= 0 <= high else "seeds tell them apart"
-        said += f" ({100 * low:+.2f} to {100 * high:+.2f}, 95 %, paired over {len(common)} seeds): "
-        said += verdict + "."
-    if like["seed"] in a:
-        said += " The run that the search chose is among them, and flatters its mean."
-    return said
-
-
-def _interval(values: list[float]) -> str:
-    reach = seed_interval(values)
-    assert reach is not None
-    return f"95 % of the mean {100 * reach[0]:.2f} to {100 * reach[1]:.2f}"
-
-
-def importances(trials: pd.DataFrame, search: Search) -> list[str]:
-    """What part of the objective's variance each parameter explains; empty for one parameter.
-
-    fANOVA (Hutter, Hoos and Leyton-Brown 2014), seeded, on the scale on which the search drew:
-    logarithms where it is logarithmic. PED-ANOVA, Optuna's default, looks at the best tenth of the
-    trials, which in a search of twenty is two of them.
-    """
-    if len(search.space) < 2:
-        return []
-    known = trials[trials["mark"].isin(["done", "nonfinite"])]
-    # No less than the worst that was completed: as 0 one such trial would outweigh all others.
-    values = known["value"].where(known["mark"] == "done", known["value"].min())
-    if values.nunique() < 2:
-        return ["Importances cannot be told: no two trials differ in their objective."]
-    shares = _shares(known, values.tolist(), search)
-    said = "Importances (fANOVA, the part of the objective's variance over the searched space): "
-    said += ", ".join(f"{field} {100 * share:.0f} %" for field, share in shares.items()) + "."
-    if len(known) > (done := int((known["mark"] == "done").sum())):
-        said += f" {words.count(len(known) - done, 'non-finite trial')} "
-        said += f"{'counts' if len(known) - done == 1 else 'count'} as the worst completed one."
-    if done < TRIALS_A_PARAMETER * len(search.space):
-        said += (
-            f" They rest on {words.count(done, 'completed trial')} for {len(search.space)} "
-            f"parameters, fewer than {TRIALS_A_PARAMETER} a parameter: a hint, no finding."
-        )
-    return [said]
-
-
-def _shares(known: pd.DataFrame, values: list[float], search: Search) -> dict[str, float]:
-    """By field, the greatest first; they sum to 1."""
-    import optuna
-    from optuna.distributions import (
-        BaseDistribution,
-        CategoricalDistribution,
-        FloatDistribution,
-    )
-
-    spaces: dict[str, BaseDistribution] = {
-        field: FloatDistribution(space.scale(space.low), space.scale(space.high))
-        if isinstance(space, Range)
-        else CategoricalDistribution(space.values)
-        for field, space in search.space.items()
-    }
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(direction="maximize")
-        for row, value in zip(known.to_dict("records"), values, strict=True):
-            point = {
-                field: space.scale(row[field]) if isinstance(space, Range) else row[field]
-                for field, space in search.space.items()
-            }
-            study.add_trial(
-                optuna.trial.create_trial(params=point, distributions=spaces, value=value)
-            )
-        found = optuna.importance.get_param_importances(
-            study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
-        )
-    finally:
-        optuna.logging.set_verbosity(level)
-    order = list(search.space)
-    return dict(sorted(found.items(), key=lambda item: (-item[1], order.index(item[0]))))
+    return f"{said}; difference {found}: {judged(found)}."
 
 
 # --- text ------------------------------------------------------------------------------------

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
 from analysis import points, selection, tables, words
+from analysis.compare import adjusted_for
 from analysis.figures.curves import curves
 from analysis.load import POINT, Plan, Study
 from analysis.page import Part, Picture, Table
-from analysis.stats import ALPHA, MIN_SEEDS
-from analysis.tables import DIFFERENCE_95, LARGER, SAMPLE, SEEDS, SEEDS_P
+from analysis.stats import ALPHA, MIN_SEEDS, POWER_NOTE, comparable
+from analysis.tables import DIFFERENCE_95, LARGER, NEEDED, SAMPLE, SEEDS, SEEDS_P
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
     table = tables.sweep(plan.runs)
     name = words.name(plan)
-    caption = f"Accuracy (%) of {plan.sweep}: mean ± sd over seeds"
+    caption = f"Accuracy (%) of {plan.sweep}: {words.over_seeds(plan)}"
     effects, why = _effects(plan)
     return [
         Part(
@@ -42,8 +45,13 @@ def factors(plan: Plan) -> str:
     """What the launch varies, and over which values."""
     if not plan.axes:
         return "It varies nothing but the seed." if len(plan.runs) > 1 else "It is a single trial."
-    values = [f"{axis} ({words.values(plan.runs[POINT + axis])})" for axis in plan.axes]
-    return f"It varies {', '.join(values)}."
+    columns = {axis: plan.runs[POINT + axis] for axis in plan.axes}
+    varied = {axis: column.nunique(dropna=False) > 1 for axis, column in columns.items()}
+    said = []
+    for word, wanted in (("It varies", True), ("It has one value of", False)):
+        told = [f"{a} ({words.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
+        said += [f"{word} {', '.join(told)}."] * bool(told)
+    return " ".join(said)
 
 
 def lacking(plan: Plan) -> list[str]:
@@ -70,7 +78,7 @@ def unflagged(plan: Plan) -> list[Table]:
 
 def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
     """The main effects, and what is to be said of them."""
-    if len(plan.axes) < 2:
+    if sum(plan.runs[POINT + axis].nunique(dropna=False) > 1 for axis in plan.axes) < 2:
         return [], []
     table = tables.main_effects(plan.runs)
     if table is None:
@@ -83,43 +91,58 @@ def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
 
 
 def choice(plan: Plan) -> str:
-    """Which point validation selects, so that nobody picks one by its test accuracy."""
-    best = next(iter(points.ranked(plan)), None)
-    if best is None:
+    """Which point validation selects, so that nobody picks one by its test accuracy, and whether it
+    is told from the next best."""
+    ranked = points.ranked(plan)
+    if not ranked:
         return "No trial has a result."
-    runs = points.at(plan, best)
+    best = ranked[0]
+    values, tests = (points.by_seed(plan, best, name) for name in ("val_accuracy", "test_accuracy"))
+    alone = len(points.points(plan)) == 1
     said = (
-        "Validation images select the epoch whose weights are tested, and the point: the best "
-        f"mean validation accuracy, {100 * runs['val_accuracy'].mean():.2f} %, is that of "
-        f"{points.words(best)}"
+        "Validation images select the epoch whose weights are tested"
+        + (": " if alone else ", and the point: the best ")
+        + ("mean " if len(values) > 1 else "")
+        + f"validation accuracy, {100 * fmean(values.values()):.2f} %"
     )
-    if runs["test_accuracy"].notna().any():
-        said += f", with {100 * runs['test_accuracy'].mean():.2f} % on the test images"
-    return said + "; test images select nothing."
+    if not alone:
+        first = "of " if len(ranked) > 1 else "of the only one with a result, "
+        said += f", is that {first}{points.words(best)}{_equals(plan, ranked)}"
+    if tests:
+        said += f", with {100 * fmean(tests.values()):.2f} % on the test images"
+    said += "; test images select nothing."
+    return said + (f" {points.lead(plan, ranked)}" if len(ranked) > 1 else "")
+
+
+def _equals(plan: Plan, ranked: list[dict[str, Any]]) -> str:
+    """That several points share the best mean, where they do."""
+    means = [comparable(fmean(points.by_seed(plan, point).values())) for point in ranked]
+    equal = means.count(means[0])
+    return f" (the first planned of {equal} points that have it)" if equal > 1 else ""
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    notes = [f"{SAMPLE}: Wilson's interval of the mean, from the number of test images alone."]
+    """How a table of points is to be read: what it holds, and nothing of what it does not."""
+    if not table["n"].any():
+        return []
+    several = (table["n"] > 1).any()
+    mean = " of the mean" if several else ""
+    notes = [f"{SAMPLE}: Wilson's interval{mean}, from the number of test images alone."]
     if table[SEEDS].isna().any():
         notes.append(f"{SEEDS}: none under {MIN_SEEDS} seeds.")
-    if DIFFERENCE_95 in table:
+    if DIFFERENCE_95 in table and table["difference"].notna().any():
         notes.append(
             f"difference: test minus reported, in points; {DIFFERENCE_95}: Newcombe's, from both "
             "numbers of test images. It leaves out the seed, and the study has one run a cell."
         )
-        notes.append(
-            f"{LARGER}: yes where {SEEDS_P} is at most {ALPHA:g}. {SEEDS_P}: how likely a run of "
-            "the same recipe with another seed lies as far from ours as the reported one does "
-            "(Student's t, the prediction of one more run), adjusted by Holm for all figures of "
-            f"the table. Under {MIN_SEEDS} seeds nothing is said."
-        )
+        notes.append(_reported_note(int(table[SEEDS_P].notna().sum())))
     intervals = [found for found in table[SEEDS] if found is not None]
     if any(low < 0 or high > 1 for low, high in intervals):
         notes.append(
             f"{SEEDS}: Student's t knows no bounds, so that an interval may pass 0 or 100 %."
         )
     if (table["n"] < table["planned"]).any():
-        notes.append("Where n is below the planned number, the mean is over those n alone.")
+        notes.append("Where n is below the planned number, the figures are of those n alone.")
     if table["flags"].str.contains("EARLY_STOP|DIVERGED|OUTLIER").any():
         notes.append(
             "Runs that are flagged count in the means and are marked; the means without them stand "
@@ -128,17 +151,35 @@ def notes(table: pd.DataFrame) -> list[str]:
     return notes
 
 
+def _reported_note(tested: int) -> str:
+    """What decides whether seeds explain a difference from a reported figure, of so many."""
+    if not tested:
+        return (
+            f"{LARGER}: no point has the {MIN_SEEDS} seeds that a test takes. {NEEDED}: "
+            f"{POWER_NOTE}"
+        )
+    return (
+        f"{LARGER}: yes where {SEEDS_P} is at most {ALPHA:g}. {SEEDS_P}: how likely a run of the "
+        "same recipe with another seed lies as far from ours as the reported one does (Student's "
+        "t, the prediction of one more run), "
+        f"{adjusted_for(tested, 'reported figures of the table')}. Under {MIN_SEEDS} seeds nothing "
+        f"is said. {NEEDED}: {POWER_NOTE}"
+    )
+
+
 def curve_pictures(plan: Plan) -> list[Picture]:
-    if plan.epochs.empty:
+    if not plan.epochs["val_accuracy"].notna().any():
         return []
     labels = {
         str(run["trial"]): ", ".join(f"{axis} {run[POINT + axis]}" for axis in plan.axes)
         for run in plan.runs.to_dict("records")
     }
     flagged = set(plan.runs["trial"][plan.runs["flags"].map(bool)])
-    caption = (
-        f"Validation accuracy of {plan.sweep} over epochs, a line style a point: thick the mean"
-    )
-    caption += " over its seeds, thin each seed; a cross ends a flagged trial"
+    caption = f"Validation accuracy of {plan.sweep} over epochs"
+    if len(set(labels.values())) > 1:
+        caption += ", a line style a point"
+    if len(set(labels.values())) < len(labels):
+        caption += ": thick the mean over its seeds, thin each seed"
+    caption += "; a cross ends a flagged trial" if flagged else ""
     figure = curves(plan.epochs, labels, flagged)
     return [Picture(f"{words.name(plan)}-curves", caption, figure)]
