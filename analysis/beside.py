@@ -105,8 +105,9 @@ def _adjusted(found: Sequence[float | None]) -> list[float | None]:
 
 def _seeds_p(one: Figure) -> float | None:
     images = one.theirs.images
-    mean = min(1.0, max(0.0, statistics.fmean(one.values)))
-    return prediction_p(one.theirs.value, one.values, 1 / images, binomial_error(mean, images))
+    # Of all runs together: ours alone can all be 0 or 1, which would leave no error.
+    share = statistics.fmean([*one.values, one.theirs.value])
+    return prediction_p(one.theirs.value, one.values, 1 / images, binomial_error(share, images))
 
 
 def _images_p(one: Figure) -> float | None:

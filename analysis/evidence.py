@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis import words
 from analysis.compare import value_words
-from analysis.load import Plan, Study
+from analysis.kind import WEIGHT_DECAY
+from analysis.load import POINT, Plan, Study
 from analysis.points import Difference, Point, between, by_seed
 from analysis.stats import prediction_interval, prediction_p
 
@@ -46,13 +47,25 @@ class Evidence:
 def launch(
     study: Study, asks: Callable[[Plan], bool], model: str | None = None
 ) -> tuple[Plan, tuple[str, ...]] | None:
-    """The launch that asks, and in what it is not the reported study."""
+    """The newest launch that asks, of those that are evidence where there are any, and in what it
+    is not the reported study."""
     found = [
         (plan, tuple(words.why_no_evidence(plan, model)))
         for plan in study.plans
         if plan.search is None and asks(plan) and plan.runs[TEST].notna().any()
     ]
-    return max(found, key=lambda one: (not one[1], one[0].created), default=None)
+    if not found:
+        return None
+    plan, why_not = max(found, key=lambda one: (not one[1], one[0].created))
+    # Looking at points takes rows of all columns, of which there are a hundred.
+    points = [name for name in plan.runs.columns if name.startswith(POINT)]
+    return replace(plan, runs=plan.runs[[*points, *_COLUMNS]]), why_not
+
+
+_COLUMNS = [
+    "trial", "seed", "fingerprint", "same_data", TEST, VALIDATION, "test_images", "val_images",
+    "model.name", WEIGHT_DECAY,
+]  # fmt: skip
 
 
 def _name(point: Point) -> str:

@@ -14,10 +14,27 @@ import pandas as pd
 from analysis import dataset
 from analysis.compare import value_words
 from analysis.kind import WEIGHT_DECAY, Kind, kind
-from analysis.load import Plan, Study, reported
+from analysis.load import POINT, Plan, Study, reported
+from trainer.known_data import CIFAR10
 
 Values = Iterator[Any]
+Run = Mapping[str, Any]
 MODEL, _LR = "model.name", "optimizer.lr"
+_COLUMNS = [
+    "trial", "seed", "train_images", "val_images", "test_images", "status", "classes",
+    "num_classes", "data", "data_set", MODEL, "epochs", "schedule.warmup_epochs",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What ran: the launches with a result, and a row of each of their trials with one, as in
+    Plan.runs, with `varied`, the fields that every launch of it varies."""
+
+    plans: list[Plan]
+    trials: list[dict[str, Any]]
+    epochs: Mapping[tuple[str, str], pd.DataFrame]
+    """Of a sweep's trial: the epochs that it has, by number."""
 
 
 @dataclass(frozen=True)
@@ -27,31 +44,31 @@ class Fact:
 
     what: str
     path: str
-    ran: Callable[[Study], Values] | None = None
+    ran: Callable[[Ran], Values] | None = None
     always: str = ""
 
 
 def rows(study: Study) -> pd.DataFrame:
     """A row a fact, as text: what is reported, what ran (with how many trials), the answer."""
-    found = [_row(fact, study) for fact in (*FACTS, *_decays())]
+    ran = what_ran(study)
+    found = [_row(fact, ran) for fact in (*FACTS, *_decays())]
     return pd.DataFrame(found, columns=["fact", "reported", "ran", "answer"])
 
 
-def _row(fact: Fact, study: Study) -> tuple[str, str, str, str]:
-    said = _at(fact.path)
+def _row(fact: Fact, ran: Ran) -> tuple[str, str, str, str]:
+    said = _text(_at(fact.path))
     if fact.ran is None:
-        has_run = bool(study.trials["test_accuracy"].notna().any())
-        answer = "not run" if not has_run else "equal" if _text(said) == fact.always else "differs"
-        return fact.what, _text(said), fact.always if has_run else "-", answer
-    counts = Counter(map(_text, fact.ran(study)))
+        answer = "not run" if not ran.trials else "equal" if said == fact.always else "differs"
+        return fact.what, said, fact.always if ran.trials else "-", answer
+    counts = Counter(map(_text, fact.ran(ran)))
     answer = "not run"
     if counts:
-        equal = counts[_text(said)]
+        equal = counts[said]
         answer = "equal" if equal == counts.total() else "differs"
         if 0 < equal < counts.total():
             answer = f"equal in {equal} of {counts.total()}"
-    ran = ", ".join(f"{text} ({count})" for text, count in counts.most_common())
-    return fact.what, _text(said), ran or "-", answer
+    listed = ", ".join(f"{text} ({count})" for text, count in counts.most_common())
+    return fact.what, said, listed or "-", answer
 
 
 def _at(path: str) -> Any:
@@ -70,24 +87,35 @@ def _text(value: Any) -> str:
 # --- what ran --------------------------------------------------------------------------------
 
 
-def _plans(study: Study, field: str) -> Iterator[tuple[Plan, pd.DataFrame]]:
-    """Launches that do not vary the field, and their trials that have a result."""
-    for plan in study.plans:
-        varied = {*plan.axes, *(plan.search.space if plan.search else ())}
-        if plan.is_of_today and field not in varied:
-            yield plan, plan.runs[plan.runs["test_accuracy"].notna()]
+def what_ran(study: Study) -> Ran:
+    plans = [plan for plan in study.plans if plan.runs["test_accuracy"].notna().any()]
+    trials: dict[tuple[str, str], dict[str, Any]] = {}
+    epochs: dict[tuple[str, str], pd.DataFrame] = {}
+    for plan in plans:
+        if not plan.is_of_today:
+            continue
+        varied = frozenset({*plan.axes, *(plan.search.space if plan.search else ())})
+        fields = [name for name in plan.fields if name not in _COLUMNS]
+        done = plan.runs.loc[plan.runs["test_accuracy"].notna(), [*_COLUMNS, *fields]]
+        records: list[dict[str, Any]] = done.to_dict("records")  # type: ignore[assignment]
+        for run in records:
+            key = plan.sweep, run["trial"]
+            before = trials.get(key, {}).get("varied", varied)
+            trials[key] = run | {"sweep": plan.sweep, "varied": varied & before}
+        for trial, rows in plan.epochs.groupby("trial", observed=True):
+            epochs[plan.sweep, str(trial)] = rows
+    return Ran(plans, list(trials.values()), epochs)
 
 
 def _field(name: str, chosen: Callable[[str], bool] = lambda model: True) -> Any:
-    """The field's value in every trial of the chosen models."""
+    """The field's value in every trial of the chosen models whose launch does not vary it."""
 
-    def ran(study: Study) -> Values:
-        seen: dict[tuple[str, str], Any] = {}
-        for plan, runs in _plans(study, name):
-            for model, trial, value in zip(runs[MODEL], runs["trial"], runs[name], strict=True):
-                if chosen(str(model)):
-                    seen[plan.sweep, trial] = value
-        yield from seen.values()
+    def ran(found: Ran) -> Values:
+        return (
+            run[name]
+            for run in found.trials
+            if name not in run["varied"] and chosen(str(run[MODEL]))
+        )
 
     return ran
 
@@ -100,87 +128,93 @@ def _is_other(model: str) -> bool:
     return not _is_wide(model)
 
 
-def _column(value: Callable[[Mapping[str, Any]], Any]) -> Any:
+def _each(value: Callable[[Run], Any]) -> Any:
     """What each trial's row gives."""
+    return lambda found: map(value, found.trials)
 
-    def ran(study: Study) -> Values:
-        runs = study.trials
-        for _, run in runs[runs["test_accuracy"].notna()].iterrows():
-            yield value({str(key): one for key, one in run.items()})
+
+def _sum(*columns: str) -> Any:
+    """Images of each trial that says how many."""
+
+    def ran(found: Ran) -> Values:
+        for run in found.trials:
+            counts = [run[name] for name in columns]
+            if not any(map(pd.isna, counts)):
+                yield int(sum(counts))
 
     return ran
 
 
-def _images(run: Mapping[str, Any]) -> Any:
-    return int(run["train_images"] + run["val_images"])
+def _ratio(found: Ran) -> Values:
+    for run in found.trials:
+        ratio = run["train_images"] / run["val_images"]
+        if not pd.isna(ratio):
+            yield f"{ratio:g}:1"
 
 
-def _ratio(run: Mapping[str, Any]) -> str:
-    return f"{run['train_images'] / run['val_images']:g}:1"
-
-
-def _is_cifar(run: Mapping[str, Any]) -> str:
-    return "CIFAR-10" if dataset.of(run).title == "cifar10" else str(run["data_set"])
+def _data(run: Run) -> str:
+    return "CIFAR-10" if run["data_set"] == CIFAR10.name else str(run["data_set"])
 
 
 def _wide(part: int) -> Any:
     """Depth or widen factor of the WRNs that ran, which their name says."""
 
-    def ran(study: Study) -> Values:
-        runs = study.trials[study.trials["test_accuracy"].notna()]
-        names = runs.loc[runs[MODEL].astype(str).str.startswith("wrn_"), MODEL]
-        yield from (int(str(name).split("_")[part]) for name in names)
+    def ran(found: Ran) -> Values:
+        for run in found.trials:
+            if (name := str(run[MODEL])).startswith("wrn_"):
+                yield int(name.split("_")[part])
 
     return ran
 
 
 def _axis(plan_kind: Kind, value: Callable[[Plan], Any]) -> Any:
-    """What each launch of the kind gives, once it has a result."""
-
-    def ran(study: Study) -> Values:
-        for plan in study.plans:
-            if kind(plan) is plan_kind and plan.runs["test_accuracy"].notna().any():
-                yield value(plan)
-
-    return ran
+    """What each launch of the kind gives."""
+    return lambda found: (value(plan) for plan in found.plans if kind(plan) is plan_kind)
 
 
-def _last_rate(study: Study) -> Values:
+def _last_rate(found: Ran) -> Values:
     """The learning rate of epoch 99 of 100, to the reported digits, under the reported schedule."""
-    for run, epochs in _cosines(study):
+    for run, epochs in _cosines(found):
         if run["epochs"] == 100 and (last := epochs.loc[epochs["epoch"] == 99, "lr"]).size:
             yield float(f"{last.iloc[0]:.2e}")
 
 
-def _cosines(study: Study) -> Iterator[tuple[Mapping[str, Any], pd.DataFrame]]:
-    """Trials under SGD's reported learning rate and a cosine, with their epochs."""
-    for plan, runs in _plans(study, "schedule.name"):
-        fits = (runs["schedule.name"] == "cosine") & (runs["schedule.every"] == "epoch")
-        fits &= (runs["schedule.warmup_epochs"] == 0) & (runs[_LR] == 0.1)
-        by_trial = dict(list(plan.epochs.groupby("trial", observed=True)))
-        records: list[Any] = runs[fits].to_dict("records")
-        for run in records:
-            if run["trial"] in by_trial:
-                yield run, by_trial[run["trial"]]
+def _cosines(found: Ran) -> Iterator[tuple[Run, pd.DataFrame]]:
+    """Trials under the reported learning rate and a cosine that moves every epoch."""
+    protocol = reported()["protocol"]
+    asked = (
+        protocol["optimizer"]["lr"], protocol["schedule"]["name"], protocol["schedule"]["every"], 0
+    )  # fmt: skip
+    names = (_LR, "schedule.name", "schedule.every", "schedule.warmup_epochs")
+    for run in found.trials:
+        key = run["sweep"], run["trial"]
+        if tuple(run[name] for name in names) == asked and key in found.epochs:
+            yield run, found.epochs[key]
 
 
 def _annealed(yes: Any) -> Any:
     """`yes` of each trial whose every learning rate is that of a cosine from its first to 0 over
     its configured epochs, which is what T_max and eta_min say."""
 
-    def ran(study: Study) -> Values:
-        for run, epochs in _cosines(study):
-            phase = math.pi * epochs["epoch"] / run["epochs"]
+    def ran(found: Ran) -> Values:
+        for run, epochs in _cosines(found):
+            phase = math.pi * epochs["epoch"].to_numpy() / run["epochs"]
             expected = run[_LR] * (1 + np.cos(phase)) / 2
             yield yes if np.allclose(epochs["lr"], expected, rtol=1e-6) else "otherwise"
 
     return ran
 
 
-def _runs_per_point(study: Study) -> Values:
-    for plan in study.plans:
-        if plan.search is None and plan.runs["test_accuracy"].notna().any():
-            yield len(plan.seeds)
+def _runs_per_point(found: Ran) -> Values:
+    return (len(plan.seeds) for plan in found.plans if plan.search is None)
+
+
+def _names(plan: Plan) -> str:
+    return _text(plan.runs[MODEL].drop_duplicates().tolist())
+
+
+def _values(axis: str) -> Callable[[Plan], str]:
+    return lambda plan: _text(sorted(set(plan.runs[POINT + axis])))
 
 
 def _decays() -> Iterator[Fact]:
@@ -191,27 +225,23 @@ def _decays() -> Iterator[Fact]:
         yield Fact(f"weight decay of {model}", path, _field(WEIGHT_DECAY, model.__eq__))
 
 
-def _printed(plan: Plan) -> str:
-    return _text(sorted(set(plan.runs["point.epochs"])))
-
-
 _AUGMENT, _OPTIMIZER = "protocol.augmentation", "protocol.optimizer"
 
 FACTS = (
-    Fact("seed", "source.seed", _column(lambda run: int(run["seed"]))),
+    Fact("seed", "source.seed", _field("seed")),
     Fact("runs per cell", "source.runs_per_cell", _runs_per_point),
-    Fact("data set", "protocol.data.name", _column(_is_cifar)),
+    Fact("data set", "protocol.data.name", _each(_data)),
     Fact("classes", "protocol.data.classes",
-         _column(lambda run: dataset.class_count(run["classes"], run["num_classes"]))),
+         _each(lambda run: dataset.class_count(run["classes"], run["num_classes"]))),
     Fact("image", "protocol.data.image", always="32, 32, 3"),
     Fact("training images before the split", "protocol.data.original_train_images",
-         _column(_images)),
+         _sum("train_images", "val_images")),
     Fact("training images", "protocol.data.train_images",
-         _column(lambda run: int(run["train_images"]))),
+         _sum("train_images")),
     Fact("validation images", "protocol.data.val_images",
-         _column(lambda run: int(run["val_images"]))),
-    Fact("test images", "protocol.data.test_images", _column(lambda run: int(run["test_images"]))),
-    Fact("training to validation", "protocol.data.train_to_val", _column(_ratio)),
+         _sum("val_images")),
+    Fact("test images", "protocol.data.test_images", _sum("test_images")),
+    Fact("training to validation", "protocol.data.train_to_val", _ratio),
     Fact("random crop, size", f"{_AUGMENT}.crop.size", always="32"),
     Fact("random crop, padding", f"{_AUGMENT}.crop.padding", _field("augment.crop_padding")),
     Fact("horizontal flip", f"{_AUGMENT}.flip", _field("augment.flip")),
@@ -251,13 +281,12 @@ FACTS = (
     Fact("WRN, depth", "protocol.wrn_28_10.depth", _wide(1)),
     Fact("WRN, widen factor", "protocol.wrn_28_10.widen_factor", _wide(2)),
     Fact("WRN-28-10, dropout", "protocol.wrn_28_10.dropout", _field("model.dropout", _is_wide)),
-    Fact("model of the grid", "grid_bs_epoch.model",
-         _axis(Kind.GRID, lambda plan: _text(plan.runs[MODEL].drop_duplicates().tolist()))),
+    Fact("model of the grid", "grid_bs_epoch.model", _axis(Kind.GRID, _names)),
     Fact("batch sizes of the grid", "grid_bs_epoch.batch_sizes",
-         _axis(Kind.GRID, lambda plan: _text(sorted(set(plan.runs["point.batch_size"]))))),
-    Fact("epochs of the grid, as in the text", "grid_bs_epoch.epochs", _axis(Kind.GRID, _printed)),
+         _axis(Kind.GRID, _values("batch_size"))),
+    Fact("epochs of the grid, as in the text", "grid_bs_epoch.epochs",
+         _axis(Kind.GRID, _values("epochs"))),
     Fact("epochs of the grid, as in the table", "grid_bs_epoch.epochs_printed",
-         _axis(Kind.GRID, _printed)),
-    Fact("final model", "wrn_final.model",
-         _axis(Kind.SINGLE, lambda plan: _text(plan.runs[MODEL].drop_duplicates().tolist()))),
+         _axis(Kind.GRID, _values("epochs"))),
+    Fact("final model", "wrn_final.model", _axis(Kind.SINGLE, _names)),
 )  # fmt: skip

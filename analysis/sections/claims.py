@@ -44,6 +44,15 @@ def claims(study: Study) -> Section:
 
 
 def answered(study: Study) -> list[Answered]:
+    """Kept with the study, since its conclusions tell them too."""
+    kept = vars(study)
+    if "_claims" not in kept:
+        kept["_claims"] = _answered(study)
+    found: list[Answered] = kept["_claims"]
+    return found
+
+
+def _answered(study: Study) -> list[Answered]:
     known = reported()
     found = [claim.looks(study, known) for claim in CLAIMS]
     pairs = zip(CLAIMS, found, answers(found), strict=True)
@@ -97,7 +106,8 @@ def _rules(found: list[Answered]) -> list[str]:
 
 def _protocol(study: Study) -> Part:
     table = protocol.rows(study)
-    counts = table["answer"].str.replace(r"equal in .*", "equal in a part", regex=True)
+    counts = table["answer"].str.replace(r"equal in .*", "equal in some trials", regex=True)
+    counts = counts.replace("differs", "different")
     told = ", ".join(f"{n} {answer}" for answer, n in counts.value_counts().items())
     return Part(
         "Its protocol",
