@@ -239,19 +239,19 @@ REPORTED_CLAIMS = (asserts_of_the_final_model, asserts_of_a_claim)
 def test_what_is_asserted_of_a_reported_run_like_ours_is_rare(
     claim: Callable[..., bool], spread: float
 ) -> None:
-    found, _ = rate(claim, spread, 3, 100)
-    assert found <= stats.binom.ppf(0.999, 100, 0.05)
+    found, _ = rate(claim, spread, 3, 60)
+    assert found <= stats.binom.ppf(0.999, 60, 0.05)
 
 
 def test_of_one_run_nothing_is_asserted_of_the_recipe() -> None:
-    found, _ = rate(asserts_of_the_final_model, 3.0, 1, 50)
+    found, _ = rate(asserts_of_the_final_model, 3.0, 1, 5)
     assert found == 0
 
 
 def test_two_networks_that_are_equally_often_right_are_rarely_told_apart() -> None:
     random = np.random.default_rng(0)
-    found = sum(asserts_of_two_networks(random) for _ in range(40))
-    assert found <= stats.binom.ppf(0.999, 40, 0.05)
+    found = sum(asserts_of_two_networks(random) for _ in range(20))
+    assert found <= stats.binom.ppf(0.999, 20, 0.05)
 
 
 def main(studies: int = 2_000) -> None:
