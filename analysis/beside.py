@@ -22,7 +22,6 @@ from analysis.predictions import Predictions, of
 from analysis.stats import (
     ALPHA,
     MIN_SEEDS,
-    binomial_error,
     holm,
     prediction_p,
     proportions_p,
@@ -104,10 +103,15 @@ def _adjusted(found: Sequence[float | None]) -> list[float | None]:
 
 
 def _seeds_p(one: Figure) -> float | None:
-    images = one.theirs.images
-    # Of all runs together: ours alone can all be 0 or 1, which would leave no error.
-    share = statistics.fmean([*one.values, one.theirs.value])
-    return prediction_p(one.theirs.value, one.values, 1 / images, binomial_error(share, images))
+    values = [_angle(value) for value in one.values]
+    error = 1 / (2 * math.sqrt(one.theirs.images))
+    return prediction_p(_angle(one.theirs.value), values, error=error)
+
+
+def _angle(share: float) -> float:
+    """The arcsine of the root (Freeman and Tukey 1950), under which a share near 0 or 1 spreads as
+    evenly as any other, with a binomial standard error of 1 / (2 x sqrt(images)) everywhere."""
+    return math.asin(math.sqrt(min(1.0, max(0.0, share))))
 
 
 def _images_p(one: Figure) -> float | None:
@@ -276,7 +280,8 @@ def footnotes(figures: Sequence[Figure]) -> list[str]:
         found.append(
             f"{LARGER}: yes where {SEEDS_P} is at most {ALPHA:g}. {SEEDS_P}: how likely one more "
             "run of our recipe lies as far from our mean as the reported run does (Student's t, "
-            "the prediction of one more run, its variance increased by the binomial one of the "
+            "the prediction of one more run, on the arcsine of the root, under which shares near 0 "
+            "and 1 spread as others do; its variance is increased by the binomial one of the "
             f"images that the figure is of). All {judged} figures of the tables of this part are "
             "one family, and Holm's method adjusts for their number: where nothing differs, at "
             "most one family in twenty has a yes."

@@ -45,7 +45,7 @@ def launch(
     seeds: int = 1,
     **plan: Any,
 ) -> list[Path]:
-    """A launch whose points have the accuracies, on all images, which seeds move by 0.002 points."""
+    """A launch whose points have the accuracies on all images; seeds move them by 0.002 points."""
     trials = [
         (point, config.override({"seed": 42 + seed}))
         for point, config in points
