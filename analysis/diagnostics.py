@@ -61,18 +61,21 @@ def confusions(predictions: Predictions, most: int = 10) -> pd.DataFrame:
 def scores(predictions: Predictions) -> pd.DataFrame:
     """A row a class: `class`, `precision`, `recall`, `f1`, `support` (its test images); then the
     rows of SUMMARY. A ratio of nothing, as the precision of a class that was never predicted, is 0.
-    The row `accuracy` has its figure under f1 alone, as scikit-learn prints it.
+    A class without test images has NaN, and the averages are over the classes that have some. The
+    row `accuracy` has its figure under f1 alone, as scikit-learn prints it.
     """
     labels, predicted = predictions.labels, predictions.predicted
-    classes = range(len(predictions.classes))
-    of = {"labels": classes, "zero_division": 0}
-    rows = list(
-        zip(
-            predictions.classes,
-            *precision_recall_fscore_support(labels, predicted, **of),
-            strict=True,
+    present = np.unique(labels)
+    of = {"labels": present, "zero_division": 0}
+    found = np.full((len(predictions.classes), 3), np.nan)
+    found[present] = np.column_stack(precision_recall_fscore_support(labels, predicted, **of)[:3])
+    support = np.bincount(labels, minlength=len(predictions.classes))
+    rows = [
+        (name, *three, images)
+        for name, three, images in zip(
+            predictions.classes, found.tolist(), support.tolist(), strict=True
         )
-    )
+    ]
     images = len(labels)
     rows.append((SUMMARY[0], np.nan, np.nan, predictions.right.mean(), images))
     for name, average in zip(SUMMARY[1:], ("macro", "weighted"), strict=True):

@@ -131,6 +131,7 @@ def build(study: Study) -> Page:
         trials,
     )
     from analysis.sections.choices import choices
+    from analysis.sections.claims import claims
     from analysis.sections.cost import cost
     from analysis.sections.oddities import oddities
     from analysis.sections.provenance import problems, provenance
@@ -142,13 +143,13 @@ def build(study: Study) -> Page:
         Kind.ARCHITECTURES: architectures,
         Kind.DECAY: decay,
         Kind.ABLATION: ablations,
-        Kind.SINGLE: diagnostics,
         Kind.SEARCH: search,
         Kind.SWEEP: sweep,
     }
     found: dict[Kind, list[Part]] = {one: [] for one in Kind}
     for plan in study.plans:
-        found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
+        if kind(plan) in rooms:
+            found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
     chosen = choices(study)
     everything = [part for plan in study.plans for part in trials.parts(plan, study)]
     return Page(
@@ -157,6 +158,8 @@ def build(study: Study) -> Page:
             summary(study),
             *([chosen] if chosen.parts else []),
             *(Section(str(one), parts) for one, parts in found.items() if parts),
+            *diagnostics.sections(study),
+            claims(study),
             oddities(study),
             cost(study),
             Section("Every trial", everything),

@@ -100,15 +100,45 @@ def mean_p(values: Sequence[float], resolution: float = 0.0) -> float | None:
     return _two_sided(math.fsum(values) / n, spread / math.sqrt(n), n - 1)
 
 
-def prediction_p(single: float, values: Sequence[float], resolution: float = 0.0) -> float | None:
+def prediction_p(
+    single: float, values: Sequence[float], resolution: float = 0.0, error: float = 0.0
+) -> float | None:
     """The two-sided p-value that a single run is one more of the values: the prediction interval of
     Student's t (mean, sd x sqrt(1 + 1 / n)), which is wider than that of the mean. None under three
-    values. `resolution` is as in `mean_p`.
+    values. `resolution` is as in `mean_p`; `error` is a standard error that the single run has
+    beside that of its seed, such as its own test images'.
     """
-    n, spread = len(values), deviation(values, resolution)
-    if n < MIN_SEEDS or spread is None:
+    n = len(values)
+    if n < MIN_SEEDS:
         return None
-    return _two_sided(single - math.fsum(values) / n, spread * math.sqrt(1 + 1 / n), n - 1)
+    away = single - math.fsum(values) / n
+    return _two_sided(away, _prediction_error(values, resolution, error), n - 1)
+
+
+def prediction_interval(
+    values: Sequence[float], resolution: float = 0.0, error: float = 0.0
+) -> Interval | None:
+    """Where 95 % of single runs lie that are one more of the values, as in `prediction_p`."""
+    n = len(values)
+    if n < MIN_SEEDS:
+        return None
+    mean = math.fsum(values) / n
+    t = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    reach = t * _prediction_error(values, resolution, error)
+    return mean - reach, mean + reach
+
+
+def _prediction_error(values: Sequence[float], resolution: float, error: float) -> float:
+    spread = deviation(values, resolution) or 0.0
+    return math.hypot(spread * math.sqrt(1 + 1 / len(values)), error)
+
+
+def proportions_p(a: int, images_a: int, b: int, images_b: int) -> float:
+    """Fisher's exact test (1922), two-sided: that two shares, a and b of so many images, are of one
+    probability. On the same images, which both runs find as hard, it is on the safe side.
+    """
+    table = np.array([[a, images_a - a], [b, images_b - b]])
+    return float(stats.fisher_exact(table).pvalue)
 
 
 def _two_sided(away: float, error: float, freedom: int) -> float:

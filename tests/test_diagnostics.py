@@ -23,13 +23,14 @@ from scipy.stats import binomtest
 from sklearn import metrics
 from test_analysis import HOSTILE, begin, fail, finish, name_of, write_plan
 
-from analysis import diagnostics, predictions
+from analysis import beside, diagnostics, predictions
 from analysis.figures import diagnostics as figures
 from analysis.figures.style import STYLE, png
 from analysis.load import Plan, Study, load, reported
-from analysis.page import Page, Part, Section, Table
+from analysis.page import Page, Part, Picture, Section, Table
 from analysis.predictions import Predictions, same_images
 from analysis.sections import diagnostics as section
+from analysis.sections import one_run
 from trainer.config import TrainConfig
 from trainer.errors import EXIT_IO, InputError
 from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
@@ -222,9 +223,7 @@ def test_the_reported_figures_come_out_of_predictions_that_have_them(
     assert found["F1"][10] == "0.9645"
 
     top = table(reproduced, "-top-k")
-    assert top["measured"].tolist() == ["96.45", "99.55", "99.75"] == top["reported"].tolist()
-    assert top["difference"].tolist() == ["+0.00"] * 3
-    assert top["larger than the error"].tolist() == ["no"] * 3
+    assert top["measured"].tolist() == ["96.45", "99.55", "99.75"]
     assert top["right"][0] == "9,645 of 10,000"
     said = "9,645 of 10,000 test images are right (96.45 %), 355 are wrong."
     assert f"{said} Reported: 9,645 right, 355 wrong." in text(reproduced)
@@ -235,12 +234,34 @@ def test_the_reported_figures_come_out_of_predictions_that_have_them(
         for pair in pairs()
     ]
     assert confused["reported count"].tolist() == confused["count"].tolist()
-    beside = table(reproduced, "-confusions-reported")
-    assert beside["difference"].tolist() == ["+0.00"] * 10
+
+
+def test_every_reported_figure_of_the_final_model_stands_beside_ours(
+    reproduced: list[Part],
+) -> None:
+    top = table(reproduced, "00000001-reported").set_index("figure")
+    row = next(one for one in reported()["architectures"] if one["model"] == "wrn_28_10")
+    assert top["reported"].tolist() == [
+        f"{row['train']:.2f}", f"{row['validation']:.2f}", "96.45", "99.55", "99.75",
+        *(f"{STUDY[average][score]:.4f}" for average in ("macro", "weighted")
+          for score in ("precision", "recall", "f1")),
+    ]  # fmt: skip
+    assert top["reported images"].tolist() == ["45,000", "5,000", *["10,000"] * 9]
     classes = table(reproduced, "-classes-reported")
-    for figure in ("precision", "recall", "F1"):
-        assert classes[f"{figure} difference"].tolist()[:10] == ["+0.0000"] * 10
-    assert classes["recall larger than the error"].tolist() == ["no"] * 10 + [""] * 3
+    figures = [row[score] for row in STUDY["per_class"] for score in ("precision", "recall", "f1")]
+    assert classes["reported"].tolist() == [f"{figure:.4f}" for figure in figures]
+    assert classes["figure"].tolist()[9:12] == ["cat, precision", "cat, recall", "cat, F1"]
+    # One of the three runs has predictions: nothing is told of the recipe.
+    assert set(classes["more than seeds explain"]) == {"not enough seeds"}
+    assert set(classes["difference"]) == {"+0.0000"}
+    assert set(classes["these two networks"]) == {"not told apart", "-"}
+    beside = table(reproduced, "-confusions-reported")
+    assert beside["figure"].tolist()[0] == "dog → cat"
+    assert beside["reported count"].tolist() == [str(pair["count"]) for pair in pairs()]
+    assert beside["difference"].tolist() == ["+0.00"] * 10
+    losses = table(reproduced, "-losses-reported")
+    assert losses["reported"].tolist() == ["0.94 to 2.52", "0.94 to 0.76", "0.63"]
+    assert losses["measured"].tolist() == ["0.500 to 0.500", "0.500 to 0.500", "0.500"]
 
 
 def test_the_reported_run_is_drawn_whole(reproduced: list[Part]) -> None:
@@ -253,24 +274,127 @@ def test_the_reported_run_is_drawn_whole(reproduced: list[Part]) -> None:
     assert "reported one as an outline" in captions["confusions"]
 
 
-def test_a_difference_larger_than_the_error_is_said_so(tmp_path: Path) -> None:
+def without_dogs() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels (1,000,) and logits: every dog is taken for a cat, all else is right."""
     labels = np.repeat(np.arange(10), 100)
     logits = np.eye(10)[labels]
     logits[labels == 5] = np.eye(10)[3]
+    return labels, logits
+
+
+def test_of_one_run_nothing_follows_about_the_recipe(tmp_path: Path) -> None:
     results = tmp_path / "results"
     (config,) = configs = seeded(1)
     (folder,) = launch(results, configs)
-    finish(folder, config, classes=",".join(CIFAR), **predict(folder, labels, logits))
+    outcome = predict(folder, *without_dogs())
+    finish(folder, config, classes=",".join(CIFAR), **outcome)
     parts, _ = parts_of(results)
-    top = table(parts, "-top-k")
-    assert top["measured"].tolist()[0] == "90.00"
-    assert top["difference"].tolist()[0] == "-6.45"
-    assert top["larger than the error"].tolist()[0] == "yes"
-    recalls = table(parts, "-classes-reported").set_index("class")["recall larger than the error"]
-    assert recalls["dog"] == "yes"
-    assert recalls["frog"] == "no"
+    found = pd.concat(table(parts, ending) for ending in BESIDE).set_index("figure")
+    assert set(found["more than seeds explain"]) == {"not enough seeds"}
+    assert set(found["seeds p"]) == {"-"}
+    networks = found["these two networks"]
+    told = ["test, top-1", "dog, recall", "dog → cat", "cat, precision"]
+    assert networks[told].tolist() == ["told apart"] * 4
+    assert networks[["frog, recall", "cat → dog"]].tolist() == ["not told apart"] * 2
+    assert networks[["train", "dog, F1", "macro average, F1"]].tolist() == ["-"] * 3
     assert table(parts, "-confusions")["count"].tolist() == ["100"]
-    assert table(parts, "-confusions-reported").loc[0, "larger than the error"] == "yes"
+    assert "The only confusion of" in figure_of(parts, "-confusions").caption
+    said = text(parts)
+    assert "one run of ours stands beside one of theirs" in said
+    assert "nothing follows about the recipe" in said
+    assert "adjusted by Holm for all 34 figures that have one" in said
+
+
+BESIDE = ("00000001-reported", "-classes-reported", "-confusions-reported")
+
+
+def figure_of(parts: Sequence[Part], ending: str) -> Picture:
+    (found,) = (one for part in parts for one in part.pictures if one.name.endswith(ending))
+    return found
+
+
+def test_over_seeds_all_figures_are_one_family(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    configs = seeded(4)
+    for i, (config, folder) in enumerate(zip(configs, launch(results, configs), strict=True)):
+        outcome = predict(folder, *without_dogs()) | {"train_accuracy": 0.97 + i / 1000}
+        finish(folder, config, classes=",".join(CIFAR), **outcome)
+    parts, _ = parts_of(results)
+    found = pd.concat(table(parts, ending) for ending in BESIDE).set_index("figure")
+    assert len(found) == 51
+    larger = found["more than seeds explain"]
+    assert larger[["dog, recall", "dog → cat"]].tolist() == ["yes", "yes"]
+    assert larger[["train", "frog, recall"]].tolist() == ["no"] * 2
+    assert "these two networks" not in found
+    assert found.loc["train", "measured"] == "97.15 ± 0.13"
+    said = text(parts)
+    assert (
+        f"Of the 51 reported figures that are compared here, {sum(larger == 'yes')} differ" in said
+    )
+    assert "All 51 figures of the tables of this part are one family" in said
+    # As few as these have p-values under 0.05 for themselves, and none for the family.
+    shares = beside.told(beside_figures(results))
+    alone = beside.told([one for one in shares if one.key[1] == "top-5"])
+    together = next(one for one in shares if one.key[1] == "top-5")
+    assert alone[0].p is not None and together.p is not None
+    assert alone[0].p <= together.p
+
+
+def beside_figures(results: Path) -> list[beside.Figure]:
+    study, plan = only(results)
+    return beside.figures(plan, study, section.median(plan.runs))
+
+
+def test_the_final_model_and_the_chosen_one_have_sections_of_their_own(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    (folder,) = launch(results, [protocol("resnet18")])
+    small(folder, protocol("resnet18"), 0.9)
+    titles = [one.title for one in section.sections(load(results, []))]
+    assert titles == ["Diagnostics: the chosen model"]
+    # Without a launch of its own, the model's run among the architectures stands there.
+    models: list[Any] = [
+        ({"model.name": name}, protocol(name)) for name in ("resnet18", "wrn_28_10")
+    ]
+    write_plan(results, models, "architectures")
+    for _, config in models:
+        small(results / "architectures" / name_of(config), config, 0.9)
+    first, second = section.sections(load(results, []))
+    assert first.title == "Diagnostics: wrn_28_10, the reported final model"
+    assert first.parts[0].title == "architectures, full scale (00000001, wrn_28_10)"
+    assert len(table(first.parts, "-seeds")) == 1
+    assert "reported" in table(first.parts, "wrn_28_10-reported")
+    assert second.title == "Diagnostics: the chosen model"
+    # The launch of the model alone takes their place, whatever came later.
+    (config,) = configs = seeded(1)
+    (folder,) = launch(results, configs, "wrn_final", created="2025-01-01T00:00:00+00:00")
+    small(folder, config, 0.9)
+    first, second = section.sections(load(results, []))
+    assert first.parts[0].title == "wrn_final, full scale (00000001)"
+    assert not [part for part in first.parts if "architectures" in part.title]
+
+
+def test_classes_without_images_are_in_no_average() -> None:
+    labels = np.array([0, 0, 1, 1])
+    logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    found = Predictions("t", np.arange(4, dtype=np.int32), labels, logits, tuple("abcd"))
+    scores = diagnostics.scores(found).set_index("class")
+    assert scores.loc["macro average", ["precision", "recall", "f1"]].tolist() == pytest.approx(
+        [1.0, 0.75, (1 + 2 / 3) / 2]
+    )
+    shown = one_run.classes(diagnostics.scores(found)).set_index("class")
+    for name in "cd":
+        assert shown.loc[name].tolist() == ["-", "-", "-", 0]
+    assert shown.loc["b", "recall"] == "0.5000"
+
+
+def test_classes_without_images_are_said(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    config = protocol("resnet18")
+    (folder,) = launch(results, [config])
+    outcome = predict(folder, [0, 1, 1], np.eye(3)[[0, 1, 0]])
+    finish(folder, config, classes="a,b,c", **outcome)
+    parts, _ = parts_of(results)
+    assert "are over the 2 of 3 classes that have some" in text(parts)
 
 
 # --- metrics -----------------------------------------------------------------------------------
@@ -293,14 +417,15 @@ def some(draw: st.DrawFn) -> Predictions:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(some())
 def test_scores_are_those_of_scikit_learn(found: Predictions) -> None:
-    names = list(found.classes)
+    present = np.unique(found.labels)
+    names = [found.classes[i] for i in present]
     report: Any = metrics.classification_report(
         found.labels,
         found.predicted,
-        labels=range(len(names)),
+        labels=present,
         target_names=names,
         output_dict=True,
         zero_division=0,
@@ -316,9 +441,12 @@ def test_scores_are_those_of_scikit_learn(found: Predictions) -> None:
         )
     assert rows.loc["accuracy", "f1"] == metrics.accuracy_score(found.labels, found.predicted)
     assert rows["support"].tolist()[-3:] == [len(found.labels)] * 3
+    absent = rows.loc[[name for name in found.classes if name not in names]]
+    assert absent[["precision", "recall", "f1"]].isna().all(axis=None)
+    assert absent["support"].tolist() == [0] * len(absent)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(some())
 def test_confusions_and_accuracies_against_plain_loops(found: Predictions) -> None:
     counts: dict[tuple[int, int], int] = {}
@@ -345,7 +473,7 @@ def test_confusions_and_accuracies_against_plain_loops(found: Predictions) -> No
             assert row["interval"] == pytest.approx((test.low, test.high))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(some(), st.integers(1, 8))
 def test_top_k_is_the_place_in_a_stable_order(found: Predictions, k: int) -> None:
     # Of equal logits a stable sort has the lower class first, as training's evaluation has.
@@ -354,7 +482,7 @@ def test_top_k_is_the_place_in_a_stable_order(found: Predictions, k: int) -> Non
     assert diagnostics.top_k(found, 1) == found.right.sum()
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(some())
 def test_calibration_against_slow_references(found: Predictions) -> None:
     nll = brier = 0.0
@@ -644,7 +772,7 @@ def test_the_run_in_detail_is_the_median_one(
     assert f"one run, {name_of(shown)} (seed {seed})" in parts[0].notes[-1]
     assert said in parts[0].notes[-1]
     assert "The best one would flatter" in parts[0].notes[-1]
-    assert parts[1].title.endswith(f": seed {seed}")
+    assert parts[2].title.endswith(f": seed {seed}")
     assert not study.problems
 
     rows = table(parts, "-seeds")
@@ -684,14 +812,14 @@ def test_a_class_reported_nowhere_stands_beside_nothing(tmp_path: Path) -> None:
         names = [one.name for part in parts for one in part.tables]
         assert not [name for name in names if name.endswith("reported")]
         assert "Reported" not in text(parts)
-        assert "reported" not in table(parts, "-top-k")
     # The study's model on its data, under other class names: top-k alone can stand beside.
     results = tmp_path / "renamed"
     (config,) = configs = seeded(1)
     (folder,) = launch(results, configs)
     small(folder, config, 0.9, classes=10)
     parts, _ = parts_of(results)
-    assert "reported" in table(parts, "-top-k")
+    assert table(parts, "00000001-reported")["figure"].tolist()[-1] == "top-5"
+    assert not [one for part in parts for one in part.tables if "classes-reported" in one.name]
     assert "reported count" not in table(parts, "-confusions")
 
 
@@ -708,7 +836,7 @@ def test_runs_without_an_end_are_in_the_table_and_said(tmp_path: Path) -> None:
 
     small(folders[2], configs[2], 0.9)
     parts, _ = parts_of(results)
-    assert "1 of 3 runs have finished." in parts[0].notes
+    assert "1 of 3 runs has finished." in parts[0].notes
     rows = table(parts, "-seeds")
     assert rows["state"].tolist() == ["missing", "failed", "done"]
     assert rows["flags"].tolist() == ["MISSING", "NONFINITE", ""]
@@ -733,8 +861,8 @@ def test_without_predictions_the_seeds_remain(tmp_path: Path, damaged: bool) -> 
         (folder / PREDICTIONS).write_bytes(b"PAR1")
     parts, study = parts_of(results)
     assert len(table(parts, "-seeds")) == 1
-    assert f"{name_of(config)} has no usable predictions." in parts[1].notes[0]
-    assert not parts[1].tables
+    assert f"{name_of(config)} has no usable predictions." in parts[2].notes[0]
+    assert not parts[2].tables
     assert len(study.problems) == damaged
 
 

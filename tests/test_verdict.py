@@ -177,15 +177,19 @@ def test_the_final_model_is_counted_against_the_reported_one(tmp_path: Path) -> 
     write_plan(tmp_path, trials, sweep="final", seeds=[42, 43, 44])
     for trial, accuracy in zip(trials, (0.9645, 0.966, 0.963), strict=True):
         finish(folder_of(tmp_path, trial, "final"), trial[1], test_accuracy=accuracy)
-    (plan,) = load(tmp_path, []).plans
-    assert "0 are exceeded and 0 are missed" in against_reported(plan)[0]
+    study = load(tmp_path, [])
+    (plan,) = study.plans
+    said = against_reported(plan, study)[0]
+    assert said.startswith("Of 3 reported figures beside it, 0 are exceeded and 2 are missed by")
+    assert said.endswith("explain; 1 is not told from what is measured.")
     (table,) = [
         table
-        for part in diagnostics.parts(plan, load(tmp_path, []))
+        for part in diagnostics.parts(plan, study)
         for table in part.tables
-        if table.name.endswith("-reported")
+        if table.name.endswith("00000001-reported")
     ]
-    assert table.frame[tables.LARGER].tolist() == ["no"]
+    larger = table.frame.set_index("figure")[tables.LARGER]
+    assert larger.to_dict() == {"train": "yes", "validation": "yes", "test, top-1": "no"}
 
 
 def test_what_is_missing_and_flagged_is_counted(tmp_path: Path) -> None:
@@ -252,8 +256,7 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
     for trial, accuracy in zip(trials, (0.8803, 0.91), strict=True):
         finish(folder_of(tmp_path, trial), trial[1], test_accuracy=accuracy)
     said = " ".join(verdict(load(tmp_path, [])))
-    assert "Of the 2 reported beside it, 0 are exceeded and 0 are missed by more than" in said
-    assert "and 2 have too few seeds to tell." in said
+    assert "Of 2 reported figures beside it, 2 have too few seeds to tell." in said
     seeds = tmp_path / "seeds"
     many = [
         (point, config.override({"seed": seed})) for point, config in trials for seed in (1, 2, 3)
@@ -263,12 +266,12 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
     for trial, accuracy in zip(many, near, strict=True):
         finish(folder_of(seeds, trial), trial[1], test_accuracy=accuracy)
     said = " ".join(verdict(load(seeds, [])))
-    assert "Of the 2 reported beside it, 1 are exceeded and 0 are missed by more than" in said
-    assert "1 are not told from what is measured." in said
+    assert "Of 2 reported figures beside it, 1 is exceeded and 0 are missed by more than" in said
+    assert "1 is not told from what is measured." in said
     smoke = tmp_path / "smoke"
     write_plan(smoke, trials, scale="smoke")
     finish(folder_of(smoke, trials[0]), trials[0][1])
-    assert "reported beside it" not in " ".join(verdict(load(smoke, [])))
+    assert "figures beside it" not in " ".join(verdict(load(smoke, [])))
 
 
 # --- oddities --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from analysis import dataset, points, words
+from analysis.final import is_of_the_model
 from analysis.kind import WEIGHT_DECAY, Kind, kind
 from analysis.load import Plan, Study, reported
 from analysis.page import Part, Section
@@ -31,7 +32,7 @@ def oddities(study: Study) -> Section:
         ]
         if not said:
             said = [f"No trial of this report speaks to it. To ask: {command}"]
-        parts.append(Part(title, [oddity["what"], *said]))
+        parts.append(Part(title, [f"{oddity['what']} (Reported in: {oddity['where']}.)", *said]))
     return Section("Oddities of the reported study", parts)
 
 
@@ -181,9 +182,9 @@ def _ranking(plan: Plan) -> Iterator[str]:
 
 
 def _best_epoch(plan: Plan) -> Iterator[str]:
-    if kind(plan) is not Kind.SINGLE:
+    if not is_of_the_model(plan):
         return
-    done = plan.runs[plan.runs["val_accuracy"].notna()]
+    done = plan.runs[plan.runs["val_accuracy"].notna() & plan.runs["same_data"]]
     for _, run in done.iterrows():
         yield (
             f"seed {run['seed']}: the best epoch is number {int(run['best_epoch']) + 1} of "

@@ -8,8 +8,10 @@ The rules, which tests pin:
   have: Student's t test, adjusted by Holm for all pairs of points, since any might have come first.
   Under three seeds there is no test. The same difference in test accuracy stands beside it and
   decides nothing.
-- Beside the reported figures stand test accuracies. A measured mean lies above or below one only
-  where seeds tell them apart (tables.told_from_reported), adjusted for all figures of the table.
+- Beside the reported figures stand test accuracies, and of the final model every figure that is
+  reported. A measured mean lies above or below one only where seeds tell them apart
+  (tables.told_from_reported, beside.told), adjusted for all figures of the table or part.
+- Claims are answered by the rules of answer.py, each where the launch that asks compares.
 """
 
 from __future__ import annotations
@@ -21,20 +23,24 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import points, tables, words
+from analysis import beside, points, tables, words
+from analysis.final import is_of_the_model
 from analysis.kind import Kind, kind
 from analysis.load import Plan, Study, reported
+from analysis.sections import claims, diagnostics
 from analysis.stats import sample_interval
 
 
 def verdict(study: Study) -> list[str]:
-    """Paragraphs: evidence or not, one for each launch, then what is missing and flagged."""
+    """Paragraphs: evidence or not, the claims' answers, one for each launch, then what is missing
+    and flagged."""
     launches = [
-        " ".join([found(plan), *against_reported(plan)])
+        " ".join([found(plan), *against_reported(plan, study)])
         for plan in study.plans
         if plan.search is None
     ]
-    return [evidence(study), *launches, *missing(study), flags(study)]
+    answers = claims.summary(claims.answered(study))
+    return [evidence(study), answers, *launches, *missing(study), flags(study)]
 
 
 def model_of(plan: Plan) -> str | None:
@@ -158,38 +164,55 @@ def _next(plan: Plan, ranked: list[dict[str, Any]]) -> str:
 # --- beside what was reported ----------------------------------------------------------------
 
 
-def against_reported(plan: Plan) -> list[str]:
+def against_reported(plan: Plan, study: Study) -> list[str]:
     """How many of the reported figures the measured ones lie above or below; nothing where the
     study reports none, or the launch does not compare with it.
     """
-    table = _reported_table(plan)
-    if table is None or words.why_no_evidence(plan, model_of(plan)):
+    if words.why_no_evidence(plan, model_of(plan)):
         return []
-    known = table[table["reported"].notna() & table["test"].notna()]
-    if known.empty:
+    known = _beside_reported(plan, study)
+    if not known:
         return []
-    judged = known[known[tables.LARGER].isin(["yes", "no"])]
-    differences = judged["difference"][judged[tables.LARGER] == "yes"]
-    above, below = len(differences[differences > 0]), len(differences[differences < 0])
-    said = (
-        f"Of the {len(known)} reported beside it, {above} are exceeded and {below} are missed by "
-        f"more than seeds explain; {len(judged) - above - below} are not told from what is measured"
+    judged = [(difference, larger) for difference, larger in known if larger in ("yes", "no")]
+    told = [difference for difference, larger in judged if larger == "yes"]
+    above = sum(difference > 0 for difference in told)
+    said = f"Of {words.count(len(known), 'reported figure')} beside it, "
+    few = f"{len(known) - len(judged)} {_have(len(known) - len(judged))} too few seeds to tell"
+    if not judged:
+        return [f"{said}{few}."]
+    said += (
+        f"{above} {_be(above)} exceeded and {len(told) - above} {_be(len(told) - above)} missed by "
+        f"more than seeds explain; {len(judged) - len(told)} {_be(len(judged) - len(told))} not "
+        "told from what is measured"
     )
-    if few := len(known) - len(judged):
-        said += f", and {few} have too few seeds to tell"
-    return [f"{said}."]
+    return [f"{said}, and {few}." if len(judged) < len(known) else f"{said}."]
 
 
-def _reported_table(plan: Plan) -> pd.DataFrame | None:
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _beside_reported(plan: Plan, study: Study) -> list[tuple[float, str]]:
+    """The difference to each reported figure that was measured too, and whether it is told."""
     match kind(plan):
         case Kind.GRID:
-            return tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
+            table = tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
         case Kind.ARCHITECTURES:
-            return tables.architectures(plan.runs, reported()["architectures"])
-        case Kind.SINGLE:
-            return tables.single(plan.runs, reported()["wrn_final"]["top_1"] / 100)
+            table = tables.architectures(plan.runs, reported()["architectures"])
+        case Kind.SINGLE if is_of_the_model(plan):
+            done = plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]
+            if done.empty:
+                return []
+            found = beside.figures(plan, study, diagnostics.median(done))
+            return [(one.difference, one.larger) for one in found]
         case _:
-            return None
+            return []
+    known = table[table["reported"].notna() & table["test"].notna()]
+    return list(zip(known["difference"], known[tables.LARGER], strict=True))
 
 
 # --- what is missing and flagged -------------------------------------------------------------
@@ -203,10 +226,11 @@ def missing(study: Study) -> list[str]:
         lacking = {state: int(n) for state, n in states.items() if state != "done"}
         if plan.search is None and lacking:
             told = ", ".join(f"{n} {state}" for state, n in sorted(lacking.items()))
+            count = sum(lacking.values())
             said.append(
-                f"{words.title(plan)}: {sum(lacking.values())} of "
-                f"{words.count(len(plan.runs), 'trial')} have no result ({told}); what is said of "
-                "it may change when they have one."
+                f"{words.title(plan)}: {count} of {words.count(len(plan.runs), 'trial')} "
+                f"{_have(count)} no result ({told}); what is said of it may change when they have "
+                "one."
             )
     return said
 
@@ -216,11 +240,13 @@ def flags(study: Study) -> str:
     runs = study.trials
     codes = Counter(code for found in runs["flags"] for code in found)
     if not codes:
+        if len(runs) == 1:
+            return "The one trial is not flagged."
         return f"None of the {words.count(len(runs), 'trial')} is flagged."
     told = ", ".join(f"{code} x{n}" for code, n in sorted(codes.items()))
     flagged = int(runs["flags"].map(bool).sum())
     return (
-        f"{flagged} of {words.count(len(runs), 'trial')} are flagged ({told}). Those with a result "
-        "count in the means and in all that follows from them; each section gives the means "
-        "without them beside."
+        f"{flagged} of {words.count(len(runs), 'trial')} {_be(flagged)} flagged ({told}). Those "
+        "with a result count in the means and in all that follows from them; each section gives "
+        "the means without them beside."
     )

@@ -1,0 +1,231 @@
+"""One run: its predictions in detail, by class, its confusions, its calibration, its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis import diagnostics, tables, words
+from analysis.figures.diagnostics import calibration, class_bars, confusion_bars, matrix
+from analysis.final import is_of_the_model
+from analysis.load import Plan, Study, reported
+from analysis.page import Part, Picture, Table
+from analysis.predictions import Predictions, of
+from analysis.stats import sample_interval
+from analysis.tables import SAMPLE
+
+Run = Mapping[str, Any]
+
+
+def parts(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
+    """One trial's predictions; `run` is a row of `plan.runs`. Draws every figure."""
+    predictions = of(study, plan, run)
+    if predictions is None:
+        said = "has no result yet" if run["state"] != "done" else "has no usable predictions"
+        why = "Its figures by class, its confusions, its calibration and its images are left out."
+        return [Part(title, [f"{run['trial']} {said}. {why}"])]
+    from analysis.sections import explain
+
+    name = words.file_name(f"{words.name(plan)}-{run['trial']}")
+    figures = reported()["wrn_final"] if is_of_the_model(plan) else None
+    return [
+        _overall(predictions, figures, name, title, _made_elsewhere(run)),
+        _by_class(predictions, name),
+        _confused(predictions, figures, name),
+        _calibrated(predictions, name),
+        *explain.parts(study, plan, run, predictions),
+    ]
+
+
+# --- one run ---------------------------------------------------------------------------------
+
+
+def _overall(
+    predictions: Predictions,
+    figures: dict[str, Any] | None,
+    name: str,
+    title: str,
+    elsewhere: str = "",
+) -> Part:
+    images = len(predictions.labels)
+    correct = diagnostics.top_k(predictions, 1)
+    notes = [
+        f"{correct:,} of {images:,} test images are right ({100 * correct / images:.2f} %), "
+        f"{images - correct:,} are wrong."
+    ]
+    footnotes = [
+        "top-k: the label is among the k highest logits; of equal logits the lower class is "
+        f"ahead. {SAMPLE}: Wilson's interval, from the number of test images alone."
+    ]
+    if figures is not None:
+        notes[0] += f" Reported: {figures['correct']:,} right, {figures['wrong']:,} wrong."
+    table = top(predictions)
+    if elsewhere:
+        notes.append(f"These predictions were made {elsewhere}.")
+    caption = f"Top-k accuracy (%) of {predictions.trial} on {images:,} test images"
+    caption += f", predicted {elsewhere}" if elsewhere else ""
+    return Part(title, notes, [Table(f"{name}-top-k", caption, table)], [], footnotes)
+
+
+def _made_elsewhere(run: Run) -> str:
+    """On what and how predictions were made, where that is not what trained; else nothing."""
+    if not tables.evaluated_elsewhere(pd.DataFrame([run])).item():
+        return ""
+    return (
+        f"on {run['evaluated_on']} in {run['evaluated_precision']}, where training was on "
+        f"{run['device']} in {run['precision_used']}"
+    )
+
+
+def top(predictions: Predictions) -> pd.DataFrame:
+    """Top-1, 3 and 5 in percent, as text, with Wilson's interval. Of no more than k classes, every
+    image would be right."""
+    images = len(predictions.labels)
+    rows = []
+    for k in (k for k in (1, 3, 5) if k == 1 or k < len(predictions.classes)):
+        right = diagnostics.top_k(predictions, k)
+        row = {
+            "top-k": f"top-{k}",
+            "right": f"{right:,} of {images:,}",
+            "measured": _percent(right / images),
+            SAMPLE: _interval(sample_interval(right / images, images)),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _by_class(predictions: Predictions, name: str) -> Part:
+    trial = predictions.trial
+    scores = diagnostics.scores(predictions)
+    found = diagnostics.accuracies(predictions)
+    tables = [
+        Table(
+            f"{name}-classes",
+            f"Precision, recall, F1 and support (test images) of every class, {trial}",
+            classes(scores),
+        )
+    ]
+    footnotes = [
+        "Precision, recall and F1 are fractions; a ratio of nothing, as the precision of a class "
+        "that was never predicted, is 0. Macro: the mean over classes; weighted: by support. A "
+        "class' recall is its accuracy, in the figure with Wilson's interval from its own images."
+    ]
+    if not found["images"].all():
+        have = int((found["images"] > 0).sum())
+        footnotes.append(
+            "A class without test images has neither figures nor a bar: the averages and the "
+            f"dashed mean are over the {have} of {len(found)} classes that have some."
+        )
+    mean = 100 * found["accuracy"].mean()
+    caption = (
+        f"Test accuracy of every class of {trial} as bars, whiskers for Wilson's 95 % interval, "
+        f"the mean of the classes ({mean:.2f} %) dashed; dots, if any, are the same on a closer "
+        "scale"
+    )
+    return Part(
+        "Every class",
+        [],
+        tables,
+        [Picture(f"{name}-classes", caption, class_bars(found))],
+        footnotes,
+    )
+
+
+def classes(scores: pd.DataFrame) -> pd.DataFrame:
+    """`diagnostics.scores` as text, with four decimals."""
+    table = scores.copy()
+    for column in ("precision", "recall", "f1"):
+        table[column] = [_fourth(value) for value in scores[column]]
+    return table.rename(columns={"f1": "F1"})
+
+
+def _same_classes(predictions: Predictions, figures: dict[str, Any]) -> bool:
+    return list(predictions.classes) == [row["class"] for row in figures["per_class"]]
+
+
+def _confused(predictions: Predictions, figures: dict[str, Any] | None, name: str) -> Part:
+    trial = predictions.trial
+    largest = diagnostics.confusions(predictions)
+    counts = diagnostics.confusion(predictions)
+    pictures = [
+        Picture(
+            f"{name}-confusion",
+            f"Confusion matrix of {trial}: test images by true class (rows) and predicted class "
+            "(columns). The diagonal, what is right, is grey and out of the colour scale; a white "
+            "cell is empty",
+            matrix(counts, predictions.classes),
+        )
+    ]
+    if largest.empty:
+        return Part("Confusions", ["No test image is wrong: nothing is confused."], [], pictures)
+    which = f"{len(largest)} largest confusions" if len(largest) > 1 else "only confusion"
+    caption = f"The {which} of {trial}"
+    footnotes = ["share: of the true class' test images. Equal counts stand in the classes' order."]
+    beside = ""
+    if figures is not None and _same_classes(predictions, figures):
+        beside = " the reported one as an outline where there is one;"
+        support = {row["class"]: row["support"] for row in figures["per_class"]}
+        theirs = {(row["label"], row["predicted"]): row["count"] for row in figures["confusions"]}
+        pairs = list(zip(largest["true"], largest["predicted"], strict=True))
+        counts_there = [theirs.get(pair, float("nan")) for pair in pairs]
+        largest["reported count"] = pd.array(counts_there, dtype="Int64")
+        largest["reported images"] = [support[true] for true, _ in pairs]
+        footnotes.append(
+            f"A pair without a reported count is not among the {len(theirs)} that are reported."
+        )
+    shown = largest.assign(share=[_percent(share) for share in largest["share"]])
+    table = Table(f"{name}-confusions", caption, shown.rename(columns={"share": "share, %"}))
+    pictures.append(
+        Picture(
+            f"{name}-confusions",
+            f"{caption}, true class → predicted class, as a share (%) of the true class' test "
+            f"images;{beside} the text at a bar is the count",
+            confusion_bars(largest),
+        )
+    )
+    return Part("Confusions", [], [table], pictures, footnotes)
+
+
+def _calibrated(predictions: Predictions, name: str) -> Part:
+    bins = diagnostics.reliability(predictions)
+    ece, nll, brier = (
+        diagnostics.ece(bins),
+        diagnostics.nll(predictions),
+        diagnostics.brier(predictions),
+    )
+    said = f"ECE {100 * ece:.2f} points, NLL {nll:.4f} nats, Brier {brier:.4f}"
+    caption = (
+        f"Reliability of {predictions.trial}: accuracy of the test images in each of "
+        f"{diagnostics.BINS} bins of confidence, against the dashed line where both are equal; "
+        f"below, the images in each bin. {said}"
+    )
+    return Part(
+        "Calibration",
+        [],
+        [],
+        [Picture(f"{name}-reliability", caption, calibration(bins, said))],
+        [
+            "ECE, expected calibration error: the mean over images of their bin's distance between "
+            f"accuracy and mean confidence, {diagnostics.BINS} bins of equal width (Guo et al. "
+            "2017). NLL: mean cross-entropy of the labels, natural logarithm, no smoothing. Brier: "
+            "squared difference between probabilities and outcome, summed over the classes, from "
+            "0 to 2 (Brier 1950). None was reported."
+        ],
+    )
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{_percent(interval[0])} to {_percent(interval[1])}"
+
+
+def _fourth(fraction: float) -> str:
+    return "-" if pd.isna(fraction) else f"{fraction:.4f}"
