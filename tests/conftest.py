@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -34,6 +35,23 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # Whoever starts pytest in the background of a shell has it ignored, and every child inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported by now stays: each trial that is trained here looks for garbage first."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[None]:
+    """Our programs start as forks of this process, unless that could have a device's context."""
+    import torch
+    from forked import Forked
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.cuda.is_available():
+            patch.setattr(subprocess, "Popen", Forked)
+        yield
 
 
 # For the tests on a real Slurm. They import what they need late: most tests need none of it.
