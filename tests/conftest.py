@@ -44,14 +44,19 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module")
 def forked() -> Iterator[None]:
-    """Our programs start as forks of this process, unless that could have a device's context."""
-    import torch
-    from forked import Forked
+    """For a whole file: its programs have torch when they start."""
+    from forked import forking
 
-    with pytest.MonkeyPatch.context() as patch:
-        if not torch.cuda.is_available():
-            patch.setattr(subprocess, "Popen", Forked)
+    with forking():
         yield
+
+
+@pytest.fixture
+def unforked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not this test's, whose subject is the process itself or its command line."""
+    import forked
+
+    monkeypatch.setattr(subprocess, "Popen", forked.Forked.__base__)
 
 
 # For the tests on a real Slurm. They import what they need late: most tests need none of it.

@@ -8,6 +8,7 @@ their command line is not theirs: `cancel` does not know them for workers.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import inspect
 import logging
@@ -18,8 +19,11 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+
+import pytest
 
 PROGRAMS = {
     "sweeps.launch", "sweeps.worker", "sweeps.search", "sweeps.study", "sweeps.status",
@@ -27,7 +31,6 @@ PROGRAMS = {
 }  # fmt: skip
 # What they would import; not what they would compute with.
 NEEDED = ("trainer.train", "sweeps.worker", "sweeps.dispatch")
-
 SIGNATURE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 
@@ -51,6 +54,18 @@ class Forked(subprocess.Popen[Any]):
         self._child_created = True
         pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(how[name] for name in pipes))  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[None]:
+    """Our programs start as forks within the block, unless this process may hold a GPU's context,
+    which no fork can use."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.cuda.is_available():
+            patch.setattr(subprocess, "Popen", Forked)
+        yield
 
 
 def _become(words: list[str], how: dict[str, Any]) -> NoReturn:
