@@ -1,8 +1,10 @@
 """Programs of ours as copies of this process, in which torch is imported already.
 
-A fresh interpreter takes seconds to import it, which would be most of the time of a test that starts
-ten workers. What the copies do is what `python -m` does, so that they may be killed as well. Only
-their command line is not theirs: `cancel` does not know them for workers.
+A fresh interpreter takes seconds to import it, which would be most of the time of a test that
+starts ten workers. What the copies do is what `python -m` does, and they can be killed as any
+process. Only their command line is not theirs: `cancel` does not know them for workers.
+
+    REAL_PROCESSES=1 make test    # every program in an interpreter of its own
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import pytest
 
 PROGRAMS = {
     "sweeps.launch", "sweeps.worker", "sweeps.search", "sweeps.study", "sweeps.status",
-    "analysis.report", "trainer",
+    "sweeps.cancel", "analysis.report", "trainer",
 }  # fmt: skip
 # What they would import; not what they would compute with.
 NEEDED = ("trainer.train", "sweeps.worker", "sweeps.dispatch")
@@ -63,7 +65,7 @@ def forking() -> Iterator[None]:
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        if not torch.cuda.is_available():
+        if "REAL_PROCESSES" not in os.environ and not torch.cuda.is_available():
             patch.setattr(subprocess, "Popen", Forked)
         yield
 
