@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from drill import Drill, Whole
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # pytest-xdist already runs a worker a core. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Its compiler would start processes, each of which imports torch.
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 # A cluster that the shell happens to know is not the tests' to use: they boot their own.
 os.environ.pop("SLURM_CONF", None)
 # Nor are its caches and sites: what a test needs of them it says. One folder for all workers, which
@@ -32,6 +35,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["SWEEPS_CACHE"] = f"{_own}/cache"
     os.environ["XDG_CONFIG_HOME"] = f"{_own}/config"
     atexit.register(shutil.rmtree, _own, ignore_errors=True)
+# A test's time says more of what else runs on the machine than of the code.
+settings.register_profile("sweeps", deadline=None)
+settings.load_profile("sweeps")
 # Whoever starts pytest in the background of a shell has it ignored, and every child inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
