@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from drill import Drill, Whole
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # pytest-xdist already runs a worker a core. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Its compiler would start processes, each of which imports torch.
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 # A cluster that the shell happens to know is not the tests' to use: they boot their own.
 os.environ.pop("SLURM_CONF", None)
 # Nor are its caches and sites: what a test needs of them it says. One folder for all workers, which
@@ -31,9 +35,34 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["SWEEPS_CACHE"] = f"{_own}/cache"
     os.environ["XDG_CONFIG_HOME"] = f"{_own}/config"
     atexit.register(shutil.rmtree, _own, ignore_errors=True)
+# A test's time says more of what else runs on the machine than of the code.
+settings.register_profile("sweeps", deadline=None)
+settings.load_profile("sweeps")
 # Whoever starts pytest in the background of a shell has it ignored, and every child inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported by now stays: each trial that is trained here looks for garbage first."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[None]:
+    """For a whole file: its programs have torch when they start."""
+    from forked import forking
+
+    with forking():
+        yield
+
+
+@pytest.fixture
+def unforked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not this test's, whose subject is the process itself or its command line."""
+    import forked
+
+    monkeypatch.setattr(subprocess, "Popen", forked.Forked.__base__)
 
 
 # For the tests on a real Slurm. They import what they need late: most tests need none of it.

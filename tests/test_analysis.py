@@ -401,7 +401,7 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
 
 
 def test_two_launches_may_show_the_same_run(tmp_path: Path) -> None:
-    for plan_id, seeds in (("00000001", (42, 43, 44)), ("00000002", (41, 43, 45))):
+    for plan_id, seeds in (("00000001", (42, 43)), ("00000002", (43, 44))):
         trials: list[Point] = [({}, TrainConfig().override({"seed": seed})) for seed in seeds]
         write_plan(tmp_path, trials, sweep="alone", id=plan_id)
         for trial in trials:

@@ -1,54 +1,35 @@
-"""Several ranks compute what one does, and what the command line answers.
-
-Run under torchrun, this file trains at the ranks that it is given and leaves in the folder given
-what each of them saw.
-"""
+"""Several ranks compute what one does, and what the command line answers."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forked import forking
 from hypothesis import given
 from hypothesis import strategies as st
+from ranks import UNEVEN, VIT, WRN
 
 from trainer import checkpoint, record
-from trainer.__main__ import app
 from trainer.augment import Augmenter, draw
 from trainer.config import AugmentConfig, TrainConfig
 from trainer.distributed import Group, join
-from trainer.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError, run_command
+from trainer.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
 from trainer.parquet import read_table
 from trainer.train import Row, train
 
 REPOSITORY = Path(__file__).parents[1]
+RANKS = Path(__file__).with_name("ranks.py")
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 CPU = torch.device("cpu")
-
-# LayerNorm and no dropout: nothing in it depends on how a batch is dealt. Batches of 179 of the
-# 180 images leave one for the last, so that a rank of two has none.
-VIT = TrainConfig().override(
-    {
-        "data.name": "digits", "data.train_limit": 200, "data.test_limit": 100,
-        "epochs": 3, "batch_size": 33, "precision": "fp32", "augment.mixup": 0.2,
-        "model.name": "vit", "model.width": 0.125, "model.patch": 8, "optimizer.lr": 0.01,
-    }
-)  # fmt: skip
-UNEVEN = VIT.override({"batch_size": 179, "epochs": 2})
-# BatchNorm, whose statistics are averaged, and dropout, with a stream for each rank.
-WRN = VIT.override({"model.name": "wrn_10_1", "model.width": 0.5, "model.dropout": 0.3})
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -83,49 +64,12 @@ def epochs(out: Path) -> list[Row]:
             for row in rows]  # fmt: skip
 
 
-def said(act: Callable[[], object]) -> list[Any]:
-    try:
-        act()
-    except InputError as error:
-        return ["InputError", error.what, error.exit_code]
-    except Exception as error:
-        return [type(error).__name__, str(error), None]
-    return ["nothing", "", None]
-
-
-def rank_main(folder: Path) -> None:
-    rank = int(os.environ["RANK"])
-    seen: dict[str, Any] = {}
-
-    def copy_after_first(row: Row) -> None:
-        if row["epoch"] == 0:
-            shutil.copytree(folder / "wrn", folder / "resumed")
-
-    (folder / "vit.json").write_text(VIT.to_json())
-    with contextlib.suppress(SystemExit):
-        run_command(app, [str(folder / "vit.json"), str(folder / "vit")])
-    # Several trials one after another in one process, as a worker runs them.
-    seen["wrn"] = train(WRN, folder / "wrn", copy_after_first)
-    seen["resumed"] = train(WRN, folder / "resumed")
-    seen["uneven"] = train(UNEVEN, folder / "uneven")
-    seen["again"] = train(UNEVEN, folder / "uneven")
-    seen["other"] = said(lambda: train(VIT, folder / "uneven"))
-    seen["file"] = said(lambda: train(VIT, Path(__file__)))
-    # A checkpoint that only rank 0 sees, as on a disk that is not shared.
-    own = folder / f"unshared-{rank}"
-    if rank == 0:
-        shutil.copytree(folder / "wrn", own)
-        (own / record.RUN).unlink()
-    seen["unshared"] = said(lambda: train(WRN, own))
-    (folder / f"rank-{rank}.json").write_text(json.dumps(seen))
-
-
 def test_two_ranks(tmp_path: Path) -> None:
     """All that one start of torchrun can show: it costs seconds."""
     ranks = tmp_path / "ranks"
     ranks.mkdir()
     done = run(
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, ranks
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", RANKS, ranks
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((ranks / f"rank-{n}.json").read_text()) for n in range(2))
@@ -279,10 +223,15 @@ def test_bad_input_on_the_command_line(tmp_path: Path) -> None:
     bad.write_text('{"optimizer": {"weight_decy": 1}}')
     good.write_text(VIT.override({"optimizer.lr": 1e30}).to_json())
     out = tmp_path / "out"
+    with forking():
+        _every_bad_input(bad, good, tmp_path / "missing.json", out)
+
+
+def _every_bad_input(bad: Path, good: Path, missing: Path, out: Path) -> None:
     error, advice = told(run("-m", "trainer", bad, out), EXIT_USAGE)
     assert f"{bad}: unknown field 'optimizer.weight_decy'" in error
     assert "'optimizer.weight_decay'" in advice
-    error, _ = told(run("-m", "trainer", tmp_path / "missing.json", out), EXIT_USAGE)
+    error, _ = told(run("-m", "trainer", missing, out), EXIT_USAGE)
     assert "cannot read" in error
     error, _ = told(run("-m", "trainer", bad), EXIT_USAGE)
     assert "out" in error
@@ -310,7 +259,3 @@ def test_interrupted_on_the_command_line(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in rest and "error:" not in rest
     assert not [path for path in (tmp_path / "out").iterdir() if path.suffix == ".part"]
-
-
-if __name__ == "__main__":
-    rank_main(Path(sys.argv[1]))

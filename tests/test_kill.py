@@ -11,12 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from outcome import assert_one_at_a_time, outcome
 
+from trainer import record
+
 # A group, and with test_worker_kills.py one of two: pytest-xdist deals the larger groups first, and
 # a long test that was dealt last would run on while the other core idles.
-pytestmark = pytest.mark.xdist_group("kills")
+pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
 # Dropout and MixUp are on, since they too must be drawn alike after a resume.
@@ -27,7 +30,7 @@ from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({
     "data.name": "digits", "data.train_limit": 200, "data.test_limit": 100, "model.width": 0.5,
-    "epochs": 32, "batch_size": 32, "augment.mixup": 0.2,
+    "epochs": 24, "batch_size": 32, "augment.mixup": 0.2,
 })
 sweep = Sweep(base=base, space=grid({"optimizer.lr": [0.05, 0.1]}))
 """
@@ -59,6 +62,17 @@ def kill(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
+def wait_for_an_epoch(launch: subprocess.Popen[bytes], results: Path) -> None:
+    """Until a worker has written one more: killed by the clock, none might ever get so far."""
+    before = epochs_in(results)
+    while launch.poll() is None and epochs_in(results) == before:
+        time.sleep(0.02)
+
+
+def epochs_in(results: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in results.rglob(record.EPOCHS))
+
+
 @pytest.mark.timeout(240)
 def test_killed_and_resumed_is_bit_for_bit_what_was_undisturbed(tmp_path: Path) -> None:
     definition = tmp_path / "killed.py"
@@ -71,7 +85,8 @@ def test_killed_and_resumed_is_bit_for_bit_what_was_undisturbed(tmp_path: Path) 
     kills = 0
     while kills < KILLS:
         with start(definition, results, 2) as process:
-            time.sleep(moment.uniform(1.0, 4.0))
+            wait_for_an_epoch(process, results)
+            time.sleep(moment.uniform(0.0, 0.3))
             if len(list(results.rglob("run.parquet"))) == 2:
                 break  # both trials were done before ten kills
             victims = workers_of(process.pid)

@@ -26,7 +26,7 @@ from trainer import record
 from trainer.errors import run_command
 
 # In one process, for its one launch is what takes time.
-pytestmark = pytest.mark.xdist_group("launch")
+pytestmark = [pytest.mark.xdist_group("launch"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -252,7 +252,7 @@ def test_retry_starts_afresh_and_keeps_the_checkpoint(
     assert (folder / f"{record.CHECKPOINT}.before-retry").exists()
 
 
-def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_path: Path) -> None:
     definition, results = tmp_path / "tiny.py", tmp_path / "results"
     definition.write_text(TINY.replace('"epochs": 2', '"epochs": 40'))
     words = [sys.executable, "-m", "sweeps.launch", str(definition), "--results", str(results)]

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
+from forked import forking
 from test_cancel import LONG, looking_like, wait_for
 
 import trainer.train
@@ -618,11 +619,12 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
         with looking_like(words, tmp_path / "made", launch) as one:
             started = process.started(one.pid)
             write(folder, Claim(1, 0, 0.0, "", pid=one.pid, process_started=started))
-            done = subprocess.run(
-                [sys.executable, "-m", "sweeps.cancel", "sweep", "--results", str(tmp_path),
-                 "--yes"],
-                capture_output=True, text=True, cwd=ROOT,
-            )  # fmt: skip
+            with forking():
+                done = subprocess.run(
+                    [sys.executable, "-m", "sweeps.cancel", "sweep", "--results", str(tmp_path),
+                     "--yes"],
+                    capture_output=True, text=True, cwd=ROOT,
+                )  # fmt: skip
             assert done.returncode == int(not ours), (words, done.stderr)
             if ours:
                 assert one.wait(10) == -signal.SIGTERM
@@ -682,8 +684,9 @@ def test_a_folder_that_everybody_may_write_is_told_once(
     results = ledger.folder.parent
     results.chmod(mode)
     for command in ("status", "cancel"):
-        done = subprocess.run(
-            [sys.executable, "-m", f"sweeps.{command}", "sweep", "--results", str(results)],
-            capture_output=True, text=True, cwd=ROOT,
-        )  # fmt: skip
+        with forking():
+            done = subprocess.run(
+                [sys.executable, "-m", f"sweeps.{command}", "sweep", "--results", str(results)],
+                capture_output=True, text=True, cwd=ROOT,
+            )  # fmt: skip
         assert done.stderr.count("warning: anyone on this machine may write") == warns

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import hashlib
 import io
+import itertools
 import os
 import re
 import resource
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -709,49 +711,40 @@ def test_a_disk_that_is_full_half_way_keeps_the_earlier_report(tmp_path: Path) -
     assert contents(tmp_path) == before
 
 
-# Writes a report to each folder, in a process of its own that dies at the step before its name;
-# prints, for each that came to its end, how many steps it took.
-KILLED = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, "tests")
-from test_page import small
-page, left = small("new", "both", "fresh"), 0
-list(page.files())  # once for all: what does not write takes long
-def dying(act):
-    def counted(*words, **more):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        return act(*words, **more)
-    return counted
-for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
-    setattr(os, name, dying(getattr(os, name)))
-for word in sys.argv[1:]:
-    step, _, folder = word.partition(":")
-    if os.fork() == 0:
-        left = int(step)
-        page.write(Path(folder))
-        print(int(step) - left, flush=True)
+def steps_to_write(page: Page, out: Path, dies_at: int = 0) -> int | None:
+    """The steps that a fork takes to write a report; None where it was killed before one."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            steps = itertools.count(1)
+
+            def dying(act: Callable[..., Any]) -> Callable[..., Any]:
+                def counted(*words: Any, **more: Any) -> Any:
+                    if next(steps) == dies_at:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return act(*words, **more)
+
+                return counted
+
+            for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
+                setattr(os, name, dying(getattr(os, name)))
+            page.write(out)
+            os.write(write, str(next(steps) - 1).encode())
         os._exit(0)
-    os.wait()
-"""
+    os.close(write)
+    with os.fdopen(read) as said:
+        found = said.read()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == (0 if found else -signal.SIGKILL)
+    return int(found) if found else None
 
 
 def test_killed_at_any_step_one_report_is_whole_and_the_next_mends_the_rest(
     tmp_path: Path,
 ) -> None:
-    def run(*words: str) -> list[int]:
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, *words],
-            cwd=Path(__file__).parents[1],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return [int(line) for line in done.stdout.split()]
-
+    page = small("new", "both", "fresh")
+    list(page.files())  # once for all: what does not write takes long
     first = small("old", "both", "stale").write(tmp_path / "first" / "report").parent
     (first / "notes.txt").write_text("mine")
 
@@ -763,10 +756,11 @@ def test_killed_at_any_step_one_report_is_whole_and_the_next_mends_the_rest(
 
     whole = begin("whole")
     old = report(whole)
-    (steps,) = run(f"0:{whole}")
+    steps = steps_to_write(page, whole)
+    assert steps is not None
     new = report(whole)
     outs = {step: begin(f"at{step}") for step in range(1, steps + 1)}
-    assert run(*(f"{step}:{out}" for step, out in outs.items())) == []
+    assert {steps_to_write(page, out, step) for step, out in outs.items()} == {None}
     for step, out in outs.items():
         left = [folder for folder in out.parent.iterdir() if folder.suffix != ".part"]
         assert any(report(folder) in (old, new) for folder in left), step

@@ -27,7 +27,7 @@ from trainer.config import TrainConfig
 from trainer.errors import run_command
 
 # In one process, for its one search is what takes time.
-pytestmark = pytest.mark.xdist_group("search")
+pytestmark = [pytest.mark.xdist_group("search"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -199,7 +199,7 @@ def test_bad_input(
 
 
 def test_a_second_driver_is_told_who_the_first_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unforked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = definition(tmp_path, epochs=500)
     with subprocess.Popen(program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
@@ -218,11 +218,13 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(
     """With its workers, which die with it."""
     path = definition(tmp_path)
     chance = random.Random(5)
-    for _ in range(2):
+    # In the first trial, and behind it.
+    for file in ("claim.json", record.RUN):
         with subprocess.Popen(
             program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
-            time.sleep(chance.uniform(1.0, 6.0))
+            wait_for(lambda file=file: list((tmp_path / "results").rglob(file)))
+            time.sleep(chance.uniform(0.0, 1.0))
             os.killpg(process.pid, signal.SIGKILL)
     done = subprocess.run(program(*words(path, "--json")), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,14 @@
-"""Every way to run a step computes what plain eager fp32 computes, and resumes as exactly."""
+"""Every way to run a step computes what plain eager fp32 computes, and resumes as exactly.
+
+COMPILED_MODEL=wrn_10_1 python -m pytest tests/test_step.py    # compiled for a whole network
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,22 +18,23 @@ from typing import Any
 import pytest
 import test_train
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import trainer.step
 from trainer import checkpoint, kept, record
+from trainer.architectures import MODELS
 from trainer.average import Average
 from trainer.config import TrainConfig
 from trainer.history import Row
+from trainer.models.norm import BatchNorm
+from trainer.models.resnet import conv, head
 from trainer.parquet import read_table
 from trainer.step import choose
 from trainer.train import PreemptedError, train
 
 TINY = test_train.TINY.override({"compile": "off"})
-# One size of batch: a compiler takes as long for each.
-COMPILED = TINY.override({"compile": "on", "batch_size": 60, "optimizer.lr": 0.01})
 # Each with a last batch that is shorter: 180 = 2 * 64 + 52, 3 * 50 + 30.
 VARIANTS = {
     "resnet": {"model.name": "resnet18", "model.width": 0.125, "schedule.every": "step"},
@@ -176,52 +181,77 @@ def _interrupted(config: TrainConfig, out: Path) -> None:
     train(config, out)
 
 
+def one_convolution(*_: object) -> nn.Module:
+    """Our own layers, once each: the C++ compiler takes seconds for every fused kernel."""
+    return nn.Sequential(
+        conv(3, 16, 3, stride=2), BatchNorm(16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), head(16, 10),
+    )  # fmt: skip
+
+
 # Those that compare with it are in one process, for compiling is what takes time.
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrainConfig, Path]]:
+    """A trial that compiles its step, and its folder."""
     out = tmp_path_factory.mktemp("compiled") / "trial"
-    run = train(COMPILED, out)
-    assert run["step_used"] == "compiled"
-    return out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "one_convolution", f"{__name__}:one_convolution")
+        model = os.environ.get("COMPILED_MODEL", "one_convolution")
+        # One size of batch: a compiler takes as long for each.
+        config = TINY.override(
+            {"compile": "on", "batch_size": 60, "optimizer.lr": 0.01, "model.name": model}
+        )
+        assert train(config, out)["step_used"] == "compiled"
+        yield config, out
 
 
 @pytest.mark.xdist_group("compiled")
-def test_a_compiled_step_is_the_eager_one(compiled: Path, tmp_path: Path) -> None:
-    plain = COMPILED.override({"compile": "off"})
+def test_a_compiled_step_is_the_eager_one(
+    compiled: tuple[TrainConfig, Path], tmp_path: Path
+) -> None:
+    config, out = compiled
+    plain = config.override({"compile": "off"})
     train(plain, tmp_path / "eager")
     # Sums in another order: nine steps make at most a thousandth of what were 1e-7.
-    same(computed(COMPILED, compiled), computed(plain, tmp_path / "eager"), rtol=1e-3, atol=1e-3)
+    same(computed(config, out), computed(plain, tmp_path / "eager"), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.xdist_group("compiled")
-def test_a_compiled_step_resumes_exactly(compiled: Path, tmp_path: Path) -> None:
-    config = COMPILED
+def test_a_compiled_step_resumes_exactly(
+    compiled: tuple[TrainConfig, Path], tmp_path: Path
+) -> None:
+    config, out = compiled
     _interrupted(config, tmp_path / "broken")
-    same(computed(config, tmp_path / "broken"), computed(config, compiled), rtol=0, atol=0)
+    same(computed(config, tmp_path / "broken"), computed(config, out), rtol=0, atol=0)
 
 
 @pytest.mark.xdist_group("compiled")
-def test_the_second_trial_of_a_shape_compiles_nothing(compiled: Path, tmp_path: Path) -> None:
+def test_the_second_trial_of_a_shape_compiles_nothing(
+    compiled: tuple[TrainConfig, Path], tmp_path: Path
+) -> None:
     """And computes what it computes in a process of its own."""
     from torch._dynamo.utils import counters
 
-    warm = COMPILED.override({"seed": 3})
+    config, out = compiled
+    warm = config.override({"seed": 3})
     train(warm, tmp_path / "first")
     before = {key: dict(value) for key, value in counters.items()}
-    train(COMPILED, tmp_path / "second")
-    train(COMPILED.override({"optimizer.lr": 0.02, "augment.flip": 0.0}), tmp_path / "third")
+    train(config, tmp_path / "second")
+    train(config.override({"optimizer.lr": 0.02, "augment.flip": 0.0}), tmp_path / "third")
     assert {key: dict(value) for key, value in counters.items()} == before
-    same(computed(COMPILED, tmp_path / "second"), computed(COMPILED, compiled), rtol=0, atol=0)
+    same(computed(config, tmp_path / "second"), computed(config, out), rtol=0, atol=0)
 
 
+@pytest.mark.xdist_group("compiled")
 def test_without_a_compiler_it_runs_eagerly_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    compiled: tuple[TrainConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     import torch._inductor.config as inductor
 
     monkeypatch.setattr(inductor.cpp, "cxx", ("/no/such/compiler",))
     monkeypatch.setattr(inductor, "force_disable_caches", True)
-    config = TINY.override({"compile": "on", "label_smoothing": 0.05})
+    config = compiled[0].override({"label_smoothing": 0.05})
     with caplog.at_level(logging.WARNING, "trainer"):
         run = train(config, tmp_path / "fallback")
     (said,) = [text for text in caplog.messages if "cannot be compiled" in text]

@@ -40,7 +40,7 @@ from trainer.peaks import Peaks
 from trainer.recipes import reported
 
 # In one process, for its one study is what takes time.
-pytestmark = pytest.mark.xdist_group("study")
+pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
 TEST_COLUMNS = ("test_accuracy", "test_loss", "top_1", "top_3", "top_5")

@@ -19,7 +19,7 @@ from test_kill import kill, start, workers_of
 from sweeps.claim import read
 from sweeps.ledger import Ledger
 
-pytestmark = pytest.mark.xdist_group("kills")
+pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
 DEFINITION = """
 from sweeps.space import grid
