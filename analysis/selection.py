@@ -8,8 +8,9 @@ part of a comparison too.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,20 +126,27 @@ def notes(plan: Plan, study: Study) -> list[str]:
 
 def _chosen_before(plan: Plan, study: Study) -> list[str]:
     said = []
-    for choice in choices_of(study):
+    known = _known(plan.runs)
+    for choice in _before(plan, study):
         won = winner(choice)
-        if choice.stage == plan.sweep or won is None or len(choice.candidates) < 2:
+        if won is None or len(choice.candidates) < 2:
             continue
         chose = [name[-_DIGITS:] for name in won.trials]
-        known = _known(plan.runs)
         won_by = known[_digits(known).isin(chose)]
         # Of many points, few were chosen by anything.
         for point in points.points(replace(plan, runs=won_by)) if len(won_by) else []:
             runs = _known(points.at(plan, point))
             mine = _digits(runs).isin(chose)
             others = runs[~_digits(runs).isin(list(candidates(choice)))]
-            said.append(_flattered(points.words(point), choice, runs[mine], others))
+            name = points.words(point) if point else plan.sweep
+            said.append(_flattered(name, choice, runs[mine], others))
     return said
+
+
+def _before(plan: Plan, study: Study) -> Iterator[Choice]:
+    """The choices that were made before the launch's own, in each study; all where it made none."""
+    for _, found in read_all(study.results, []):
+        yield from itertools.takewhile(lambda one: one.stage != plan.sweep, found.stages)
 
 
 def _flattered(point: str, choice: Choice, chose: pd.DataFrame, others: pd.DataFrame) -> str:

@@ -103,6 +103,8 @@ def test_fresh_seeds_chose_nothing_anywhere(study: Study) -> None:
     frame = section.tables[0].frame.set_index("stage")
     assert dict(frame["fresh seeds"]) == {"weight_decay": "86.00 (2)", "architectures": "86.00 (2)"}
     assert not notes(study, "final")[:-1]
+    # Its best run is among those by which the model was chosen, but after it.
+    assert not notes(study, "weight_decay")[:-1]
     (plan,) = (plan for plan in study.plans if plan.sweep == "weight_decay")
     said = " ".join(decay.parts(plan, study)[0].notes)
     assert "As the best of 2 points on these very seeds" in said
