@@ -128,3 +128,7 @@ def _about_protocol() -> Iterator[str]:
     yield (
         f"Reported of weight decay: {reported()['protocol']['optimizer']['weight_decay_search']}."
     )
+    cells = reported()["grid_bs_epoch"]["cells"]
+    pairs = sorted({(cell["epochs_printed"], cell["epochs"]) for cell in cells})
+    told = ", ".join(f"{printed} ({epochs})" for printed, epochs in pairs)
+    yield f"Epochs of the grid's cells as printed, and in brackets beside which of ours: {told}."
