@@ -311,10 +311,11 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """
     axes = [name.removeprefix(POINT) for name in runs.columns if name.startswith(POINT)]
     table = cells(runs)
-    table["at"] = [dict(zip(axes, row, strict=True)) for row in table[axes].itertuples(index=False)]
-    table.insert(
-        0, "point", [", ".join(f"{axis} {v}" for axis, v in at.items()) for at in table["at"]]
-    )
+    rows = table[axes].itertuples(index=False)
+    points: list[Any] = [dict(zip(axes, row, strict=True)) for row in rows]
+    names = [", ".join(f"{axis} {value}" for axis, value in at.items()) for at in points]
+    table.insert(0, "point", names)
+    table["at"] = _objects(table, points)
     keys: Any = [POINT + axis for axis in axes] or (lambda _: 0)
     flops = train_flops(runs).where(runs["test_accuracy"].notna())
     timed = runs["device"].where(runs["seconds"].notna())

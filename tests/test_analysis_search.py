@@ -264,7 +264,7 @@ def test_what_was_asked_and_what_became_of_it_is_told(tmp_path: Path) -> None:
         "trial running to its last planned epoch: pruning spared up to 65 %." in words
     )
     assert (
-        "The best validation accuracy of the best epoch, 95.40 %, is that of "
+        "The validation accuracy of the best epoch, 95.40 %, is that of the one completed trial, "
         "optimizer.weight_decay 0.001 (asked as number 1), with 90.00 % on the test images, which "
         "select nothing." in words
     )
@@ -431,7 +431,7 @@ def test_launches_with_seeds_tell_the_chosen_from_the_reported_value(tmp_path: P
     assert (
         "without the run that the search chose, which is the best of many: 95.10 % for the chosen "
         "optimizer.weight_decay 0.002 (n 3), 94.10 % for the reported 0.001 (every model but "
-        "WRN-28-10) (n 3); difference +1.00 points (95 % over 3 seeds: +0.98 to +1.01; p 0.0007, "
+        "WRN-28-10) (n 3); difference +1.00 points (95 % over 3 seeds: +0.98 to +1.01; p 6.7e-05, "
         "adjusted by Bonferroni for 2 comparisons with a reported value): more than seeds explain."
         in words
     )
