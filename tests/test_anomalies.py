@@ -237,7 +237,7 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> N
 
 
 def test_equal_counts_are_equal_on_the_front_whatever_the_last_bit_says() -> None:
-    """The dearer point is right on as many images."""
+    """The more costly point is right on as many images."""
     cheap, dear = 0.44799999999999995, 0.448
     assert tables.front([1.0, 2.0], [cheap, dear]) == [True, False]
 
