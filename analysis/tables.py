@@ -341,8 +341,8 @@ def is_gpu(device: str) -> bool:
 
 
 def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
-    """Which points no other one dominates: costs no more and is no less accurate, and better in one of
-    the two. A point without an accuracy (NaN) is not on the front.
+    """Which points no other one dominates: costs no more and is no less accurate, and better in
+    one of the two. A point without an accuracy (NaN) is not on the front.
     """
     accuracies = [comparable(accuracy) for accuracy in accuracies]
     order = sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i]))

@@ -202,8 +202,8 @@ def uncertain(plan: Plan) -> str:
     if not told:
         return "One point alone is on the front: the cheapest is the most accurate one as well."
     return (
-        f"Of the {words.count(len(told), 'step')} along the front to a more costly point, {sum(told)} "
-        f"{'is' if sum(told) == 1 else 'are'} told from chance over seeds; {_family(points)}."
+        f"Of the {words.count(len(told), 'step')} along the front to a more costly point, "
+        f"{sum(told)} {'is' if sum(told) == 1 else 'are'} told from chance over seeds; {_family(points)}."
     )
 
 
