@@ -63,7 +63,8 @@ def launch(
 
 
 _COLUMNS = [
-    "trial", "seed", "fingerprint", "same_data", TEST, VALIDATION, "test_images", "val_images",
+    "trial", "seed", "fingerprint", "same_data", "repeated", TEST, VALIDATION, "test_images",
+    "val_images",
     "model.name", WEIGHT_DECAY,
 ]  # fmt: skip
 

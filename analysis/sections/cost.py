@@ -201,9 +201,10 @@ def uncertain(plan: Plan) -> str:
     told = [gap is not None and bool(gap.told_apart) for gap in steps(points)]
     if not told:
         return "One point alone is on the front: the cheapest is the most accurate one as well."
+    verb = "is" if sum(told) == 1 else "are"
     return (
         f"Of the {words.count(len(told), 'step')} along the front to a more costly point, "
-        f"{sum(told)} {'is' if sum(told) == 1 else 'are'} told from chance over seeds; {_family(points)}."
+        f"{sum(told)} {verb} told from chance over seeds; {_family(points)}."
     )
 
 
