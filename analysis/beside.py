@@ -105,7 +105,10 @@ def _adjusted(found: Sequence[float | None]) -> list[float | None]:
 def _seeds_p(one: Figure) -> float | None:
     values = [_angle(value) for value in one.values]
     error = 1 / (2 * math.sqrt(one.theirs.images))
-    return prediction_p(_angle(one.theirs.value), values, error=error)
+    # Of one image more that is wrong, or right where few are.
+    share, image = statistics.fmean(one.values), 1 / max(1, one.shown.images)
+    step = abs(_angle(share) - _angle(share - image if share > 0.5 else share + image))
+    return prediction_p(_angle(one.theirs.value), values, step, error)
 
 
 def _angle(share: float) -> float:
