@@ -32,9 +32,9 @@ from analysis.evidence import (
 from analysis.final import final
 from analysis.kind import WEIGHT_DECAY, Kind, kind
 from analysis.load import POINT, Plan, Study
-from analysis.points import between, by_seed, difference
+from analysis.points import between, by_seed, difference, would_words
 from analysis.predictions import of
-from analysis.stats import binomial_error, mean_p
+from analysis.stats import binomial_error, deviation, mean_p, seeds_to_tell
 
 Reported = Mapping[str, Any]
 MODEL, MIXUP, SCHEDULE = "model.name", "augment.mixup", "schedule.name"
@@ -274,7 +274,10 @@ def _gap(study: Study, known: Reported) -> Evidence | None:
     chosen = (done["train_accuracy"] - done["val_accuracy"]).dropna().tolist()
     measured = f"{spread(gaps)} points in the last epoch"
     measured += f", {spread(chosen)} points in the best one" if chosen else ""
-    one = Comparison(statistics.fmean(gaps) < most, mean_p([gap - most for gap in gaps]))
+    over = [gap - most for gap in gaps]
+    mean, spread_over = statistics.fmean(over), deviation(over)
+    would = "" if spread_over is None else would_words(seeds_to_tell(mean, spread_over))
+    one = Comparison(mean < 0, mean_p(over), would)
     return Evidence(measured, f"Student's t over seeds against {100 * most:g} point", (one,), why)
 
 

@@ -10,8 +10,8 @@ from analysis import words
 from analysis.compare import value_words
 from analysis.kind import WEIGHT_DECAY
 from analysis.load import POINT, Plan, Study
-from analysis.points import Difference, Point, between, by_seed
-from analysis.stats import prediction_interval, prediction_p
+from analysis.points import Difference, Point, between, by_seed, would_tell, would_words
+from analysis.stats import deviation, prediction_interval, prediction_p, seeds_to_tell
 
 PAIRED = "Student's paired t over seeds"
 PREDICTION = "prediction of one more run"
@@ -25,6 +25,8 @@ class Comparison:
 
     agrees: bool
     p: float | None
+    would: str = ""
+    """How many seeds would tell, in words."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def over(
 
 def compared(gap: Difference | None) -> Comparison:
     """What has no result yet neither agrees nor speaks against."""
-    return Comparison(gap is None or gap.mean > 0, None if gap is None else gap.p)
+    if gap is None:
+        return Comparison(True, None)
+    return Comparison(gap.mean > 0, gap.p, would_tell(gap))
 
 
 def figure(
@@ -110,7 +114,10 @@ def figure(
     interval = prediction_interval(values, resolution, error)
     near = interval is not None and interval[0] <= reported <= interval[1]
     narrow = interval is not None and interval[1] - interval[0] <= 2 * margin
-    return Comparison(False, p), near and narrow
+    away = reported - statistics.fmean(values)
+    spread = deviation(values, resolution)
+    would = "" if spread is None else would_words(seeds_to_tell(away, spread, single=True))
+    return Comparison(False, p, would), near and narrow
 
 
 def spread(values: Sequence[float], scale: float = 100, digits: int = 2) -> str:

@@ -229,6 +229,11 @@ def judged(found: Difference) -> str:
 
 def would_tell(found: Difference) -> str:
     """How many seeds would tell a from b."""
-    if not found.needed:
+    if found.deviation is None:
         return "one seed does not show how many would"
-    return f"{found.needed} would, with {100 * POWER:.0f} % power"
+    return would_words(seeds_to_tell(found.mean, found.deviation, found.family))
+
+
+def would_words(seeds: int | None) -> str:
+    """What `seeds_to_tell` found, as a clause."""
+    return f"{needed(seeds)} would, with {100 * POWER:.0f} % power"

@@ -22,6 +22,7 @@ from analysis.evidence import Comparison, Evidence
 from analysis.load import Study, load, reported
 from analysis.page import Page, Part, Section, Table
 from analysis.sections import diagnostics
+from analysis.sections.claims import _row as section_row
 from analysis.sections.claims import answered, claims
 from analysis.sections.oddities import oddities
 from analysis.sections.verdict import verdict
@@ -429,3 +430,19 @@ def test_facts_of_the_protocol_are_held_against_what_ran(tmp_path: Path) -> None
     assert table.loc["learning rate"].tolist() == ["0.1", "0.1 (1)", "equal"]
     # `finish` leaves epochs whose learning rate is 0.5 throughout.
     assert table.loc["cosine, T_max"].tolist() == ["epochs", "otherwise (2)", "differs"]
+
+
+def test_what_is_undecided_says_which_way_it_goes_and_how_many_seeds_would_tell() -> None:
+    found = [
+        ("claim", "here", one, answer, "sweep")
+        for one in (
+            evidence((True, 0.4), (True, 0.01)),
+            evidence((False, None), (True, 0.6)),
+            Evidence("", "t", (Comparison(False, 0.2, "about 9 seeds would"),), is_near=False),
+        )
+        for answer in answers([one])
+    ]
+    tests = [section_row(*one)["test"] for one in found]
+    assert "; what was measured goes its way" in tests[0]
+    assert "; what was measured goes both ways" in tests[1]
+    assert tests[2].endswith("; about 9 seeds would")

@@ -85,7 +85,20 @@ def _row(
     test = f"{evidence.test}: not enough seeds or trials"
     if answer.p is not None:
         test = f"{evidence.test}: p {answer.p:.2g}"
+    if answer.standing is Standing.UNDECIDED:
+        test += _undecided(evidence)
     return row | {"measured": evidence.measured, "test": test}
+
+
+def _undecided(evidence: Evidence) -> str:
+    """Which way what was measured goes, and how many seeds would tell."""
+    said = ""
+    if evidence.is_near is None and evidence.comparisons:
+        ways = {one.agrees for one in evidence.comparisons}
+        which = "both ways" if len(ways) == 2 else "its way" if ways == {True} else "the other way"
+        said = f"; what was measured goes {which}"
+    hardest = max(evidence.comparisons, key=lambda one: one.p or 0, default=None)
+    return said + (f"; {hardest.would}" if hardest and hardest.would else "")
 
 
 def _rules(found: list[Answered]) -> list[str]:
@@ -99,8 +112,8 @@ def _rules(found: list[Answered]) -> list[str]:
         "more of ours (adjusted alike), and reproduced where it could and the 95 % interval of one "
         f"more run reaches no farther than {100 * POINTS:g} point, {NATS:g} nats or {EPOCHS} "
         "epochs to either side. All else is undecided.",
-        f"p: adjusted once more by Holm for all {family} claims that have one; told where it is at "
-        f"most {ALPHA:g}. Under {MIN_SEEDS} seeds there is none, and nothing is told.",
+        f"p: adjusted once more by Holm for all claims that have one, {family} here; told where "
+        f"it is at most {ALPHA:g}. Under {MIN_SEEDS} seeds there is none, and nothing is told.",
     ]
 
 
