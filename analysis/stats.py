@@ -166,9 +166,10 @@ def seeds_to_tell(
     n = np.arange(MIN_SEEDS, MANY_SEEDS + 1)
     away = abs(difference) / (deviation * np.sqrt(1 / n + single))
     bound = stats.t.ppf(1 - ALPHA / comparisons / 2, n - 1)
-    power = stats.nct.sf(bound, n - 1, away) + stats.nct.cdf(-bound, n - 1, away)
-    # Far out in its tail scipy's distribution is not a number: there the power is 1.
-    enough = np.isnan(power) | (power >= POWER)
+    upper, lower = stats.nct.sf(bound, n - 1, away), stats.nct.cdf(-bound, n - 1, away)
+    # Far out in its tails scipy's distribution is not a number.
+    power = np.where(np.isnan(upper), away > bound, upper) + np.nan_to_num(lower)
+    enough = power >= POWER
     return int(n[np.argmax(enough)]) if enough.any() else None
 
 

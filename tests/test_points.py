@@ -46,6 +46,17 @@ def test_so_many_seeds_have_that_power_and_one_less_has_not(single: bool) -> Non
     assert found[0] >= POWER - 0.01 and found[1] < POWER + 0.01
 
 
+def test_a_large_difference_among_many_pairs_takes_more_than_the_fewest_seeds() -> None:
+    """Where three seeds have a power of 36 % and four of 93 %, by simulation."""
+    random, level = np.random.default_rng(6), ALPHA / 15
+    for seeds, power in ((3, 0.36), (4, 0.93)):
+        values = random.normal(4.8, 0.72, (20_000, seeds))
+        away = values.mean(axis=1) / (values.std(axis=1, ddof=1) / np.sqrt(seeds))
+        bound = scipy_stats.t.ppf(1 - level / 2, seeds - 1)
+        assert np.mean(away > bound) == pytest.approx(power, abs=0.02)
+    assert seeds_to_tell(4.8, 0.72, 15) == 4
+
+
 def test_one_reported_run_may_be_out_of_reach_of_any_number() -> None:
     assert seeds_to_tell(2.0, 1.0, single=True) is None
     p = prediction_p(2.0, list(np.linspace(-1.7, 1.7, 100)))
