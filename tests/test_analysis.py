@@ -476,8 +476,8 @@ def test_the_command_writes_its_files_and_prints_the_page(
     page = (out / "report.html").read_text()
     titles = re.findall("<h2[^>]*>(.*?)</h2>", page)
     assert titles == [
-        "Verdict", "Summary", "Batch size x epochs", "Oddities of the reported study", "Cost",
-        "Every trial", "Provenance", "Problems",
+        "Verdict", "Summary", "Batch size x epochs", "Claims of the reported study",
+        "Oddities of the reported study", "Cost", "Every trial", "Provenance", "Problems",
     ]  # fmt: skip
     for code in ("MISSING", "NONFINITE", "EARLY_STOP"):
         assert code in page

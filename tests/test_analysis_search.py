@@ -578,8 +578,9 @@ def test_the_summary_counts_pruned_trials_and_explains_the_flag(tmp_path: Path) 
     assert run("--results", tmp_path, "--strict") == 1
     out = tmp_path / "report"
     page = (out / "report.html").read_text()
-    assert re.findall("<h2[^>]*>(.*?)</h2>", page)[2:4] == [
+    assert re.findall("<h2[^>]*>(.*?)</h2>", page)[2:5] == [
         "Weight decay",
+        "Claims of the reported study",
         "Oddities of the reported study",
     ]
     assert {f"figures/decays-{ID}-{end}" for end in ("history.png", "history.pdf")} < set(

@@ -211,7 +211,9 @@ def test_one_bad_file_is_its_own_trials_problem(
     assert folder.name in str(after[1].problem)
     assert "\x1b" not in str(after[1].problem)
     assert (after[0], after[2]) == (progress[0], progress[2])
-    pd.testing.assert_frame_equal(read.drop(1), runs.drop(1), check_dtype=False)
+    # `result` numbers the results that are alike, of all.
+    left = [frame.drop(1).drop(columns="result") for frame in (read, runs)]
+    pd.testing.assert_frame_equal(*left, check_dtype=False)
     assert any(folder.name in one for one in problems)
     if "epoch" not in name:
         assert read["state"].tolist() == ["done", "missing", "done"]
@@ -284,7 +286,9 @@ def test_files_from_before_are_read_and_counted(results: Path) -> None:
         as_before(folder_of(results, POINTS[1]) / name)
     after = shown(results)
     assert (after[0], after[2]) == (before[0], [])
-    pd.testing.assert_frame_equal(after[1], before[1])
+    digest = parquet.DIGESTS[record.PREDICTIONS]
+    assert after[1][digest].isna().tolist() == [False, True, False]
+    pd.testing.assert_frame_equal(after[1].drop(columns=digest), before[1].drop(columns=digest))
     study = load(results, [])
     assert study.sweeps[0].undigested == {folder_of(results, POINTS[1]).name}
     (part_,) = provenance(study).parts

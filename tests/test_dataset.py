@@ -57,7 +57,7 @@ def test_names_and_counts_of_cifar10_with_another_hash_are_not_cifar10(tmp_path:
 def test_cifar10s_hash_under_any_root_compares(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final(**{"data.root": "any"})], [{}])
     assert not words.why_no_evidence(plan)
-    assert "Of the 1 reported beside it" in said(tmp_path)
+    assert "Of 3 reported figures beside it" in said(tmp_path)
 
 
 @pytest.mark.parametrize(
