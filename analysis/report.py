@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_command, seldom_collect
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_command, seldom_collect
 
 if TYPE_CHECKING:
-    from analysis.load import Study
-    from analysis.page import Page, Part
+    from analysis.data.study import Study
+    from analysis.output.page import Page, Part
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +58,7 @@ def report(
     ] = False,
 ) -> int:
     """Turn the results of sweeps into a report: HTML, Markdown, tables and figures."""
-    from analysis.page import check_out
+    from analysis.output.page import check_out
 
     chosen = list(dict.fromkeys(names or []))
     if compare is None:
@@ -107,7 +107,7 @@ def _line(text: str) -> str:
 
 
 def _read(results: Path, names: list[str]) -> Study:
-    from analysis.load import load
+    from analysis.data.study import load
 
     seldom_collect()
     print(_line(f"reading {results}"), file=sys.stderr)
@@ -118,30 +118,22 @@ def _read(results: Path, names: list[str]) -> Study:
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
-    from analysis.kind import Kind, kind
-    from analysis.page import Page, Section
-    from analysis.sections import (
-        ablations,
-        architectures,
-        decay,
-        diagnostics,
-        grid,
-        search,
-        sweep,
-        trials,
-    )
+    from analysis.cifar10 import ablations, architectures, grid, weight_decay
+    from analysis.cifar10.claims_section import claims
+    from analysis.cifar10.discrepancies import oddities
+    from analysis.output.page import Page, Section
+    from analysis.sections import diagnostics, search, sweep, trials
     from analysis.sections.choices import choices
-    from analysis.sections.claims import claims
+    from analysis.sections.conclusions import verdict
     from analysis.sections.cost import cost
-    from analysis.sections.oddities import oddities
     from analysis.sections.provenance import problems, provenance
+    from analysis.sections.routing import Kind, kind
     from analysis.sections.summary import summary
-    from analysis.sections.verdict import verdict
 
     rooms = {
         Kind.GRID: grid,
         Kind.ARCHITECTURES: architectures,
-        Kind.DECAY: decay,
+        Kind.DECAY: weight_decay,
         Kind.ABLATION: ablations,
         Kind.SEARCH: search,
         Kind.SWEEP: sweep,

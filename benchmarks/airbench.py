@@ -43,10 +43,10 @@ from images import Images, prepared
 from rounds import alternate, machine, show
 from trial import Contender, measure, synchronize
 
-from trainer.augment import Augmenter, draw
+from trainer.augment.batch import Augmenter, draw
 from trainer.config import AugmentConfig, DataConfig
-from trainer.data import load
-from trainer.precision import resolve
+from trainer.data.datasets import load
+from trainer.perf.precision import resolve
 
 
 def write_tensors(arrays: Path) -> None:

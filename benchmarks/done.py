@@ -8,8 +8,8 @@ from pathlib import Path
 EPOCHS = 100
 SEEDS = 10
 
-_DEFINITION = """from sweeps.space import grid
-from sweeps.sweep import Sweep
+_DEFINITION = """from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.config import TrainConfig
 
 rates = [0.1 * (1 + i) / {rates} for i in range({rates})]
@@ -29,10 +29,10 @@ def build(results: Path, definition: Path) -> None:
 
     The records have the schemas of real ones and every figure in them is made up.
     """
-    from sweeps.ledger import LOGS, Ledger, Plan
-    from sweeps.space import axes_of
-    from sweeps.sweep import expand, find
-    from trainer import parquet, record
+    from sweeps.spec.grid import axes_of
+    from sweeps.spec.sweep import expand, find
+    from sweeps.state.trial_store import LOGS, Ledger, Plan
+    from trial_records import tables, trial_files
 
     name, sweep = find(str(definition))
     trials = expand(sweep)
@@ -42,16 +42,16 @@ def build(results: Path, definition: Path) -> None:
     )
     (ledger.folder / LOGS).mkdir()
     rows = [
-        dict.fromkeys(parquet.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
+        dict.fromkeys(tables.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
         for epoch in range(EPOCHS)
     ]
-    epochs = ledger.folder / record.EPOCHS
-    digest = parquet.write_table(epochs, rows, parquet.EPOCHS_SCHEMA)
+    epochs = ledger.folder / trial_files.EPOCHS
+    digest = tables.write_table(epochs, rows, tables.EPOCHS_SCHEMA)
     for trial in trials:
         folder = ledger.folder_of(trial)
         folder.mkdir()
-        (folder / record.CONFIG).write_text(trial.config.to_json())
-        shutil.copyfile(epochs, folder / record.EPOCHS)
+        (folder / trial_files.CONFIG).write_text(trial.config.to_json())
+        shutil.copyfile(epochs, folder / trial_files.EPOCHS)
         run = {
             "fingerprint": trial.config.fingerprint, "status": "done", "stopped_early": False,
             "best_epoch": EPOCHS - 1, "epochs_run": EPOCHS, "val_accuracy": 0.9,
@@ -60,5 +60,5 @@ def build(results: Path, definition: Path) -> None:
             "split_sha256": "ab" * 32, "command": f"python -m sweeps.launch {name}",
             "epochs_sha256": digest,
         }  # fmt: skip
-        parquet.write_run(folder, trial.config.flat() | run)
+        tables.write_run(folder, trial.config.flat() | run)
     epochs.unlink()

@@ -30,10 +30,10 @@ from rounds import alternate, machine, show
 
 from trainer import models
 from trainer.config import DataConfig, ModelConfig
-from trainer.data import load
+from trainer.data.datasets import load
 from trainer.distributed import Group
 from trainer.evaluate import evaluate
-from trainer.precision import resolve
+from trainer.perf.precision import resolve
 
 
 def seconds(evaluation: Callable[[], object]) -> float:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from trainer import data
 from trainer.config import DataConfig
+from trainer.data import datasets
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def prepared(root: str | None) -> Iterator[Images]:
             root = folder
             os.environ["SWEEPS_CACHE"] = f"{folder}/cache"
             write_random(Path(folder))
-        found = data.load(DataConfig(root=root))
+        found = datasets.load(DataConfig(root=root))
         parts: dict[str, npt.NDArray[Any]] = {
             "train_images": np.concatenate((found.train_images, found.val_images)),
             "train_labels": np.concatenate((found.train_labels, found.val_labels)),

@@ -35,9 +35,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from trainer import data
-from trainer.augment import Augmenter, draw
+from trainer.augment.batch import Augmenter, draw
 from trainer.config import AugmentConfig, DataConfig
+from trainer.data import datasets
 
 Images = npt.NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ class Peer(Dataset[Tensor]):
                 transforms.RandomCrop(32, padding=4),
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
-                transforms.Normalize(data.CIFAR10_MEAN, data.CIFAR10_STD),
+                transforms.Normalize(datasets.CIFAR10_MEAN, datasets.CIFAR10_STD),
                 Cutout(cutout),
             ]
         )
@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
 
     if options.root:
-        images = data.load(DataConfig(root=options.root)).train_images[: options.images]
+        images = datasets.load(DataConfig(root=options.root)).train_images[: options.images]
     else:
         shape = (options.images, 32, 32, 3)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -111,7 +111,9 @@ def main() -> None:
         persistent_workers=True,
     )
     augmenters = {
-        name: Augmenter(images, labels, data.CIFAR10_MEAN, data.CIFAR10_STD, config, "cpu", dtype)
+        name: Augmenter(
+            images, labels, datasets.CIFAR10_MEAN, datasets.CIFAR10_STD, config, "cpu", dtype
+        )
         for name, dtype in (("ours, fp32", torch.float32), ("ours, bf16", torch.bfloat16))
     }
 

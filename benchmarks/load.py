@@ -29,13 +29,13 @@ from pathlib import Path
 
 from done import build, define
 
-from sweeps import part
-from sweeps.ledger import Ledger
-from trainer import parquet, record
+from sweeps.compact import archive_writer
+from sweeps.state.trial_store import Ledger
+from trial_records import tables, trial_files
 
 
 def ours(results: Path) -> int:
-    from analysis.load import load
+    from analysis.data.study import load
 
     (plan,) = load(results, []).plans
     assert (plan.runs["state"] == "done").all()
@@ -45,10 +45,13 @@ def ours(results: Path) -> int:
 def peer(results: Path) -> int:
     from pyarrow import dataset
 
-    from analysis.records import run_schema
+    from analysis.data.frames import run_schema
 
     rows = 0
-    for file, schema in ((record.RUN, run_schema()), (record.EPOCHS, parquet.EPOCHS_SCHEMA)):
+    for file, schema in (
+        (trial_files.RUN, run_schema()),
+        (trial_files.EPOCHS, tables.EPOCHS_SCHEMA),
+    ):
         paths = [str(path) for path in sorted(results.glob(f"*/*/{file}"))]
         rows = len(dataset.dataset(paths, schema=schema).to_table().to_pandas())
     return rows
@@ -71,7 +74,7 @@ def measured(reader: str, results: Path) -> Cost:
     import pyarrow.dataset
     import pyarrow.parquet
 
-    import analysis.load
+    import analysis.data.study
 
     assert pd and pyarrow and analysis
     start = time.perf_counter(), _processor_seconds()
@@ -92,8 +95,8 @@ def compact(results: Path) -> float:
     """Compact the sweep; in how many seconds."""
     start = time.perf_counter()
     ledger = Ledger(results, "wide")
-    with part.held(ledger) as folder:
-        found = part.gather(ledger, ledger.plans()[0].trials, folder)
+    with archive_writer.held(ledger) as folder:
+        found = archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
     assert not found.open
     assert not found.damaged
     return time.perf_counter() - start
@@ -101,8 +104,8 @@ def compact(results: Path) -> float:
 
 def put_back(results: Path) -> None:
     ledger = Ledger(results, "wide")
-    with part.held(ledger):
-        part.put_back(ledger)
+    with archive_writer.held(ledger):
+        archive_writer.put_back(ledger)
 
 
 def one(reader: str, results: Path) -> Cost:

@@ -63,7 +63,7 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     augmentation, every step and the short last batch, without the evaluation between."""
     import runpy
 
-    from trainer import kept
+    from trainer import process_cache
     from trainer.recipes import reported
 
     wanted = math.ceil(contender.steps * contender.batch / (1 - VAL_FRACTION))
@@ -83,7 +83,7 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     path = Path.cwd() / "config.json"
     path.write_text(config.to_json())
     # As `python -m trainer` and a worker do; here the import is ours, to wrap what it brings.
-    kept.read_ahead(config.data)
+    process_cache.read_ahead(config.data)
     import trainer.train as training
 
     train, rates, asked = training.train, [], 0

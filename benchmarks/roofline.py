@@ -24,16 +24,18 @@ import time
 
 import torch
 
-from trainer import data, distributed, models, roofline
-from trainer.augment import Augmenter, draw
+from trainer import distributed, models
+from trainer.augment.batch import Augmenter, draw
 from trainer.config import TrainConfig
+from trainer.data import datasets
 from trainer.distributed import Group
 from trainer.optim import make_optimizer
-from trainer.precision import resolve
+from trainer.perf import roofline
+from trainer.perf.precision import resolve
 from trainer.recipes import ARCHITECTURES, reported
 from trainer.step import Step, StepKind
 
-CLASSES = len(data.CIFAR10)
+CLASSES = len(datasets.CIFAR10)
 
 
 def step_seconds(config: TrainConfig, steps: int, group: Group) -> tuple[float, StepKind]:
@@ -42,14 +44,14 @@ def step_seconds(config: TrainConfig, steps: int, group: Group) -> tuple[float, 
     precision = resolve(config.precision, device)
     torch.manual_seed(0)
     network = models.build(config.model, CLASSES).to(device).to(memory_format=torch.channels_last)
-    images = torch.randint(0, 256, (batch, data.SIDE, data.SIDE, 3), dtype=torch.uint8)
+    images = torch.randint(0, 256, (batch, datasets.SIDE, datasets.SIDE, 3), dtype=torch.uint8)
     augmenter = Augmenter(
-        images, torch.randint(0, CLASSES, (batch,)), data.CIFAR10_MEAN, data.CIFAR10_STD,
+        images, torch.randint(0, CLASSES, (batch,)), datasets.CIFAR10_MEAN, datasets.CIFAR10_STD,
         config.augment, device, torch.bfloat16 if precision == "bf16" else torch.float32,
     )  # fmt: skip
     optimizer = make_optimizer(network, config.optimizer)
     step = Step(network, optimizer, augmenter, config, precision, group, None, {batch})
-    draws = draw(config.augment, batch, data.SIDE, 0, 0, device)
+    draws = draw(config.augment, batch, datasets.SIDE, 0, 0, device)
     network.train()
     step.prepare(draws)
     step.start_epoch(draws, 0.0, 0)

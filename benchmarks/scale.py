@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 LOAD = """
 import sys
 from pathlib import Path
-from analysis.load import load
-from trainer.errors import seldom_collect
+from analysis.data.study import load
+from trial_records.errors import seldom_collect
 seldom_collect()  # as the report does
 load(Path(sys.argv[1]), [])
 """

@@ -19,12 +19,12 @@ from pathlib import Path
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from sweeps.driver import Driver
-from sweeps.journal import Journal
-from sweeps.ledger import Ledger, Plan
-from sweeps.scale import Scale
-from sweeps.sweep import Search, Trial, find_search
-from trainer import parquet, record
+from sweeps.search.driver import Driver
+from sweeps.search.optuna_journal import Journal
+from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Search, Trial, find_search
+from sweeps.state.trial_store import Ledger, Plan
+from trial_records import tables, trial_files
 
 EPOCHS = 12
 OVERRIDES = {"epochs": str(EPOCHS)}
@@ -55,13 +55,13 @@ class Instantly:
                  "seconds": 1.0}
                 for epoch in range(EPOCHS)
             ]  # fmt: skip
-            parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+            tables.write_table(folder / trial_files.EPOCHS, rows, tables.EPOCHS_SCHEMA)
             run = {
                 "fingerprint": trial.config.fingerprint, "status": "done",
                 "val_accuracy": rows[-1]["val_accuracy"], "val_images": 5000,
                 "stopped_early": False, **trial.config.flat(),
             }  # fmt: skip
-            parquet.write_table(folder / record.RUN, [run], parquet.run_schema())
+            tables.write_table(folder / trial_files.RUN, [run], tables.run_schema())
         self.seconds += time.perf_counter() - started
 
     def check(self) -> None:

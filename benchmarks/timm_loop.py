@@ -26,7 +26,7 @@ timm: Any = types.SimpleNamespace(
 )
 
 WORKERS, LOG_INTERVAL, EPOCHS = 4, 50, 100
-# trainer.data's, whose import is not timm's to wait for.
+# trainer.data.datasets's, whose import is not timm's to wait for.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 

@@ -11,7 +11,7 @@ __all__ = ["EXIT_INTERRUPTED", "EXIT_SLURM", "EXIT_USAGE", "SlurmError", "run_co
 
 
 class SlurmError(Exception):
-    """What is wrong, where, and what to type next: the shape of `trainer.errors.InputError`.
+    """What is wrong, where, and what to type next: the shape of `trial_records.errors.InputError`.
 
     `exit_code` is 3 for Slurm and I/O, 2 for usage.
     """

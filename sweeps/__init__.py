@@ -1,5 +1,5 @@
 """What to run, and seeing it through."""
 
-from trainer.errors import quiet_while_importing
+from trial_records.errors import quiet_while_importing
 
 quiet_while_importing()

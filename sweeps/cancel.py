@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.request import Results
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+from sweeps.cli.options import Results
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
     from slurm.queue import Job
-    from sweeps.claim import Claim
-    from sweeps.ledger import Ledger
-    from sweeps.sweep import Trial
+    from sweeps.spec.sweep import Trial
+    from sweeps.state.lease import Claim
+    from sweeps.state.trial_store import Ledger
 
 # A worker holds no trial for an instant between two, so a second look comes so much later.
 GAP_SECONDS = 1.0
@@ -39,7 +39,7 @@ def main(
     results: Results = Path("results"),
 ) -> int:
     """Cancel a sweep's jobs and local workers. Finished trials and checkpoints stay."""
-    from sweeps.ledger import resolve
+    from sweeps.state.trial_store import resolve
 
     ledger = resolve(results, name)
     plans, problems = ledger.readable_plans()
@@ -96,7 +96,7 @@ class _Held:
 
 
 def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | None) -> _Held:
-    from sweeps import proof
+    from sweeps.execution import holder_proof
 
     folder = ledger.folder / name
     if claim.submission:
@@ -104,7 +104,7 @@ def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | 
         where = f"job {known or '(on its way to Slurm)'}"
         if (
             job is not None
-            and (doubt := proof.against_job(ledger.folder, folder, claim, job)) is None
+            and (doubt := holder_proof.against_job(ledger.folder, folder, claim, job)) is None
         ):
             return _Held(name, state, where, job=job.id)
         if not known:
@@ -117,7 +117,7 @@ def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | 
             name, state, f"{where}, out of reach from here",
             by_hand=f"there: kill {claim.pid}",
         )  # fmt: skip
-    if (doubt := proof.against_process(ledger.folder, folder, claim)) is None:
+    if (doubt := holder_proof.against_process(ledger.folder, folder, claim)) is None:
         return _Held(name, state, f"process {claim.pid}", process=claim.pid)
     return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: kill {claim.pid}")
 
@@ -125,7 +125,7 @@ def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | 
 def _held(ledger: Ledger, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
     """The drivers and waiting workers, which would start more, before the trials; and what cannot
     be told."""
-    from sweeps.ledger import LOGS, State
+    from sweeps.state.trial_store import LOGS, State
 
     drivers, _ = ledger.drivers()
     ledger.scheduler.look(drivers.values())

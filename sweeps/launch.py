@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.request import (
+from sweeps.cli.options import (
     AtScale,
     Gpus,
     Minutes,
@@ -32,13 +32,13 @@ from sweeps.request import (
     Workers,
     plan_of,
 )
-from sweeps.where import Where
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
+from sweeps.spec.backend import Where
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
-    from sweeps.ledger import Plan
-    from sweeps.price import Price
-    from sweeps.progress import Progress
+    from sweeps.cost.estimate import Price
+    from sweeps.state.progress import Progress
+    from sweeps.state.trial_store import Plan
 
 app = typer.Typer(add_completion=False)
 
@@ -76,20 +76,20 @@ def main(
 ) -> int:
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
-    from sweeps import dispatch, share
-    from sweeps.access import warn_of_writers
-    from sweeps.ledger import Ledger
-    from sweeps.preflight import ask_slurm
-    from sweeps.price import price
-    from sweeps.progress import look
-    from sweeps.scheduler import Scheduler
-    from sweeps.sweep import find
+    from sweeps.cost.estimate import price
+    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.execution.preflight import ask_slurm
+    from sweeps.spec.sweep import find
+    from sweeps.state.access import warn_of_writers
+    from sweeps.state.liveness import Scheduler
+    from sweeps.state.progress import look
+    from sweeps.state.trial_store import Ledger
 
     sweep_name, sweep = find(name)
     warn_of_writers(results)
     defined_here = name.endswith(".py")
     place = dispatch.place(on)
-    shared = dispatch.check_share(share.parse(per_gpu), place)
+    shared = dispatch.check_share(gpu_sharing.parse(per_gpu), place)
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
     ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
@@ -109,7 +109,7 @@ def main(
             ask_slurm(batch)
     if dry_run or budget is not None:
         world = dispatch.ranks(place, cluster)
-        cost = price(results, progress, place, share.at_once(workers, shared), world)
+        cost = price(results, progress, place, gpu_sharing.at_once(workers, shared), world)
     if dry_run:
         _print_plan(plan, progress, cost, dispatch.shown(batch), as_json)
     if budget is not None:
@@ -126,9 +126,9 @@ def main(
 def _print_plan(
     plan: Plan, progress: list[Progress], cost: Price, script: str | None, as_json: bool
 ) -> None:
-    from sweeps import table
-    from sweeps.ledger import trial_to_json
-    from sweeps.progress import counts, summary
+    from sweeps.cli import table
+    from sweeps.state.progress import counts, summary
+    from sweeps.state.trial_store import trial_to_json
 
     if as_json:
         trials = [

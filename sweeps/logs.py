@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.request import Results
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
-from trainer.record import read_file
+from sweeps.cli.options import Results
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
+from trial_records.trial_files import read_file
 
 if TYPE_CHECKING:
-    from sweeps.ledger import Ledger
+    from sweeps.state.trial_store import Ledger
 
 app = typer.Typer(add_completion=False)
 
@@ -30,8 +30,8 @@ def main(
     results: Results = Path("results"),
 ) -> int:
     """Print everything that was logged while the trial ran, attempt after attempt."""
-    from sweeps.joblog import logs_of
-    from sweeps.ledger import LOGS, resolve
+    from sweeps.state.job_log import logs_of
+    from sweeps.state.trial_store import LOGS, resolve
 
     ledger = resolve(results, name)
     plans, problems = ledger.readable_plans()
@@ -69,19 +69,19 @@ def main(
 
 def _jobs(ledger: Ledger, name: str) -> list[str]:
     """The jobs that ran, or were to run, this trial and no other: of each launch that sent it."""
-    from sweeps import claim as claims
-    from sweeps import sent
-    from sweeps.claim import WORKER
-    from sweeps.ledger import LOGS
+    from sweeps.execution import job_entry
+    from sweeps.state import lease as leases
+    from sweeps.state.lease import WORKER
+    from sweeps.state.trial_store import LOGS
 
     found: list[str] = []
     for path in (ledger.folder / LOGS).glob(".*.json"):
         # Other hidden files are there, and a damaged note is no reason to print nothing.
         with contextlib.suppress(InputError, OSError):
-            note = sent.read_note(path)
+            note = job_entry.read_note(path)
             found += [job for one, job in zip(note.trials, note.jobs, strict=False) if one == name]
     with contextlib.suppress(InputError, OSError):
-        claim = claims.read(ledger.folder / name)
+        claim = leases.read(ledger.folder / name)
         if claim is not None and claim.job and not claim.submission.startswith(WORKER):
             found.append(claim.job)
     return sorted(set(found))
@@ -93,7 +93,7 @@ def _lines(log: Path) -> list[str]:
 
 def _part(log: Path, name: str) -> Iterator[str]:
     """The lines between the marks that the worker sets around each attempt at the trial."""
-    from sweeps.worker import END, START
+    from sweeps.execution.worker import END, START
 
     inside = False
     for line in _lines(log):

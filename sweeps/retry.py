@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from sweeps.request import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
-from sweeps.where import Where
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+from sweeps.cli.options import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
+from sweeps.spec.backend import Where
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 app = typer.Typer(add_completion=False)
 
@@ -45,13 +45,14 @@ def main(
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
     from slurm.site import Resources
-    from sweeps import dispatch, elsewhere, share
-    from sweeps.ledger import State, resolve
-    from sweeps.scheduler import Scheduler
-    from trainer import record
+    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.state import elsewhere
+    from sweeps.state.liveness import Scheduler
+    from sweeps.state.trial_store import State, resolve
+    from trial_records import trial_files
 
     where = dispatch.place(on)
-    shared = dispatch.check_share(share.parse(per_gpu), where)
+    shared = dispatch.check_share(gpu_sharing.parse(per_gpu), where)
     if host_gone is not None:
         # A study has no trials of its own, and so no plans.
         is_sweep = elsewhere.take_back(host_gone, results, name, Scheduler.here())
@@ -68,9 +69,9 @@ def main(
         for plan in plans:
             for trial in plan.trials:
                 if ledger.standing(trial).state in (State.FAILED, State.LOST):
-                    checkpoint = ledger.folder_of(trial) / record.CHECKPOINT
+                    checkpoint = ledger.folder_of(trial) / trial_files.CHECKPOINT
                     if checkpoint.exists():
-                        record.set_aside(checkpoint, "before-retry")
+                        trial_files.set_aside(checkpoint, "before-retry")
     code = dispatch.run(ledger, plans, {}, where, cluster, workers, shared, retry=True)
     return max(code, EXIT_FLAGGED if problems else EXIT_DONE)
 

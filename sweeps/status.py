@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps.request import Results
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
+from sweeps.cli.options import Results
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from sweeps.ledger import Ledger, Plan
-    from sweeps.progress import Progress
-    from trainer.errors import InputError
+    from sweeps.state.progress import Progress
+    from sweeps.state.trial_store import Ledger, Plan
+    from trial_records.errors import InputError
 
 COLUMNS = ("trial", "state", "epoch", "best val", "left", "note")
 WATCH_SECONDS = 1.0
@@ -42,10 +42,10 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
-    from sweeps.ledger import Ledger, launched, resolve
-    from sweeps.progress import summary
-    from sweeps.scheduler import Scheduler
-    from trainer.errors import InputError
+    from sweeps.state.liveness import Scheduler
+    from sweeps.state.progress import summary
+    from sweeps.state.trial_store import Ledger, launched, resolve
+    from trial_records.errors import InputError
 
     if name is None:
         names = launched(results)
@@ -74,7 +74,7 @@ def main(
     elif failures:
         _print_failures(everything)
     elif name is None:
-        from sweeps import table
+        from sweeps.cli import table
 
         summed = [
             (sweep, plan.setting, summary(progress))
@@ -83,7 +83,7 @@ def main(
         ]
         table.show(("sweep", "setting", "trials"), summed)
     else:
-        from sweeps import table
+        from sweeps.cli import table
 
         for plan, progress in seen[names[0]]:
             line, rows = _summed(plan, progress)
@@ -97,7 +97,7 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
     height, which shows no more rows."""
     from rich.console import Group
 
-    from sweeps import table
+    from sweeps.cli import table
 
     line, rows = _summed(plan, progress)
     return Group(table.text(line), table.make(COLUMNS, rows[:height]))
@@ -105,8 +105,8 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 
 def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
-    from sweeps.price import tally
-    from sweeps.progress import duration, eta_seconds, summary
+    from sweeps.cost.estimate import tally
+    from sweeps.state.progress import duration, eta_seconds, summary
 
     rows: list[tuple[str, ...]] = [
         (
@@ -140,7 +140,7 @@ def _by_plan(
     ledger: Ledger, known: dict[str, Progress], problems: list[InputError]
 ) -> list[tuple[Plan, list[Progress]]]:
     """The plans that can be read, with their trials' progress; the others are added to problems."""
-    from sweeps.progress import look
+    from sweeps.state.progress import look
 
     plans, unread = ledger.readable_plans()
     problems += unread
@@ -152,8 +152,8 @@ def _by_plan(
 def _json(
     seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
 ) -> dict[str, Any]:
-    from sweeps.price import tally
-    from sweeps.progress import counts
+    from sweeps.cost.estimate import tally
+    from sweeps.state.progress import counts
 
     trials: dict[tuple[str, str], dict[str, Any]] = {}
     progress: dict[tuple[str, str], Progress] = {}
@@ -178,7 +178,7 @@ def _json(
 def _print_failures(progress: list[Progress]) -> None:
     """Failures with one traceback together, the most frequent first; then what was lost, by how
     its jobs ended."""
-    from sweeps.progress import lost_alike, why_lost
+    from sweeps.state.progress import lost_alike, why_lost
 
     groups: dict[tuple[str, str], list[Progress]] = {}
     for one in progress:
@@ -207,8 +207,8 @@ def _watch(ledgers: list[Ledger]) -> int:
     from rich.console import Group
     from rich.live import Live
 
-    from sweeps import table
-    from sweeps.progress import summary
+    from sweeps.cli import table
+    from sweeps.state.progress import summary
 
     known: dict[str, dict[str, Progress]] = {ledger.sweep: {} for ledger in ledgers}
     last, idle = "", 0

@@ -20,7 +20,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from drill import Drill, Whole
 
-    from slurm.dev_cluster import Cluster
+    from slurm.dev_cluster.cluster import Cluster
 
 # pytest-xdist already runs a worker a core. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"

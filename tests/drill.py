@@ -22,23 +22,23 @@ import pytest
 from outcome import assert_one_at_a_time, attempts, outcome
 from PIL import Image
 
-from slurm import dev_cluster
-from slurm.dev_cluster import Cluster
+from slurm.dev_cluster import cluster as dev_cluster
+from slurm.dev_cluster.cluster import Cluster
 from slurm.errors import SlurmError
 from slurm.queue import Queue
-from sweeps import claim as claims
-from sweeps.claim import Claim
-from sweeps.ledger import Ledger, Standing, State
-from sweeps.scheduler import Scheduler
-from sweeps.sweep import Trial
-from trainer import parquet, record
+from sweeps.spec.sweep import Trial
+from sweeps.state import lease as leases
+from sweeps.state.lease import Claim
+from sweeps.state.liveness import Scheduler
+from sweeps.state.trial_store import Ledger, Standing, State
+from trial_records import tables, trial_files
 
 ROOT = Path(__file__).parent.parent
 # Images that nothing needs scikit-learn for, whose import takes as long as half the training.
 DEFINITION = """
 import os
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({
@@ -218,8 +218,8 @@ def trials_of(ledger: Ledger) -> list[Trial]:
 
 
 def epochs_in(folder: Path) -> int:
-    path = folder / record.EPOCHS
-    return parquet.read_table(path).num_rows if path.exists() else 0
+    path = folder / trial_files.EPOCHS
+    return tables.read_table(path).num_rows if path.exists() else 0
 
 
 @contextlib.contextmanager
@@ -233,12 +233,12 @@ def held(ledger: Ledger, epochs: int) -> Iterator[Claim]:
     def stopped() -> bool:
         for trial in trials_of(ledger):
             folder = ledger.folder_of(trial)
-            claim = claims.read(folder)
+            claim = leases.read(folder)
             if claim is None or not claim.started or not claim.is_own_process:
                 continue
             if epochs_in(folder) >= epochs:
                 os.kill(claim.pid, signal.SIGSTOP)
-                assert not (folder / record.RUN).exists(), "it was over already"
+                assert not (folder / trial_files.RUN).exists(), "it was over already"
                 found.append(claim)
                 return True
         return False

@@ -28,11 +28,11 @@ from typing import Any, NoReturn
 import pytest
 
 PROGRAMS = {
-    "sweeps.launch", "sweeps.worker", "sweeps.search", "sweeps.study", "sweeps.status",
+    "sweeps.launch", "sweeps.execution.worker", "sweeps.search", "sweeps.study", "sweeps.status",
     "sweeps.cancel", "analysis.report", "trainer",
 }  # fmt: skip
 # What they would import; not what they would compute with.
-NEEDED = ("trainer.train", "sweeps.worker", "sweeps.dispatch")
+NEEDED = ("trainer.train", "sweeps.execution.worker", "sweeps.execution.dispatch")
 SIGNATURE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from trainer import parquet, record
+from trial_records import tables, trial_files
 
 TIMING = {"seconds", "images_per_second"}
 ATTEMPT = re.compile(r"=== trial (\S+), attempt \d+$")
@@ -19,15 +19,15 @@ ATTEMPT = re.compile(r"=== trial (\S+), attempt \d+$")
 def outcome(results: Path) -> dict[str, tuple[object, ...]]:
     """Each trial's epochs without their timing, its predictions' bytes, its weights' bytes."""
     found: dict[str, tuple[object, ...]] = {}
-    for run in results.rglob(record.RUN):
+    for run in results.rglob(trial_files.RUN):
         folder = run.parent
         epochs = [
             {key: value for key, value in row.items() if key not in TIMING}
-            for row in parquet.read_table(folder / record.EPOCHS).to_pylist()
+            for row in tables.read_table(folder / trial_files.EPOCHS).to_pylist()
         ]
-        state = torch.load(folder / record.CHECKPOINT, weights_only=True)
+        state = torch.load(folder / trial_files.CHECKPOINT, weights_only=True)
         weights = {name: value.numpy().tobytes() for name, value in state["best_weights"].items()}
-        found[folder.name] = (epochs, (folder / record.PREDICTIONS).read_bytes(), weights)
+        found[folder.name] = (epochs, (folder / trial_files.PREDICTIONS).read_bytes(), weights)
     return found
 
 

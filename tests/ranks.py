@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer import record
 from trainer.__main__ import app
 from trainer.config import TrainConfig
-from trainer.errors import InputError, run_command
 from trainer.train import Row, train
+from trial_records import trial_files
+from trial_records.errors import InputError, run_command
 
 # LayerNorm and no dropout: nothing in it depends on how a batch is dealt. Batches of 179 of the
 # 180 images leave one for the last, so that a rank of two has none.
@@ -64,7 +64,7 @@ def rank_main(folder: Path) -> None:
     own = folder / f"unshared-{rank}"
     if rank == 0:
         shutil.copytree(folder / "wrn", own)
-        (own / record.RUN).unlink()
+        (own / trial_files.RUN).unlink()
     seen["unshared"] = said(lambda: train(WRN, own))
     (folder / f"rank-{rank}.json").write_text(json.dumps(seen))
 

@@ -13,24 +13,24 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweeps.launch
-from analysis.load import load
+from analysis.data.study import load
 from analysis.sections import cost, provenance, summary
-from sweeps.adopt import adopt
-from sweeps.ledger import Ledger, State
-from sweeps.price import tally
-from sweeps.progress import look
-from sweeps.sweep import Trial, expand, find
-from trainer import parquet, record
-from trainer.errors import run_command
+from sweeps.cost.estimate import tally
+from sweeps.spec.sweep import Trial, expand, find
+from sweeps.state.adoption import adopt
+from sweeps.state.progress import look
+from sweeps.state.trial_store import Ledger, State
 from trainer.train import train
+from trial_records import tables, trial_files
+from trial_records.errors import run_command
 
 pytestmark = [pytest.mark.xdist_group("adopt"), pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
-from sweeps.space import grid
-from sweeps.sweep import Search, Sweep
-from sweeps.ranges import choice
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Search, Sweep
+from sweeps.spec.distributions import choice
 from trainer.recipes import reported
 
 base = reported("resnet18").override({
@@ -58,7 +58,7 @@ def launched(definition: Path, module: Any = sweeps.launch, on: str = "debug") -
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     """The rows of a sweep's run.parquet files, by trial."""
-    found = sorted(folder.glob(f"*/{record.RUN}"))
+    found = sorted(folder.glob(f"*/{trial_files.RUN}"))
     return {path.parent.name: pq.read_table(path).to_pylist()[0] for path in found}
 
 
@@ -110,20 +110,25 @@ def test_a_launch_trains_only_what_no_other_sweep_has(
     assert (shared["shared_from"], own["shared_from"]) == (f"first/{name}", None)
     # All else is as it was trained, its provenance too; the digest is of the new row.
     changed = {key for key, value in shared.items() if before[name][key] != value}
-    assert changed == {"shared_from", parquet.OF_ROW}
+    assert changed == {"shared_from", tables.OF_ROW}
     assert rows(folder / "results" / "first") == before
 
     trial = folder / "results" / "second" / name
     assert {path.name for path in trial.iterdir()} == {
-        record.CONFIG, record.EPOCHS, record.CHECKPOINT, record.PREDICTIONS, record.RUN,
+        trial_files.CONFIG, trial_files.EPOCHS, trial_files.CHECKPOINT, trial_files.PREDICTIONS, trial_files.RUN,
     }  # fmt: skip
-    for file in (record.EPOCHS, record.PREDICTIONS, record.CHECKPOINT, record.CONFIG):
+    for file in (
+        trial_files.EPOCHS,
+        trial_files.PREDICTIONS,
+        trial_files.CHECKPOINT,
+        trial_files.CONFIG,
+    ):
         there = folder / "results" / "first" / name / file
         assert (trial / file).read_bytes() == there.read_bytes()
-    run = parquet.read_run(trial, shared["fingerprint"])
+    run = tables.read_run(trial, shared["fingerprint"])
     assert run["shared_from"] == f"first/{name}"
-    assert parquet.read_predictions(trial).num_rows == 100
-    assert parquet.checked(trial / record.RUN, (trial / record.RUN).read_bytes()).by_digest
+    assert tables.read_predictions(trial).num_rows == 100
+    assert tables.checked(trial / trial_files.RUN, (trial / trial_files.RUN).read_bytes()).by_digest
 
 
 def test_a_third_sweep_names_where_it_was_trained(folder: Path) -> None:
@@ -136,16 +141,16 @@ def test_a_third_sweep_names_where_it_was_trained(folder: Path) -> None:
 
 
 def test_a_search_is_told_of_what_is_done(folder: Path, no_training: list[Path]) -> None:
-    import sweeps.search
+    import sweeps.search.__main__
 
     path = define(folder, "third", "[0.01, 0.02]")
-    assert launched(path, sweeps.search, on="local") == 0
+    assert launched(path, sweeps.search.__main__, on="local") == 0
     found = rows(folder / "results" / "third")
     assert [row["shared_from"] for row in found.values()] == [f"first/{name}" for name in found]
     assert not list((folder / "results" / "third" / "logs").glob("*.log"))
 
 
-@pytest.mark.parametrize("file", [record.RUN, record.EPOCHS, record.PREDICTIONS])
+@pytest.mark.parametrize("file", [trial_files.RUN, trial_files.EPOCHS, trial_files.PREDICTIONS])
 def test_nothing_damaged_is_taken(folder: Path, file: str) -> None:
     (path,) = (folder / "results" / "first").glob(f"lr0.02*/{file}")
     content = bytearray(path.read_bytes())
@@ -161,10 +166,10 @@ def test_nothing_without_digests_or_of_other_images_is_taken(
 ) -> None:
     ledger, trials = ledger_of(folder)
     with monkeypatch.context() as patched:
-        patched.setattr("trainer.data.content_of", lambda _: "0" * 64)
+        patched.setattr("trainer.data.datasets.content_of", lambda _: "0" * 64)
         assert adopt(ledger, trials, time.time()) == set()
-    (path,) = (folder / "results" / "first").glob(f"lr0.02*/{record.RUN}")
-    table = pq.read_table(path).drop_columns([parquet.OF_ROW])
+    (path,) = (folder / "results" / "first").glob(f"lr0.02*/{trial_files.RUN}")
+    table = pq.read_table(path).drop_columns([tables.OF_ROW])
     pq.write_table(table.replace_schema_metadata({b"schema_version": b"1"}), path)
     assert adopt(ledger, trials, time.time()) == set()
 
@@ -176,11 +181,13 @@ def test_who_holds_a_trial_keeps_it_and_a_partial_one_gives_way(folder: Path) ->
     assert adopt(ledger, trials, time.time()) == set()
     assert {path.name for path in ledger.folder_of(trials[0]).iterdir()} == {"claim.json"}
     ledger.release(trials[0], claim)
-    (ledger.folder_of(trials[0]) / record.CHECKPOINT).write_bytes(b"of an attempt that was killed")
-    (weights,) = (folder / "results" / "first").glob(f"lr0.02*/{record.CHECKPOINT}")
+    (ledger.folder_of(trials[0]) / trial_files.CHECKPOINT).write_bytes(
+        b"of an attempt that was killed"
+    )
+    (weights,) = (folder / "results" / "first").glob(f"lr0.02*/{trial_files.CHECKPOINT}")
     weights.unlink()
     assert adopt(ledger, trials, time.time()) == {trials[0].name}
-    assert not (ledger.folder_of(trials[0]) / record.CHECKPOINT).exists()
+    assert not (ledger.folder_of(trials[0]) / trial_files.CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("files", [1, 4])
@@ -190,9 +197,9 @@ def test_killed_after_any_file_it_is_not_done_and_adopted_again(folder: Path, fi
 import os, sys, time
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from pathlib import Path
-from trainer import record
-import trainer.parquet
-from sweeps.adopt import adopt
+from trial_records import trial_files as record
+import trial_records.tables
+from sweeps.state.adoption import adopt
 from test_adopt import ledger_of
 write, left = record.write_atomic, [{files}]
 def killing(path, content):
@@ -200,7 +207,7 @@ def killing(path, content):
         write(path, lambda file: (file.write(b"half"), file.flush(), os.kill(os.getpid(), 9)))
     left[0] -= 1
     write(path, content)
-record.write_atomic = trainer.parquet.write_atomic = killing
+record.write_atomic = trial_records.tables.write_atomic = killing
 ledger, trials = ledger_of(Path({str(folder)!r}))
 adopt(ledger, trials, time.time())
 """
@@ -209,17 +216,17 @@ adopt(ledger, trials, time.time())
     assert ledger.standing(trials[0]).state is State.LOST
     assert adopt(ledger, trials, time.time()) == {trials[0].name}
     assert ledger.standing(trials[0]).state is State.DONE
-    row = parquet.read_run(ledger.folder_of(trials[0]), trials[0].fingerprint)
+    row = tables.read_run(ledger.folder_of(trials[0]), trials[0].fingerprint)
     assert row["shared_from"].startswith("first/")
     assert not list(ledger.folder_of(trials[0]).glob("*.part"))
 
 
-@pytest.mark.parametrize("file", [record.CONFIG, "claim.json"])
+@pytest.mark.parametrize("file", [trial_files.CONFIG, "claim.json"])
 def test_a_folder_that_is_another_trials_or_damaged_is_left_alone(folder: Path, file: str) -> None:
     ledger, trials = ledger_of(folder)
     place = ledger.folder_of(trials[0])
     place.mkdir(parents=True)
-    content = trials[1].config.to_json() if file == record.CONFIG else "{"
+    content = trials[1].config.to_json() if file == trial_files.CONFIG else "{"
     (place / file).write_text(content)
     assert adopt(ledger, trials, time.time()) == set()
     assert [path.name for path in place.iterdir()] == [file]
@@ -227,12 +234,12 @@ def test_a_folder_that_is_another_trials_or_damaged_is_left_alone(folder: Path, 
 
 
 def test_a_compacted_trial_is_taken_too(folder: Path) -> None:
-    import sweeps.compact
+    import sweeps.compact.__main__
 
     words = ["first", "--results", str(folder / "results")]
     with pytest.raises(SystemExit):
-        run_command(sweeps.compact.app, words)
-    assert not list((folder / "results" / "first").glob(f"*/{record.RUN}"))
+        run_command(sweeps.compact.__main__.app, words)
+    assert not list((folder / "results" / "first").glob(f"*/{trial_files.RUN}"))
     ledger, trials = ledger_of(folder)
     assert adopt(ledger, trials, time.time()) == {trials[0].name}
 

@@ -22,21 +22,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from analysis import report, tables
-from analysis.anomalies import FLAGS
-from analysis.kind import Kind, kind
-from analysis.load import Plan, load, reported
-from analysis.page import latex, markdown
-from analysis.points import ranked
-from analysis.stats import difference_interval, sample_interval, seed_interval
-from trainer import record
+from analysis import report
+from analysis.data.study import Plan, load, reported
+from analysis.output.page import latex, markdown
+from analysis.sections.routing import Kind, kind
+from analysis.stats import summary_tables
+from analysis.stats.intervals import difference_interval, sample_interval, seed_interval
+from analysis.stats.outliers import FLAGS
+from analysis.stats.seed_values import ranked
 from trainer.config import TrainConfig
-from trainer.errors import InputError, run_command
-from trainer.known_data import KNOWN
-from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
+from trainer.data.known import KNOWN
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trainer.record import CONFIG, EPOCHS, RUN, Failure, write_json, write_sealed_json
+from trial_records import trial_files
+from trial_records.errors import InputError, run_command
+from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
+from trial_records.trial_files import CONFIG, EPOCHS, RUN, Failure, write_json, write_sealed_json
 
 HOSTILE = "<script>alert(1)</script> a|b_c & 50% $x$ `q` \\d {e}"
 
@@ -284,7 +285,7 @@ def test_a_damaged_plan_is_a_problem_and_alone_an_error(
 ) -> None:
     write_plan(results, grid_points((256,)), id="00000002")
     path = results / "grid" / "plans" / "00000002.json"
-    write_sealed_json(path, record.read_json(path) | damage)
+    write_sealed_json(path, trial_files.read_json(path) | damage)
     study = load(results, [])
     assert [str(path) in problem.what for problem in study.problems] == [True]
     assert len(study.plans) == 1
@@ -345,10 +346,10 @@ def test_reported_figures() -> None:
 
 
 def test_the_grid_shows_every_cell_beside_the_reported_one(results: Path) -> None:
-    cells = tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
+    cells = summary_tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
     assert cells["reported"].tolist() == [0.8138, 0.81, 0.8591, 0.8803]
     assert cells["difference"].tolist()[0] == pytest.approx(0.9 - 0.8138)
-    grid = tables.grid(cells)
+    grid = summary_tables.grid(cells)
     assert grid["epochs"].tolist() == [25, 50]
     assert grid["batch size 64"].tolist() == [
         "90.00\nreported 81.38 (+8.62)\nn 1 of 1",
@@ -373,17 +374,17 @@ def test_several_seeds_give_a_mean_a_spread_and_an_interval(tmp_path: Path) -> N
     write_plan(tmp_path, points, seeds=[1, 2, 3])
     for point, accuracy in zip(points[:5], (0.90, 0.91, 0.92, 0.95, 0.97), strict=True):
         finish(folder_of(tmp_path, point), point[1], test_accuracy=accuracy)
-    table = tables.sweep(only(tmp_path).runs)
+    table = summary_tables.sweep(only(tmp_path).runs)
     assert table["test"].tolist() == pytest.approx([0.91, 0.96])
     assert table["test sd"].tolist()[0] == pytest.approx(0.01)
     assert table["n"].tolist() == [3, 2]
     assert table["planned"].tolist() == [3, 3]
     assert table["flags"].tolist() == ["", "MISSING x1"]
-    assert table[tables.SEEDS][1] is None
-    shown = tables.show(table)
+    assert table[summary_tables.SEEDS][1] is None
+    shown = summary_tables.show(table)
     assert shown["test"].tolist() == ["91.00 ± 1.00", "96.00 ± 1.41"]
     assert shown["n"].tolist() == ["3 of 3", "2 of 3"]
-    assert shown[tables.SEEDS][0] == "88.52 to 93.48"
+    assert shown[summary_tables.SEEDS][0] == "88.52 to 93.48"
 
 
 def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
@@ -394,7 +395,7 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
         finish(folder_of(tmp_path, point), point[1])
     plan = only(tmp_path)
     assert kind(plan) is Kind.ARCHITECTURES
-    table = tables.architectures(plan.runs, reported()["architectures"])
+    table = summary_tables.architectures(plan.runs, reported()["architectures"])
     assert table["model"].tolist() == [*ARCHITECTURES, "wrn_16_4"]
     assert table["difference"].tolist()[0] == pytest.approx(0.9 - 0.9577)
     assert math.isnan(table["reported"].tolist()[-1])
@@ -441,8 +442,8 @@ def test_a_sweep_without_axes_and_an_axis_with_none_are_shown(tmp_path: Path) ->
     write_plan(tmp_path, limits, sweep="limits")
     finish(folder_of(tmp_path, limits[0], "limits"), limits[0][1])
     alone, plan = load(tmp_path, []).plans
-    assert len(tables.sweep(alone.runs)) == 1
-    table = tables.sweep(plan.runs)
+    assert len(summary_tables.sweep(alone.runs)) == 1
+    table = summary_tables.sweep(plan.runs)
     assert table["n"].tolist() == [1, 0]
     (best,) = ranked(plan)
     assert best["data.train_limit"] is None or math.isnan(best["data.train_limit"])

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_analysis import fail, files, finish, name_of, run, write_plan
 
-from analysis.load import Plan, Study, load, reported
-from analysis.page import Page, Part, Section
+from analysis.cifar10.discrepancies import oddities
+from analysis.data.search_space import Range
+from analysis.data.study import Plan, Study, load, reported
+from analysis.output.page import Page, Part, Section
 from analysis.sections import search
-from analysis.sections.oddities import oddities
-from analysis.space import Range
 from trainer.config import TrainConfig
-from trainer.parquet import EPOCHS_SCHEMA, write_table
-from trainer.record import EPOCHS, PRUNED, Pruned, read_json, write_sealed_json
+from trial_records.tables import EPOCHS_SCHEMA, write_table
+from trial_records.trial_files import EPOCHS, PRUNED, Pruned, read_json, write_sealed_json
 
 DECAY = "optimizer.weight_decay"
 DECAYS = {DECAY: {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}
@@ -597,7 +597,7 @@ def test_same_search_same_bytes_without_torch_and_without_a_word(tmp_path: Path)
 import sys
 from pathlib import Path
 from analysis import report
-from analysis.load import load
+from analysis.data.study import load
 report.build(load(Path(sys.argv[1]), [])).write(Path(sys.argv[2]))
 print(sorted({"torch", "sweeps"} & set(sys.modules)))
 """

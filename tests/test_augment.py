@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trainer.augment import Augmenter, Draws, draw, plain
+from trainer.augment.batch import Augmenter, Draws, draw, plain
+from trainer.augment.trivial_augment import OPERATIONS, VARIANTS, TrivialAugment, variant
 from trainer.config import AugmentConfig
-from trainer.trivial_augment import OPERATIONS, VARIANTS, TrivialAugment, variant
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 N, SIZE = 60, 32

@@ -23,12 +23,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis import anomalies, beside, compare, importance, points, tables
-from analysis.answer import Standing, answers
-from analysis.evidence import Evidence, compared, figure
-from analysis.load import POINT, Plan
-from analysis.sections import ablations, cost
-from analysis.space import Choice, Range, Search
+from analysis.cifar10 import ablations, beside
+from analysis.cifar10.answers import Standing, answers
+from analysis.cifar10.evidence import Evidence, compared, figure
+from analysis.data.search_space import Choice, Range, Search
+from analysis.data.study import POINT, Plan
+from analysis.sections import cost
+from analysis.stats import importance, outliers, paired, seed_values, summary_tables
 
 SPREADS = (0.15, 0.5, 1.0, 3.0)
 SEEDS = (3, 5, 10)
@@ -75,8 +76,8 @@ def asserts_a_lead(random: np.random.Generator, spread: float, seeds: int) -> bo
     plan = plan_of(
         drawn(random, spread, VAL_IMAGES, 6, seeds), drawn(random, spread, TEST_IMAGES, 6, seeds)
     )
-    ranked = points.ranked(plan)
-    found = points.against_first(plan, ranked)[0]
+    ranked = seed_values.ranked(plan)
+    found = seed_values.against_first(plan, ranked)[0]
     assert found is not None
     return bool(found.told_apart)
 
@@ -87,7 +88,7 @@ def asserts_a_lead_on_the_test_images(
     """The same lead, where validation and test go together, as they do."""
     test = drawn(random, spread, TEST_IMAGES, 6, seeds)
     plan = plan_of(np.rint(test * VAL_IMAGES) / VAL_IMAGES, test)
-    found = points.against_first(plan, points.ranked(plan), "test_accuracy")[0]
+    found = seed_values.against_first(plan, seed_values.ranked(plan), "test_accuracy")[0]
     assert found is not None
     return bool(found.told_apart)
 
@@ -96,8 +97,10 @@ def asserts_of_a_table_of_pairs(random: np.random.Generator, spread: float, seed
     """Any pair of six architectures."""
     values = drawn(random, spread, TEST_IMAGES, 6, seeds)
     sides = [dict(enumerate(row)) for row in values]
-    gaps = [points.difference(sides[i], sides[j], TEST_IMAGES) for i in range(6) for j in range(i)]
-    return any(one is not None and one.told_apart for one in points.family(gaps))
+    gaps = [
+        seed_values.difference(sides[i], sides[j], TEST_IMAGES) for i in range(6) for j in range(i)
+    ]
+    return any(one is not None and one.told_apart for one in seed_values.family(gaps))
 
 
 def asserts_of_a_pair_stated_beforehand(
@@ -105,7 +108,7 @@ def asserts_of_a_pair_stated_beforehand(
 ) -> bool:
     """One pair, such as cutout 16 against 12; `true` is the difference that there is, in points."""
     a, b = drawn(random, spread, TEST_IMAGES, 2, seeds)
-    found = points.difference(dict(enumerate(a + true / 100)), dict(enumerate(b)), TEST_IMAGES)
+    found = seed_values.difference(dict(enumerate(a + true / 100)), dict(enumerate(b)), TEST_IMAGES)
     assert found is not None
     return bool(found.told_apart)
 
@@ -115,7 +118,7 @@ def asserts_of_the_reported_grid(random: np.random.Generator, spread: float, see
     ours = drawn(random, spread, TEST_IMAGES, 9, seeds)
     theirs = drawn(random, spread, TEST_IMAGES, 9)
     known = [(float(one), row.tolist(), TEST_IMAGES) for one, row in zip(theirs, ours, strict=True)]
-    return any(p is not None and p <= 0.05 for p in tables.told_from_reported(known))
+    return any(p is not None and p <= 0.05 for p in summary_tables.told_from_reported(known))
 
 
 def asserts_in_the_choice_sentence(random: np.random.Generator, spread: float, seeds: int) -> bool:
@@ -123,7 +126,7 @@ def asserts_in_the_choice_sentence(random: np.random.Generator, spread: float, s
     plan = plan_of(
         drawn(random, spread, VAL_IMAGES, 3, seeds), drawn(random, spread, TEST_IMAGES, 3, seeds)
     )
-    found = points.against_first(plan, points.ranked(plan))[0]
+    found = seed_values.against_first(plan, seed_values.ranked(plan))[0]
     assert found is not None
     return bool(found.told_apart)
 
@@ -132,8 +135,8 @@ def asserts_of_an_ablation(random: np.random.Generator, spread: float, seeds: in
     """Any of five values agrees or disagrees with what was reported, against the baseline."""
     values = drawn(random, spread, TEST_IMAGES, 6, seeds)
     sides = [dict(enumerate(row)) for row in values]
-    gaps = [points.difference(side, sides[0], TEST_IMAGES) for side in sides[1:]]
-    told = [one for one in points.family(gaps) if one is not None and one.told_apart]
+    gaps = [seed_values.difference(side, sides[0], TEST_IMAGES) for side in sides[1:]]
+    told = [one for one in seed_values.family(gaps) if one is not None and one.told_apart]
     return any(ablations.agrees(one) in ("agrees", "disagrees") for one in told)
 
 
@@ -141,18 +144,18 @@ def asserts_of_before_and_after(random: np.random.Generator, spread: float, seed
     """Any of six points differs between two results folders."""
     before, after = drawn(random, spread, VAL_IMAGES, 2, 6, seeds)
     gaps = [
-        points.difference(dict(enumerate(a)), dict(enumerate(b)), VAL_IMAGES)
+        seed_values.difference(dict(enumerate(a)), dict(enumerate(b)), VAL_IMAGES)
         for a, b in zip(after, before, strict=True)
     ]
-    told = [one for one in points.family(gaps) if one is not None and one.told_apart]
-    return any(points.judged(one) == "more than seeds explain" for one in told)
+    told = [one for one in seed_values.family(gaps) if one is not None and one.told_apart]
+    return any(seed_values.judged(one) == "more than seeds explain" for one in told)
 
 
 def asserts_of_the_front(random: np.random.Generator, spread: float, seeds: int) -> bool:
     """Any step along the Pareto front of six points is more accurate than the one before it."""
     values = drawn(random, spread, VAL_IMAGES, 6, seeds)
     table = pd.DataFrame({"flops": range(1, 7), "validation": values.mean(axis=1)})
-    table["front"] = tables.front(table["flops"].tolist(), table["validation"].tolist())
+    table["front"] = summary_tables.front(table["flops"].tolist(), table["validation"].tolist())
     table["seeds"] = pd.Series([dict(enumerate(row)) for row in values], dtype=object)
     gaps = cost.steps(table.assign(images=VAL_IMAGES))
     return any(gap is not None and gap.told_apart for gap in gaps)
@@ -162,12 +165,12 @@ def asserts_of_two_networks(random: np.random.Generator, spread: float, seeds: i
     """Any pair of six networks is right more often, on the same 2,000 images."""
     right = random.random((6, 2_000)) < MEAN
     tallies = [
-        compare.Tally(0, int((right[i] & ~right[j]).sum()), int((right[j] & ~right[i]).sum()))
+        paired.Tally(0, int((right[i] & ~right[j]).sum()), int((right[j] & ~right[i]).sum()))
         for i in range(6)
         for j in range(i)
     ]
-    adjusted = compare.holm([one.p for one in tallies])
-    said = [compare.networks(one, p) for one, p in zip(tallies, adjusted, strict=True)]
+    adjusted = paired.holm([one.p for one in tallies])
+    said = [paired.networks(one, p) for one, p in zip(tallies, adjusted, strict=True)]
     return any("more often" in one for one in said)
 
 
@@ -198,7 +201,7 @@ def asserts_of_a_searched_value(random: np.random.Generator, spread: float, seed
     best = drawn(random, spread, VAL_IMAGES, 20).argmax()
     values = drawn(random, spread, VAL_IMAGES, 20, seeds)
     sides = [dict(enumerate(row)) for row in values]
-    told = [points.difference(sides[best], sides[best - i], VAL_IMAGES) for i in (1, 2)]
+    told = [seed_values.difference(sides[best], sides[best - i], VAL_IMAGES) for i in (1, 2)]
     return any(one and one.bonferroni(2, "comparisons").told_apart for one in told)
 
 
@@ -206,26 +209,26 @@ def flags_the_same_result(random: np.random.Generator, spread: float, seeds: int
     """SAME_RESULT among seeds whose accuracies are all equal, and whose losses are not."""
     trials = [f"t{i}" for i in range(seeds)]
     runs = pd.DataFrame({"trial": trials, "state": "done"})
-    runs = runs.assign(**dict.fromkeys(anomalies._OF_RUN[:-1], 0.5), predictions_sha256=None)
+    runs = runs.assign(**dict.fromkeys(outliers._OF_RUN[:-1], 0.5), predictions_sha256=None)
     epochs = pd.DataFrame({"trial": trials, "epoch": 0, "train_accuracy": 0.5, "val_accuracy": 0.5})
-    losses = {name: random.normal(1, spread, seeds) for name in anomalies._LOSSES}
-    found = anomalies.results(runs, runs[[]], epochs.assign(**losses))
+    losses = {name: random.normal(1, spread, seeds) for name in outliers._LOSSES}
+    found = outliers.results(runs, runs[[]], epochs.assign(**losses))
     return bool(found.duplicated().any())
 
 
 def flags_a_seed(random: np.random.Generator, spread: float, seeds: int) -> bool:
     """OUTLIER among the seeds of one point."""
     values = drawn(random, spread, TEST_IMAGES, seeds)
-    return any(anomalies.seed_outliers(values.tolist(), TEST_IMAGES))
+    return any(outliers.seed_outliers(values.tolist(), TEST_IMAGES))
 
 
 def flags_a_cell(random: np.random.Generator, spread: float, seeds: int) -> bool:
     """OUTLIER in a grid of three batch sizes and three epochs, as often as a cell of it."""
     values = drawn(random, spread, TEST_IMAGES, 9, seeds)
     rows = [(epochs, size) for epochs in (25, 50, 100) for size in (64, 128, 256)]
-    done = pd.DataFrame(rows, columns=list(anomalies.GRID)).loc[np.repeat(np.arange(9), seeds)]
-    error = anomalies.error_of_cells(done.assign(accuracy=values.ravel()))
-    return bool(anomalies.grid_outliers(values.mean(axis=1).reshape(3, 3), error).any())
+    done = pd.DataFrame(rows, columns=list(outliers.GRID)).loc[np.repeat(np.arange(9), seeds)]
+    error = outliers.error_of_cells(done.assign(accuracy=values.ravel()))
+    return bool(outliers.grid_outliers(values.mean(axis=1).reshape(3, 3), error).any())
 
 
 CLAIMS = (
@@ -322,7 +325,7 @@ def asserts_of_a_claim(random: np.random.Generator, spread: float, seeds: int) -
     for count in (8, 3, 2, 6, 6, 5, 3, 2, 5, 5, 1, 9):
         first, *others = drawn(random, spread, TEST_IMAGES, count + 1, seeds)
         gaps = [
-            points.difference(dict(enumerate(first)), dict(enumerate(other)), TEST_IMAGES)
+            seed_values.difference(dict(enumerate(first)), dict(enumerate(other)), TEST_IMAGES)
             for other in others
         ]
         found.append(Evidence("", "", tuple(map(compared, gaps)), (), count == 3))

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 import sweeps.cancel
-from sweeps import process as processes
-from sweeps.claim import CLAIM, Claim
-from sweeps.ledger import Ledger, Plan
-from sweeps.sweep import Sweep, Trial, expand
-from trainer.errors import run_command
+from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.state import process as processes
+from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.trial_store import Ledger, Plan
 from trainer.recipes import reported
+from trial_records.errors import run_command
 
 ROOT = Path(__file__).parent.parent
 LONG = """
-from sweeps.sweep import Sweep
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18").override({
@@ -57,7 +57,7 @@ def process(ledger: Ledger, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]
     """What a worker of the sweep looks like from outside, which takes no time to start."""
     (tmp_path / "made" / "sweeps").mkdir(parents=True)
     (tmp_path / "made" / "sweeps" / "worker.py").write_text("import time; time.sleep(60)")
-    words = ["sweeps.worker", str(ledger.folder), "--plan", "x", "--launch", "0.0"]
+    words = ["sweeps.execution.worker", str(ledger.folder), "--plan", "x", "--launch", "0.0"]
     with looking_like(words, tmp_path / "made") as one:
         yield one
 

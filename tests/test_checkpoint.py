@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import checkpoint, parquet, record
+from trainer import checkpoint
 from trainer.checkpoint import DamagedCheckpointError, Writer
 from trainer.config import ModelConfig, OptimizerConfig
-from trainer.errors import EXIT_IO, storage_error
 from trainer.models import build
 from trainer.optim import make_optimizer
+from trial_records import tables, trial_files
+from trial_records.errors import EXIT_IO, storage_error
 
 TRIAL = "0123456789abcdef" * 4
 
@@ -74,7 +75,7 @@ def trained(optimizer_name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 @pytest.mark.parametrize("optimizer_name", ["sgd", "adamw"])
 def test_there_and_back(tmp_path: Path, optimizer_name: str) -> None:
-    path = tmp_path / record.CHECKPOINT
+    path = tmp_path / trial_files.CHECKPOINT
     state = state_of(*trained(optimizer_name))
     convolution = state["model"]["stages.1.0.branch.0.weight"]
     assert convolution.is_contiguous(memory_format=torch.channels_last)
@@ -84,7 +85,7 @@ def test_there_and_back(tmp_path: Path, optimizer_name: str) -> None:
     assert again is not None
     assert (again.pop("fingerprint"), again.pop("schema_version")) == (TRIAL, 1)
     assert_same(state, again)
-    assert [file.name for file in tmp_path.iterdir()] == [record.CHECKPOINT]
+    assert [file.name for file in tmp_path.iterdir()] == [trial_files.CHECKPOINT]
     # What is loaded goes on as what was saved.
     model, optimizer = trained(optimizer_name)
     other, resumed = trained(optimizer_name)
@@ -99,7 +100,7 @@ def test_there_and_back(tmp_path: Path, optimizer_name: str) -> None:
 
 
 def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path / record.CHECKPOINT, TRIAL) is None
+    assert checkpoint.load(tmp_path / trial_files.CHECKPOINT, TRIAL) is None
 
 
 def test_what_the_disk_does_not_give_is_not_called_damaged(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_what_the_disk_does_not_give_is_not_called_damaged(tmp_path: Path) -> No
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, bytes]:
     """A small checkpoint, each of whose bytes can be tried."""
-    path = tmp_path / record.CHECKPOINT
+    path = tmp_path / trial_files.CHECKPOINT
     weights = torch.arange(96, dtype=torch.float32).reshape(2, 3, 4, 4)
     state = {"model": {"weight": weights.to(memory_format=torch.channels_last)}, "rows": [1.5]}
     checkpoint.save(path, state, TRIAL)
@@ -172,7 +173,7 @@ def test_another_trials_state(saved: tuple[Path, bytes]) -> None:
      {"schema_version": 1, "fingerprint": 3}, torch.zeros(3)],
 )  # fmt: skip
 def test_something_else_of_torchs(tmp_path: Path, content: object) -> None:
-    path = tmp_path / record.CHECKPOINT
+    path = tmp_path / trial_files.CHECKPOINT
     torch.save(content, path)
     damaged(path, path.read_bytes())
 
@@ -188,7 +189,7 @@ class Code:
 
 
 def test_code_is_not_run(tmp_path: Path) -> None:
-    path, trace = tmp_path / record.CHECKPOINT, tmp_path / "it_ran"
+    path, trace = tmp_path / trial_files.CHECKPOINT, tmp_path / "it_ran"
     state = {"schema_version": 1, "fingerprint": TRIAL, "model": Code(trace)}
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -225,7 +226,7 @@ def save_checkpoint(path: Path, numbers: int) -> None:
 
 def save_table(path: Path, numbers: int) -> None:
     rows = [{"index": n, "label": 0, "logits": [x]} for n, x in enumerate(noise(numbers).tolist())]
-    parquet.write_table(path, rows, parquet.PREDICTIONS_SCHEMA)
+    tables.write_table(path, rows, tables.PREDICTIONS_SCHEMA)
 
 
 @pytest.mark.parametrize("write", [save_checkpoint, save_table])

@@ -14,23 +14,23 @@ import pytest
 from test_analysis import Point, finish, folder_of, write_plan
 from test_diagnostics import predict, reported_predictions
 
-from analysis import load as loading
-from analysis import tables
-from analysis.answer import Standing, answers
-from analysis.claims import CLAIMS
-from analysis.evidence import Comparison, Evidence
-from analysis.load import Study, load, reported
-from analysis.page import Page, Part, Section, Table
+from analysis.cifar10.answers import Standing, answers
+from analysis.cifar10.claims import CLAIMS
+from analysis.cifar10.claims_section import _row as section_row
+from analysis.cifar10.claims_section import answered, claims
+from analysis.cifar10.discrepancies import oddities
+from analysis.cifar10.evidence import Comparison, Evidence
+from analysis.data import study as loading
+from analysis.data.study import Study, load, reported
+from analysis.output.page import Page, Part, Section, Table
 from analysis.sections import diagnostics
-from analysis.sections.claims import _row as section_row
-from analysis.sections.claims import answered, claims
-from analysis.sections.oddities import oddities
-from analysis.sections.verdict import verdict
+from analysis.sections.conclusions import verdict
+from analysis.stats import summary_tables
 from trainer.config import TrainConfig
-from trainer.parquet import EPOCHS_SCHEMA, write_table
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trainer.record import EPOCHS
+from trial_records.tables import EPOCHS_SCHEMA, write_table
+from trial_records.trial_files import EPOCHS
 
 ROOT = Path(__file__).parent.parent
 DECAY, MODEL = "optimizer.weight_decay", "model.name"
@@ -236,8 +236,8 @@ def says(patch: pytest.MonkeyPatch, results: Path, figures: Any) -> str:
         here.setattr(loading, "json", given)
         study = load(results, [])
         found = {plan.sweep: plan.runs for plan in study.plans}
-        grid = tables.grid_cells(found["grid_bs_epoch"], reported()["grid_bs_epoch"])
-        compared = tables.architectures(found["architectures"], reported()["architectures"])
+        grid = summary_tables.grid_cells(found["grid_bs_epoch"], reported()["grid_bs_epoch"])
+        compared = summary_tables.architectures(found["architectures"], reported()["architectures"])
         beside = Part(tables=[Table("grid", "", grid), Table("architectures", "", compared)])
         sections = [*diagnostics.sections(study), claims(study), oddities(study)]
         return text_of(Page("", [Section("", [beside]), *sections], verdict(study)))

@@ -19,20 +19,21 @@ import pandas as pd
 import pytest
 from test_analysis import begin, fail, finish, folder_of, name_of, write_plan
 
-import sweeps.compact
+import sweeps.compact.__main__
 import sweeps.launch
 import sweeps.status
-from analysis import explain
-from analysis.load import load
-from sweeps import part, price
-from sweeps.claim import CLAIM, Claim
-from sweeps.ledger import Ledger, Plan, State
-from sweeps.progress import look
-from sweeps.sweep import Sweep, expand
-from trainer import compact, parquet, record
+from analysis.data.study import load
+from analysis.stats import grad_cam
+from sweeps.compact import archive_writer
+from sweeps.cost import estimate
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.progress import look
+from sweeps.state.trial_store import Ledger, Plan, State
 from trainer.config import TrainConfig
-from trainer.errors import EXIT_IO, InputError, run_command
 from trainer.recipes import reported
+from trial_records import archive, tables, trial_files
+from trial_records.errors import EXIT_IO, InputError, run_command
 
 CONFIGS = [TrainConfig().override({"seed": seed, "epochs": 3}) for seed in range(5)]
 POINTS: list[tuple[dict[str, Any], TrainConfig]] = [({}, config) for config in CONFIGS]
@@ -44,8 +45,8 @@ def done(results: Path, config: TrainConfig, **changes: Any) -> Path:
     folder = folder_of(results, ({}, config))
     finish(folder, config, images_per_second=100.0 + config.seed, **changes)
     rows = [{"index": i, "label": i % 3, "logits": [0.5, i, -i]} for i in range(20)]
-    parquet.write_table(folder / record.PREDICTIONS, rows, parquet.PREDICTIONS_SCHEMA)
-    (folder / record.CHECKPOINT).write_bytes(b"weights")
+    tables.write_table(folder / trial_files.PREDICTIONS, rows, tables.PREDICTIONS_SCHEMA)
+    (folder / trial_files.CHECKPOINT).write_bytes(b"weights")
     return folder
 
 
@@ -57,14 +58,14 @@ def results(tmp_path: Path) -> Path:
         done(tmp_path, config)
     begin(folder_of(tmp_path, POINTS[3]))
     claim = Claim(1, 0, 0.0, "")
-    record.write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(claim))
+    trial_files.write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(claim))
     fail(folder_of(tmp_path, POINTS[4]), "NONFINITE")
     return tmp_path
 
 
 def run(results: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
-        run_command(sweeps.compact.app, ["grid", "--results", str(results), *words])
+        run_command(sweeps.compact.__main__.app, ["grid", "--results", str(results), *words])
     return int(end.value.code or 0)
 
 
@@ -81,10 +82,10 @@ def seen(results: Path) -> Any:
         list(study.plans[0].epochs["trial"].cat.categories),
         [str(problem) for problem in study.problems],
         [one.to_json() for one in look(ledger, plan.trials, {})],
-        [str(run) for run in price.past_runs(results)],
-        [parquet.read_table(ledger.folder / name / record.PREDICTIONS) for name in done_names],
-        [parquet.read_run(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
-        [explain.config(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
+        [str(run) for run in estimate.past_runs(results)],
+        [tables.read_table(ledger.folder / name / trial_files.PREDICTIONS) for name in done_names],
+        [tables.read_run(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
+        [grad_cam.config(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [trial.name for trial in ledger.settle_names(plan.trials)],
         [ledger.claim(trial, 1.0, "") for trial in plan.trials[:4]],
     )
@@ -125,16 +126,16 @@ def dies_at(count: int, action: Callable[[], object]) -> bool:
     return False
 
 
-def compacted(results: Path) -> part.Gathered:
+def compacted(results: Path) -> archive_writer.Gathered:
     ledger = Ledger(results, "grid")
-    with part.held(ledger) as folder:
-        return part.gather(ledger, ledger.plans()[0].trials, folder)
+    with archive_writer.held(ledger) as folder:
+        return archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
 
 
 def put_back(results: Path) -> int:
     ledger = Ledger(results, "grid")
-    with part.held(ledger):
-        return part.put_back(ledger)
+    with archive_writer.held(ledger):
+        return archive_writer.put_back(ledger)
 
 
 def test_all_readers_see_the_same_and_undoing_is_exact(
@@ -147,15 +148,15 @@ def test_all_readers_see_the_same_and_undoing_is_exact(
     assert seen(results) == before
     assert before[5][3]["state"] == "running"
     left = {path.name for path in folder_of(results, POINTS[0]).iterdir()}
-    assert left == {record.CHECKPOINT}
-    assert len(compact.parts(results / "grid")) == 1
+    assert left == {trial_files.CHECKPOINT}
+    assert len(archive.parts(results / "grid")) == 1
     # Again: there is nothing to do, and nothing is done.
     there = tree(results)
     assert run(results) == 0
     assert tree(results) == there
     assert run(results, "--undo") == 0
     assert tree(results) == files
-    assert not (results / "grid" / compact.FOLDER).exists()
+    assert not (results / "grid" / archive.FOLDER).exists()
     assert seen(results) == before
 
 
@@ -203,7 +204,7 @@ def test_readers_beside_it_see_the_same_at_every_instant(results: Path) -> None:
             os.close(started)
             while os.read(start, 1):
                 time.sleep(random.uniform(0, 0.1))
-                if compact.parts(results / "grid"):
+                if archive.parts(results / "grid"):
                     put_back(results)
                 else:
                     compacted(results)
@@ -216,7 +217,7 @@ def test_readers_beside_it_see_the_same_at_every_instant(results: Path) -> None:
         os.write(started, b"x")
         assert seen(results) == before
         assert os.read(end, 1)
-        forms.add(bool(compact.parts(results / "grid")))
+        forms.add(bool(archive.parts(results / "grid")))
     os.close(started)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -230,7 +231,7 @@ def test_trials_added_later_become_another_part(results: Path) -> None:
     before = seen(results)
     found = compacted(results)
     assert (found.added, found.compacted, found.open) == (1, 4, 1)
-    assert len(compact.parts(results / "grid")) == 2
+    assert len(archive.parts(results / "grid")) == 2
     assert seen(results) == before
     assert put_back(results) == 4
     assert seen(results) == before
@@ -247,9 +248,9 @@ def test_the_order_is_the_plans_however_the_trials_are_parted(
     for config in CONFIGS:
         done(tmp_path, config)
     before = seen(tmp_path)
-    monkeypatch.setattr(part, limit, most)
+    monkeypatch.setattr(archive_writer, limit, most)
     assert compacted(tmp_path).added == 5
-    rows = [compact.read(one, ["trial"]).num_rows for one in compact.parts(tmp_path / "grid")]
+    rows = [archive.read(one, ["trial"]).num_rows for one in archive.parts(tmp_path / "grid")]
     assert sorted(rows) == held
     assert seen(tmp_path) == before
 
@@ -262,17 +263,17 @@ def test_a_trial_in_both_forms_counts_once(results: Path) -> None:
     shutil.copytree(copy, results, dirs_exist_ok=True)
     assert seen(results) == before
     assert compacted(results).compacted == 3
-    assert not (folder_of(results, POINTS[0]) / record.RUN).exists()
+    assert not (folder_of(results, POINTS[0]) / trial_files.RUN).exists()
 
 
 def test_a_trial_of_an_older_schema(results: Path) -> None:
     folder = folder_of(results, POINTS[1])
     for path, newer in (
-        (folder / record.RUN, ["step_used", "compile"]),
-        (folder / record.EPOCHS, ["val_loss_smoothed"]),
+        (folder / trial_files.RUN, ["step_used", "compile"]),
+        (folder / trial_files.EPOCHS, ["val_loss_smoothed"]),
     ):
-        table = parquet.read_table(path).drop_columns(newer)
-        parquet.write_table(path, table, table.schema.with_metadata({b"schema_version": b"1"}))
+        table = tables.read_table(path).drop_columns(newer)
+        tables.write_table(path, table, table.schema.with_metadata({b"schema_version": b"1"}))
     before = seen(results)
     assert compacted(results).added == 3
     assert seen(results) == before
@@ -281,13 +282,13 @@ def test_a_trial_of_an_older_schema(results: Path) -> None:
 def test_a_damaged_trial_is_left_in_its_folder(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = folder_of(results, POINTS[1]) / record.EPOCHS
+    path = folder_of(results, POINTS[1]) / trial_files.EPOCHS
     path.write_bytes(path.read_bytes()[:-9])
     study = load(results, [])
     assert run(results) == 1
     assert str(path) in capsys.readouterr().err
     assert path.exists()
-    assert len(compact.trials(results / "grid")) == 2
+    assert len(archive.trials(results / "grid")) == 2
     again = load(results, [])
     pd.testing.assert_frame_equal(again.plans[0].runs, study.plans[0].runs)
     assert [str(one) for one in again.problems] == [str(one) for one in study.problems]
@@ -297,7 +298,7 @@ def test_checkpoints_go_only_when_that_is_said_twice(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, files = seen(results), tree(results)
-    path = folder_of(results, POINTS[0]) / record.CHECKPOINT
+    path = folder_of(results, POINTS[0]) / trial_files.CHECKPOINT
     assert run(results, "--drop-checkpoints") == 1
     assert "3 checkpoints" in capsys.readouterr().err
     assert path.exists()
@@ -305,21 +306,21 @@ def test_checkpoints_go_only_when_that_is_said_twice(
     assert not path.parent.exists()
     assert seen(results) == before
     with pytest.raises(InputError, match="is missing"):
-        explain.weights(path.parent, CONFIGS[0].fingerprint)
+        grad_cam.weights(path.parent, CONFIGS[0].fingerprint)
     assert run(results, "--undo") == 0
-    left = {name: file for name, file in files.items() if record.CHECKPOINT not in name}
+    left = {name: file for name, file in files.items() if trial_files.CHECKPOINT not in name}
     assert tree(results) == left
     assert run(results, "--undo", "--drop-checkpoints") == 2
 
 
 def test_one_command_at_a_time(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Ledger(results, "grid")
-    with part.held(ledger):
+    with archive_writer.held(ledger):
         assert run(results) == 2
     said = capsys.readouterr().err
     assert "error: process" in said
     assert "help: " in said
-    assert not (results / "grid" / compact.FOLDER).exists()
+    assert not (results / "grid" / archive.FOLDER).exists()
 
 
 def test_what_was_written_since_stays(results: Path) -> None:
@@ -338,7 +339,7 @@ def test_a_launch_after_it_skips_what_is_compacted(
 ) -> None:
     definition = tmp_path / "grid.py"
     definition.write_text(
-        "from sweeps.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "from sweeps.spec.sweep import Sweep\nfrom trainer.recipes import reported\n"
         "sweep = Sweep(base=reported('resnet18'))\n"
     )
     results = tmp_path / "results"
@@ -367,9 +368,9 @@ def test_a_damaged_part_is_an_error_and_nothing_runs_again(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compacted(results)
-    (path,) = compact.parts(results / "grid")
+    (path,) = archive.parts(results / "grid")
     path.write_bytes(path.read_bytes()[:-100])
-    compact._rows.cache_clear()
+    archive._rows.cache_clear()
     ledger = Ledger(results, "grid")
     states = [one.state for one in ledger.standings(ledger.plans()[0].trials)]
     assert states == [*[State.UNKNOWN] * 3, State.RUNNING, State.UNKNOWN]
@@ -392,12 +393,12 @@ def test_no_flipped_byte_is_read_as_another_result(results: Path) -> None:
     def read() -> Any:
         study = load(results, [])
         (plan,) = study.plans
-        files = [dict(part._folders(path)) for path in compact.parts(results / "grid")]
+        files = [dict(archive_writer._folders(path)) for path in archive.parts(results / "grid")]
         return plan.runs.to_json(), plan.epochs.to_json(), files
 
     compacted(results)
     whole = read()
-    (path,) = compact.parts(results / "grid")
+    (path,) = archive.parts(results / "grid")
     content = path.read_bytes()
     for place in range(0, len(content), max(1, len(content) // 150)):
         damaged = bytearray(content)

@@ -17,20 +17,20 @@ from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
 from test_analysis import HOSTILE, Point, begin, fail, finish, folder_of, run, write_plan
 
-from analysis import compare, tables
-from analysis.compare import Tally, networks, value_words, verdict
+from analysis.cifar10 import ablations, architectures, weight_decay
+from analysis.data.predictions import Predictions
+from analysis.data.study import Plan, Study, load
 from analysis.figures import compare as figures
-from analysis.load import Plan, Study, load
-from analysis.page import Part
-from analysis.points import Difference, difference
-from analysis.predictions import Predictions
-from analysis.sections import ablations, architectures, decay
-from analysis.stats import holm, mcnemar
+from analysis.output.page import Part
+from analysis.stats import paired, summary_tables
+from analysis.stats.intervals import holm, mcnemar
+from analysis.stats.paired import Tally, networks, value_words, verdict
+from analysis.stats.seed_values import Difference, difference
 from trainer.config import TrainConfig
-from trainer.parquet import PREDICTIONS_SCHEMA, write_table
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trainer.record import EPOCHS, PREDICTIONS
+from trial_records.tables import PREDICTIONS_SCHEMA, write_table
+from trial_records.trial_files import EPOCHS, PREDICTIONS
 
 MODEL, DECAY, MIXUP = "model.name", "optimizer.weight_decay", "augment.mixup"
 IMAGES = 200
@@ -115,14 +115,14 @@ def test_the_paired_interval_is_scipys(pairs: list[tuple[float, float]]) -> None
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_a_tally_counts_what_only_one_gets_right(rights: list[tuple[bool, bool]]) -> None:
     a, b = (predictions(np.array(side)) for side in zip(*rights, strict=True))
-    found = compare.tally(a, b, 42)
+    found = paired.tally(a, b, 42)
     assert found is not None
     assert found.a_alone == rights.count((True, False))
     assert found.b_alone == rights.count((False, True))
     assert found.a_alone - found.b_alone == a.right.sum() - b.right.sum()
-    swapped = compare.tally(b, a, 42)
+    swapped = paired.tally(b, a, 42)
     assert swapped == Tally(42, found.b_alone, found.a_alone)
-    assert compare.tally(a, predictions(np.array([True] * (len(rights) + 1))), 42) is None
+    assert paired.tally(a, predictions(np.array([True] * (len(rights) + 1))), 42) is None
 
 
 def predictions(right: np.ndarray[Any, Any], classes: int = CLASSES) -> Predictions:
@@ -233,7 +233,7 @@ def launch(
     return load(results, [])
 
 
-ROOMS = {MODEL: architectures, DECAY: decay, MIXUP: ablations}
+ROOMS = {MODEL: architectures, DECAY: weight_decay, MIXUP: ablations}
 VALUES: dict[str, list[Any]] = {
     MODEL: ["resnet18", "vit", "dla34"],
     DECAY: [0.0, 1e-4, 1e-3],
@@ -287,15 +287,15 @@ def test_sections_render_with_any_number_of_seeds(tmp_path: Path, axis: str, see
 
 def test_the_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
     study = launch(tmp_path, MODEL, {"resnet18": [0.9], "vit": [0.5], "dla34": [0.85]})
-    pairs = compare.compare(compare.all_pairs(only(study)), only(study), study)
-    assert [(compare.label(pair.a), compare.label(pair.b)) for pair in pairs] == [
+    pairs = paired.compare(paired.all_pairs(only(study)), only(study), study)
+    assert [(paired.label(pair.a), paired.label(pair.b)) for pair in pairs] == [
         ("resnet18", "vit"),
         ("resnet18", "dla34"),
         ("vit", "dla34"),
     ]
     tallies = [pair.tally for pair in pairs]
     adjusted = holm([tally.p for tally in tallies if tally is not None])
-    table = compare.table(pairs)
+    table = paired.table(pairs)
     assert table["images p"].tolist() == [f"{p:.2g}" for p in adjusted]
     for tally, row in zip(tallies, table.to_dict("records"), strict=True):
         assert tally is not None
@@ -306,11 +306,11 @@ def test_the_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
 
 def test_a_p_value_too_small_for_a_float_is_said_to_be(tmp_path: Path) -> None:
     study = launch(tmp_path, MODEL, {"resnet18": [0.9], "vit": [0.5]})
-    (pair,) = compare.compare(compare.all_pairs(only(study)), only(study), study)
-    far = [compare.Pair(pair.a, pair.b, pair.validation, pair.test, Tally(42, 5000, 1))]
-    assert compare.table(far)["images p"].tolist() == ["1e-300"]
-    assert any("1e-300" in note for note in compare.notes(far))
-    assert not any("1e-300" in note for note in compare.notes([pair]))
+    (pair,) = paired.compare(paired.all_pairs(only(study)), only(study), study)
+    far = [paired.Pair(pair.a, pair.b, pair.validation, pair.test, Tally(42, 5000, 1))]
+    assert paired.table(far)["images p"].tolist() == ["1e-300"]
+    assert any("1e-300" in note for note in paired.notes(far))
+    assert not any("1e-300" in note for note in paired.notes([pair]))
 
 
 def test_the_lowest_seed_that_both_have_predictions_of_is_tested(tmp_path: Path) -> None:
@@ -320,13 +320,13 @@ def test_the_lowest_seed_that_both_have_predictions_of_is_tested(tmp_path: Path)
     }
     plan = only(launch(tmp_path, MODEL, values))
     study = load(tmp_path, [])
-    pair = compare.table(compare.compare(compare.all_pairs(plan), plan, study))
+    pair = paired.table(paired.compare(paired.all_pairs(plan), plan, study))
     assert pair["on seed"].tolist() == [43]
     assert pair["seeds"].tolist() == [2]
-    trial = compare.runs(plan, {MODEL: "vit"})[43]["trial"]
+    trial = paired.runs(plan, {MODEL: "vit"})[43]["trial"]
     (study.folder(plan, str(trial)) / PREDICTIONS).unlink()
     study = load(tmp_path, [])
-    pair = compare.table(compare.compare(compare.all_pairs(plan), plan, study))
+    pair = paired.table(paired.compare(paired.all_pairs(plan), plan, study))
     assert pair["on seed"].tolist() == [44]
 
 
@@ -336,7 +336,7 @@ def test_without_predictions_of_the_same_images_there_is_no_test(
 ) -> None:
     study = launch(tmp_path, MODEL, {"resnet18": [0.9] * 3, "vit": [0.5] * 3, "dla34": [0.8] * 3})
     plan = only(study)
-    for seed, found in compare.runs(plan, {MODEL: "vit"}).items():
+    for seed, found in paired.runs(plan, {MODEL: "vit"}).items():
         folder = study.folder(plan, str(found["trial"]))
         if damage == "none":
             (folder / PREDICTIONS).unlink()
@@ -367,11 +367,11 @@ def test_missing_and_failed_trials_are_named(tmp_path: Path, axis: str) -> None:
     )
     (plan,) = study.plans
     for seed, cause in ((43, "NONFINITE"), (44, "OUT_OF_MEMORY")):
-        fail(study.folder(plan, str(compare.runs(plan, {axis: second})[seed]["trial"])), cause)
-    begin(study.folder(plan, str(compare.runs(plan, {axis: third})[43]["trial"])))
+        fail(study.folder(plan, str(paired.runs(plan, {axis: second})[seed]["trial"])), cause)
+    begin(study.folder(plan, str(paired.runs(plan, {axis: third})[43]["trial"])))
     study = load(tmp_path, [])
     (plan,) = study.plans
-    marks = compare.marks(compare.runs(plan, {axis: second}))
+    marks = paired.marks(paired.runs(plan, {axis: second}))
     assert marks == "MISSING: seed 42\nNONFINITE: seed 43\nOUT_OF_MEMORY: seed 44"
     part = rendered(study, axis)
     pairs = frame(part, "-pairs")
@@ -389,14 +389,14 @@ def test_no_result_at_all_and_a_single_point(tmp_path: Path, axis: str) -> None:
     assert not [p for p in part.pictures if not p.name.endswith("curves")]
     part = rendered(launch(tmp_path / "one", axis, {first: [0.9, 0.9, 0.8]}), axis)
     assert not [table for table in part.tables if table.name.endswith("-pairs")]
-    assert not any(note.startswith(compare.SEEDS_NOTE) for note in part.footnotes)
+    assert not any(note.startswith(paired.SEEDS_NOTE) for note in part.footnotes)
     for picture in part.pictures:
         picture.figure.draw_without_rendering()
 
 
 def test_many_flagged_seeds_are_counted_and_not_listed() -> None:
     runs = {seed: {"flags": ["EARLY_STOP"]} for seed in range(12)}
-    assert compare.marks(runs) == "EARLY_STOP: 12 seeds"
+    assert paired.marks(runs) == "EARLY_STOP: 12 seeds"
 
 
 def test_hostile_names_are_text_everywhere(tmp_path: Path) -> None:
@@ -463,8 +463,8 @@ def test_a_model_beside_its_reported_figures(tmp_path: Path) -> None:
     )
     beside = frame(part, "-reported")
     assert beside["model"].tolist() == ["resnet18"]
-    assert beside[tables.LARGER].tolist() == ["yes"]
-    assert any(note.startswith(tables.LARGER) for note in part.footnotes)
+    assert beside[summary_tables.LARGER].tolist() == ["yes"]
+    assert any(note.startswith(summary_tables.LARGER) for note in part.footnotes)
     assert all("train:" not in note or "augmented images" in note for note in part.footnotes)
 
 
@@ -481,7 +481,7 @@ def test_a_model_beside_its_reported_figures(tmp_path: Path) -> None:
 )
 def test_the_edge_of_the_grid_is_said(tmp_path: Path, best: float, words: str) -> None:
     values = {value: [0.9 + 0.05 * (value == best)] for value in (1e-3, 0.0, 1e-4)}
-    (said,) = decay.judgement(only(launch(tmp_path, DECAY, values)), "resnet18")
+    (said,) = weight_decay.judgement(only(launch(tmp_path, DECAY, values)), "resnet18")
     assert f"validation chooses a weight decay of {best:g}, with 96.00 %" in said
     assert words in said
 
@@ -495,7 +495,7 @@ def test_what_seeds_do_not_tell_from_the_best_is_listed(tmp_path: Path) -> None:
         1e-2: [0.80, None, None],
     }
     plan = only(launch(tmp_path, DECAY, values))
-    (said,) = decay.judgement(plan, "resnet18")
+    (said,) = weight_decay.judgement(plan, "resnet18")
     assert "chooses a weight decay of 0.001" in said
     assert "told from it by seeds: 0; without a seed in common with it: 1e-05" in said
     assert "not told from it by seeds: 0.0001; with too few seeds to be told from it: 0.01" in said
@@ -507,7 +507,7 @@ def test_validation_chooses_and_the_test_images_do_not(tmp_path: Path) -> None:
     folder = study.folder(only(study), str(only(study).runs["trial"][1]))
     config = protocol("resnet18").override({DECAY: 1e-3, "seed": 42})
     finish(folder, config, val_accuracy=0.99, test_accuracy=0.8, test_images=IMAGES)
-    point = decay.chosen(only(load(tmp_path, [])), "resnet18")
+    point = weight_decay.chosen(only(load(tmp_path, [])), "resnet18")
     assert point == {DECAY: 1e-3}
 
 

@@ -25,8 +25,8 @@ from trainer.config import (
     describe,
     field_types,
 )
-from trainer.errors import EXIT_USAGE, InputError
 from trainer.recipes import ARCHITECTURES, reported, strong, vit_strong, vit_trained
+from trial_records.errors import EXIT_USAGE, InputError
 
 BASE = TrainConfig()
 FIELDS = [name for name in field_types() if name != "schema_version"]

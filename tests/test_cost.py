@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from test_analysis import Point, finish, folder_of, write_plan
 
+from analysis.data.study import Study, load
 from analysis.figures.style import svg
-from analysis.load import Study, load
-from analysis.page import Part
+from analysis.output.page import Part
 from analysis.sections import cost
 from trainer.config import TrainConfig
-from trainer.parquet import EPOCHS_SCHEMA, write_table
-from trainer.record import EPOCHS
+from trial_records.tables import EPOCHS_SCHEMA, write_table
+from trial_records.trial_files import EPOCHS
 
 DECAY = "optimizer.weight_decay"
 

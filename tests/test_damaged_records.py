@@ -21,16 +21,17 @@ from test_analysis import folder_of, write_plan
 from test_compact import CONFIGS, POINTS, compacted, done, put_back
 
 import sweeps.cancel
-import sweeps.compact
+import sweeps.compact.__main__
 import sweeps.status
-from analysis.load import load
+from analysis.data.study import load
 from analysis.sections.provenance import provenance
-from sweeps import part
-from sweeps.choice import candidates
-from sweeps.ledger import Ledger, State
-from sweeps.progress import look
-from trainer import compact, parquet, record, seal, values
-from trainer.errors import InputError, run_command
+from sweeps.compact import archive_writer
+from sweeps.state.progress import look
+from sweeps.state.trial_store import Ledger, State
+from sweeps.study.selection import candidates
+from trial_records import archive, seal, trial_files, values
+from trial_records import tables as trial_tables
+from trial_records.errors import InputError, run_command
 
 Change = Callable[[Path], Any]
 
@@ -42,13 +43,13 @@ def results(tmp_path: Path) -> Path:
     write_plan(results, POINTS[:3])
     for number, config in enumerate(CONFIGS[:3]):
         folder = done(results, config, val_accuracy=0.5 + number / 10, flops_per_image=1.0)
-        tables = {name: parquet.read_table(folder / name) for name in parquet.DIGESTS}
-        schemas = (parquet.EPOCHS_SCHEMA, parquet.PREDICTIONS_SCHEMA)
+        tables = {name: trial_tables.read_table(folder / name) for name in trial_tables.DIGESTS}
+        schemas = (trial_tables.EPOCHS_SCHEMA, trial_tables.PREDICTIONS_SCHEMA)
         digests = {
-            column: parquet.write_table(folder / name, tables[name], schema)
-            for (name, column), schema in zip(parquet.DIGESTS.items(), schemas, strict=True)
+            column: trial_tables.write_table(folder / name, tables[name], schema)
+            for (name, column), schema in zip(trial_tables.DIGESTS.items(), schemas, strict=True)
         }
-        parquet.write_run(folder, parquet.read_run(folder, config.fingerprint) | digests)
+        trial_tables.write_run(folder, trial_tables.read_run(folder, config.fingerprint) | digests)
     return results
 
 
@@ -59,7 +60,7 @@ def rewritten(path: Path, **changes: Any) -> None:
 
 
 def shown(results: Path) -> tuple[list[Any], pd.DataFrame, list[str]]:
-    compact._rows.cache_clear()
+    archive._rows.cache_clear()
     ledger = Ledger(results, "grid")
     (plan,) = ledger.plans()
     study = load(results, [])
@@ -104,14 +105,14 @@ def floats(path: Path) -> None:
 def test_equal_values_verify_however_they_are_stored(results: Path, store: Change) -> None:
     before = shown(results)
     folder = folder_of(results, POINTS[1])
-    predictions = parquet.read_predictions(folder)
-    for name in (record.RUN, record.EPOCHS, record.PREDICTIONS):
+    predictions = trial_tables.read_predictions(folder)
+    for name in (trial_files.RUN, trial_files.EPOCHS, trial_files.PREDICTIONS):
         store(folder / name)
     after = shown(results)
     assert (after[0], after[2]) == (before[0], [])
     pd.testing.assert_frame_equal(after[1], before[1])
     assert load(results, []).sweeps[0].undigested == frozenset()
-    assert parquet.read_predictions(folder).equals(predictions)
+    assert trial_tables.read_predictions(folder).equals(predictions)
     assert compacted(results).added == 3
     packed = shown(results)
     assert (packed[0], packed[2]) == (before[0], [])
@@ -119,54 +120,54 @@ def test_equal_values_verify_however_they_are_stored(results: Path, store: Chang
 
 
 def set_run(**changes: Any) -> Change:
-    return lambda folder: rewritten(folder / record.RUN, **changes)
+    return lambda folder: rewritten(folder / trial_files.RUN, **changes)
 
 
 def edited(folder: Path) -> None:
-    frame = pq.read_table(folder / record.EPOCHS).to_pandas()
+    frame = pq.read_table(folder / trial_files.EPOCHS).to_pandas()
     frame.loc[1, "val_accuracy"] = 0.99
-    frame.to_parquet(folder / record.EPOCHS)
+    frame.to_parquet(folder / trial_files.EPOCHS)
 
 
 def swapped(folder: Path) -> None:
     """Of another trial: whole, and not this one's."""
-    rows = parquet.read_table(folder / record.EPOCHS).slice(0, 2)
-    parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+    rows = trial_tables.read_table(folder / trial_files.EPOCHS).slice(0, 2)
+    trial_tables.write_table(folder / trial_files.EPOCHS, rows, trial_tables.EPOCHS_SCHEMA)
 
 
 def doubled(folder: Path) -> None:
-    table = pq.read_table(folder / record.RUN)
-    pq.write_table(table.append_column("status", table["status"]), folder / record.RUN)
+    table = pq.read_table(folder / trial_files.RUN)
+    pq.write_table(table.append_column("status", table["status"]), folder / trial_files.RUN)
 
 
 def repeated(rows: int) -> Change:
     def change(folder: Path) -> None:
-        table = pq.read_table(folder / record.RUN)
+        table = pq.read_table(folder / trial_files.RUN)
         pq.write_table(pa.concat_tables([table] * rows) if rows else table.slice(1),
-                       folder / record.RUN)  # fmt: skip
+                       folder / trial_files.RUN)  # fmt: skip
 
     return change
 
 
 def versioned(text: bytes) -> Change:
     def change(folder: Path) -> None:
-        table = pq.read_table(folder / record.RUN)
+        table = pq.read_table(folder / trial_files.RUN)
         pq.write_table(table.replace_schema_metadata({b"schema_version": text}),
-                       folder / record.RUN)  # fmt: skip
+                       folder / trial_files.RUN)  # fmt: skip
 
     return change
 
 
 def in_place(make: Change) -> Change:
     def change(folder: Path) -> None:
-        (folder / record.RUN).unlink()
-        make(folder / record.RUN)
+        (folder / trial_files.RUN).unlink()
+        make(folder / trial_files.RUN)
 
     return change
 
 
 def garbage(length: int) -> Change:
-    return lambda folder: (folder / record.RUN).write_bytes(
+    return lambda folder: (folder / trial_files.RUN).write_bytes(
         b"PAR1" + bytes(range(256)) * 4 + length.to_bytes(4, "little") + b"PAR1"
     )
 
@@ -189,7 +190,7 @@ BAD: dict[str, Change] = {
     "a link to a folder": in_place(lambda path: path.symlink_to("..")),
     "a footer of garbage": garbage(1000),
     "a footer longer than the file": garbage(2**31 - 1),
-    "nothing": lambda folder: (folder / record.RUN).write_bytes(b""),
+    "nothing": lambda folder: (folder / trial_files.RUN).write_bytes(b""),
 }
 
 
@@ -223,12 +224,12 @@ def test_one_bad_file_is_its_own_trials_problem(
     assert len(found) + bool(left_out) == 1  # all seeds of one point
     assert command(sweeps.status.app, results) == 1
     assert command(sweeps.cancel.app, results) == 0
-    assert command(sweeps.compact.app, results) == 1
+    assert command(sweeps.compact.__main__.app, results) == 1
     said = capsys.readouterr()
     assert folder.name in said.err
     assert "Traceback" not in said.err
-    assert len(compact.trials(results / "grid")) == 2
-    assert os.path.lexists(folder / record.RUN)
+    assert len(archive.trials(results / "grid")) == 2
+    assert os.path.lexists(folder / trial_files.RUN)
 
 
 def test_a_folder_that_may_not_be_read_is_its_own_trials_problem(results: Path) -> None:
@@ -249,21 +250,21 @@ def test_a_folder_that_may_not_be_read_is_its_own_trials_problem(results: Path) 
         assert folder.name in ended.stdout + ended.stderr, module
         assert "this is a bug" not in ended.stderr
     folder.chmod(0o755)
-    assert len(compact.trials(results / "grid")) == 2
+    assert len(archive.trials(results / "grid")) == 2
     assert shown(results)[0][1].problem is None
 
 
 def test_a_damaged_note_of_a_lost_trial_is_its_own_problem(results: Path) -> None:
     """It is read after the question who lives, in another loop."""
     folder = folder_of(results, POINTS[1])
-    (folder / record.RUN).unlink()
+    (folder / trial_files.RUN).unlink()
     ledger = Ledger(results, "grid")
     trials = ledger.plans()[0].trials
     taken = ledger.claim(trials[1], 1.0, "")
     assert taken is not None
     path = folder / "claim.json"
     path.write_text(path.read_text().replace(str(taken.pid), str(2**22 + 1)))
-    (folder / record.PRUNED).write_text("{")
+    (folder / trial_files.PRUNED).write_text("{")
     states = [one.state for one in ledger.standings(trials)]
     assert states == [State.DONE, State.UNKNOWN, State.DONE]
 
@@ -273,20 +274,20 @@ def test_a_damaged_note_of_a_lost_trial_is_its_own_problem(results: Path) -> Non
 
 def as_before(path: Path) -> None:
     """The file as version 0.1 wrote it."""
-    table = parquet.read_table(path)
-    digests = {parquet.OF_ROW, *parquet.DIGESTS.values()}
+    table = trial_tables.read_table(path)
+    digests = {trial_tables.OF_ROW, *trial_tables.DIGESTS.values()}
     table = table.drop_columns(list(digests & {*table.column_names}))
     metadata = {b"schema_version": b"1"}
-    path.write_bytes(parquet.encoded(table, metadata, "none").to_pybytes())
+    path.write_bytes(trial_tables.encoded(table, metadata, "none").to_pybytes())
 
 
 def test_files_from_before_are_read_and_counted(results: Path) -> None:
     before = shown(results)
-    for name in (record.RUN, record.EPOCHS, record.PREDICTIONS):
+    for name in (trial_files.RUN, trial_files.EPOCHS, trial_files.PREDICTIONS):
         as_before(folder_of(results, POINTS[1]) / name)
     after = shown(results)
     assert (after[0], after[2]) == (before[0], [])
-    digest = parquet.DIGESTS[record.PREDICTIONS]
+    digest = trial_tables.DIGESTS[trial_files.PREDICTIONS]
     assert after[1][digest].isna().tolist() == [False, True, False]
     pd.testing.assert_frame_equal(after[1].drop(columns=digest), before[1].drop(columns=digest))
     study = load(results, [])
@@ -302,8 +303,8 @@ def test_a_compact_file_from_before_is_read_and_counted(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = shown(results)
-    monkeypatch.setattr(compact, "DIGESTS", b"something_else")
-    monkeypatch.setattr(compact, "_verify", lambda *_: None)
+    monkeypatch.setattr(archive, "DIGESTS", b"something_else")
+    monkeypatch.setattr(archive, "_verify", lambda *_: None)
     compacted(results)
     monkeypatch.undo()
     after = shown(results)
@@ -321,17 +322,17 @@ def test_a_compact_file_leads_nowhere_else(
 ) -> None:
     outside = results.parent / "x"
     outside.mkdir(exist_ok=True)
-    (outside / record.CHECKPOINT).write_bytes(b"not ours")
-    rows = [part._read(folder_of(results, POINTS[0]), trial_of(results))]
+    (outside / trial_files.CHECKPOINT).write_bytes(b"not ours")
+    rows = [archive_writer._read(folder_of(results, POINTS[0]), trial_of(results))]
     forged(results, rows, trial=name)
     everything = {path: path.stat().st_mtime_ns for path in results.parent.rglob("*")}
     for words in (["--undo"], ["--drop-checkpoints", "--yes"]):
-        assert command(sweeps.compact.app, results, *words) == 3
+        assert command(sweeps.compact.__main__.app, results, *words) == 3
     said = capsys.readouterr().err
     assert "is not a valid name of a trial" in said
-    assert (outside / record.CHECKPOINT).read_bytes() == b"not ours"
+    assert (outside / trial_files.CHECKPOINT).read_bytes() == b"not ours"
     after = {path: path.stat().st_mtime_ns for path in results.parent.rglob("*")}
-    folders = {results / "grid", results / "grid" / compact.FOLDER}  # where the claim was
+    folders = {results / "grid", results / "grid" / archive.FOLDER}  # where the claim was
     assert {p: t for p, t in after.items() if p not in folders} == {
         p: t for p, t in everything.items() if p not in folders
     }
@@ -339,7 +340,7 @@ def test_a_compact_file_leads_nowhere_else(
 
 @pytest.mark.parametrize("name", ["../x.json", "a/b.json", ".x.json"])
 def test_a_file_in_a_compact_file_leads_nowhere_else(results: Path, name: str) -> None:
-    row = part._read(folder_of(results, POINTS[0]), trial_of(results))
+    row = archive_writer._read(folder_of(results, POINTS[0]), trial_of(results))
     row.files[name] = (b"{}", 0)
     forged(results, [row])
     with pytest.raises(InputError, match="is not a valid name of a file"):
@@ -351,10 +352,10 @@ def test_a_link_in_a_folders_place_is_not_followed(results: Path, tmp_path: Path
     folder, outside = folder_of(results, POINTS[0]), tmp_path / "outside"
     folder.rename(outside)
     folder.symlink_to(outside)
-    assert command(sweeps.compact.app, results, "--drop-checkpoints", "--yes") == 0
-    assert (outside / record.CHECKPOINT).is_file()
-    assert command(sweeps.compact.app, results, "--undo") == 3
-    assert [path.name for path in outside.iterdir()] == [record.CHECKPOINT]
+    assert command(sweeps.compact.__main__.app, results, "--drop-checkpoints", "--yes") == 0
+    assert (outside / trial_files.CHECKPOINT).is_file()
+    assert command(sweeps.compact.__main__.app, results, "--undo") == 3
+    assert [path.name for path in outside.iterdir()] == [trial_files.CHECKPOINT]
 
 
 def trial_of(results: Path) -> Any:
@@ -363,17 +364,17 @@ def trial_of(results: Path) -> Any:
 
 def forged(results: Path, rows: list[Any], **columns: str) -> None:
     """A compact file, of valid digests, with other columns."""
-    table = part._table(rows)
+    table = archive_writer._table(rows)
     for name, value in columns.items():
         place = table.column_names.index(name)
         table = table.set_column(place, name, pa.array([value] * len(table)))
-    content = part._encoded(table)
-    folder = results / "grid" / compact.FOLDER
+    content = archive_writer._encoded(table)
+    folder = results / "grid" / archive.FOLDER
     folder.mkdir()
     path = folder / "x"
     path.write_bytes(content)
     with path.open("rb") as file:
-        name = compact.name_of(file)
+        name = archive.name_of(file)
     path.rename(folder / name)
 
 
@@ -381,10 +382,10 @@ def forged(results: Path, rows: list[Any], **columns: str) -> None:
 def test_what_is_in_a_compact_files_place_is_a_damaged_one(results: Path, make: Change) -> None:
     """Otherwise its trials would be pending, and run again."""
     compacted(results)
-    (path,) = compact.parts(results / "grid")
+    (path,) = archive.parts(results / "grid")
     path.unlink()
     make(path)
-    compact._rows.cache_clear()
+    archive._rows.cache_clear()
     ledger = Ledger(results, "grid")
     states = {one.state for one in ledger.standings(ledger.plans()[0].trials)}
     assert states == {State.UNKNOWN}

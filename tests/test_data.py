@@ -23,8 +23,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from trainer.config import DataConfig
-from trainer.data import CIFAR10, CIFAR10_MEAN, CIFAR10_STD, check, load, prepare, split
-from trainer.errors import InputError
+from trainer.data.datasets import CIFAR10, CIFAR10_MEAN, CIFAR10_STD, check, load, prepare, split
+from trial_records.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get("CIFAR10_ROOT") or REPOSITORY.parent / "shared" / "data" / "cifar10")
@@ -458,8 +458,8 @@ def test_processes_that_start_together_decode_once(parquet: Path, cache: Path) -
 def test_a_download_without_network_says_what_to_do(cache: Path) -> None:
     code = (
         "from trainer.config import DataConfig\n"
-        "from trainer.data import prepare\n"
-        "from trainer.errors import InputError\n"
+        "from trainer.data.datasets import prepare\n"
+        "from trial_records.errors import InputError\n"
         "try: prepare(DataConfig())\n"
         "except InputError as error: print(error.exit_code, error.what, error.help)\n"
     )
@@ -479,7 +479,7 @@ def test_a_download_without_network_says_what_to_do(cache: Path) -> None:
 
 def test_importing_loads_no_torch() -> None:
     code = (
-        "import sys, trainer.data\n"
+        "import sys, trainer.data.datasets\n"
         "heavy = {'torch', 'torchvision', 'sklearn', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

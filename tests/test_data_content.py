@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import encoded, from_root, pixels
 
-from trainer import classes as class_names
-from trainer import preflight
 from trainer.config import DataConfig, TrainConfig
-from trainer.data import (
+from trainer.data import class_names as class_names
+from trainer.data import preflight
+from trainer.data.datasets import (
     CIFAR10,
     CIFAR10_MEAN,
     check,
@@ -33,10 +33,10 @@ from trainer.data import (
     prepare,
     split,
 )
-from trainer.errors import InputError
-from trainer.known_data import CIFAR10 as KNOWN_CIFAR10
-from trainer.known_data import DIGITS
-from trainer.layouts import Labels
+from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
+from trainer.data.known import DIGITS
+from trainer.data.layouts import Labels
+from trial_records.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get("CIFAR10_ROOT") or REPOSITORY.parent / "shared" / "data" / "cifar10")
@@ -231,7 +231,9 @@ def test_the_hash_is_of_the_whole_set_and_kept_in_the_cache(
 ) -> None:
     root = data_set(tmp_path / "own", 10, 20)
     whole = load(from_root(root))
-    monkeypatch.setattr("trainer.data.content_sha256", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(
+        "trainer.data.datasets.content_sha256", lambda *_: pytest.fail("hashed again")
+    )
     limited = load(from_root(root, train_limit=100, split_seed=1, val_fraction=0.2))
     assert limited.sha256 == whole.sha256 and len(limited.train_labels) == 80
 

@@ -12,20 +12,20 @@ import pytest
 from test_data import encoded, pixels
 from test_data_content import data_set
 
-import sweeps.doctor
+import sweeps.doctor.__main__
+import sweeps.execution.worker
 import sweeps.launch
-import sweeps.search
-import sweeps.study
-import sweeps.worker
-from sweeps import price
-from sweeps.choice import candidates
-from sweeps.ledger import Ledger, Plan, Standing, State
-from sweeps.sweep import Sweep, expand
-from trainer import record
+import sweeps.search.__main__
+import sweeps.study.__main__
+from sweeps.cost import estimate
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state.trial_store import Ledger, Plan, Standing, State
+from sweeps.study.selection import candidates
 from trainer.config import DataConfig
-from trainer.errors import InputError, run_command
-from trainer.parquet import run_schema, write_table
 from trainer.recipes import reported
+from trial_records import trial_files
+from trial_records.errors import InputError, run_command
+from trial_records.tables import run_schema, write_table
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +48,10 @@ def run(module: Any, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         (sweeps.launch, ["cutout", "--dry-run"]),
         (sweeps.launch, ["cutout", "--on", "local"]),
         (sweeps.launch, ["cutout", "--on", "debug"]),
-        (sweeps.search, ["weight_decay", "--dry-run"]),
-        (sweeps.search, ["weight_decay", "--on", "local"]),
-        (sweeps.study, ["cifar10", "--dry-run"]),
-        (sweeps.study, ["cifar10", "--on", "local"]),
+        (sweeps.search.__main__, ["weight_decay", "--dry-run"]),
+        (sweeps.search.__main__, ["weight_decay", "--on", "local"]),
+        (sweeps.study.__main__, ["cifar10", "--dry-run"]),
+        (sweeps.study.__main__, ["cifar10", "--on", "local"]),
     ],
 )
 def test_two_hundred_classes_of_four_images(
@@ -88,20 +88,20 @@ def test_a_last_batch_of_one_is_refused_by_the_dry_run(
 
 
 def test_doctor_looks_at_a_folder(tmp_path: Path) -> None:
-    found = sweeps.doctor.images(data_set(tmp_path / "own", 10, 30))
+    found = sweeps.doctor.__main__.images(data_set(tmp_path / "own", 10, 30))
     assert found.state == "ok" and "270 images to train on, 30 to validate, 20 to test" in (
         found.found
     )
-    found = sweeps.doctor.images(data_set(tmp_path / "few", 10, 4))
+    found = sweeps.doctor.__main__.images(data_set(tmp_path / "few", 10, 4))
     assert found.state == "failure" and "data.val_fraction to 0.25" in found.todo
-    assert sweeps.doctor.images(tmp_path / "none").state == "failure"
+    assert sweeps.doctor.__main__.images(tmp_path / "none").state == "failure"
 
 
 def test_a_price_counts_the_folders_own_images(tmp_path: Path) -> None:
     root = data_set(tmp_path / "own", 10, 30)
-    assert price._images(DataConfig(root=str(root))) == (270, 30)
-    assert price._images(DataConfig(root=str(tmp_path / "none"))) == (45_000, 5_000)
-    assert price._images(DataConfig(name="digits", train_limit=200)) == (180, 20)
+    assert estimate._images(DataConfig(root=str(root))) == (270, 30)
+    assert estimate._images(DataConfig(root=str(tmp_path / "none"))) == (45_000, 5_000)
+    assert estimate._images(DataConfig(name="digits", train_limit=200)) == (180, 20)
 
 
 def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
             }  # fmt: skip
             folder = ledger.folder_of(trial)
             folder.mkdir(parents=True, exist_ok=True)
-            write_table(folder / record.RUN, [row], run_schema())
+            write_table(folder / trial_files.RUN, [row], run_schema())
         return [Standing(trial, State.DONE) for trial in trials]
 
     for alike in (["a" * 64, "a" * 64], ["a" * 64, None], [None, None]):
@@ -130,8 +130,8 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
 
 def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> None:
     """Four classes, one with a comma: what a trial trains on is what it records."""
-    from trainer.classes import parse
-    from trainer.data import load
+    from trainer.data.class_names import parse
+    from trainer.data.datasets import load
     from trainer.train import train
 
     names = ["a, b", "c", "d", "e"]
@@ -148,10 +148,10 @@ def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> 
     np.testing.assert_allclose(mean, (data.train_images / 255).mean((0, 1, 2)))
     assert run["top_3"] is not None and run["top_5"] is None
     # Half done, on images that are others by now.
-    (tmp_path / "trial" / record.RUN).unlink()
-    from trainer import kept
+    (tmp_path / "trial" / trial_files.RUN).unlink()
+    from trainer import process_cache
 
     data_set(root, 4, 24, hub=hub)
-    kept._dataset.drop()
+    process_cache._dataset.drop()
     with pytest.raises(InputError, match="began on other images"):
         train(config, tmp_path / "trial")

@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 from test_analysis import Point, finish, folder_of, name_of, write_plan
 
-from analysis import compare, dataset, predictions, words
-from analysis.dataset import OTHER_DATA
-from analysis.load import Plan, load
-from analysis.points import by_seed, ranked
+from analysis.data import dataset, predictions
+from analysis.data.dataset import OTHER_DATA
+from analysis.data.study import Plan, load
+from analysis.sections import wording
 from analysis.sections.comparison import comparison
-from analysis.sections.verdict import verdict
-from trainer.known_data import CIFAR10, DIGITS
+from analysis.sections.conclusions import verdict
+from analysis.stats import paired
+from analysis.stats.seed_values import by_seed, ranked
+from trainer.data.known import CIFAR10, DIGITS
 from trainer.recipes import reported
 
 OWN = {"data_sha256": "5" * 64, "classes": "a,b,c,d,e", "num_classes": 5}
@@ -42,8 +44,8 @@ def said(results: Path) -> str:
 
 def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final(**{"data.root": "own"})], [OWN | {"test_accuracy": 0.7}])
-    assert words.why_no_evidence(plan) == ["another data set"]
-    assert "Data set: 5 classes, content 55555555." in words.preface(plan)
+    assert wording.why_no_evidence(plan) == ["another data set"]
+    assert "Data set: 5 classes, content 55555555." in wording.preface(plan)
     text = said(tmp_path)
     assert "Nothing here is evidence" in text
     assert "are missed" not in text and "has the reported study's settings" not in text
@@ -51,12 +53,12 @@ def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:
 
 def test_names_and_counts_of_cifar10_with_another_hash_are_not_cifar10(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final()], [OWN | {"classes": NAMES, "num_classes": 10}])
-    assert words.why_no_evidence(plan) == ["another data set"]
+    assert wording.why_no_evidence(plan) == ["another data set"]
 
 
 def test_cifar10s_hash_under_any_root_compares(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final(**{"data.root": "any"})], [{}])
-    assert not words.why_no_evidence(plan)
+    assert not wording.why_no_evidence(plan)
     assert "Of 3 reported figures beside it" in said(tmp_path)
 
 
@@ -106,9 +108,9 @@ def test_a_trial_on_other_images_is_flagged_and_not_compared(tmp_path: Path) -> 
     assert plan.runs["flags"].tolist() == [[], [], [], [OTHER_DATA]]
     assert by_seed(plan, {axis: 0.5}) == {42: 0.91}
     assert ranked(plan)[0] == {axis: 0.0}
-    (pair,) = compare.compare(compare.all_pairs(plan), plan, load(tmp_path, []))
+    (pair,) = paired.compare(paired.all_pairs(plan), plan, load(tmp_path, []))
     assert pair.validation is not None and pair.validation.seeds == 1
-    assert f"1 trial, flagged {OTHER_DATA}" in words.preface(plan)
+    assert f"1 trial, flagged {OTHER_DATA}" in wording.preface(plan)
 
 
 def test_before_and_after_on_other_images_are_not_compared(tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_hostile_records_are_read(tmp_path: Path) -> None:
     outcome = OWN | {"data_sha256": "<script>", "classes": '"' * 9, "num_classes": -3}
     plan = launch(tmp_path, [final()], [outcome])
     assert not dataset.is_studys(plan.runs)
-    assert "<script>" in words.preface(plan)  # the page escapes it, as any text
+    assert "<script>" in wording.preface(plan)  # the page escapes it, as any text
 
 
 def test_ten_thousand_runs_are_told_at_once() -> None:
@@ -174,10 +176,10 @@ def test_images_of_another_content_explain_nothing() -> None:
     """Though number, labels and class names are the same."""
     import numpy as np
 
-    from analysis import explain
+    from analysis.stats import grad_cam
     from trainer.config import DataConfig
-    from trainer.data import load as load_data
-    from trainer.errors import InputError
+    from trainer.data.datasets import load as load_data
+    from trial_records.errors import InputError
 
     config = DataConfig(name="digits", test_limit=100)
     data = load_data(config)
@@ -189,6 +191,6 @@ def test_images_of_another_content_explain_nothing() -> None:
         )
 
     for content in (data.sha256, "", "recorded: 0,1"):
-        assert len(explain.images(config, made(content)).images) == 100
+        assert len(grad_cam.images(config, made(content)).images) == 100
     with pytest.raises(InputError, match="are not those that t was tested on: their content"):
-        explain.images(config, made("0" * 64))
+        grad_cam.images(config, made("0" * 64))

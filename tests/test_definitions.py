@@ -15,23 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.ledger import Ledger, Plan
-from sweeps.space import MAX_TRIALS, chain, grid, zipped
-from sweeps.stage import find_study
-from sweeps.sweep import NAME_LENGTH, Search, Sweep, expand, find, find_search
+from sweeps.spec.grid import MAX_TRIALS, chain, grid, zipped
+from sweeps.spec.sweep import NAME_LENGTH, Search, Sweep, expand, find, find_search
+from sweeps.state.trial_store import Ledger, Plan
+from sweeps.study.stages import find_study
 from trainer.config import TrainConfig, field_types
-from trainer.errors import InputError, run_command
 from trainer.recipes import reported
-from trainer.record import is_name
+from trial_records.errors import InputError, run_command
+from trial_records.trial_files import is_name
 
 ROOT = Path(__file__).parent.parent
 HEAD = """
-from sweeps.space import *
-from sweeps.sweep import *
-from sweeps.stage import *
-from sweeps.ranges import *
+from sweeps.spec.grid import *
+from sweeps.spec.sweep import *
+from sweeps.study.stages import *
+from sweeps.spec.distributions import *
 from trainer.recipes import reported
-from trainer.errors import InputError
+from trial_records.errors import InputError
 class Odd(BaseException): pass
 class OddKeyboard(KeyboardInterrupt): pass
 def deep(n=10**5):
@@ -274,8 +274,8 @@ def test_searches_and_studies_are_bounded_alike(tmp_path: Path) -> None:
         path.write_text(HEAD + source)
         assert message in refusal(find_study, str(path))
     path.write_text(HEAD + "study = Study(Stage('a', lambda s: exit(0)))")
-    from sweeps.scale import Scale
-    from sweeps.stage import SoFar
+    from sweeps.spec.scale import Scale
+    from sweeps.study.stages import SoFar
 
     _, study = find_study(str(path))
     assert "stage a: SystemExit" in refusal(study.stages[0].made, SoFar(Scale.FULL, {}))
@@ -337,7 +337,7 @@ def test_a_name_of_many_fields_is_bounded(tmp_path: Path) -> None:
 )
 @settings(max_examples=200)
 def test_every_name_is_safe_and_bounded(words: list[tuple[str, str]], seed: int) -> None:
-    from sweeps.sweep import _name, _word
+    from sweeps.spec.sweep import _name, _word
 
     config = TrainConfig(seed=seed)
     name = _name(

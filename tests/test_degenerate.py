@@ -10,19 +10,11 @@ from typing import Any
 import pytest
 from test_analysis import Point, fail, finish, folder_of, write_plan
 
-from analysis.compare import value_words
-from analysis.load import Plan, Study, load
-from analysis.page import Part
-from analysis.sections import (
-    ablations,
-    architectures,
-    comparison,
-    cost,
-    grid,
-    summary,
-    sweep,
-    trials,
-)  # fmt: skip
+from analysis.cifar10 import ablations, architectures, grid
+from analysis.data.study import Plan, Study, load
+from analysis.output.page import Part
+from analysis.sections import comparison, cost, summary, sweep, trials  # fmt: skip
+from analysis.stats.paired import value_words
 from trainer.config import TrainConfig
 from trainer.recipes import reported as protocol
 

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from slurm import dev_cluster, dev_config, dev_daemon, dev_folder
-from slurm.dev_cluster import Cluster
-from slurm.dev_config import Machine, Shape
+from slurm.dev_cluster import cluster as dev_cluster
+from slurm.dev_cluster import config, daemons
+from slurm.dev_cluster import folder as cluster_folder
+from slurm.dev_cluster.cluster import Cluster
+from slurm.dev_cluster.config import Machine, Shape
 from slurm.errors import SlurmError
 
 ROOT = Path(__file__).parent.parent
@@ -196,7 +198,7 @@ def test_a_step_spans_nodes_whose_names_mean_nothing(cluster: Cluster, tmp_path:
     names = {line.split()[1] for line in text(tmp_path / "out").splitlines()}
     assert len(names) == 2
     for name in names:
-        assert f"NodeAddr={dev_config.LOOPBACK} " in ask(cluster, "scontrol", "show", "node", name)
+        assert f"NodeAddr={config.LOOPBACK} " in ask(cluster, "scontrol", "show", "node", name)
 
 
 @pytest.mark.slurm
@@ -241,7 +243,7 @@ def test_a_second_one_from_a_boot_cut_short_to_nothing(
     finally:
         down = command("down", *where)
     assert down.returncode == 0, down.stderr
-    assert [pid for pid in stray if dev_daemon.start_ticks(pid)] == []
+    assert [pid for pid in stray if daemons.start_ticks(pid)] == []
     assert mentions(folder) == []
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
     assert listing("/etc", "/run") == system
@@ -255,7 +257,7 @@ def strays(cluster: Cluster, out: Path) -> list[int]:
     submit(cluster, out, script)
 
     def sleeping() -> list[int]:
-        pids = dev_daemon.processes(cluster.folder)
+        pids = daemons.processes(cluster.folder)
         return [pid for pid in pids if b"sleep\x00321" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     wait_for(lambda: len(sleeping()) == 3)
@@ -337,7 +339,7 @@ def test_only_root_may_and_the_error_says_why() -> None:
 
 def test_the_configuration_says_what_was_asked(tmp_path: Path) -> None:
     shape = Shape(nodes=2, gpus_per_node=3, cpus_per_node=64, max_array_size=50_000)
-    conf = dev_config.slurm_conf(tmp_path, shape, PORTS, MACHINE).splitlines()
+    conf = config.slurm_conf(tmp_path, shape, PORTS, MACHINE).splitlines()
     assert "MaxArraySize=50000" in conf
     assert "MaxJobCount=100000" in conf
     assert "SlurmctldParameters=preempt_send_user_signal" in conf
@@ -346,18 +348,18 @@ def test_the_configuration_says_what_was_asked(tmp_path: Path) -> None:
     (node,) = [line for line in conf if line.startswith("NodeName=n2 ")]
     for words in ("NodeAddr=127.0.0.1", "NodeHostName=here", "Port=5", "CPUs=64", "Gres=gpu:3"):
         assert words in node.split()
-    assert dev_config.gres_conf(tmp_path, shape).count("Name=gpu") == 3
+    assert config.gres_conf(tmp_path, shape).count("Name=gpu") == 3
 
 
 def test_each_version_of_slurm_is_told_of_the_warning_in_its_own_words(tmp_path: Path) -> None:
     for version, word in (((22, 5, 8), "preempt_send"), ((23, 2), "=send_user_signal")):
         machine = Machine("here", version, loopback_name=False)
-        conf = dev_config.slurm_conf(tmp_path, Shape(nodes=2), PORTS, machine)
+        conf = config.slurm_conf(tmp_path, Shape(nodes=2), PORTS, machine)
         assert conf.count("send_user_signal") == 1
         assert word in conf
         assert "NoInAddrAny" not in conf
         silent = Shape(nodes=2, preempt_warning=False, enforce_limits=True, gpus_per_node=0)
-        conf = dev_config.slurm_conf(tmp_path, silent, PORTS, machine)
+        conf = config.slurm_conf(tmp_path, silent, PORTS, machine)
         assert "send_user_signal" not in conf
         assert "AccountingStorageEnforce=" in conf
         assert "Gres=" not in conf
@@ -366,14 +368,14 @@ def test_each_version_of_slurm_is_told_of_the_warning_in_its_own_words(tmp_path:
 @pytest.mark.parametrize("name", ["a b", "a,b", "a#b", "x" * 100])
 def test_a_folder_that_slurm_could_not_name_is_refused(name: str) -> None:
     with pytest.raises(SlurmError, match=r"cannot say|too long"):
-        dev_folder.check_name(Path("/tmp") / name)
+        cluster_folder.check_name(Path("/tmp") / name)
 
 
 def test_a_folder_with_others_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "mine.txt").touch()
     with pytest.raises(SlurmError, match="not empty"):
-        dev_folder.check_empty(tmp_path)
+        cluster_folder.check_empty(tmp_path)
     assert dev_cluster.shut(tmp_path) is False
     assert (tmp_path / "log" / "mine.txt").exists()
 
@@ -404,7 +406,7 @@ def odd_folders(folder: Path) -> Iterator[Path]:
     for number, make in enumerate((os.mkfifo, os.mkdir)):
         odd = folder / str(number)
         odd.mkdir()
-        make(odd / dev_folder.STATE)
+        make(odd / cluster_folder.STATE)
         yield odd
 
 
@@ -417,7 +419,7 @@ def test_a_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path, word: str)
         pytest.skip(f"{error.what}; {error.help}")
     folders = list(odd_folders(tmp_path))
     code = (
-        "import sys; from slurm import dev_cluster as d; from slurm.errors import run_command\n"
+        "import sys; from slurm.dev_cluster import cluster as d; from slurm.errors import run_command\n"
         "for one in sys.argv[2:]:\n"
         "    sys.argv = ['x', sys.argv[1], '--dir', one]\n"
         "    try: run_command(d.app)\n"

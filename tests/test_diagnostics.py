@@ -23,19 +23,21 @@ from scipy.stats import binomtest
 from sklearn import metrics
 from test_analysis import HOSTILE, begin, fail, finish, name_of, write_plan
 
-from analysis import beside, diagnostics, predictions
+from analysis.cifar10 import beside
+from analysis.data import predictions
+from analysis.data.predictions import Predictions, same_images
+from analysis.data.study import Plan, Study, load, reported
 from analysis.figures import diagnostics as figures
 from analysis.figures.style import STYLE, png
-from analysis.load import Plan, Study, load, reported
-from analysis.page import Page, Part, Picture, Section, Table
-from analysis.predictions import Predictions, same_images
+from analysis.output.page import Page, Part, Picture, Section, Table
 from analysis.sections import diagnostics as section
 from analysis.sections import one_run
+from analysis.stats import classification
 from trainer.config import TrainConfig
-from trainer.errors import EXIT_IO, InputError
-from trainer.parquet import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
 from trainer.recipes import reported as protocol
-from trainer.record import EPOCHS, PREDICTIONS
+from trial_records.errors import EXIT_IO, InputError
+from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
+from trial_records.trial_files import EPOCHS, PREDICTIONS
 
 STUDY = reported()["wrn_final"]
 CIFAR = tuple(row["class"] for row in STUDY["per_class"])
@@ -76,7 +78,7 @@ def predict(folder: Path, labels: Any, logits: Any, **outcome: Any) -> dict[str,
     made = Predictions(
         "t", order.astype(np.int32), labels, logits, tuple(map(str, range(logits.shape[1])))
     )
-    top = {f"top_{k}": diagnostics.top_k(made, k) / len(labels) for k in (1, 3, 5)}
+    top = {f"top_{k}": classification.top_k(made, k) / len(labels) for k in (1, 3, 5)}
     return {"test_images": len(labels), "test_accuracy": top["top_1"]} | top | outcome
 
 
@@ -377,11 +379,11 @@ def test_classes_without_images_are_in_no_average() -> None:
     labels = np.array([0, 0, 1, 1])
     logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
     found = Predictions("t", np.arange(4, dtype=np.int32), labels, logits, tuple("abcd"))
-    scores = diagnostics.scores(found).set_index("class")
+    scores = classification.scores(found).set_index("class")
     assert scores.loc["macro average", ["precision", "recall", "f1"]].tolist() == pytest.approx(
         [1.0, 0.75, (1 + 2 / 3) / 2]
     )
-    shown = one_run.classes(diagnostics.scores(found)).set_index("class")
+    shown = one_run.classes(classification.scores(found)).set_index("class")
     for name in "cd":
         assert shown.loc[name].tolist() == ["-", "-", "-", 0]
     assert shown.loc["b", "recall"] == "0.5000"
@@ -430,7 +432,7 @@ def test_scores_are_those_of_scikit_learn(found: Predictions) -> None:
         output_dict=True,
         zero_division=0,
     )
-    rows = diagnostics.scores(found).set_index("class")
+    rows = classification.scores(found).set_index("class")
     theirs_of = {name: name for name in names}
     theirs_of |= {f"{word} average": f"{word} avg" for word in ("macro", "weighted")}
     for name, other in theirs_of.items():
@@ -452,17 +454,17 @@ def test_confusions_and_accuracies_against_plain_loops(found: Predictions) -> No
     counts: dict[tuple[int, int], int] = {}
     for label, predicted in zip(found.labels.tolist(), found.predicted.tolist(), strict=True):
         counts[label, predicted] = counts.get((label, predicted), 0) + 1
-    assert diagnostics.confusion(found).sum() == len(found.labels)
+    assert classification.confusion(found).sum() == len(found.labels)
     wrong = {cell: count for cell, count in counts.items() if cell[0] != cell[1]}
     order = sorted(wrong, key=lambda cell: (-wrong[cell], cell))[:10]
-    rows = diagnostics.confusions(found).to_dict("records")
+    rows = classification.confusions(found).to_dict("records")
     assert [(row["true"], row["predicted"], row["count"]) for row in rows] == [
         (found.classes[i], found.classes[j], wrong[i, j]) for i, j in order
     ]
     for row, (i, _) in zip(rows, order, strict=True):
         assert row["share"] == row["count"] / (found.labels == i).sum()
 
-    for i, row in enumerate(diagnostics.accuracies(found).to_dict("records")):
+    for i, row in enumerate(classification.accuracies(found).to_dict("records")):
         images = int((found.labels == i).sum())
         assert (row["images"], row["correct"]) == (images, counts.get((i, i), 0))
         if not images:
@@ -478,8 +480,8 @@ def test_confusions_and_accuracies_against_plain_loops(found: Predictions) -> No
 def test_top_k_is_the_place_in_a_stable_order(found: Predictions, k: int) -> None:
     # Of equal logits a stable sort has the lower class first, as training's evaluation has.
     order = np.argsort(-found.logits, axis=1, kind="stable")[:, :k]
-    assert diagnostics.top_k(found, k) == (order == found.labels[:, None]).any(axis=1).sum()
-    assert diagnostics.top_k(found, 1) == found.right.sum()
+    assert classification.top_k(found, k) == (order == found.labels[:, None]).any(axis=1).sum()
+    assert classification.top_k(found, 1) == found.right.sum()
 
 
 @settings(max_examples=40, deadline=None)
@@ -494,14 +496,14 @@ def test_calibration_against_slow_references(found: Predictions) -> None:
         brier += sum((p - (i == label)) ** 2 for i, p in enumerate(shares)) / len(found.labels)
         confidences.append(max(shares))
     assert found.confidence.tolist() == pytest.approx(confidences)
-    assert diagnostics.nll(found) == pytest.approx(nll)
-    assert diagnostics.brier(found) == pytest.approx(brier)
+    assert classification.nll(found) == pytest.approx(nll)
+    assert classification.brier(found) == pytest.approx(brier)
     every = list(range(len(found.classes)))
-    assert diagnostics.nll(found) == pytest.approx(
+    assert classification.nll(found) == pytest.approx(
         metrics.log_loss(found.labels, found.probabilities, labels=every), abs=1e-9
     )
 
-    bins = diagnostics.reliability(found)
+    bins = classification.reliability(found)
     gaps = 0.0
     for i in range(15):
         low, high = i / 15, (i + 1) / 15
@@ -517,21 +519,21 @@ def test_calibration_against_slow_references(found: Predictions) -> None:
             assert bins["accuracy"][i] == pytest.approx(right)
             assert bins["confidence"][i] == pytest.approx(sure)
             gaps += len(members) / len(found.labels) * abs(right - sure)
-    assert diagnostics.ece(bins) == pytest.approx(gaps)
+    assert classification.ece(bins) == pytest.approx(gaps)
 
 
 def test_a_sure_and_right_model_is_calibrated_and_large_logits_do_not_overflow() -> None:
     labels = np.array([0, 1, 1])
     logits = (1e4 * np.eye(2)[labels]).astype(np.float32)
     found = Predictions("t", np.arange(3, dtype=np.int32), labels, logits, ("a", "b"))
-    assert diagnostics.nll(found) == 0
-    assert diagnostics.brier(found) == 0
-    assert diagnostics.ece(diagnostics.reliability(found)) == 0
-    assert diagnostics.confusions(found).empty
+    assert classification.nll(found) == 0
+    assert classification.brier(found) == 0
+    assert classification.ece(classification.reliability(found)) == 0
+    assert classification.confusions(found).empty
     wrong = Predictions("t", found.index, 1 - labels, found.logits, found.classes)
-    assert diagnostics.nll(wrong) == pytest.approx(1e4)
-    assert diagnostics.brier(wrong) == 2
-    assert diagnostics.ece(diagnostics.reliability(wrong)) == 1
+    assert classification.nll(wrong) == pytest.approx(1e4)
+    assert classification.brier(wrong) == 2
+    assert classification.ece(classification.reliability(wrong)) == 1
 
 
 def test_top_k_counts_as_the_trainer_does() -> None:
@@ -560,9 +562,9 @@ def test_top_k_counts_as_the_trainer_does() -> None:
         keep_logits=True,
     )
     found = Predictions("t", np.arange(200, dtype=np.int32), labels, logits, tuple("abcdefg"))
-    counted = [diagnostics.top_k(found, k) for k in range(1, 8)]
+    counted = [classification.top_k(found, k) for k in range(1, 8)]
     assert counted == list(answer.correct)
-    assert diagnostics.nll(found) == pytest.approx(answer.loss, rel=1e-5)
+    assert classification.nll(found) == pytest.approx(answer.loss, rel=1e-5)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -921,12 +923,12 @@ def spread(classes: int, images: int = 400, names: str = "class {}") -> Predicti
 @pytest.mark.parametrize("classes", [2, 10, 101])
 def test_figures_hold_any_number_of_classes(classes: int) -> None:
     found = spread(classes)
-    counts = diagnostics.confusion(found)
+    counts = classification.confusion(found)
     drawn = figures.matrix(counts, found.classes)
     others = [
-        figures.class_bars(diagnostics.accuracies(found)),
-        figures.calibration(diagnostics.reliability(found), "t"),
-        figures.confusion_bars(diagnostics.confusions(found)),
+        figures.class_bars(classification.accuracies(found)),
+        figures.calibration(classification.reliability(found), "t"),
+        figures.confusion_bars(classification.confusions(found)),
     ]
     with warnings.catch_warnings():
         # Also of a layout that has no room.
@@ -987,6 +989,6 @@ def test_the_panels_show_each_loss_by_its_name(tmp_path: Path) -> None:
 def test_the_same_predictions_give_the_same_bytes() -> None:
     def drawn() -> bytes:
         found = spread(3)
-        return png(figures.matrix(diagnostics.confusion(found), found.classes))
+        return png(figures.matrix(classification.confusion(found), found.classes))
 
     assert drawn() == drawn()

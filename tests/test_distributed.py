@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranks import UNEVEN, VIT, WRN
 
-from trainer import checkpoint, record
-from trainer.augment import Augmenter, draw
+from trainer import checkpoint
+from trainer.augment.batch import Augmenter, draw
 from trainer.config import AugmentConfig, TrainConfig
 from trainer.distributed import Group, join
-from trainer.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
-from trainer.parquet import read_table
 from trainer.train import Row, train
+from trial_records import trial_files
+from trial_records.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
+from trial_records.tables import read_table
 
 REPOSITORY = Path(__file__).parents[1]
 RANKS = Path(__file__).with_name("ranks.py")
@@ -53,13 +54,13 @@ def run(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str
 
 
 def weights(config: TrainConfig, out: Path) -> dict[str, bytes]:
-    state = checkpoint.load(out / record.CHECKPOINT, config.fingerprint)
+    state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
     assert state is not None
     return {name: value.numpy().tobytes() for name, value in state["best_weights"].items()}
 
 
 def epochs(out: Path) -> list[Row]:
-    rows = read_table(out / record.EPOCHS).to_pylist()
+    rows = read_table(out / trial_files.EPOCHS).to_pylist()
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
             for row in rows]  # fmt: skip
 
@@ -75,7 +76,7 @@ def test_two_ranks(tmp_path: Path) -> None:
     first, second = (json.loads((ranks / f"rank-{n}.json").read_text()) for n in range(2))
 
     # The command: its outcome once, from rank 0; on stderr an epoch a line.
-    row = read_table(ranks / "vit" / record.RUN).to_pylist()[0]
+    row = read_table(ranks / "vit" / trial_files.RUN).to_pylist()[0]
     assert done.stdout == (
         f"validation {row['val_accuracy']:.4f}, test {row['test_accuracy']:.4f}: {ranks / 'vit'}\n"
     )
@@ -98,12 +99,14 @@ def test_two_ranks(tmp_path: Path) -> None:
         for key in first[name].keys() - (mine if name != "again" else set()):
             assert first[name][key] == second[name][key], key
         assert first[name]["world_size"] == 2
-    assert first["again"] == read_table(ranks / "uneven" / record.RUN).to_pylist()[0]
+    assert first["again"] == read_table(ranks / "uneven" / trial_files.RUN).to_pylist()[0]
 
     # Resume is exact.
     assert epochs(ranks / "resumed") == epochs(ranks / "wrn")
     assert weights(WRN, ranks / "resumed") == weights(WRN, ranks / "wrn")
-    predictions = [read_table(ranks / name / record.PREDICTIONS) for name in ("wrn", "resumed")]
+    predictions = [
+        read_table(ranks / name / trial_files.PREDICTIONS) for name in ("wrn", "resumed")
+    ]
     assert predictions[0].equals(predictions[1])
 
     # Bad input: the same words on every rank, and nobody waits for the others.

@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from slurm import dev_cluster
-from slurm.dev_cluster import Cluster
+from slurm.dev_cluster import cluster as dev_cluster
+from slurm.dev_cluster.cluster import Cluster
 from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Site
-from sweeps import doctor, filesystem, limits, probe
-from sweeps.check import Check, State, failure
-from sweeps.limits import ASSOCIATION, QUALITY, Limits, parse_partitions, parse_table
+from sweeps.doctor import __main__ as doctor
+from sweeps.doctor import filesystem, node_probe, slurm_limits
+from sweeps.doctor.check import Check, State, failure
+from sweeps.doctor.slurm_limits import ASSOCIATION, QUALITY, Limits, parse_partitions, parse_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -381,7 +382,7 @@ def test_no_sacctmgr(fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_command_that_hangs(fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command(fakes, "sacctmgr", "exec sleep 60")
-    monkeypatch.setattr(limits, "SECONDS", 0.5)
+    monkeypatch.setattr(slurm_limits, "SECONDS", 0.5)
     assert "no answer" in Limits.read().unknown
 
 
@@ -395,8 +396,11 @@ ANSWER = {
 
 
 def told(**changed: Any) -> dict[str, Check]:
-    here = {"torch": probe.metadata.version("torch"), "python": probe.platform.python_version()}
-    return by_name(probe.told(ANSWER | here | changed, Site(), "secret", 1000.5))
+    here = {
+        "torch": node_probe.metadata.version("torch"),
+        "python": node_probe.platform.python_version(),
+    }
+    return by_name(node_probe.told(ANSWER | here | changed, Site(), "secret", 1000.5))
 
 
 def test_a_good_answer() -> None:
@@ -430,7 +434,7 @@ def test_an_answer_with_one_thing_wrong(changed: dict[str, Any], name: str, stat
 def test_a_job_that_slurm_refuses(fakes: Path, tmp_path: Path) -> None:
     command(fakes, "srun", "")
     command(fakes, "sbatch", "echo 'sbatch: error: Batch job submission failed: No' >&2; exit 1")
-    found = by_name(probe.run(Site(), tmp_path, seconds=5))["test job"]
+    found = by_name(node_probe.run(Site(), tmp_path, seconds=5))["test job"]
     assert found.state is State.FAILURE
     assert found.found == "Slurm refused the jobs: No"
 
@@ -441,13 +445,13 @@ def test_an_interruption_in_the_moment_of_sending_ends_the_job(
     command(fakes, "srun", "")
     command(fakes, "sbatch", "echo Submitted batch job 7")
     ended: list[str] = []
-    monkeypatch.setattr(probe, "_end", lambda _, number: ended.append(number))
+    monkeypatch.setattr(node_probe, "_end", lambda _, number: ended.append(number))
 
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(probe.run(Site(), tmp_path, seconds=5, say=interrupted))
+        list(node_probe.run(Site(), tmp_path, seconds=5, say=interrupted))
     assert ended == ["7"]
 
 
@@ -475,7 +479,7 @@ def test_a_machine_without_slurm(tmp_path: Path) -> None:
     done = run("--json", "--results", str(tmp_path / "results"), SWEEPS_CACHE=cache)
     found = parsed(done)
     assert {"slurm", "GPUs", "torch", "bf16", "write", "rename", "data cache"} <= set(found)
-    assert found["torch"].found.startswith(probe.metadata.version("torch"))
+    assert found["torch"].found.startswith(node_probe.metadata.version("torch"))
     assert cache in found["data cache"].found
     assert "0 failure" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -533,7 +537,7 @@ def test_the_whole_command_on_a_cluster(cluster: Cluster, tmp_path: Path) -> Non
     assert job.state is State.OK and "(node n" in job.found
     assert found["results there"].state is State.OK
     assert "CUDA_VISIBLE_DEVICES=" in found["GPUs there"].found
-    assert found["torch there"].found.startswith(probe.metadata.version("torch"))
+    assert found["torch there"].found.startswith(node_probe.metadata.version("torch"))
     assert found["Python there"].state is State.OK
     assert found["node names"].state is State.WARNING  # they resolve to nothing on this cluster
     assert found["clock there"].state is State.OK
@@ -551,15 +555,15 @@ def test_jobs_that_do_not_answer(
 ) -> None:
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(probe, "LATE_SECONDS", 1)
+    monkeypatch.setattr(node_probe, "LATE_SECONDS", 1)
     site = Site(partition="gpu", cpus_per_gpu=1, mem_gb_per_gpu=1)
     with filesystem.scratch(tmp_path) as folder:
         later = replace(site, slurm={"begin": "now+1hour"})
-        waits = by_name(probe.run(later, folder, seconds=2))["test job"]
+        waits = by_name(node_probe.run(later, folder, seconds=2))["test job"]
     assert waits.state is State.WARNING and "BeginTime" in waits.found
     with filesystem.scratch(tmp_path) as folder:
         broken = replace(site, setup=("echo no such module; exit 3",))
-        fails = by_name(probe.run(broken, folder, seconds=60))["test job"]
+        fails = by_name(node_probe.run(broken, folder, seconds=60))["test job"]
     assert fails.state is State.FAILURE
     assert "no such module" in fails.found and "FAILED" in fails.found
     deadline = time.monotonic() + 20

@@ -17,8 +17,8 @@ import pytest
 from drill import SITE, Drill, Whole, go_on, is_gone, variable, wait_for
 from outcome import assert_one_at_a_time
 
-from slurm.dev_cluster import Cluster
-from sweeps.ledger import State
+from slurm.dev_cluster.cluster import Cluster
+from sweeps.state.trial_store import State
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
 
@@ -136,7 +136,7 @@ def test_a_rank_that_dies_takes_its_attempt_down(drill: Drill) -> None:
     drill.launch("--detach", "--gpus-per-node", "2")
     with drill.held():
         found = subprocess.run(
-            ["pgrep", "--full", f"sweeps.sent .*{drill.results}"],
+            ["pgrep", "--full", f"sweeps.execution.job_entry .*{drill.results}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         ranks = [int(pid) for pid in found.stdout.split()]

@@ -17,16 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from sweeps.driver import BEST, LAUNCHES, Driver, drive
-from sweeps.journal import Journal
-from sweeps.ledger import Ledger, Plan
-from sweeps.ranges import choice, log_uniform
-from sweeps.scale import Scale
-from sweeps.sweep import Search, Trial, trial_at
-from trainer import parquet, record
+from sweeps.search.driver import BEST, LAUNCHES, Driver, drive
+from sweeps.search.optuna_journal import Journal
+from sweeps.spec.distributions import choice, log_uniform
+from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Search, Trial, trial_at
+from sweeps.state.trial_store import Ledger, Plan
 from trainer.config import TrainConfig
-from trainer.errors import InputError
 from trainer.recipes import reported
+from trial_records import tables, trial_files
+from trial_records.errors import InputError
 
 EPOCHS = 6
 DECAY = "optimizer.weight_decay"
@@ -70,7 +70,7 @@ class Writer:
         for part, cause in self.failures.items():
             if part in trial.name or part == "all":
                 failed_at = time.time() + self.ahead
-                record.Failure(
+                trial_files.Failure(
                     cause, "Error: x", "", [], 1, failed_at, "h", launches=[launch]
                 ).write(folder)
                 return
@@ -78,14 +78,14 @@ class Writer:
             {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(trial.config, epoch), "seconds": 1}
             for epoch in range(EPOCHS)
         ]
-        parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+        tables.write_table(folder / trial_files.EPOCHS, rows, tables.EPOCHS_SCHEMA)
         run = {
             "fingerprint": trial.config.fingerprint, "status": "done",
             "val_accuracy": max(row["val_accuracy"] for row in rows),
             "val_accuracy_last": rows[-1]["val_accuracy"] - 0.1, "val_images": 500,
             "stopped_early": False, **trial.config.flat(),
         }  # fmt: skip
-        parquet.write_table(folder / record.RUN, [run], parquet.run_schema())
+        tables.write_table(folder / trial_files.RUN, [run], tables.run_schema())
 
     def check(self) -> None:
         self._called()
@@ -229,7 +229,7 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
     with pytest.raises(InputError, match="the first 3 trials failed: DATA: Error: x") as caught:
         run(tmp_path, search(), 20, workers=1, failures={"all": "DATA"})
     assert caught.value.exit_code == 1
-    failed = [path.parent.name for path in tmp_path.rglob(record.FAILURE)]
+    failed = [path.parent.name for path in tmp_path.rglob(trial_files.FAILURE)]
     made = run(tmp_path, search(), 5)  # mended: the same command goes on, and tries them again
     assert Counter(one.state.name for one in made.journal.told()) == {"FAIL": 3, "COMPLETE": 5}
     done = {one.user_attrs["trial"] for one in made.journal.complete()}
@@ -242,7 +242,9 @@ def test_a_failure_from_before_is_tried_again(tmp_path: Path, ahead: float) -> N
     ledger = Ledger(tmp_path, "s")
     trial = trial_at(search(), {DECAY: 1e-3}, Scale.FULL, {})
     ledger.folder_of(trial).mkdir(parents=True)
-    record.Failure("ERROR", "x", "", [], 1, time.time() + ahead, "h").write(ledger.folder_of(trial))
+    trial_files.Failure("ERROR", "x", "", [], 1, time.time() + ahead, "h").write(
+        ledger.folder_of(trial)
+    )
     made = run(tmp_path, search(start=[{DECAY: 1e-3}]), 1)
     assert made.runner.started == [trial.name]  # type: ignore[attr-defined]
 
@@ -302,7 +304,7 @@ def test_begun_anew_the_old_trials_stay_in_a_plan(tmp_path: Path) -> None:
     wider = search(space={DECAY: log_uniform(1e-6, 1e-2)}, seed=7)
     run(tmp_path, wider, 2)
     planned = {trial.name for plan in first.ledger.plans() for trial in plan.trials}
-    assert planned == {path.parent.name for path in tmp_path.rglob(record.RUN)}
+    assert planned == {path.parent.name for path in tmp_path.rglob(trial_files.RUN)}
     assert len(planned) == 5
 
 
@@ -317,16 +319,16 @@ def test_what_a_launch_runs_is_not_pruned(tmp_path: Path) -> None:
         claim = ledger.claim(trial, launch or 0.0, "log")
         assert claim is not None
         folder = ledger.folder_of(trial)
-        parquet.write_table(folder / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA)
+        tables.write_table(folder / trial_files.EPOCHS, rows, tables.EPOCHS_SCHEMA)
         again = driver(tmp_path, wanted, 2, 1, Writer(ledger))
         again.step()
         ((asked, _),) = again.running.values()
         if launch is None:
             asked.set_user_attr(LAUNCHES, [0.0])
             again.step()
-        assert (folder / record.PRUNED).exists() == pruned
+        assert (folder / trial_files.PRUNED).exists() == pruned
         ledger.release(trial, claim)
-        (folder / record.PRUNED).unlink(missing_ok=True)
+        (folder / trial_files.PRUNED).unlink(missing_ok=True)
 
 
 def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
@@ -334,7 +336,7 @@ def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
         def _run(self, trial: Trial, launch: float) -> None:
             super()._run(trial, launch)
             if len(self.started) == 1:
-                (self.ledger.folder_of(trial) / record.RUN).write_bytes(b"PAR1")
+                (self.ledger.folder_of(trial) / trial_files.RUN).write_bytes(b"PAR1")
 
     writer = Damaging(Ledger(tmp_path, "s"))
     made = driver(tmp_path, search(), 3, 1, writer)

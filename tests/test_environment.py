@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from slurm import environment
 from slurm.environment import KEPT, TABLE, Child
-from sweeps.ledger import LOGS, Ledger
-from sweeps.local import start_worker
-from trainer import parquet, record
+from sweeps.execution.local_pool import start_worker
+from sweeps.state.trial_store import LOGS, Ledger
 from trainer.recipes import reported
+from trial_records import tables, trial_files
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "nowhere.invalid"}
@@ -89,8 +89,8 @@ def test_leftovers_of_torchrun_hold_no_local_trial_up(tmp_path: Path, where: str
         env=os.environ | TORCHRUN | {"GIT_DIR": str(tmp_path)}, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (run,) = tmp_path.rglob(record.RUN)
-    row = parquet.read_table(run).to_pylist()[0]
+    (run,) = tmp_path.rglob(trial_files.RUN)
+    row = tables.read_table(run).to_pylist()[0]
     assert row["world_size"] == 1
     assert (row["git_commit"] is None) == (not (ROOT / ".git").exists())
 

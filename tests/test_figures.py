@@ -17,6 +17,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from analysis.data.search_space import Range
 from analysis.figures import (
     compare,
     cost,
@@ -28,8 +29,7 @@ from analysis.figures import (
     search,
     style,
 )
-from analysis.page import Page, Part, Picture, Section
-from analysis.space import Range
+from analysis.output.page import Page, Part, Picture, Section
 
 CAT, DOG = "\u732b", "\u72d7"
 HEBREW = "\u05d7\u05ea\u05d5\u05dc"

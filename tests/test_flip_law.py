@@ -29,15 +29,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_analysis import begin, finish, folder_of, write_plan
 
-from analysis import explain, predictions, records
-from analysis.load import load
-from sweeps import choice, part, seen
-from sweeps.ledger import LOGS, Ledger
-from sweeps.progress import look
-from trainer import compact, parquet, record
-from trainer import plan as plan_files
+from analysis.data import frames, predictions
+from analysis.data.study import load
+from analysis.stats import grad_cam
+from sweeps.compact import archive_writer
+from sweeps.state import summary_cache
+from sweeps.state.progress import look
+from sweeps.state.trial_store import LOGS, Ledger
+from sweeps.study import selection
 from trainer.config import TrainConfig
-from trainer.errors import InputError
+from trial_records import archive, tables, trial_files
+from trial_records import plan as plan_files
+from trial_records.errors import InputError
 
 CONFIGS = [TrainConfig().override({"seed": seed, "epochs": 3}) for seed in range(2)]
 DONE, RUNNING = ({}, CONFIGS[0]), ({}, CONFIGS[1])
@@ -51,31 +54,33 @@ def sweep(results: Path) -> Path:
     write_plan(results, [DONE, RUNNING])
     folder = folder_of(results, DONE)
     finish(folder, CONFIGS[0])
-    epochs = parquet.read_table(folder / record.EPOCHS)
+    epochs = tables.read_table(folder / trial_files.EPOCHS)
     labels = [n % 3 for n in range(8)]
     images = [
         {"index": n, "label": label, "logits": [float(n % 2 * 3), 1.0, 2.0]}
         for n, label in enumerate(labels)
     ]
     right = sum(label == (0 if n % 2 else 2) for n, label in enumerate(labels))
-    run = parquet.read_run(folder, CONFIGS[0].fingerprint)
+    run = tables.read_run(folder, CONFIGS[0].fingerprint)
     digests = {
-        "epochs_sha256": parquet.write_table(folder / record.EPOCHS, epochs, parquet.EPOCHS_SCHEMA),
-        "predictions_sha256": parquet.write_table(
-            folder / record.PREDICTIONS, images, parquet.PREDICTIONS_SCHEMA
+        "epochs_sha256": tables.write_table(
+            folder / trial_files.EPOCHS, epochs, tables.EPOCHS_SCHEMA
+        ),
+        "predictions_sha256": tables.write_table(
+            folder / trial_files.PREDICTIONS, images, tables.PREDICTIONS_SCHEMA
         ),
     }
     told = {"classes": CLASSES, "test_images": 8, "test_accuracy": right / 8}
-    parquet.write_run(folder, run | told | digests)
+    tables.write_run(folder, run | told | digests)
     begin(folder_of(results, RUNNING))
     return results
 
 
 def compacted(results: Path) -> Path:
     ledger = Ledger(results, "grid")
-    with part.held(ledger) as folder:
-        assert part.gather(ledger, ledger.plans()[0].trials, folder).added == 1
-    (path,) = compact.parts(results / "grid")
+    with archive_writer.held(ledger) as folder:
+        assert archive_writer.gather(ledger, ledger.plans()[0].trials, folder).added == 1
+    (path,) = archive.parts(results / "grid")
     return path
 
 
@@ -84,7 +89,7 @@ def cached(results: Path) -> Path:
     ledger = Ledger(results, "grid")
     look(ledger, ledger.plans()[0].trials, {})
     ledger.seen.save()
-    return results / "grid" / LOGS / seen.FILE
+    return results / "grid" / LOGS / summary_cache.FILE
 
 
 def unsealed(results: Path) -> Path:
@@ -101,11 +106,11 @@ def unsealed(results: Path) -> Path:
 
 # Each file of a sweep that holds what somebody is shown; made in a sweep of its own.
 FILES: dict[str, Callable[[Path], Path]] = {
-    "epochs.parquet": lambda results: folder_of(results, DONE) / record.EPOCHS,
-    "epochs.parquet, running": lambda results: folder_of(results, RUNNING) / record.EPOCHS,
-    "run.parquet": lambda results: folder_of(results, DONE) / record.RUN,
-    "predictions.parquet": lambda results: folder_of(results, DONE) / record.PREDICTIONS,
-    "config.json": lambda results: folder_of(results, DONE) / record.CONFIG,
+    "epochs.parquet": lambda results: folder_of(results, DONE) / trial_files.EPOCHS,
+    "epochs.parquet, running": lambda results: folder_of(results, RUNNING) / trial_files.EPOCHS,
+    "run.parquet": lambda results: folder_of(results, DONE) / trial_files.RUN,
+    "predictions.parquet": lambda results: folder_of(results, DONE) / trial_files.PREDICTIONS,
+    "config.json": lambda results: folder_of(results, DONE) / trial_files.CONFIG,
     "a plan": lambda results: plan_files.paths(results / "grid")[0],
     "a plan without a seal": unsealed,
     "a compact file": compacted,
@@ -114,8 +119,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
 
 
 def status(results: Path, problems: list[str]) -> Figures:
-    compact._rows.cache_clear()
-    compact._kept_column.cache_clear()
+    archive._rows.cache_clear()
+    archive._kept_column.cache_clear()
     ledger = Ledger(results, "grid")
     found: Figures = {}
     for one in look(ledger, ledger.plans()[0].trials, {}):
@@ -145,7 +150,7 @@ def report(results: Path, problems: list[str]) -> Figures:
 
 def configuration(results: Path, problems: list[str]) -> Figures:
     try:
-        found = explain.config(folder_of(results, DONE), CONFIGS[0].fingerprint)
+        found = grad_cam.config(folder_of(results, DONE), CONFIGS[0].fingerprint)
     except InputError as problem:
         problems.append(problem.what)
         return {}
@@ -174,7 +179,7 @@ def stacked(file: str, schema: pa.Schema, digest: str | None) -> Callable[[Path]
     """What a report reads of one trial's file."""
 
     def read(results: Path) -> Any:
-        found = records._read_one(folder_of(results, DONE) / file, schema, digest)
+        found = frames._read_one(folder_of(results, DONE) / file, schema, digest)
         if isinstance(found, InputError):
             raise found
         assert found is not None
@@ -185,8 +190,8 @@ def stacked(file: str, schema: pa.Schema, digest: str | None) -> Callable[[Path]
 
 def packed(*columns: str) -> Callable[[Path], Any]:
     def read(results: Path) -> Any:
-        (path,) = compact.parts(results / "grid")
-        return compact.read(path, list(columns) or None).to_pylist()
+        (path,) = archive.parts(results / "grid")
+        return archive.read(path, list(columns) or None).to_pylist()
 
     return read
 
@@ -194,7 +199,7 @@ def packed(*columns: str) -> Callable[[Path], Any]:
 def run(results: Path, *columns: str) -> dict[str, Any]:
     """What the run says; a column of another name that has no value says nothing."""
     folder = folder_of(results, DONE)
-    found = parquet.read_run(folder, CONFIGS[0].fingerprint, columns or None)
+    found = tables.read_run(folder, CONFIGS[0].fingerprint, columns or None)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -208,18 +213,18 @@ def readers_of(name: str, results: Path) -> Callable[[Path, list[str]], Figures]
     done, running = folder_of(results, DONE), folder_of(results, RUNNING)
     found: dict[str, tuple[Callable[[Path], Any], ...]] = {
         "epochs.parquet": (
-            lambda _: parquet.read_epochs(done, digest).to_pylist(),
-            lambda _: parquet.read_epochs(done).to_pylist(),
-            stacked(record.EPOCHS, parquet.EPOCHS_SCHEMA, digest),
+            lambda _: tables.read_epochs(done, digest).to_pylist(),
+            lambda _: tables.read_epochs(done).to_pylist(),
+            stacked(trial_files.EPOCHS, tables.EPOCHS_SCHEMA, digest),
         ),
-        "epochs.parquet, running": (lambda _: parquet.read_epochs(running).to_pylist(),),
+        "epochs.parquet, running": (lambda _: tables.read_epochs(running).to_pylist(),),
         "run.parquet": (
             run,
-            lambda results: run(results, *choice.COLUMNS),
-            stacked(record.RUN, records.run_schema(), None),
+            lambda results: run(results, *selection.COLUMNS),
+            stacked(trial_files.RUN, frames.run_schema(), None),
         ),
-        "predictions.parquet": (lambda _: parquet.read_predictions(done).to_pylist(),),
-        "config.json": (lambda _: explain.config(done, CONFIGS[0].fingerprint).flat(),),
+        "predictions.parquet": (lambda _: tables.read_predictions(done).to_pylist(),),
+        "config.json": (lambda _: grad_cam.config(done, CONFIGS[0].fingerprint).flat(),),
         "a plan": (lambda results: plan_of(results).model_dump(),),
         # Beside its trials, nothing tells.
         "a plan without a seal": (
@@ -302,7 +307,7 @@ def truths(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Truth]:
 
 @pytest.fixture(autouse=True)
 def every_sweep_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "MANY", 1)
+    monkeypatch.setattr(summary_cache, "MANY", 1)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -324,7 +329,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help=", ".join(FILES))
     parser.add_argument("--stride", type=int, default=50, help="all commands at each N-th byte")
     options = parser.parse_args()
-    seen.MANY = 1
+    summary_cache.MANY = 1
     print(f"{'file':<26}{'bytes':>8}{'refused':>9}{'unchanged':>11}{'wrong':>7}")
     wrong = 0
     for name in options.files or FILES:

@@ -35,19 +35,19 @@ import pytest
 from test_analysis import finish
 from test_definitions import BAD, HEAD
 
-from sweeps.claim import Claim
-from sweeps.ledger import LOGS, Ledger, Plan
-from sweeps.sweep import expand, find
-from trainer import record
-from trainer.errors import run_command
+from sweeps.spec.sweep import expand, find
+from sweeps.state.lease import Claim
+from sweeps.state.trial_store import LOGS, Ledger, Plan
+from trial_records import trial_files
+from trial_records.errors import run_command
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 20.0
 IDLE_SECONDS = 5.0
 MODULES = {
     "launch": "sweeps.launch", "status": "sweeps.status", "retry": "sweeps.retry",
-    "logs": "sweeps.logs", "cancel": "sweeps.cancel", "compact": "sweeps.compact",
-    "search": "sweeps.search", "study": "sweeps.study", "doctor": "sweeps.doctor",
+    "logs": "sweeps.logs", "cancel": "sweeps.cancel", "compact": "sweeps.compact.__main__",
+    "search": "sweeps.search.__main__", "study": "sweeps.study.__main__", "doctor": "sweeps.doctor.__main__",
     "report": "analysis.report", "trainer": "trainer.__main__", "dev_cluster": "slurm.dev_cluster",
 }  # fmt: skip
 SHOWS = ("status", "logs")
@@ -95,17 +95,17 @@ def build(folder: Path) -> None:
             where = ledger.folder_of(trial)
             where.mkdir()
             if sweep == TORN and number < 2:
-                (where / record.CONFIG).write_text(trial.config.to_json())
+                (where / trial_files.CONFIG).write_text(trial.config.to_json())
                 if number:
                     text = json.dumps(Claim(1, 0, 1.0, "log").__dict__, default=str)
                     (where / "claim.json").write_text(text)
                 else:
-                    record.Failure("ERROR", HOSTILE, HOSTILE, [HOSTILE], 1, 1.0, HOSTILE).write(
-                        where
-                    )
+                    trial_files.Failure(
+                        "ERROR", HOSTILE, HOSTILE, [HOSTILE], 1, 1.0, HOSTILE
+                    ).write(where)
             else:
                 finish(where, trial.config, classes="0,1,2,3,4,5,6,7,8,9")
-            (where / record.CHECKPOINT).write_bytes(b"not a checkpoint")
+            (where / trial_files.CHECKPOINT).write_bytes(b"not a checkpoint")
     code = _in_child(lambda: _command("compact", [PACKED, "--results", str(results)]), folder)
     assert code.exit == 0, code.said
     for path in (folder / ".out", folder / ".err"):
@@ -279,7 +279,9 @@ def damaged(number: int, folder: Path) -> Case:
     }[command]  # fmt: skip
     if command == "trainer":
         configs = sorted((folder / "results" / DONE).glob("*/config.json"))
-        config = victim if victim.name == record.CONFIG else (configs or [folder / "a_file"])[0]
+        config = (
+            victim if victim.name == trial_files.CONFIG else (configs or [folder / "a_file"])[0]
+        )
         words = [str(config), str(folder / "results" / "tiny.py")]
         if config != victim:
             words[1] = str(folder / "a_file")
@@ -447,7 +449,7 @@ def lost(folder: Path, case: Case, before: dict[str, tuple[str, str]]) -> list[s
             continue
         if case.command == "compact" and kind.startswith("-"):
             with contextlib.suppress(Exception):
-                if hashlib.sha256(record.content(folder / name)).hexdigest() == digest:
+                if hashlib.sha256(trial_files.content(folder / name)).hexdigest() == digest:
                     continue
         if kind.startswith("d") and name in after and after[name][0].startswith("d"):
             continue
@@ -496,10 +498,10 @@ def run(kind: str, number: int, template: Path) -> tuple[Case, Outcome, list[str
 
 
 def load_everything() -> None:
-    for name in (*MODULES.values(), "torch", "trainer.train", "trainer.kept", "sweeps.price",
-                 "sweeps.worker", "sweeps.dispatch", "sweeps.part", "sweeps.course",
-                 "sweeps.driver", "sweeps.limits", "analysis.load", "analysis.kind",
-                 "analysis.page", "analysis.explain", "matplotlib.pyplot"):  # fmt: skip
+    for name in (*MODULES.values(), "torch", "trainer.train", "trainer.process_cache", "sweeps.cost.estimate",
+                 "sweeps.execution.worker", "sweeps.execution.dispatch", "sweeps.compact.archive_writer", "sweeps.study.runner",
+                 "sweeps.search.driver", "sweeps.doctor.slurm_limits", "analysis.data.study", "analysis.sections.routing",
+                 "analysis.output.page", "analysis.stats.grad_cam", "matplotlib.pyplot"):  # fmt: skip
         importlib.import_module(name)
     for path in (ROOT / "analysis").rglob("*.py"):
         importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

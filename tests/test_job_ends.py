@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from drill import SITE, Drill, variable, wait_for
 
-from slurm.dev_cluster import Cluster
-from sweeps import claim as claims
-from sweeps.ledger import State
-from trainer import parquet, record
+from slurm.dev_cluster.cluster import Cluster
+from sweeps.state import lease as leases
+from sweeps.state.trial_store import State
+from trial_records import tables, trial_files
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(500)]
 
@@ -68,8 +68,8 @@ def test_the_surroundings_of_a_launch_change_nothing(
         assert "Requeue=1" in job and "TimeLimit=00:30:00" in job
         assert variable(held.pid, "SWEEPS_CACHE")
     wait_for(lambda: drill.standing().state is State.DONE)
-    (run,) = drill.results.rglob(record.RUN)
-    assert parquet.read_table(run)["world_size"].to_pylist() == [1]
+    (run,) = drill.results.rglob(trial_files.RUN)
+    assert tables.read_table(run)["world_size"].to_pylist() == [1]
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert drill.said()
 
@@ -82,8 +82,8 @@ def test_a_warned_job_that_cannot_be_requeued_hands_its_trial_back(
         cluster.command("scontrol", "update", f"JobId={held.job}", "Requeue=0")
         cluster.command("scancel", "--signal=USR2", held.job)
     folder = drill.ledger.folder_of(drill.trials[0])
-    wait_for(lambda: claims.read(folder) is None)
-    assert drill.standing().state is State.PENDING and (folder / record.CHECKPOINT).exists()
+    wait_for(lambda: leases.read(folder) is None)
+    assert drill.standing().state is State.PENDING and (folder / trial_files.CHECKPOINT).exists()
     epochs = drill.epochs()
     assert "cannot be requeued" in drill.said() and "Traceback" not in drill.said()
     drill.launch()

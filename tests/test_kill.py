@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from outcome import assert_one_at_a_time, outcome
 
-from trainer import record
+from trial_records import trial_files
 
 # A group, and with test_worker_kills.py one of two: pytest-xdist deals the larger groups first, and
 # a long test that was dealt last would run on while the other core idles.
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked"
 ROOT = Path(__file__).parent.parent
 # Dropout and MixUp are on, since they too must be drawn alike after a resume.
 DEFINITION = """
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({
@@ -70,7 +70,7 @@ def wait_for_an_epoch(launch: subprocess.Popen[bytes], results: Path) -> None:
 
 
 def epochs_in(results: Path) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in results.rglob(record.EPOCHS))
+    return sum(pq.read_metadata(path).num_rows for path in results.rglob(trial_files.EPOCHS))
 
 
 @pytest.mark.timeout(240)

@@ -20,18 +20,18 @@ import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
-from sweeps.ledger import Ledger, State
-from sweeps.local import Pool, visible_gpus
-from trainer import record
-from trainer.errors import run_command
+from sweeps.execution.local_pool import Pool, visible_gpus
+from sweeps.state.trial_store import Ledger, State
+from trial_records import trial_files
+from trial_records.errors import run_command
 
 # In one process, for its one launch is what takes time.
 pytestmark = [pytest.mark.xdist_group("launch"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 base = reported("resnet18").override({
@@ -85,14 +85,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, P
 
 
 def test_a_finished_trial_has_its_five_files(finished: tuple[Path, Path]) -> None:
-    folders = [path.parent for path in finished[1].rglob(record.RUN)]
+    folders = [path.parent for path in finished[1].rglob(trial_files.RUN)]
     assert len(folders) == 2
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
         assert names == {
-            record.CONFIG, record.EPOCHS, record.CHECKPOINT, record.PREDICTIONS, record.RUN,
+            trial_files.CONFIG, trial_files.EPOCHS, trial_files.CHECKPOINT, trial_files.PREDICTIONS, trial_files.RUN,
         }  # fmt: skip
-        run = pq.read_table(folder / record.RUN).to_pylist()[0]
+        run = pq.read_table(folder / trial_files.RUN).to_pylist()[0]
         assert run["status"] == "done"
         assert folder.name.endswith(run["fingerprint"][:8])
 
@@ -178,7 +178,7 @@ def copy(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
 def test_damaged_files_are_named_and_left(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    epochs = next(copy[1].rglob(record.EPOCHS))
+    epochs = next(copy[1].rglob(trial_files.EPOCHS))
     epochs.write_bytes(epochs.read_bytes()[:-9])
     before = tree(copy[1])
     assert command(sweeps.status, "tiny", "--results", copy[1]) == 1
@@ -228,7 +228,7 @@ def test_failures_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for number, trial in enumerate(value["trials"]):
         folder = results / "tiny" / trial["name"]
         folder.mkdir()
-        record.Failure("ERROR", f"E: {number}", "the traceback", ["tail"], 1, 0.0, "h").write(
+        trial_files.Failure("ERROR", f"E: {number}", "the traceback", ["tail"], 1, 0.0, "h").write(
             folder
         )
     assert command(sweeps.status, "tiny", "--results", results, "--failures") == 1
@@ -241,15 +241,15 @@ def test_failures_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_retry_starts_afresh_and_keeps_the_checkpoint(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = next(copy[1].rglob(record.RUN)).parent
-    (folder / record.RUN).unlink()
-    record.Failure("ERROR", "x", "tb", [], 1, 0.0, "h").write(folder)
+    folder = next(copy[1].rglob(trial_files.RUN)).parent
+    (folder / trial_files.RUN).unlink()
+    trial_files.Failure("ERROR", "x", "tb", [], 1, 0.0, "h").write(folder)
     words = ("tiny", "--results", copy[1], "--fresh", "--on", "debug")
     assert command(sweeps.retry, *words) == 0
     assert "1 to run" in capsys.readouterr().err
-    assert (folder / record.RUN).exists()
-    assert not (folder / record.FAILURE).exists()
-    assert (folder / f"{record.CHECKPOINT}.before-retry").exists()
+    assert (folder / trial_files.RUN).exists()
+    assert not (folder / trial_files.FAILURE).exists()
+    assert (folder / f"{trial_files.CHECKPOINT}.before-retry").exists()
 
 
 def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_path: Path) -> None:
@@ -260,13 +260,13 @@ def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as process:
-        wait_for(lambda: list(results.rglob(record.EPOCHS)))
+        wait_for(lambda: list(results.rglob(trial_files.EPOCHS)))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=40)
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert not list(results.rglob("claim.json"))
-    rows = [pq.read_table(path).num_rows for path in results.rglob(record.EPOCHS)]
+    rows = [pq.read_table(path).num_rows for path in results.rglob(trial_files.EPOCHS)]
     assert sum(rows) > 0
     (plan,) = Ledger(results, "tiny").plans()
     assert all(
@@ -291,7 +291,7 @@ def test_detached_workers_go_on_alone(tmp_path: Path) -> None:
     done = launch(definition, "--results", results, "--detach")
     assert done.returncode == 0
     assert "sweeps.status tiny" in done.stderr
-    wait_for(lambda: len(list(results.rglob(record.RUN))) == 2)
+    wait_for(lambda: len(list(results.rglob(trial_files.RUN))) == 2)
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
@@ -431,23 +431,23 @@ def test_gpus_are_those_that_the_environment_shows(monkeypatch: pytest.MonkeyPat
 def test_one_damaged_trial_does_not_stop_the_others(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = sorted(path.parent for path in copy[1].rglob(record.RUN))
+    first, second = sorted(path.parent for path in copy[1].rglob(trial_files.RUN))
     for folder in (first, second):
-        (folder / record.RUN).unlink()
+        (folder / trial_files.RUN).unlink()
     (first / "claim.json").write_text("")
     assert command(sweeps.launch, copy[0], "--results", copy[1], "--on", "debug") == 1
     said = capsys.readouterr().err
     assert "1 done" in said
     assert "1 unknown" in said
     assert f"warning: {first / 'claim.json'} is damaged" in said
-    assert (second / record.RUN).exists()
+    assert (second / trial_files.RUN).exists()
     assert (first / "claim.json").read_text() == ""
 
 
 def test_a_damaged_run_is_done_but_told(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = next(copy[1].rglob(record.RUN))
+    run = next(copy[1].rglob(trial_files.RUN))
     run.write_bytes(b"")
     assert command(sweeps.status, "tiny", "--results", copy[1]) == 1
     assert f"{run} is damaged" in capsys.readouterr().out
@@ -458,7 +458,7 @@ def test_a_damaged_run_is_done_but_told(
 def test_a_run_of_another_configuration_is_told_and_trains_nothing(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = copy[1].rglob(record.RUN)
+    one, other = copy[1].rglob(trial_files.RUN)
     shutil.copy(other, one)
     before = tree(copy[1])
     assert command(sweeps.status, "tiny", "--results", copy[1]) == 1
@@ -471,7 +471,7 @@ def test_a_run_of_another_configuration_is_told_and_trains_nothing(
 def test_a_done_trial_without_its_epochs_is_told(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    epochs = next(copy[1].rglob(record.EPOCHS))
+    epochs = next(copy[1].rglob(trial_files.EPOCHS))
     epochs.unlink()
     assert command(sweeps.status, "tiny", "--results", copy[1], "--json") == 1
     trials = json.loads(capsys.readouterr().out)["trials"]
@@ -486,7 +486,7 @@ def test_odd_things_in_the_place_of_files_and_folders(
     """A folder among the logs; a file or a link to nowhere as a trial's folder."""
     make(copy[1] / "tiny" / "logs" / "odd.log")
     assert command(sweeps.logs, "tiny", "lr0.01", "--results", copy[1]) == 0
-    folder = next(copy[1].rglob(record.RUN)).parent
+    folder = next(copy[1].rglob(trial_files.RUN)).parent
     shutil.rmtree(folder)
     folder.symlink_to("nowhere")
     capsys.readouterr()
@@ -524,7 +524,7 @@ def test_a_damaged_plan_hides_no_other(
 def test_a_retry_of_nothing_is_no_failure(
     copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(next(copy[1].rglob(record.RUN)).parent)
+    shutil.rmtree(next(copy[1].rglob(trial_files.RUN)).parent)
     assert command(sweeps.retry, "tiny", "--results", copy[1]) == 0
     assert "1 done" in capsys.readouterr().err
 
@@ -533,7 +533,7 @@ def test_watching_goes_on_between_two_trials(
     copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A worker holds nothing for an instant after it finished one trial."""
-    run = next(copy[1].rglob(record.RUN))
+    run = next(copy[1].rglob(trial_files.RUN))
     aside = run.with_suffix(".aside")
     run.rename(aside)
     looks = iter([lambda: None, lambda: aside.rename(run)])
@@ -548,7 +548,7 @@ def test_a_detached_launch_whose_worker_gives_up_says_so(
     definition, results = tmp_path / "tiny.py", tmp_path / "results"
     definition.write_text(TINY)
     # The worker cannot make the trials' folders; launch itself has written all that it writes.
-    monkeypatch.setattr("sweeps.local.Pool._start", _start_a_worker_that_gives_up)
+    monkeypatch.setattr("sweeps.execution.local_pool.Pool._start", _start_a_worker_that_gives_up)
     assert command(sweeps.launch, definition, "--results", results, "--detach") == 3
     assert "error: the disk is full" in capsys.readouterr().err
 
@@ -582,5 +582,5 @@ def test_two_retries_keep_two_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for text in ("first", "second"):
         path.write_text(text)
-        record.set_aside(path, "before-retry")
+        trial_files.set_aside(path, "before-retry")
     assert {one.read_text() for one in tmp_path.iterdir()} == {"first", "second"}

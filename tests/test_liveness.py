@@ -25,18 +25,18 @@ from forked import forking
 from test_cancel import LONG, looking_like, wait_for
 
 import trainer.train
-from sweeps import claim as claims
-from sweeps import elsewhere, process, seat
-from sweeps.claim import CLAIM, Claim
-from sweeps.ledger import Ledger, Plan, State
-from sweeps.scheduler import Scheduler
-from sweeps.sweep import Sweep, expand
-from sweeps.watch import LostTrialError, Watch
-from sweeps.worker import Worker
-from trainer import record
-from trainer.errors import InputError
-from trainer.private_folder import CODE_CACHES
+from sweeps.execution.worker import Worker
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state import driver_lock, elsewhere, process
+from sweeps.state import lease as leases
+from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.liveness import Scheduler
+from sweeps.state.trial_store import Ledger, Plan, State
 from trainer.recipes import reported
+from trial_records import trial_files
+from trial_records.errors import InputError
+from trial_records.private_folder import CODE_CACHES
 
 ROOT = Path(__file__).parent.parent
 TRIAL = expand(Sweep(base=reported("resnet18")))[0]
@@ -101,7 +101,7 @@ def test_only_what_is_proven_is_dead(folder: Path) -> None:
         (replace(mine, host="elsewhere", host_gone=True), 0.0, True),
     ):
         write(folder, claim, seconds_ago)
-        assert claims.is_dead(folder, claim) is dead, claim
+        assert leases.is_dead(folder, claim) is dead, claim
 
 
 def test_a_number_that_only_a_thread_has_is_no_process_of_ours() -> None:
@@ -152,17 +152,17 @@ def test_a_circle_of_successors_has_an_end(folder: Path) -> None:
     write(folder, first)
     for one, other in ((first, second), (second, first)):
         (folder / f".{CLAIM}.{one.token}.next").write_text(json.dumps(asdict(other)))
-    assert claims.read(folder) is not None
+    assert leases.read(folder) is not None
 
 
 def test_a_claim_of_0_1_is_read(folder: Path) -> None:
     old = {key: value for key, value in asdict(Claim(1, 0, 1.0, "logs/x.log")).items()
            if key not in ("machine", "cluster", "saved", "host_gone")}  # fmt: skip
     (folder / CLAIM).write_text(json.dumps(old))
-    claim = claims.read(folder)
+    claim = leases.read(folder)
     assert claim is not None
     assert (claim.machine, claim.saved, claim.host_gone) == ("", None, False)
-    assert not claims.got_on(folder, claim)
+    assert not leases.got_on(folder, claim)
 
 
 # The watch
@@ -171,15 +171,15 @@ def test_a_claim_of_0_1_is_read(folder: Path) -> None:
 def test_a_holder_sees_within_its_bound_that_another_has_its_trial(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.watch.FENCE_SECONDS", 0.05)
-    monkeypatch.setattr("sweeps.watch.BEAT_SECONDS", 0.05)
-    mine = claims.take(folder, Claim(1, 0, 1.0, ""), lambda *_: True)
+    monkeypatch.setattr("sweeps.state.lease_watch.FENCE_SECONDS", 0.05)
+    monkeypatch.setattr("sweeps.state.lease_watch.BEAT_SECONDS", 0.05)
+    mine = leases.take(folder, Claim(1, 0, 1.0, ""), lambda *_: True)
     assert mine is not None
     with Watch(folder, mine) as watch:
         age(folder, LATE)
-        wait_for(lambda: (claims.silence(folder) or 0.0) < LATE / 2)  # it says that it lives
+        wait_for(lambda: (leases.silence(folder) or 0.0) < LATE / 2)  # it says that it lives
         watch.check()
-        assert claims.give_up(folder, mine)
+        assert leases.give_up(folder, mine)
         wait_for(lambda: watch.is_lost)
         with pytest.raises(LostTrialError):
             watch.check()
@@ -200,21 +200,21 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     ) -> dict[str, float]:
         if out.name == first.name and not (out / "begun").exists():
             (out / "begun").touch()
-            held = claims.read(out)
+            held = leases.read(out)
             assert held is not None
-            assert claims.give_up(out, held)
+            assert leases.give_up(out, held)
             if not broken:
                 raise RuntimeError("an error of this attempt, nothing to the next")
         fence()
-        (out / record.RUN).touch()
+        (out / trial_files.RUN).touch()
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 
     monkeypatch.setattr(trainer.train, "train", train)
     Worker(ledger, 1.0, "log").run([first, second])
-    assert not (ledger.folder_of(first) / record.FAILURE).exists()
-    assert (ledger.folder_of(second) / record.RUN).exists()
+    assert not (ledger.folder_of(first) / trial_files.FAILURE).exists()
+    assert (ledger.folder_of(second) / trial_files.RUN).exists()
     # Nobody took it meanwhile, so that this worker did, as a new attempt.
-    assert (ledger.folder_of(first) / record.RUN).exists()
+    assert (ledger.folder_of(first) / trial_files.RUN).exists()
     assert ledger.standing(first).state is State.DONE
 
 
@@ -230,7 +230,7 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     ran: list[float] = []
 
     def train(config: object, out: Path, **_: object) -> None:
-        held = claims.read(out)
+        held = leases.read(out)
         assert held is not None
         ran.append(held.launch)
         raise ValueError("always")
@@ -250,7 +250,7 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
 
 def test_a_pruned_trial_is_wanted_whole_by_every_other_launch(ledger: Ledger, folder: Path) -> None:
     for pruned_at in (0.0, time.time() + 3600):
-        record.Pruned("00000000", 1, 2, pruned_at, [5.0]).write(folder)
+        trial_files.Pruned("00000000", 1, 2, pruned_at, [5.0]).write(folder)
         standing = ledger.standing(TRIAL)
         assert standing.state is State.PRUNED
         for launch, wanted in ((5.0, False), (4.0, True), (6.0, True)):
@@ -260,16 +260,18 @@ def test_a_pruned_trial_is_wanted_whole_by_every_other_launch(ledger: Ledger, fo
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_getting_on_is_another_checkpoint_and_no_time(folder: Path, ahead: float) -> None:
     def checkpoint(text: str) -> None:
-        record.write_atomic(folder / record.CHECKPOINT, lambda file: file.write(text.encode()))
+        trial_files.write_atomic(
+            folder / trial_files.CHECKPOINT, lambda file: file.write(text.encode())
+        )
         then = time.time() + ahead
-        os.utime(folder / record.CHECKPOINT, (then, then))
+        os.utime(folder / trial_files.CHECKPOINT, (then, then))
 
     checkpoint("of an attempt before")
-    held = claims.take(folder, Claim(1, 0, 1.0, ""), lambda *_: True)
+    held = leases.take(folder, Claim(1, 0, 1.0, ""), lambda *_: True)
     assert held is not None
-    assert not claims.got_on(folder, held)
+    assert not leases.got_on(folder, held)
     checkpoint("of this one")
-    assert claims.got_on(folder, held)
+    assert leases.got_on(folder, held)
 
 
 def test_a_submission_of_another_host_is_given_up_after_a_while(folder: Path) -> None:
@@ -380,7 +382,7 @@ def states(said: subprocess.CompletedProcess[str]) -> list[str]:
 
 def claim_of(results: Path) -> Claim:
     (path,) = results.rglob(CLAIM)
-    claim = claims.read(path.parent)
+    claim = leases.read(path.parent)
     assert claim is not None
     return claim
 
@@ -441,7 +443,7 @@ VM = Machine(host="vm", boot="a" * 36, identity="a" * 32)
 def held_on(machine: Machine, results: Path) -> Iterator[Claim]:
     """The trial held by a process of a machine, until the block's end."""
     program = (
-        "import sys, time; from pathlib import Path; from sweeps.ledger import Ledger\n"
+        "import sys, time; from pathlib import Path; from sweeps.state.trial_store import Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]), 'sweep'); (plan,) = ledger.plans()\n"
         "assert ledger.claim(plan.trials[0], 1.0, ''); print('held', flush=True); time.sleep(100)"
     )
@@ -501,7 +503,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_for(lambda: bool(list(results.rglob(record.EPOCHS))))
+        wait_for(lambda: bool(list(results.rglob(trial_files.EPOCHS))))
         held = claim_of(results)
         folder = next(results.rglob(CLAIM)).parent
         os.kill(held.pid, signal.SIGSTOP)  # cut off
@@ -516,7 +518,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
         typed = shlex.split(command[1].replace("python", sys.executable, 1))
         with subprocess.Popen([*typed, "--on", "local"], cwd=ROOT, stderr=subprocess.PIPE) as retry:
             wait_for(lambda: claim_of(results).attempt == 2)
-            wait_for(lambda: claims.checkpoint(folder) != claim_of(results).saved)
+            wait_for(lambda: leases.checkpoint(folder) != claim_of(results).saved)
             os.kill(held.pid, signal.SIGCONT)  # it was only cut off
             log = results / "sweep" / held.log
             wait_for(lambda: "another attempt holds" in log.read_text())
@@ -525,7 +527,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
             retry.send_signal(signal.SIGINT)
             assert retry.wait(60) == 130
         wait_for(lambda: launch.poll() is not None)
-        assert not list(results.rglob(record.FAILURE))
+        assert not list(results.rglob(trial_files.FAILURE))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(held.pid, signal.SIGKILL)
@@ -564,7 +566,7 @@ def test_a_host_that_is_gone_lets_go_of_everything(ledger: Ledger, folder: Path)
 
 
 @as_root
-@pytest.mark.parametrize("what", ["folder", CLAIM, record.FAILURE, record.PRUNED])
+@pytest.mark.parametrize("what", ["folder", CLAIM, trial_files.FAILURE, trial_files.PRUNED])
 def test_what_cannot_be_read_is_its_own_trials_problem(
     shared: Path, tmp_path: Path, what: str
 ) -> None:
@@ -573,7 +575,7 @@ def test_what_cannot_be_read_is_its_own_trials_problem(
     ledger.write_plan(Plan("sweep", [bad, good], "full", {}, [], "command"))
     folder = ledger.folder_of(bad)
     folder.mkdir()
-    if what == record.PRUNED:
+    if what == trial_files.PRUNED:
         # Where it stands beside the claim of one who is gone, too.
         write(folder, Claim(1, 0, 1.0, "", process_started="1"))
     path = folder if what == "folder" else folder / what
@@ -604,13 +606,17 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
         (made / f"{name}.py").write_text("import time; time.sleep(60)")
     other = tmp_path / "other"
     other.mkdir()
-    worker = ["sweeps.worker", str(ledger.folder), "--launch", "0.0"]
+    worker = ["sweeps.execution.worker", str(ledger.folder), "--launch", "0.0"]
     searched = ["sweeps.search", "sweep", "--results", str(ledger.folder.parent)]
     for words, launch, ours in (
         (worker, "0.0", True),
         ([*worker[:-1], "1.0"], "0.0", False),  # of another launch
         (worker, "1.0", False),
-        (["sweeps.worker", str(other), "--launch", "0.0"], "0.0", False),  # of another sweep
+        (
+            ["sweeps.execution.worker", str(other), "--launch", "0.0"],
+            "0.0",
+            False,
+        ),  # of another sweep
         (searched, "", True),
         (["sweeps.search", "other", "--results", str(ledger.folder.parent)], "", False),
         (["sweeps.search", "sweep"], "", False),  # in the results folder where it works
@@ -637,11 +643,11 @@ def test_a_job_that_sees_its_claim_is_anothers_does_nothing(ledger: Ledger, fold
     """A launch of another machine was slow, and its submission was given up meanwhile."""
     sent = Claim(1, 0, 1.0, "logs", submission="0" * 12, host="elsewhere")
     write(folder, sent, LATE)
-    other = claims.take(folder, Claim(1, 0, 2.0, ""), lambda *_: False)
+    other = leases.take(folder, Claim(1, 0, 2.0, ""), lambda *_: False)
     assert other is not None
-    assert not claims.is_held(folder, sent)
-    assert not claims.install(folder, sent, replace(sent, job="7"))
-    assert claims.read(folder) == other
+    assert not leases.is_held(folder, sent)
+    assert not leases.install(folder, sent, replace(sent, job="7"))
+    assert leases.read(folder) == other
 
 
 # What a person is told
@@ -656,23 +662,23 @@ def test_a_study_whose_machine_is_gone_is_taken_back_by_its_name(
         pytest.raises(
             InputError, match=r"on gone, nothing heard since .* drives this study"
         ) as told,
-        seat.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "wait for it"),
+        driver_lock.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "wait for it"),
     ):
         raise AssertionError
     advice = told.value.help.partition("for good: ")[2]
     assert subprocess.run(
         advice.replace("python", sys.executable, 1), shell=True, cwd=ROOT
     ).returncode == 0  # fmt: skip
-    with seat.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "") as check:
+    with driver_lock.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "") as check:
         check()
 
 
 def test_a_driver_that_was_cut_off_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.watch.FENCE_SECONDS", 0.05)
-    with seat.held(tmp_path, tmp_path.parent, {}, Scheduler(), "search", "") as check:
-        held = claims.read(tmp_path)
+    monkeypatch.setattr("sweeps.state.lease_watch.FENCE_SECONDS", 0.05)
+    with driver_lock.held(tmp_path, tmp_path.parent, {}, Scheduler(), "search", "") as check:
+        held = leases.read(tmp_path)
         assert held is not None
-        assert claims.give_up(tmp_path, held)
+        assert leases.give_up(tmp_path, held)
         with pytest.raises(InputError, match="another driver has taken this search over"):
             wait_for(lambda: bool(check()), 10)
 

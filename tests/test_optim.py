@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainer.architectures import MODELS
 from trainer.config import EarlyStoppingConfig, ModelConfig, OptimizerConfig, TrainConfig
 from trainer.models import build
+from trainer.models.registry import MODELS
 from trainer.optim import EarlyStopping, lr_at, make_optimizer, parameter_groups
 from trainer.recipes import reported, vit_trained
 

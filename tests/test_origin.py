@@ -15,17 +15,18 @@ from test_analysis import finish, folder_of, grid_points, only, write_plan
 from test_analysis import run as command
 from test_train import TINY, Interruption, interrupt_after, row_of
 
-from analysis import anomalies, tables
-from analysis.load import load
+from analysis.data.study import load
 from analysis.sections.provenance import provenance as provenance_section
-from sweeps.ledger import Ledger
-from sweeps.space import grid
-from sweeps.sweep import Sweep, expand
-from sweeps.worker import Worker
-from trainer import checkpoint, origin, parquet, record
-from trainer.errors import InputError
+from analysis.stats import outliers, summary_tables
+from sweeps.execution.worker import Worker
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state.trial_store import Ledger
+from trainer import checkpoint, origin
 from trainer.provenance import trained_by
 from trainer.train import train
+from trial_records import tables, trial_files
+from trial_records.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 ATTEMPT = {
@@ -219,7 +220,7 @@ def test_a_commit_made_while_a_trial_trains_is_not_recorded(checkout: Path, tmp_
     (one,) = json.loads(row["attempts"])
     assert one.keys() == ATTEMPT and one["git_commit"] == first
     assert one["code_sha256"] == row["code_sha256"] != origin.hash_of(checkout / "trainer")
-    assert not anomalies.differ(row["attempts"], anomalies.CODE)
+    assert not outliers.differ(row["attempts"], outliers.CODE)
 
     row = row_of(tmp_path / "killed")
     before, after = json.loads(row["attempts"])
@@ -228,8 +229,8 @@ def test_a_commit_made_while_a_trial_trains_is_not_recorded(checkout: Path, tmp_
     assert after["code_sha256"] == row["code_sha256"] == origin.hash_of(checkout / "trainer")
     assert row["git_commit"] == second
     assert [one["from_epoch"] for one in (before, after)] == [0, 1]
-    assert anomalies.differ(row["attempts"], anomalies.CODE)
-    assert not anomalies.differ(row["attempts"], anomalies.DEVICE)
+    assert outliers.differ(row["attempts"], outliers.CODE)
+    assert not outliers.differ(row["attempts"], outliers.DEVICE)
 
 
 # --- attempts that differ --------------------------------------------------------------------
@@ -239,13 +240,13 @@ def stopped(out: Path, epoch: int = 0) -> dict[str, Any]:
     """A trial that was interrupted after an epoch; its checkpoint's state."""
     with pytest.raises(Interruption):
         train(TINY, out, interrupt_after(epoch))
-    state = checkpoint.load(out / record.CHECKPOINT, TINY.fingerprint)
+    state = checkpoint.load(out / trial_files.CHECKPOINT, TINY.fingerprint)
     assert state is not None
     return state
 
 
 def save(out: Path, state: dict[str, Any]) -> None:
-    checkpoint.save(out / record.CHECKPOINT, state, TINY.fingerprint)
+    checkpoint.save(out / trial_files.CHECKPOINT, state, TINY.fingerprint)
 
 
 def test_an_attempt_on_another_device_is_told_and_its_pace_is_its_own(tmp_path: Path) -> None:
@@ -255,14 +256,14 @@ def test_an_attempt_on_another_device_is_told_and_its_pace_is_its_own(tmp_path: 
     state["rows"][0]["images_per_second"] = 1e9
     save(tmp_path, state)
     row = train(TINY, tmp_path)
-    rows = parquet.read_table(tmp_path / record.EPOCHS).to_pylist()
+    rows = tables.read_table(tmp_path / trial_files.EPOCHS).to_pylist()
     assert row["images_per_second"] == pytest.approx(
         sum(one["images_per_second"] for one in rows[1:]) / 2
     )
     assert row["device"] == row["evaluated_on"] != "another"
     assert (row["precision_used"], row["evaluated_precision"]) == ("fp32", "fp32")
-    assert anomalies.differ(row["attempts"], anomalies.DEVICE)
-    assert not anomalies.differ(row["attempts"], anomalies.CODE)
+    assert outliers.differ(row["attempts"], outliers.DEVICE)
+    assert not outliers.differ(row["attempts"], outliers.CODE)
 
 
 def test_what_only_evaluated_did_not_train(tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ def test_what_only_evaluated_did_not_train(tmp_path: Path) -> None:
     assert row["evaluated_on"] not in (None, "a GPU") and row["evaluated_precision"] == "fp32"
     # Of a device that is not here no peak was measured.
     assert row.get("peak_flops_per_second") is None
-    assert (parquet.read_run(tmp_path, TINY.fingerprint))["flops_per_second"] is None
+    assert (tables.read_run(tmp_path, TINY.fingerprint))["flops_per_second"] is None
 
 
 def test_a_checkpoint_of_before_attempts_were_kept(tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_a_checkpoint_of_before_attempts_were_kept(tmp_path: Path) -> None:
     first, second = json.loads(row["attempts"])
     assert first == {"from_epoch": 0, "from_step": 0} and second["from_epoch"] == 1
     # What trained the first epoch was another version of this program.
-    assert anomalies.differ(row["attempts"], anomalies.CODE)
+    assert outliers.differ(row["attempts"], outliers.CODE)
 
 
 def test_only_attempts_that_added_to_the_result_are_told(tmp_path: Path) -> None:
@@ -300,16 +301,16 @@ def test_a_failed_attempt_says_where_it_ran(tmp_path: Path) -> None:
     base = TINY.override({"optimizer.lr": 1e30})
     (trial,) = expand(Sweep(base=base, space=grid({"epochs": [2]})))
     assert not Worker(ledger, 7.0, "log").run([trial])
-    failure = record.Failure.read(ledger.folder_of(trial))
+    failure = trial_files.Failure.read(ledger.folder_of(trial))
     assert failure is not None and failure.cause == "NONFINITE" and failure.origin is not None
     assert (failure.origin["attempt"], failure.origin["launch"]) == (1, 7.0)
     assert failure.origin["code_sha256"] == origin.hash_of(ROOT / "trainer")
     # One of before.
-    path = ledger.folder_of(trial) / record.FAILURE
+    path = ledger.folder_of(trial) / trial_files.FAILURE
     values = json.loads(path.read_bytes())
     del values["origin"], values["sha256"]
     path.write_text(json.dumps(values))
-    old = record.Failure.read(ledger.folder_of(trial))
+    old = trial_files.Failure.read(ledger.folder_of(trial))
     assert old is not None and old.origin is None
 
 
@@ -328,20 +329,20 @@ def test_the_pace_is_of_epochs_on_a_machine_like_the_last_ones() -> None:
 
 
 def test_what_makes_two_attempts_differ() -> None:
-    def differ(*changes: dict[str, Any], keys: Any = anomalies.CODE) -> bool:
+    def differ(*changes: dict[str, Any], keys: Any = outliers.CODE) -> bool:
         same = {"git_commit": "c", "code_sha256": "s", "torch_version": "2", "python_version": "3"}
-        return anomalies.differ(json.dumps([same | one for one in changes]), keys)
+        return outliers.differ(json.dumps([same | one for one in changes]), keys)
 
     assert not differ({}, {}) and not differ({})
-    for key in anomalies.CODE:
+    for key in outliers.CODE:
         assert differ({}, {key: "other"}, {})
     # git did not answer; the hash speaks.
     assert not differ({}, {"git_commit": None})
-    assert differ({}, dict.fromkeys(anomalies.CODE))
-    for key in anomalies.DEVICE:
+    assert differ({}, dict.fromkeys(outliers.CODE))
+    for key in outliers.DEVICE:
         machine = {"device": "d", "precision": "fp32", "world_size": 1}
-        assert differ(machine, machine | {key: 2}, keys=anomalies.DEVICE)
-    assert not anomalies.differ(None, anomalies.CODE)
+        assert differ(machine, machine | {key: 2}, keys=outliers.DEVICE)
+    assert not outliers.differ(None, outliers.CODE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone counts a process's peak anew")
@@ -395,12 +396,12 @@ def notes_of(results: Path) -> str:
 def test_mixed_attempts_are_flagged_and_counted(mixed: Path) -> None:
     runs = only(mixed).runs
     assert runs["flags"].tolist() == [[], ["MIXED_CODE"], ["MIXED_DEVICE"], []]
-    assert tables.evaluated_elsewhere(runs).tolist() == [False, False, False, True]
+    assert summary_tables.evaluated_elsewhere(runs).tolist() == [False, False, False, True]
     notes = notes_of(mixed)
     assert "1 trial finished by attempts of different code (MIXED_CODE)" in notes
     assert "1 trial finished by attempts on different devices" in notes
     assert "test figures of 1 trial were made on another device" in notes
-    sources = tables.sources(runs)
+    sources = summary_tables.sources(runs)
     assert {"evaluated on", "evaluated in", "code SHA-256"} <= set(sources.columns)
     assert len(sources) == 3
 

@@ -32,12 +32,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from analysis import page as page_module
 from analysis import report
-from analysis.page import MANIFEST, Gallery, Page, Part, Picture, Sample, Section, Table
-from analysis.page import latex as latex_text
-from analysis.page import markdown as markdown_text
-from trainer.errors import InputError
+from analysis.output import page as page_module
+from analysis.output.page import MANIFEST, Gallery, Page, Part, Picture, Sample, Section, Table
+from analysis.output.page import latex as latex_text
+from analysis.output.page import markdown as markdown_text
+from trial_records.errors import InputError
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
 # The last ones keep the browser itself from asking the network for anything.
@@ -334,7 +334,7 @@ def test_print_shows_whole_tables_and_no_control(tab: Tab) -> None:
 
 # --- contrast --------------------------------------------------------------------------------
 
-CSS = (Path(__file__).parents[1] / "analysis" / "templates" / "report.css").read_text()
+CSS = (Path(__file__).parents[1] / "analysis" / "output" / "templates" / "report.css").read_text()
 
 
 def contrast(one: str, other: str) -> float:
@@ -643,7 +643,7 @@ def test_a_terminal_obeys_no_word_of_a_result(
     results = tmp_path / "re\x1b[31msults\udcff"
     problem = InputError("bad \x1b]0;x\x07\nname\x9b", "mend")
     study = SimpleNamespace(problems=[problem], plans=[])
-    monkeypatch.setattr("analysis.load.load", lambda results, names: study)
+    monkeypatch.setattr("analysis.data.study.load", lambda results, names: study)
     monkeypatch.setattr(report, "build", lambda study: small("new"))
     report.report(results=results)
     told = capsys.readouterr()

@@ -21,15 +21,16 @@ from test_records_are_data import command, finish_stored, write_stored
 import sweeps.launch
 import sweeps.retry
 import sweeps.status
-from analysis.choices import read_all
-from analysis.load import load
-from sweeps.ledger import Ledger, Plan
-from sweeps.space import grid
-from sweeps.sweep import Sweep, expand
-from trainer import peaks, record
-from trainer import plan as plan_files
+from analysis.data.study import load
+from analysis.data.study_choices import read_all
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state.trial_store import Ledger, Plan
 from trainer.config import TrainConfig
-from trainer.errors import InputError
+from trainer.perf import device_peaks
+from trial_records import plan as plan_files
+from trial_records import trial_files
+from trial_records.errors import InputError
 
 SWEEP = Sweep(
     base=TrainConfig(), space=grid({"optimizer.lr": [0.1, 0.05], "model.stem": ["cifar"]})
@@ -46,7 +47,7 @@ def planned(results: Path) -> tuple[Ledger, Path]:
 
 def unsealed(path: Path) -> None:
     """As version 0.1 wrote it."""
-    path.write_text(json.dumps(record.read_json(path)))
+    path.write_text(json.dumps(trial_files.read_json(path)))
 
 
 def test_a_launchs_plan_ends_in_the_digest_of_all_before(tmp_path: Path) -> None:
@@ -322,36 +323,38 @@ def test_a_mutated_note_is_refused_or_says_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, kind: str, number: int
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    written = record.Failure("ERROR", "loss is 0.5", "trace", ["a", "b"], 1, 12.5, "host", epoch=3)
+    written = trial_files.Failure(
+        "ERROR", "loss is 0.5", "trace", ["a", "b"], 1, 12.5, "host", epoch=3
+    )
     written.write(folder)
-    path = folder / record.FAILURE
+    path = folder / trial_files.FAILURE
     path.write_bytes(_mutate(path.read_bytes(), kind, random.Random(number)))
     note(f"{kind} {number}: {path.read_bytes()!r}")
     try:
-        assert record.Failure.read(folder) == written
+        assert trial_files.Failure.read(folder) == written
     except InputError as error:
         assert str(path) in error.what
 
 
 def test_a_note_without_a_digest_is_read_as_it_is(tmp_path: Path) -> None:
-    written = record.Pruned("abcdef01", 3, 4, 12.5)
-    record.write_json(tmp_path / record.PRUNED, dataclasses.asdict(written))
-    assert record.Pruned.read(tmp_path) == written
+    written = trial_files.Pruned("abcdef01", 3, 4, 12.5)
+    trial_files.write_json(tmp_path / trial_files.PRUNED, dataclasses.asdict(written))
+    assert trial_files.Pruned.read(tmp_path) == written
 
 
 def test_what_says_a_choice_or_a_peak_is_sealed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path))
-    peaks.store(peaks.Peaks("some device", 4e14, 5e13, 2e12, 1e-6))
-    assert peaks.cached("some device") is not None
+    device_peaks.store(device_peaks.Peaks("some device", 4e14, 5e13, 2e12, 1e-6))
+    assert device_peaks.cached("some device") is not None
     (path,) = tmp_path.iterdir()
     path.write_text(path.read_text().replace("2000000000000.0", "3000000000000.0"))
-    assert peaks.cached("some device") is None
+    assert device_peaks.cached("some device") is None
     choices = tmp_path / "study" / "choices.json"
     choices.parent.mkdir()
     value = {"schema_version": 1, "study": "s", "scale": "full", "rule": "r", "stages": []}
-    record.write_sealed_json(choices, value)
+    trial_files.write_sealed_json(choices, value)
     problems: list[InputError] = []
     assert len(list(read_all(tmp_path, problems))) == 1
     choices.write_text(choices.read_text().replace('"rule": "r"', '"rule": "x"'))

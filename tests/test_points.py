@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from analysis.points import difference, family, judged, would_tell
-from analysis.stats import ALPHA, POWER, prediction_p, seeds_to_tell
+from analysis.stats.intervals import ALPHA, POWER, prediction_p, seeds_to_tell
+from analysis.stats.seed_values import difference, family, judged, would_tell
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.usefixtures("forked")
 
 ROOT = Path(__file__).parent.parent
 REGISTERS = """
-from sweeps.sweep import Sweep
-from trainer import architectures
+from sweeps.spec.sweep import Sweep
+from trainer.models import registry as architectures
 from trainer.recipes import reported
 architectures.MODELS[{name!r}] = "trainer.models.resnet:resnet18"
 small = {{"data.name": "digits", "data.train_limit": 100, "epochs": 1, "model.name": {name!r}}}
@@ -22,8 +22,8 @@ sweep = Sweep(base=reported("resnet18").override(small))
 
 
 SEARCH = """
-from sweeps.ranges import log_uniform
-from sweeps.sweep import Search
+from sweeps.spec.distributions import log_uniform
+from sweeps.spec.sweep import Search
 search = Search(sweep.base, {{"optimizer.lr": log_uniform(0.01, 0.1)}}, trials=1)
 """
 
@@ -41,7 +41,7 @@ def test_a_model_that_only_the_definition_knows(tmp_path: Path, name: str) -> No
     dry, launched = (launch(tmp_path, "--on", "local", *words) for words in (("--dry-run",), ()))
     assert dry.returncode == launched.returncode == 2
     assert dry.stderr.splitlines()[-2:] == launched.stderr.splitlines()[-2:]
-    assert name in dry.stderr and "trainer/architectures.py" in dry.stderr
+    assert name in dry.stderr and "trainer/models/registry.py" in dry.stderr
     assert not (tmp_path / "results").exists()
 
 
@@ -50,4 +50,4 @@ def test_a_search_looks_too(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sweeps.search", str(tmp_path / "mine.py"), "--dry-run",
                "--on", "local", "--results", str(tmp_path / "results")]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 2 and "trainer/architectures.py" in done.stderr, done.stderr
+    assert done.returncode == 2 and "trainer/models/registry.py" in done.stderr, done.stderr

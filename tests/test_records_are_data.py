@@ -17,13 +17,13 @@ import sweeps.logs
 import sweeps.retry
 import sweeps.status
 from analysis import report
-from analysis.load import load
-from sweeps.ledger import Ledger, State
-from sweeps.sweep import Trial
-from trainer import plan as plan_files
-from trainer import record
+from analysis.data.study import load
+from sweeps.spec.sweep import Trial
+from sweeps.state.trial_store import Ledger, State
 from trainer.config import ADDED, TrainConfig, fingerprint_of
-from trainer.errors import InputError
+from trial_records import plan as plan_files
+from trial_records import trial_files
+from trial_records.errors import InputError
 
 Values = dict[str, Any]
 Item = tuple[dict[str, Any], Values]
@@ -59,7 +59,7 @@ def write_stored(
     }
     folder = results / "other" / "plans"
     folder.mkdir(parents=True, exist_ok=True)
-    write = record.write_sealed_json if sealed else record.write_json
+    write = trial_files.write_sealed_json if sealed else trial_files.write_json
     write(folder / f"{head['id']}.json", head | changes)
     return trials
 
@@ -68,7 +68,7 @@ def finish_stored(results: Path, trial: dict[str, Any], **changes: Any) -> Path:
     """What the trial left when it finished, in a version that knew its configuration."""
     folder = results / "other" / str(trial["name"])
     finish(folder, TrainConfig(), fingerprint=trial["fingerprint"], **changes)
-    record.write_json(folder / record.CONFIG, trial["config"])
+    trial_files.write_json(folder / trial_files.CONFIG, trial["config"])
     return folder
 
 
@@ -223,7 +223,7 @@ def test_of_a_retry_one_trial_is_a_problem_and_the_other_runs(
     for trial in trials:
         folder = tmp_path / "other" / trial["name"]
         folder.mkdir()
-        record.Failure("ERROR", "x", "", [], 1, 0.0, "host").write(folder)
+        trial_files.Failure("ERROR", "x", "", [], 1, 0.0, "host").write(folder)
     assert command(sweeps.retry, "other", "--results", tmp_path, "--on", "debug") == 1
     said = capsys.readouterr().err
     assert f"warning: this version cannot train {trials[0]['name']}: " in said
@@ -243,11 +243,11 @@ def test_the_configuration_in_a_trials_folder_is_compared_as_it_is_stored(tmp_pa
     del values["compile"], values["deterministic"]  # before there were these
     folder = tmp_path / "sweep" / f"short-{TrainConfig().fingerprint[:8]}"
     folder.mkdir(parents=True)
-    record.write_json(folder / record.CONFIG, values)
+    trial_files.write_json(folder / trial_files.CONFIG, values)
     longer = Trial.of(f"long-{TrainConfig().fingerprint[:8]}", {}, TrainConfig())
     ledger = Ledger(tmp_path, "sweep")
     assert ledger.settle_names([longer])[0].name == folder.name
-    record.write_json(folder / record.CONFIG, values | {"seed": 1})
+    trial_files.write_json(folder / trial_files.CONFIG, values | {"seed": 1})
     assert ledger.settle_names([longer])[0].name == longer.name
 
 
@@ -257,7 +257,7 @@ def test_a_damaged_configuration_is_its_own_trials_problem(
 ) -> None:
     folder = tmp_path / "sweep" / f"short-{TrainConfig().fingerprint[:8]}"
     folder.mkdir(parents=True)
-    (folder / record.CONFIG).write_text(damage(TrainConfig().to_json()))
+    (folder / trial_files.CONFIG).write_text(damage(TrainConfig().to_json()))
     longer = Trial.of(f"long-{TrainConfig().fingerprint[:8]}", {}, TrainConfig())
     other = Trial.of(f"o-{SMALL.fingerprint[:8]}", {}, SMALL)
     settled = Ledger(tmp_path, "sweep").settle_names([longer, other])

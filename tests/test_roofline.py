@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from trainer import cost as costs
-from trainer import data, models, peaks, roofline
-from trainer.architectures import MODELS
+from trainer import models
 from trainer.config import DataConfig, ModelConfig, OptimizerConfig
-from trainer.cost import Cost, Op, Step
-from trainer.peaks import Peaks
+from trainer.data import datasets
+from trainer.models.registry import MODELS
+from trainer.perf import device_peaks, roofline, step_cost
+from trainer.perf.device_peaks import Peaks
+from trainer.perf.step_cost import Cost, Op, Step
 from trainer.provenance import device_name
 
 CPU = torch.device("cpu")
@@ -129,21 +130,21 @@ def test_a_step_is_counted_once_and_a_damaged_file_anew(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Step(ModelConfig(width=0.125), "fp32", 4)
-    assert costs.cached(step) is None
+    assert step_cost.cached(step) is None
     # Without what the process itself remembers.
     count = roofline.count.__wrapped__
     counted = count(step.model, step.precision, step.batch)
-    assert costs.cached(step) == counted
-    assert costs.cached(dataclasses.replace(step, batch=5)) is None
+    assert step_cost.cached(step) == counted
+    assert step_cost.cached(dataclasses.replace(step, batch=5)) is None
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     for damage in (b"", b"[]", whole[:-9]):
         path.write_bytes(damage)
-        assert costs.cached(step) is None
+        assert step_cost.cached(step) is None
     assert count(step.model, step.precision, step.batch) == counted
     assert path.read_bytes() == whole
-    monkeypatch.setattr(costs, "_code", lambda: "other code")
-    assert costs.cached(step) is None
+    monkeypatch.setattr(step_cost, "_code", lambda: "other code")
+    assert step_cost.cached(step) is None
 
 
 def test_a_step_is_counted_where_nothing_can_be_kept(
@@ -162,14 +163,14 @@ def test_peaks_are_measured_once_and_a_damaged_file_anew(cache: Path) -> None:
     assert 1e8 < found.bytes_per_second < 1e14
     assert 1e-8 < found.seconds_per_op < 1e-2
     (path,) = cache.glob("peaks-*")
-    assert roofline.peaks(CPU) == found == peaks.cached(found.device)
+    assert roofline.peaks(CPU) == found == device_peaks.cached(found.device)
     for damage in ("", "[1]", path.read_text().replace(': "', ': "no '), '{"device": 1}'):
         path.write_text(damage)
-        assert peaks.cached(found.device) is None
-    assert peaks.cached("another device") is None
+        assert device_peaks.cached(found.device) is None
+    assert device_peaks.cached("another device") is None
     faster = Peaks(found.device, 1e18, 1e18, 1e18, 1e-12)
-    peaks.store(faster)
-    assert roofline.peaks(CPU, anew=True) == faster == peaks.cached(found.device)
+    device_peaks.store(faster)
+    assert roofline.peaks(CPU, anew=True) == faster == device_peaks.cached(found.device)
 
 
 def test_the_better_of_two_measurements_is_the_peak() -> None:
@@ -178,7 +179,7 @@ def test_the_better_of_two_measurements_is_the_peak() -> None:
 
 
 def test_utilisation_is_of_all_devices() -> None:
-    peaks.store(Peaks(device_name(CPU), 4e9, 2e9, 1e9, 1e-6))
+    device_peaks.store(Peaks(device_name(CPU), 4e9, 2e9, 1e9, 1e-6))
     model = ModelConfig(width=0.125)
     one, two = (roofline.utilisation(model, 10, 32, "fp32", CPU, 10.0, world) for world in (1, 2))
     flops = roofline.count(model, "fp32", 2).flops_per_image
@@ -191,10 +192,10 @@ def test_utilisation_is_of_all_devices() -> None:
 
 
 def test_a_peak_that_a_run_exceeds_is_measured_anew() -> None:
-    peaks.store(Peaks(device_name(CPU), 1.0, 1.0, 1.0, 1.0))
+    device_peaks.store(Peaks(device_name(CPU), 1.0, 1.0, 1.0, 1.0))
     found = roofline.utilisation(ModelConfig(width=0.125), 10, 32, "fp32", CPU, 10.0)
     assert (found["peak_flops_per_second"] or 0) > (found["flops_per_second"] or 0) > 1.0
-    known = peaks.cached(device_name(CPU))
+    known = device_peaks.cached(device_name(CPU))
     assert known is not None and known.fp32_flops_per_second == found["peak_flops_per_second"]
 
 
@@ -204,7 +205,7 @@ def test_a_run_is_not_lost_over_its_utilisation(
     blocked = tmp_path / "a file"
     blocked.write_text("")
     monkeypatch.setenv("SWEEPS_CACHE", str(blocked))
-    peaks_file = data.cache(DataConfig())
+    peaks_file = datasets.cache(DataConfig())
     assert peaks_file is not None and peaks_file.parent == blocked
     # An image that the patches do not tile cannot be counted, nor can anything be kept there.
     model = ModelConfig(name="vit", patch=16)

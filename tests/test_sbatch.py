@@ -14,11 +14,11 @@ import pytest
 from drill import DEFINITION, ROOT, held, running, wait_for
 from test_study import definition
 
-from slurm.dev_cluster import Cluster
+from slurm.dev_cluster.cluster import Cluster
 from slurm.queue import Queue
-from sweeps.ledger import Ledger
-from sweeps.scheduler import Scheduler
-from trainer import record
+from sweeps.state.liveness import Scheduler
+from sweeps.state.trial_store import Ledger
+from trial_records import trial_files
 
 SCRIPTS = sorted((ROOT / "slurm").glob("*.sbatch"))
 TINY = DEFINITION.replace('"epochs": 14', '"epochs": 2').replace("LR", "[0.02, 0.05, 0.1]")
@@ -50,7 +50,7 @@ def test_without_an_environment_it_says_so(script: Path, tmp_path: Path) -> None
 def test_the_worker_wants_a_job() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps.job", "grid_bs_epoch"],
+        [sys.executable, "-m", "sweeps.execution.slurm_job", "grid_bs_epoch"],
         capture_output=True, text=True, cwd=ROOT, env=environment,
     )  # fmt: skip
     assert done.returncode == 2
@@ -92,7 +92,7 @@ class Project:
         return "".join(path.read_text() for path in sorted(self.folder.glob(f"slurm-{job}*.out")))
 
     def runs(self) -> int:
-        return len(list(self.results.rglob(record.RUN)))
+        return len(list(self.results.rglob(trial_files.RUN)))
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_an_array_of_workers_and_then_the_report(cluster: Cluster, project: Proj
     report = project.sbatch(f"--dependency=afterany:{array}", "slurm/report.sbatch")
     wait_for(lambda: not cluster.command("squeue", "--noheader"), 200)
     assert project.runs() == 2, project.said(array)
-    (failed,) = project.results.rglob(record.FAILURE)
-    failure = record.Failure.read(failed.parent)
+    (failed,) = project.results.rglob(trial_files.FAILURE)
+    failure = trial_files.Failure.read(failed.parent)
     assert failure is not None
     assert failure.attempt == 1
     assert not list(project.results.rglob("claim.json"))

@@ -19,21 +19,21 @@ from optuna.study import load_study
 
 import sweeps.cancel
 import sweeps.launch
-import sweeps.search
+import sweeps.search.__main__
 import sweeps.status
-from sweeps.journal import JOURNAL, STUDY
-from trainer import parquet, record
+from sweeps.search.optuna_journal import JOURNAL, STUDY
 from trainer.config import TrainConfig
-from trainer.errors import run_command
+from trial_records import tables, trial_files
+from trial_records.errors import run_command
 
 # In one process, for its one search is what takes time.
 pytestmark = [pytest.mark.xdist_group("search"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
-from sweeps.ranges import log_uniform
-from sweeps.space import grid
-from sweeps.sweep import Search, Sweep
+from sweeps.spec.distributions import log_uniform
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Search, Sweep
 from trainer.recipes import reported
 
 base = reported("resnet18").override({
@@ -106,8 +106,8 @@ def test_a_search_finds_the_best_of_what_it_trained(
     assert answer["best"]["params"] == best["params"]
     config = TrainConfig.from_file(Path(answer["best"]["config"]))
     folder = path.parent / "results" / "tiny" / answer["best"]["trial"]
-    assert config == TrainConfig.from_file(folder / record.CONFIG)
-    run = parquet.read_run(folder, config.fingerprint)
+    assert config == TrainConfig.from_file(folder / trial_files.CONFIG)
+    run = tables.read_run(folder, config.fingerprint)
     assert run["val_accuracy"] == answer["best"]["value"]
     low, high = answer["within_one_standard_error"]["optimizer.weight_decay"]
     assert low <= config.optimizer.weight_decay <= high
@@ -115,7 +115,7 @@ def test_a_search_finds_the_best_of_what_it_trained(
 
 def test_the_grids_trial_was_not_trained_again(finished: tuple[Path, dict[str, Any]]) -> None:
     path, answer = finished
-    folders = {one.parent.name for one in (path.parent / "results").rglob(record.RUN)}
+    folders = {one.parent.name for one in (path.parent / "results").rglob(trial_files.RUN)}
     assert folders == {one["trial"] for one in answer["trials"]}
     logs = list((path.parent / "results").rglob("*.log"))
     assert sum(log.read_text().count("=== trial") for log in logs) == 3
@@ -152,11 +152,11 @@ def test_status_and_launch_know_a_searchs_trials(
 
 def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = definition(tmp_path)
-    assert command(sweeps.search, *words(path, "--dry-run")) == 0
+    assert command(sweeps.search.__main__, *words(path, "--dry-run")) == 0
     said = capsys.readouterr()
     assert "log_uniform(1e-05, 0.01)" in said.out
     assert "3 trials by tpe" in said.err
-    assert command(sweeps.search, *words(path, "--dry-run", "--json")) == 0
+    assert command(sweeps.search.__main__, *words(path, "--dry-run", "--json")) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["search"]["space"]["optimizer.weight_decay"]["log"] is True
     assert not (tmp_path / "results").exists()
@@ -169,7 +169,7 @@ def test_another_space_under_the_same_journal_is_refused(
     other = tmp_path / "tiny.py"
     other.write_text(path.read_text().replace("1e-5, 1e-2", "1e-6, 1e-2"))
     given = (other, "--results", path.parent / "results", "--on", "local")
-    assert command(sweeps.search, *given) == 2
+    assert command(sweeps.search.__main__, *given) == 2
     error, help_line = capsys.readouterr().err.splitlines()[-2:]
     assert "log_uniform(1e-06, 0.01) now, log_uniform(1e-05, 0.01) there" in error
     assert help_line.startswith("help: go back to that definition, or start anew")
@@ -191,7 +191,7 @@ def test_another_space_under_the_same_journal_is_refused(
 def test_bad_input(
     given: list[str], what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(sweeps.search, *given, "--results", tmp_path / "results") == 2
+    assert command(sweeps.search.__main__, *given, "--results", tmp_path / "results") == 2
     error, help_line = capsys.readouterr().err.splitlines()[-2:]
     assert error.startswith("error: ") and what in error
     assert help_line.startswith("help: ")
@@ -203,8 +203,8 @@ def test_a_second_driver_is_told_who_the_first_is(
 ) -> None:
     path = definition(tmp_path, epochs=500)
     with subprocess.Popen(program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
-        wait_for(lambda: list((tmp_path / "results").rglob(record.EPOCHS)))
-        assert command(sweeps.search, *words(path)) == 2
+        wait_for(lambda: list((tmp_path / "results").rglob(trial_files.EPOCHS)))
+        assert command(sweeps.search.__main__, *words(path)) == 2
         assert f"process {first.pid} on" in capsys.readouterr().err
         # Cancel ends the driver as well as its trials.
         assert command(sweeps.cancel, "tiny", "--results", tmp_path / "results", "--yes") == 0
@@ -219,7 +219,7 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(
     path = definition(tmp_path)
     chance = random.Random(5)
     # In the first trial, and behind it.
-    for file in ("claim.json", record.RUN):
+    for file in ("claim.json", trial_files.RUN):
         with subprocess.Popen(
             program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
@@ -233,7 +233,7 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(
         (one["number"], one["params"], one["value"]) for one in json.loads(done.stdout)["trials"]
     ]
     assert mine == [(one["number"], one["params"], one["value"]) for one in undisturbed["trials"]]
-    assert len(list((tmp_path / "results").rglob(record.RUN))) == 3
+    assert len(list((tmp_path / "results").rglob(trial_files.RUN))) == 3
 
 
 def test_interrupted_it_gives_its_trials_back(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_interrupted_it_gives_its_trials_back(tmp_path: Path) -> None:
     with subprocess.Popen(
         program(*words(path)), cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_for(lambda: list((tmp_path / "results").rglob(record.EPOCHS)))
+        wait_for(lambda: list((tmp_path / "results").rglob(trial_files.EPOCHS)))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -270,15 +270,15 @@ def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     last = json.loads(done.stdout)["trials"][-1]
     assert (last["state"], last["params"]) == ("pruned", {"optimizer.lr": 1e-9})
     folder = tmp_path / "results" / "tiny" / last["trial"]
-    epochs = parquet.read_epochs(folder).num_rows
+    epochs = tables.read_epochs(folder).num_rows
     assert 2 <= epochs < 10
-    assert not (folder / record.RUN).exists()
+    assert not (folder / trial_files.RUN).exists()
     assert not (folder / "claim.json").exists()
-    assert json.loads((folder / record.PRUNED).read_text())["search"]
+    assert json.loads((folder / trial_files.PRUNED).read_text())["search"]
     command(sweeps.status, "tiny", "--results", tmp_path / "results", "--json")
     value = json.loads(capsys.readouterr().out)
     assert value["counts"]["pruned"] == 1
     # Who launches it by itself wants all of it.
-    config = folder / record.CONFIG
+    config = folder / trial_files.CONFIG
     again = tmp_path / "results" / "config"
     assert command(sweeps.launch, config, "--results", again, "--dry-run") == 0

@@ -19,16 +19,16 @@ import pytest
 from drill import ROOT, running, wait_for
 from outcome import assert_one_at_a_time, attempts
 
-from slurm.dev_cluster import Cluster
-from sweeps.journal import JOURNAL
-from trainer import record
+from slurm.dev_cluster.cluster import Cluster
+from sweeps.search.optuna_journal import JOURNAL
+from trial_records import trial_files
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(500)]
 
 TRIALS, JOBS = 16, 8
 SEARCH = """
-from sweeps.ranges import log_uniform
-from sweeps.sweep import Search
+from sweeps.spec.distributions import log_uniform
+from sweeps.spec.sweep import Search
 from trainer.recipes import reported
 
 search = Search(
@@ -78,7 +78,7 @@ def assert_all_told(results: Path, answer: dict[str, Any], trials: int = TRIALS)
     assert {one["state"] for one in told} == {"complete"}
     names = Counter(one["trial"] for one in told)
     assert set(names.values()) == {1}
-    assert {path.parent.name for path in results.rglob(record.RUN)} == set(names)
+    assert {path.parent.name for path in results.rglob(trial_files.RUN)} == set(names)
     assert assert_one_at_a_time(list(results.rglob("*_log.out"))) == 1
     (journal,) = results.rglob(JOURNAL)
     for line in journal.read_bytes().splitlines():
@@ -108,7 +108,7 @@ def test_the_driver_is_a_job_that_requeues_itself(cluster: Cluster, tmp_path: Pa
     )  # fmt: skip
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.strip()
-    wait_for(lambda: list((tmp_path / "results").rglob(record.EPOCHS)))
+    wait_for(lambda: list((tmp_path / "results").rglob(trial_files.EPOCHS)))
     cluster.command("scancel", "--batch", "--signal=USR1", job)  # as before its time runs out
     wait_for(
         lambda: "Restarts=1" in cluster.command("scontrol", "show", "job", job, check=False), 120

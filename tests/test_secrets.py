@@ -16,22 +16,21 @@ from hypothesis import strategies as st
 from test_analysis import fail, finish, folder_of, grid_points, write_plan
 from test_analysis import run as command
 from test_queue import Slurm
-from test_submit import slurm
+from test_slurm_submit import slurm
 
 from slurm.queue import Queue
 from slurm.site import Resources, Site
-from sweeps import dispatch
-from sweeps.ledger import Ledger, Plan
-from sweeps.request import ScaleName, plan_of
-from sweeps.scheduler import Scheduler
-from sweeps.space import grid
-from sweeps.submit import Submission
-from sweeps.sweep import Sweep, expand
+from sweeps.cli.options import ScaleName, plan_of
+from sweeps.execution import dispatch
+from sweeps.execution.slurm_submit import Submission
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state.liveness import Scheduler
+from sweeps.state.trial_store import Ledger, Plan
 from trainer import origin
 from trainer.config import field_types
 from trainer.recipes import reported
-from trainer.record import FAILURE, Failure
-from trainer.secrets import (
+from trial_records.secrets import (
     MASK,
     is_secret,
     masked,
@@ -39,6 +38,7 @@ from trainer.secrets import (
     masked_values,
     masked_words,
 )
+from trial_records.trial_files import FAILURE, Failure
 
 ROOT = Path(__file__).parent.parent
 __all__ = ["slurm"]
@@ -236,8 +236,8 @@ def test_a_failure_holds_no_secret_and_an_old_one_shows_none(tmp_path: Path) -> 
 def test_an_attempts_command_and_a_workers_log_hold_no_secret(tmp_path: Path) -> None:
     code = """
 import logging, sys
-from sweeps.ledger import Ledger
-from sweeps.worker import Worker, start_logging
+from sweeps.state.trial_store import Ledger
+from sweeps.execution.worker import Worker, start_logging
 from trainer import origin
 from pathlib import Path
 worker = Worker(Ledger(Path("."), "x"), 0.0, "")

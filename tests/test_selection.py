@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from test_analysis import Point, finish, folder_of, protocol, write_plan
 
-from analysis import selection
-from analysis.choices import Candidate as Read
-from analysis.choices import Choice as Made
-from analysis.load import Study, load
-from analysis.sections import architectures, decay
+from analysis.cifar10 import architectures, weight_decay
+from analysis.data.study import Study, load
+from analysis.data.study_choices import Candidate as Read
+from analysis.data.study_choices import Choice as Made
 from analysis.sections.choices import choices
-from sweeps.choice import RULE, Candidate, Choice, choose
-from sweeps.course import _noise
-from trainer.record import write_sealed_json
+from analysis.stats import selection_bias
+from sweeps.study.runner import _noise
+from sweeps.study.selection import RULE, Candidate, Choice, choose
+from trial_records.trial_files import write_sealed_json
 
 DECAY = "optimizer.weight_decay"
 
@@ -79,7 +79,7 @@ def study(tmp_path: Path) -> Study:
 
 def notes(study: Study, sweep: str) -> list[str]:
     (plan,) = (plan for plan in study.plans if plan.sweep == sweep)
-    return selection.notes(plan, study)
+    return selection_bias.notes(plan, study)
 
 
 def test_a_comparison_names_the_run_that_chose_before_it(study: Study) -> None:
@@ -106,14 +106,14 @@ def test_fresh_seeds_chose_nothing_anywhere(study: Study) -> None:
     # Its best run is among those by which the model was chosen, but after it.
     assert not notes(study, "weight_decay")[:-1]
     (plan,) = (plan for plan in study.plans if plan.sweep == "weight_decay")
-    said = " ".join(decay.parts(plan, study)[0].notes)
+    said = " ".join(weight_decay.parts(plan, study)[0].notes)
     assert "As the best of 2 points on these very seeds" in said
     assert "the same configuration has 86.00 % (2 seeds: 1042, 1043)." in said
 
 
 def test_without_fresh_seeds_that_is_said(study: Study) -> None:
     alone = load(study.results, ["weight_decay"])
-    said = " ".join(decay.parts(alone.plans[0], alone)[0].notes)
+    said = " ".join(weight_decay.parts(alone.plans[0], alone)[0].notes)
     assert "there is no run of it with a seed that chose nothing" in said
     (section,) = choices(alone).parts
     assert list(section.tables[0].frame["fresh seeds"]) == ["-"]
@@ -122,9 +122,9 @@ def test_without_fresh_seeds_that_is_said(study: Study) -> None:
 def test_a_run_of_one_epoch_is_no_maximum(tmp_path: Path) -> None:
     write(tmp_path, "one", {0: (at(42), 0.9)})
     (plan,) = load(tmp_path, []).plans
-    assert len(selection.best_epoch(plan.runs)) == 1
-    assert not selection.best_epoch(plan.runs.assign(epochs_run=1))
-    (said,) = selection.best_epoch(plan.runs.assign(val_accuracy_last=None))
+    assert len(selection_bias.best_epoch(plan.runs)) == 1
+    assert not selection_bias.best_epoch(plan.runs.assign(epochs_run=1))
+    (said,) = selection_bias.best_epoch(plan.runs.assign(val_accuracy_last=None))
     assert said.endswith("; the last epoch's is not recorded.")
 
 
@@ -166,7 +166,7 @@ def test_a_winner_within_the_noise_says_so(
     assert made.to_json([])["told_apart_from_next_by_seeds"] is told
     assert _noise(made).startswith(words)
     assert bool(_noise(made)) == bool(words)
-    lead = selection.lead(read)
+    lead = selection_bias.lead(read)
     assert (lead.told_apart if lead else None) is told
 
 
@@ -178,7 +178,7 @@ def test_where_nothing_differs_few_winners_are_told_apart() -> None:
     for _ in range(400):
         rows = [tuple(random_.gauss(0.8, 0.01) for _ in range(3)) for _ in range(6)]
         made, read = drawn(rows)
-        lead = selection.lead(read)
+        lead = selection_bias.lead(read)
         assert lead is not None and lead.told_apart is made.told_apart
         false += bool(made.told_apart)
     assert false <= 0.05 * 400

@@ -27,10 +27,10 @@ from drill import (
 )
 from outcome import outcome
 
-from slurm.dev_cluster import Cluster
-from sweeps import claim as claims
-from sweeps.ledger import State
-from trainer import parquet, record
+from slurm.dev_cluster.cluster import Cluster
+from sweeps.state import lease as leases
+from sweeps.state.trial_store import State
+from trial_records import tables, trial_files
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
 
@@ -47,7 +47,7 @@ def test_a_grid_fills_eight_gpus_from_one_array(cluster: Cluster, tmp_path: Path
         [sys.executable, "-m", "sweeps.launch", *words], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    trials = {path.parent.name for path in results.rglob(record.RUN)}
+    trials = {path.parent.name for path in results.rglob(trial_files.RUN)}
     assert len(trials) == 9
     columns = "--format=JobID,State,Start,End,JobName"
 
@@ -69,15 +69,15 @@ def test_two_nodes_agree_with_torchrun(cluster: Cluster, tmp_path: Path) -> None
         tmp_path, DEFINITION.replace("LR", "[0.1]").replace('"epochs": 14', '"epochs": 3')
     )
     drill.launch("--nodes", "2", "--gpus-per-node", "2")
-    (run,) = drill.results.rglob(record.RUN)
-    row = parquet.read_table(run).to_pylist()[0]
+    (run,) = drill.results.rglob(trial_files.RUN)
+    row = tables.read_table(run).to_pylist()[0]
     assert (row["world_size"], row["status"]) == (4, "done")
     out = tmp_path / "torchrun"
     words = ("-m", "torch.distributed.run", "--nproc-per-node", "4", "--standalone", "-m",
-             "trainer", str(run.parent / record.CONFIG), str(out))  # fmt: skip
+             "trainer", str(run.parent / trial_files.CONFIG), str(out))  # fmt: skip
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
     here, there = (
-        parquet.read_table(folder / record.EPOCHS).to_pylist() for folder in (run.parent, out)
+        tables.read_table(folder / trial_files.EPOCHS).to_pylist() for folder in (run.parent, out)
     )
     for mine, theirs in zip(here, there, strict=True):
         for loss in ("train_loss", "val_loss"):
@@ -175,7 +175,7 @@ def test_the_launch_is_killed_around_its_sbatch(
     assert not claim.job
     assert drill.standing().state is State.QUEUED
     # A minute later its job is known to be on no way.
-    monkeypatch.setattr("sweeps.scheduler.IN_FLIGHT_SECONDS", 0.0)
+    monkeypatch.setattr("sweeps.state.liveness.IN_FLIGHT_SECONDS", 0.0)
     if sends:
         standing = drill.standing()
         assert standing.state is State.QUEUED
@@ -184,7 +184,7 @@ def test_the_launch_is_killed_around_its_sbatch(
         subprocess.run(["scontrol", "release", standing.job.id], check=True)
     else:
         assert drill.standing().state is State.LOST
-        path = drill.ledger.folder_of(drill.trials[0]) / claims.CLAIM
+        path = drill.ledger.folder_of(drill.trials[0]) / leases.CLAIM
         aged = path.stat().st_mtime - 100
         os.utime(path, (aged, aged))
         drill.launch("--detach")

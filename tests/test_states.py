@@ -25,20 +25,20 @@ import sweeps.cancel
 import sweeps.launch
 import sweeps.retry
 import sweeps.status
-from sweeps import process
-from sweeps.claim import CLAIM, WORKER, Claim
-from sweeps.ledger import Ledger, State
-from sweeps.progress import look
-from sweeps.scheduler import Scheduler
-from sweeps.sweep import Trial
-from trainer import record
+from sweeps.spec.sweep import Trial
+from sweeps.state import process
+from sweeps.state.lease import CLAIM, WORKER, Claim
+from sweeps.state.liveness import Scheduler
+from sweeps.state.progress import look
+from sweeps.state.trial_store import Ledger, State
+from trial_records import trial_files
 
 # In one process, which imports torch once.
 pytestmark = pytest.mark.xdist_group("states")
 
 TOKEN = "0123456789ab"
 DEFINITION = """
-from sweeps.sweep import Sweep
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("wrn_10_1").override({
@@ -83,6 +83,7 @@ class Scene:
         """Type a command in its words after `python -m sweeps.`, or any other in full."""
         name, *words = shlex.split(line)
         module = getattr(sweeps, name, None)
+        module = getattr(module, "__main__", module)  # of a package
         if module is None:
             subprocess.run([name, *words], check=True)
             return
@@ -96,8 +97,8 @@ def made(folder: Path, slurm: Slurm | None = None) -> Scene:
     (folder / "sweep.py").write_text(DEFINITION)
     results = folder / "results"
     ledger = Ledger(results, "sweep")
-    from sweeps.ledger import Plan
-    from sweeps.sweep import expand, find
+    from sweeps.spec.sweep import expand, find
+    from sweeps.state.trial_store import Plan
 
     (trial,) = expand(find(str(folder / "sweep.py"))[1])
     ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
@@ -128,12 +129,12 @@ AWAY = {"host": "elsewhere", "pid": 12}
 
 
 def failed(scene: Scene) -> None:
-    failure = record.Failure("DATA", "ValueError: x", "tb", [], 1, time.time() + 3600, "h")
+    failure = trial_files.Failure("DATA", "ValueError: x", "tb", [], 1, time.time() + 3600, "h")
     replace(failure, launches=[1.0]).write(scene.place)
 
 
 def pruned(scene: Scene) -> None:
-    record.Pruned("00000000", 1, 0, time.time() + 3600, [1.0]).write(scene.place)
+    trial_files.Pruned("00000000", 1, 0, time.time() + 3600, [1.0]).write(scene.place)
 
 
 def done(scene: Scene) -> None:
@@ -188,8 +189,8 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     ("pruned", pruned, State.PRUNED, r"", "launch"),
     ("done", done, State.DONE, r"", "launch"),
     ("unknown by its claim", unreadable(CLAIM), State.UNKNOWN, r"claim.json is damaged", ""),
-    ("unknown by failure", unreadable(record.FAILURE), State.UNKNOWN, r"failure.json is dam", ""),
-    ("unknown by pruning", unreadable(record.PRUNED), State.UNKNOWN, r"pruned.json is damaged", ""),
+    ("unknown by failure", unreadable(trial_files.FAILURE), State.UNKNOWN, r"failure.json is dam", ""),
+    ("unknown by pruning", unreadable(trial_files.PRUNED), State.UNKNOWN, r"pruned.json is damaged", ""),
     (
         "unknown, a link to nowhere",
         lambda scene: scene.ledger.folder_of(scene.trial).symlink_to("nowhere"),
@@ -223,7 +224,7 @@ def test_each_state_has_a_way_in_and_a_way_out(
 def test_running_here_is_left_by_cancel(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "made" / "sweeps").mkdir(parents=True)
     (tmp_path / "made" / "sweeps" / "worker.py").write_text("import time; time.sleep(60)")
-    words = ["sweeps.worker", str(scene.ledger.folder), "--launch", "1.0"]
+    words = ["sweeps.execution.worker", str(scene.ledger.folder), "--launch", "1.0"]
     with looking_like(words, tmp_path / "made", "1.0") as one:
         scene.hold(pid=one.pid, process_started=process.started(one.pid))
         assert scene.now() == (State.RUNNING, f"pid {one.pid} on {process.host()}")

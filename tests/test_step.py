@@ -23,16 +23,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import trainer.step
-from trainer import checkpoint, kept, record
-from trainer.architectures import MODELS
-from trainer.average import Average
+from trainer import checkpoint, process_cache
 from trainer.config import TrainConfig
+from trainer.ema import Average
 from trainer.history import Row
 from trainer.models.norm import BatchNorm
+from trainer.models.registry import MODELS
 from trainer.models.resnet import conv, head
-from trainer.parquet import read_table
 from trainer.step import choose
 from trainer.train import PreemptedError, train
+from trial_records import trial_files
+from trial_records.tables import read_table
 
 TINY = test_train.TINY.override({"compile": "off"})
 # Each with a last batch that is shorter: 180 = 2 * 64 + 52, 3 * 50 + 30.
@@ -90,12 +91,12 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def computed(config: TrainConfig, out: Path) -> dict[str, Any]:
     """What a trial left that no clock says."""
-    state = checkpoint.load(out / record.CHECKPOINT, config.fingerprint)
+    state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
     assert state is not None and state["finished_training"]
-    epochs = read_table(out / record.EPOCHS).drop_columns(["seconds", "images_per_second"])
+    epochs = read_table(out / trial_files.EPOCHS).drop_columns(["seconds", "images_per_second"])
     return {
         "epochs": epochs.to_pylist(),
-        "logits": read_table(out / record.PREDICTIONS)["logits"].to_pylist(),
+        "logits": read_table(out / trial_files.PREDICTIONS)["logits"].to_pylist(),
         "weights": {name: value.numpy() for name, value in state["best_weights"].items()},
     }
 
@@ -131,7 +132,7 @@ def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
     assert run["precision_used"] == "bf16"
     for name in ("train_loss", "val_loss"):
         fp32, bf16 = (
-            read_table(tmp_path / kind / record.EPOCHS)[name].to_pylist()
+            read_table(tmp_path / kind / trial_files.EPOCHS)[name].to_pylist()
             for kind in ("fp32", "bf16")
         )
         assert bf16 == pytest.approx(fp32, rel=0.01)
@@ -339,8 +340,8 @@ def test_the_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> 
     train(config, tmp_path / "average", rows.append)
     plain = config.override({"optimizer.ema_decay": 0.0})
     train(plain, tmp_path / "plain")
-    average = read_table(tmp_path / "average" / record.EPOCHS).to_pylist()
-    last = read_table(tmp_path / "plain" / record.EPOCHS).to_pylist()
+    average = read_table(tmp_path / "average" / trial_files.EPOCHS).to_pylist()
+    last = read_table(tmp_path / "plain" / trial_files.EPOCHS).to_pylist()
     # The training itself does not know of it.
     assert [row["train_loss"] for row in average] == [row["train_loss"] for row in last]
     assert [row["val_loss"] for row in average] != [row["val_loss"] for row in last]
@@ -370,10 +371,10 @@ def test_a_trial_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Pa
 def test_another_shape_is_compiled_and_the_one_before_it_then_is_again() -> None:
     shapes: list[bool] = []
     for shape in ("a", "a", "b", "a"):
-        with kept.code(shape) as known:
+        with process_cache.code(shape) as known:
             shapes.append(known)
     assert shapes == [False, True, False, False]
-    with contextlib.suppress(RuntimeError), kept.code("a"):
+    with contextlib.suppress(RuntimeError), process_cache.code("a"):
         raise RuntimeError("no compiler")
-    with kept.code("a") as known:
+    with process_cache.code("a") as known:
         assert not known

@@ -19,25 +19,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sweeps.study
-from analysis.load import Study, load
+import sweeps.study.__main__
+from analysis.data.study import Study, load
 from analysis.sections.choices import choices as chosen_section
-from sweeps import stage
-from sweeps.choice import Candidate, choose
-from sweeps.course import Course
-from sweeps.ledger import Standing, State
-from sweeps.price import device_here
-from sweeps.progress import Progress
-from sweeps.request import ScaleName, Seeds
-from sweeps.scale import Scale
-from sweeps.stage import SoFar
-from sweeps.sweep import Search, Sweep, expand, trial_at
-from sweeps.where import Where
-from trainer import parquet, peaks, record
+from sweeps.cli.options import ScaleName, Seeds
+from sweeps.cost.estimate import device_here
+from sweeps.spec.backend import Where
+from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Search, Sweep, expand, trial_at
+from sweeps.state.progress import Progress
+from sweeps.state.trial_store import Standing, State
+from sweeps.study import stages as study_stages
+from sweeps.study.runner import Course
+from sweeps.study.selection import Candidate, choose
+from sweeps.study.stages import SoFar
 from trainer.config import TrainConfig
-from trainer.errors import InputError, run_command
-from trainer.peaks import Peaks
+from trainer.perf import device_peaks
+from trainer.perf.device_peaks import Peaks
 from trainer.recipes import reported
+from trial_records import tables as trial_tables
+from trial_records import trial_files
+from trial_records.errors import InputError, run_command
 
 # In one process, for its one study is what takes time.
 pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked")]
@@ -45,10 +47,10 @@ pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked"
 ROOT = Path(__file__).parent.parent
 TEST_COLUMNS = ("test_accuracy", "test_loss", "top_1", "top_3", "top_5")
 TINY = """
-from sweeps.ranges import log_uniform
-from sweeps.space import grid
-from sweeps.stage import Stage, Study
-from sweeps.sweep import Search, Sweep
+from sweeps.spec.distributions import log_uniform
+from sweeps.spec.grid import grid
+from sweeps.study.stages import Stage, Study
+from sweeps.spec.sweep import Search, Sweep
 from trainer.recipes import reported
 
 base = reported("resnet18").override({
@@ -95,7 +97,7 @@ def command(*given: object) -> int:
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as end:
-            run_command(sweeps.study.app, [str(word) for word in given])
+            run_command(sweeps.study.__main__.app, [str(word) for word in given])
     finally:
         signal.signal(signal.SIGTERM, before)
     return int(end.value.code or 0)
@@ -107,7 +109,9 @@ def choices(folder: Path) -> dict[str, Any]:
 
 def runs(folder: Path) -> dict[str, bytes]:
     """The run.parquet of every trial."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob(record.RUN)}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob(trial_files.RUN)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +201,7 @@ def test_choices_say_what_was_chosen_from_what(whole: Path) -> None:
         for one in entry["candidates"]:
             (name,) = one["trials"]
             folder = whole / "results" / entry["stage"] / name
-            run = pq.read_table(folder / record.RUN).to_pylist()[0]
+            run = pq.read_table(folder / trial_files.RUN).to_pylist()[0]
             assert one["val_accuracies"] == [run["val_accuracy"]]
             # One epoch of the images.
             assert one["cost"] == run["train_images"] * (run["flops_per_image"] or 1)
@@ -205,8 +209,8 @@ def test_choices_say_what_was_chosen_from_what(whole: Path) -> None:
 
 def test_later_stages_take_what_was_chosen(whole: Path) -> None:
     sizes, decay = choices(whole)["stages"]
-    (last,) = (whole / "results" / "last").glob(f"*/{record.RUN}")
-    config = TrainConfig.from_file(last.parent / record.CONFIG)
+    (last,) = (whole / "results" / "last").glob(f"*/{trial_files.RUN}")
+    config = TrainConfig.from_file(last.parent / trial_files.CONFIG)
     assert config.batch_size == sizes["chosen"]["batch_size"]
     assert config.optimizer.weight_decay == decay["chosen"]["optimizer.weight_decay"]
 
@@ -265,9 +269,9 @@ def test_choices_read_nothing_of_the_test_images(
 ) -> None:
     """Nor do they follow from it: they are the same where it is poisoned, or is not there."""
     before = choices(copied)
-    for number, path in enumerate(sorted((copied / "results").rglob(record.RUN))):
+    for number, path in enumerate(sorted((copied / "results").rglob(trial_files.RUN))):
         # Without the digests, which cover these columns too.
-        table = pq.read_table(path).drop_columns([parquet.OF_ROW])
+        table = pq.read_table(path).drop_columns([trial_tables.OF_ROW])
         table = table.replace_schema_metadata({b"schema_version": b"1"})
         for column in TEST_COLUMNS:
             place = table.column_names.index(column)
@@ -276,16 +280,16 @@ def test_choices_read_nothing_of_the_test_images(
                 field = pq.read_schema(path).field(column)
                 table = table.add_column(place, field, [[1.0 - number / 100]])
         pq.write_table(table, path)
-        (path.parent / record.PREDICTIONS).unlink()
+        (path.parent / trial_files.PREDICTIONS).unlink()
     asked: list[set[str]] = []
-    original = parquet.read_run
+    original = trial_tables.read_run
 
     def watched(folder: Path, fingerprint: str, columns: Any = None) -> dict[str, Any]:
         if columns is not None:
             asked.append(set(columns))
         return original(folder, fingerprint, columns)
 
-    monkeypatch.setattr(parquet, "read_run", watched)
+    monkeypatch.setattr(trial_tables, "read_run", watched)
     (copied / "results" / "tiny" / "choices.json").unlink()
     assert command(*words(copied, "--until", "decay")) == 0
     assert choices(copied) == before
@@ -346,11 +350,11 @@ def test_from_takes_the_choices_that_were_made(copied: Path) -> None:
     found = choices(copied)
     found["stages"][1]["chosen"] = {"optimizer.weight_decay": 5e-3}
     del found["sha256"]
-    record.write_json(copied / "results" / "tiny" / "choices.json", found)
+    trial_files.write_json(copied / "results" / "tiny" / "choices.json", found)
     before = runs(copied)
     assert command(*words(copied, "--from", "last", "--until", "last")) == 0
     (new,) = runs(copied).keys() - before.keys()
-    config = TrainConfig.from_file((copied / new).parent / record.CONFIG)
+    config = TrainConfig.from_file((copied / new).parent / trial_files.CONFIG)
     assert config.optimizer.weight_decay == 5e-3
 
 
@@ -392,7 +396,7 @@ def test_a_dry_run_touches_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
-    peaks.store(Peaks(device_here(1), 1e11, 5e10, 1e9, 1e-5))
+    device_peaks.store(Peaks(device_here(1), 1e11, 5e10, 1e9, 1e-5))
     definition(tmp_path)
     assert command(*words(tmp_path, "--dry-run", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
@@ -429,13 +433,13 @@ def test_a_dry_run_knows_what_was_chosen(whole: Path, capsys: pytest.CaptureFixt
 
 def failed(progress: list[Progress], cause: str) -> list[Progress]:
     """The first trial as one that failed, the others as they are."""
-    failure = record.Failure(cause, f"{cause}: something", "", [], 1, 0.0, "here")
+    failure = trial_files.Failure(cause, f"{cause}: something", "", [], 1, 0.0, "here")
     standing = Standing(progress[0].trial, State.FAILED, failure=failure)
     return [Progress(standing), *progress[1:]]
 
 
 def course_of(folder: Path) -> Course:
-    name, study = stage.find_study(str(folder / "tiny.py"))
+    name, study = study_stages.find_study(str(folder / "tiny.py"))
     return Course(
         name, study, folder / "results", ScaleName.FULL, [], None, Where.LOCAL, "default", None,
         None, {},
@@ -478,10 +482,10 @@ def test_a_search_chooses_among_the_others(whole: Path) -> None:
 # --- definitions ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", stage.names())
+@pytest.mark.parametrize("name", study_stages.names())
 @pytest.mark.parametrize("scale", list(Scale))
 def test_every_stage_of_every_study_can_be_made(name: str, scale: Scale) -> None:
-    _, study = stage.find_study(name)
+    _, study = study_stages.find_study(name)
     chosen: dict[str, Any] = {}
     for one in study.stages:
         one.made(SoFar(scale, chosen))
@@ -494,11 +498,11 @@ def test_every_stage_of_every_study_can_be_made(name: str, scale: Scale) -> None
 def test_the_final_seeds_of_cifar10_chose_nothing(
     scale: Scale, seeds: int | None, settings: dict[str, str]
 ) -> None:
-    _, study = stage.find_study("cifar10")
+    _, study = study_stages.find_study("cifar10")
     so_far = SoFar(scale, {one.name: one.reported for one in study.stages})
     judged, before = {"final", "wrn_final"}, study.stages[: study.index("final")]
 
-    def trained(one: stage.Stage) -> list[TrainConfig]:
+    def trained(one: study_stages.Stage) -> list[TrainConfig]:
         made = one.made(so_far)
         if isinstance(made, Search):
             return [trial_at(made, made.start[0], scale, settings).config]
@@ -516,7 +520,7 @@ def test_the_final_seeds_of_cifar10_chose_nothing(
 
 def test_wrn_is_trained_whatever_was_chosen_and_once_where_it_was() -> None:
     """By fingerprint; at full scale, the recipe that the reported diagnostics are of."""
-    _, study = stage.find_study("cifar10")
+    _, study = study_stages.find_study("cifar10")
     chosen: dict[str, Any] = {one.name: one.reported for one in study.stages}
 
     def trials(name: str, model: str) -> list[TrainConfig]:
@@ -536,7 +540,7 @@ def test_a_study_that_cannot_be_is_an_input_error(tmp_path: Path) -> None:
     path = definition(tmp_path)
     text = path.read_text()
     with pytest.raises(InputError, match="no study is called 'cifar1'") as error:
-        stage.find_study("cifar1")
+        study_stages.find_study("cifar1")
     assert "'cifar10'" in error.value.help
     for old, new, what in (
         ('Stage("last", last)', 'Stage("sizes", last)', "two stages"),
@@ -545,11 +549,11 @@ def test_a_study_that_cannot_be_is_an_input_error(tmp_path: Path) -> None:
     ):
         path.write_text(text.replace(old, new))
         with pytest.raises(InputError, match=what):
-            stage.find_study(str(path))
+            study_stages.find_study(str(path))
     path.write_text(text.replace('so_far["sizes"]', 'so_far["size"]'))
-    _, study = stage.find_study(str(path))
+    _, study = study_stages.find_study(str(path))
     with pytest.raises(InputError, match="stage decay: no stage before it"):
         study.stages[1].made(SoFar(Scale.FULL, {"sizes": {"batch_size": 32}}))
-    bad = stage.Stage("sizes", study.stages[0].make, reported={"epochs": 1})
+    bad = study_stages.Stage("sizes", study.stages[0].make, reported={"epochs": 1})
     with pytest.raises(InputError, match="cannot choose epochs"):
         bad.made(SoFar(Scale.FULL, {}))

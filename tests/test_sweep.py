@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps import sweep as sweeps
-from sweeps.ledger import Ledger
-from sweeps.scale import Scale
-from sweeps.space import grid
-from sweeps.sweep import Sweep, Trial, expand, find
-from trainer import record
+from sweeps.spec import sweep as specs
+from sweeps.spec.grid import grid
+from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Sweep, Trial, expand, find
+from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
-from trainer.errors import InputError
 from trainer.recipes import reported
+from trial_records import trial_files
+from trial_records.errors import InputError
 
 
-@pytest.mark.parametrize("name", sweeps.names())
+@pytest.mark.parametrize("name", specs.names())
 @pytest.mark.parametrize("scale", Scale)
 def test_every_definition_expands(name: str, scale: Scale) -> None:
     found, sweep = find(name)
@@ -30,7 +30,7 @@ def test_every_definition_expands(name: str, scale: Scale) -> None:
     assert len({trial.config.fingerprint for trial in trials}) == len(trials)
     assert len({trial.name for trial in trials}) == len(trials)
     for trial in trials:
-        assert record.is_name(trial.name)
+        assert trial_files.is_name(trial.name)
         assert trial.name.endswith(trial.config.fingerprint[:8])
 
 
@@ -43,7 +43,7 @@ def test_the_study_has_its_sweeps() -> None:
         "cutout",
         "schedules",
         "wrn_final",
-    } <= set(sweeps.names())
+    } <= set(specs.names())
 
 
 def test_the_grid_is_the_reported_one() -> None:
@@ -126,17 +126,17 @@ BAD = {
     "other": ("sweep = 5", "a `sweep` that is a int"),
     "exits": ("sweep = 5\nraise SystemExit(3)", "SystemExit"),
     "empty": (
-        "from sweeps.space import grid\nsweep = grid({'epochs': []})",
+        "from sweeps.spec.grid import grid\nsweep = grid({'epochs': []})",
         r":2: an empty grid: axis 'epochs'",
     ),
-    "base": ("from sweeps.sweep import Sweep\nsweep = Sweep(base={})", "base is a dict"),
+    "base": ("from sweeps.spec.sweep import Sweep\nsweep = Sweep(base={})", "base is a dict"),
     "seeds": (
-        "from sweeps.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "from sweeps.spec.sweep import Sweep\nfrom trainer.recipes import reported\n"
         "sweep = Sweep(base=reported(), seeds='3')",
         "seeds is '3'",
     ),
     "space": (
-        "from sweeps.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "from sweeps.spec.sweep import Sweep\nfrom trainer.recipes import reported\n"
         "sweep = Sweep(base=reported(), space=5)",
         "space is 5",
     ),
@@ -214,7 +214,7 @@ def test_a_trial_keeps_its_folder_when_the_definition_gains_an_axis(tmp_path: Pa
     (trial,) = expand(Sweep(base=reported()))
     folder = tmp_path / "sweep" / trial.name
     folder.mkdir(parents=True)
-    (folder / record.CONFIG).write_text(trial.config.to_json())
+    (folder / trial_files.CONFIG).write_text(trial.config.to_json())
     longer = Trial.of(f"dropout0-{trial.name}", trial.point, trial.config)
     other = Trial.of("other-00000000", trial.point, trial.config.override({"seed": 1}))
     assert Ledger(tmp_path, "sweep").settle_names([longer, other]) == [trial, other]

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slurm.terminal
-import trainer.terminal
-from trainer.errors import InputError, storage_error
+import trial_records.terminal
+from trial_records.errors import InputError, storage_error
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("trainer", "slurm")
+PACKAGES = ("trial_records", "slurm")
 # A command of three kinds of words: it says, shows, fails and writes a file that proves its work.
 APP = """
 import sys, typer
@@ -46,7 +46,7 @@ run_command(app{shows})
 def run(
     folder: Path,
     *words: str,
-    package: str = "trainer",
+    package: str = "trial_records",
     more: str = "",
     shows: bool = False,
     shell: str = "",
@@ -146,7 +146,7 @@ def test_a_terminal_that_closes_interrupts_the_work(tmp_path: Path) -> None:
     wait = "import time; Path('here').touch()\n    try:\n        time.sleep(60)\n" + (
         "    except KeyboardInterrupt:\n        Path('back').touch(); raise"
     )
-    (tmp_path / "program.py").write_text(APP.format(package="trainer", more=wait, shows=""))
+    (tmp_path / "program.py").write_text(APP.format(package="trial_records", more=wait, shows=""))
     for ignored, code in ((False, 130), (True, -signal.SIGTERM)):
         (tmp_path / "here").unlink(missing_ok=True)
         process = subprocess.Popen(
@@ -188,9 +188,9 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\rgone\x08\u202eevil\udc80"
 
 @given(st.text())
 def test_nothing_that_is_printable_obeys(text: str) -> None:
-    shown = trainer.terminal.printable(text)
+    shown = trial_records.terminal.printable(text)
     assert all(char.isprintable() or char in "\n\t" for char in shown)
-    assert trainer.terminal.printable(shown) == shown
+    assert trial_records.terminal.printable(shown) == shown
     if text.isprintable():
         assert shown == text
 
@@ -199,7 +199,7 @@ def test_nothing_printed_is_obeyed_by_a_terminal(tmp_path: Path) -> None:
     """Neither by print, nor in an error, nor through rich, also while it draws."""
     more = f"""
     from rich.live import Live
-    from sweeps import table
+    from sweeps.cli import table
     hostile = {HOSTILE!r} + "[red]markup[/red]"
     print(hostile); print(hostile, file=sys.stderr)
     table.show(("a", hostile), [(hostile, hostile)], title=hostile)
@@ -209,7 +209,7 @@ def test_nothing_printed_is_obeyed_by_a_terminal(tmp_path: Path) -> None:
     sys.argv.append("--debug")
     raise FileNotFoundError(2, "x", hostile + "\\nhelp: rm -rf /")
     """
-    (tmp_path / "program.py").write_text(APP.format(package="trainer", more=more, shows=""))
+    (tmp_path / "program.py").write_text(APP.format(package="trial_records", more=more, shows=""))
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
@@ -267,7 +267,7 @@ def test_trouble_is_told_in_two_lines(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    module = {"trainer": trainer.terminal, "slurm": slurm.terminal}[package]
+    module = {"trial_records": trial_records.terminal, "slurm": slurm.terminal}[package]
     with pytest.raises(SystemExit) as end:
         module.run_command(lambda **_: exec(more, {"sys": sys}), [])
     printed = capsys.readouterr()
@@ -285,7 +285,7 @@ def test_trouble_is_told_in_two_lines(
     ids=repr,
 )
 def test_no_operating_system_error_is_a_bug(error: OSError) -> None:
-    for module in (trainer.terminal, slurm.terminal):
+    for module in (trial_records.terminal, slurm.terminal):
         found = module.explained(error)
         assert found is not None and found[2] == 3 and found[0] and found[1]
     if (stored := storage_error(error)) is not None:
@@ -310,7 +310,7 @@ def test_a_reports_formats_pass_no_control_character_on() -> None:
     """Neither a terminal's, where it is read by `cat`, nor one that turns the text's direction."""
     from markupsafe import Markup
 
-    from analysis import page
+    from analysis.output import page
 
     for write in (page.latex, page.markdown, page._cell, page.without_controls):
         shown = str(write(HOSTILE.replace("\udc80", "") + "x"))

@@ -13,15 +13,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer import checkpoint, models, parquet, record
-from trainer.augment import plain
+from trainer import checkpoint, models
+from trainer.augment.batch import plain
 from trainer.config import TrainConfig
-from trainer.data import load
-from trainer.errors import EXIT_IO, InputError
+from trainer.data.datasets import load
 from trainer.history import Row
 from trainer.optim import lr_at
-from trainer.parquet import read_table
 from trainer.train import NonFiniteLossError, PreemptedError, train
+from trial_records import tables, trial_files
+from trial_records.errors import EXIT_IO, InputError
+from trial_records.tables import read_table
 
 # In one process, for the undisturbed trials are what takes time.
 pytestmark = pytest.mark.xdist_group("train")
@@ -52,7 +53,13 @@ VARIANTS = {
         }
     ),
 }  # fmt: skip
-FILES = [record.CHECKPOINT, record.CONFIG, record.EPOCHS, record.PREDICTIONS, record.RUN]
+FILES = [
+    trial_files.CHECKPOINT,
+    trial_files.CONFIG,
+    trial_files.EPOCHS,
+    trial_files.PREDICTIONS,
+    trial_files.RUN,
+]
 # What a clock or a process says differs between two runs of one trial.
 CLOCKS = {
     "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
@@ -81,18 +88,18 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def row_of(out: Path) -> Row:
-    (row,) = read_table(out / record.RUN).to_pylist()
+    (row,) = read_table(out / trial_files.RUN).to_pylist()
     return dict(row)
 
 
 def what_was_computed(config: TrainConfig, out: Path) -> dict[str, Any]:
     """All that a trial leaves, but for the clocks; floats compare exactly, tensors as bytes."""
-    state = checkpoint.load(out / record.CHECKPOINT, config.fingerprint)
+    state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
     assert state is not None and state["finished_training"]
-    epochs = read_table(out / record.EPOCHS).drop_columns(["seconds", "images_per_second"])
+    epochs = read_table(out / trial_files.EPOCHS).drop_columns(["seconds", "images_per_second"])
     return {
         "epochs": epochs.to_pylist(),
-        "predictions": read_table(out / record.PREDICTIONS).to_pylist(),
+        "predictions": read_table(out / trial_files.PREDICTIONS).to_pylist(),
         "run": {name: value for name, value in row_of(out).items() if name not in CLOCKS},
         "weights": {
             name: (value.stride(), value.numpy().tobytes())
@@ -129,16 +136,16 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     def on_epoch(row: Row) -> None:
         told.append(row)
         # Rewritten whole before it is told; nothing that says "finished" is there yet.
-        assert read_table(out / record.EPOCHS).to_pylist() == told
-        assert names_in(out) == [record.CHECKPOINT, record.CONFIG, record.EPOCHS]
+        assert read_table(out / trial_files.EPOCHS).to_pylist() == told
+        assert names_in(out) == [trial_files.CHECKPOINT, trial_files.CONFIG, trial_files.EPOCHS]
 
     run = train(config, out, on_epoch)
     assert names_in(out) == FILES
-    assert TrainConfig.from_file(out / record.CONFIG) == config
+    assert TrainConfig.from_file(out / trial_files.CONFIG) == config
     assert row_of(out) == run
-    assert set(run) == set(parquet.run_schema().names)
+    assert set(run) == set(tables.run_schema().names)
 
-    rows = read_table(out / record.EPOCHS).to_pylist()
+    rows = read_table(out / trial_files.EPOCHS).to_pylist()
     assert rows == told and [row["epoch"] for row in rows] == [0, 1, 2]
     assert [row["lr"] for row in rows] == [lr_at(config, epoch) for epoch in range(3)]
     for row in rows:
@@ -163,7 +170,7 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     assert (run["world_size"], run["precision_used"]) == (1, "fp32")
     assert run["seconds"] == pytest.approx(sum(row["seconds"] for row in rows))
 
-    predictions = read_table(out / record.PREDICTIONS).to_pylist()
+    predictions = read_table(out / trial_files.PREDICTIONS).to_pylist()
     assert [row["index"] for row in predictions] == data.test_index.tolist()
     assert [row["label"] for row in predictions] == data.test_labels.tolist()
     logits = torch.tensor([row["logits"] for row in predictions])
@@ -181,7 +188,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
     for name, config in VARIANTS.items():
         out = undisturbed(name)
         run, data = row_of(out), load(config.data)
-        state = checkpoint.load(out / record.CHECKPOINT, config.fingerprint)
+        state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
         assert state is not None
         model = models.build(config.model, 10).eval()
         model.load_state_dict(state["best_weights"])
@@ -194,7 +201,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
 
         labels = torch.from_numpy(data.val_labels)
         val = logits_of(data.val_images)
-        best = read_table(out / record.EPOCHS).to_pylist()[run["best_epoch"]]
+        best = read_table(out / trial_files.EPOCHS).to_pylist()[run["best_epoch"]]
         assert run["val_accuracy"] == float((val.argmax(1) == labels).sum()) / len(labels)
         plain_loss = float(F.cross_entropy(val.double(), labels))
         smoothed = float(F.cross_entropy(val.double(), labels, label_smoothing=0.1))
@@ -203,7 +210,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
         clean = logits_of(data.train_images).argmax(1) == torch.from_numpy(data.train_labels)
         assert run["train_accuracy_clean"] == pytest.approx(float(clean.sum()) / 180, abs=1e-9)
         test = logits_of(data.test_images)
-        stored = read_table(out / record.PREDICTIONS).column("logits").to_pylist()
+        stored = read_table(out / trial_files.PREDICTIONS).column("logits").to_pylist()
         assert torch.allclose(test, torch.tensor(stored), atol=1e-4)
 
 
@@ -216,8 +223,8 @@ def test_resume_is_exact_after_any_epoch(
     expected = what_was_computed(config, undisturbed(name))
     for epoch in range(config.epochs):
         out = shutil.copytree(undisturbed(name).with_name(str(epoch)), tmp_path / str(epoch))
-        assert names_in(out) == [record.CHECKPOINT, record.CONFIG, record.EPOCHS]
-        assert read_table(out / record.EPOCHS).num_rows == epoch + 1
+        assert names_in(out) == [trial_files.CHECKPOINT, trial_files.CONFIG, trial_files.EPOCHS]
+        assert read_table(out / trial_files.EPOCHS).num_rows == epoch + 1
         # Another process would have other numbers here.
         torch.manual_seed(epoch)
         again: list[Row] = []
@@ -235,12 +242,14 @@ def test_resume_is_exact_after_every_epoch(
     for epoch in range(config.epochs):
         with pytest.raises(Interruption):
             train(config, tmp_path, interrupt_after(epoch))
-        (tmp_path / record.EPOCHS).unlink()
+        (tmp_path / trial_files.EPOCHS).unlink()
     train(config, tmp_path)
     assert what_was_computed(config, tmp_path) == what_was_computed(config, undisturbed("vit"))
 
 
-@pytest.mark.parametrize("lost", [[record.RUN], [record.RUN, record.PREDICTIONS, record.EPOCHS]])
+@pytest.mark.parametrize(
+    "lost", [[trial_files.RUN], [trial_files.RUN, trial_files.PREDICTIONS, trial_files.EPOCHS]]
+)
 def test_resume_between_the_last_checkpoint_and_the_run(
     tmp_path: Path, undisturbed: Callable[[str], Path], lost: list[str]
 ) -> None:
@@ -271,14 +280,14 @@ def test_a_damaged_checkpoint_is_set_aside(
     config = VARIANTS["resnet"]
     with pytest.raises(Interruption):
         train(config, tmp_path, interrupt_after(1))
-    path = tmp_path / record.CHECKPOINT
+    path = tmp_path / trial_files.CHECKPOINT
     rest = path.read_bytes()[: int(keep * path.stat().st_size)]
     path.write_bytes(rest)
     with caplog.at_level(logging.WARNING):
         train(config, tmp_path)
     (warning,) = [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
     assert str(path) in warning and "starts anew" in warning
-    assert (tmp_path / f"{record.CHECKPOINT}.damaged").read_bytes() == rest
+    assert (tmp_path / f"{trial_files.CHECKPOINT}.damaged").read_bytes() == rest
     assert what_was_computed(config, tmp_path) == what_was_computed(config, undisturbed("resnet"))
 
 
@@ -304,12 +313,12 @@ def test_a_folder_of_another_trial_is_refused(
 
 def test_a_damaged_folder_is_refused(tmp_path: Path, undisturbed: Callable[[str], Path]) -> None:
     out = shutil.copytree(undisturbed("wrn"), tmp_path / "trial")
-    run = out / record.RUN
+    run = out / trial_files.RUN
     run.write_bytes(run.read_bytes()[:-100])
     assert f"{run} is damaged" in refused(VARIANTS["wrn"], out).what
-    (out / record.CONFIG).write_text("{")
+    (out / trial_files.CONFIG).write_text("{")
     assert "is damaged" in refused(VARIANTS["wrn"], out).what
-    for place in (out / record.CONFIG, out / record.CONFIG / "trial"):
+    for place in (out / trial_files.CONFIG, out / trial_files.CONFIG / "trial"):
         assert f"cannot make the folder {place}" in refused(VARIANTS["wrn"], place).what
 
 
@@ -349,7 +358,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError) as caught:
         train(TINY.override({"optimizer.lr": 1e30}), tmp_path)
     assert caught.value.epoch == 0 and "epoch 0" in str(caught.value)
-    assert names_in(tmp_path) == [record.CONFIG]
+    assert names_in(tmp_path) == [trial_files.CONFIG]
 
 
 def test_the_last_step_is_seen_too(tmp_path: Path) -> None:
@@ -357,7 +366,7 @@ def test_the_last_step_is_seen_too(tmp_path: Path) -> None:
     config = TINY.override({"optimizer.lr": 1e30, "batch_size": 180, "epochs": 1})
     with pytest.raises(NonFiniteLossError):
         train(config, tmp_path)
-    assert names_in(tmp_path) == [record.CONFIG]
+    assert names_in(tmp_path) == [trial_files.CONFIG]
 
 
 def test_diverging_later_leaves_the_checkpoint_before(tmp_path: Path) -> None:
@@ -368,11 +377,15 @@ def test_diverging_later_leaves_the_checkpoint_before(tmp_path: Path) -> None:
         with pytest.raises(NonFiniteLossError) as caught:
             train(config, tmp_path)
         epochs.append(caught.value.epoch)
-        assert names_in(tmp_path) == [record.CHECKPOINT, record.CONFIG, record.EPOCHS]
+        assert names_in(tmp_path) == [
+            trial_files.CHECKPOINT,
+            trial_files.CONFIG,
+            trial_files.EPOCHS,
+        ]
     assert epochs[0] == epochs[1] > 0
-    state = checkpoint.load(tmp_path / record.CHECKPOINT, config.fingerprint)
+    state = checkpoint.load(tmp_path / trial_files.CHECKPOINT, config.fingerprint)
     assert state is not None
-    assert state["rows"] == read_table(tmp_path / record.EPOCHS).to_pylist()
+    assert state["rows"] == read_table(tmp_path / trial_files.EPOCHS).to_pylist()
     assert len(state["rows"]) == epochs[0]
 
 
@@ -383,14 +396,14 @@ def test_early_stopping_ends_the_trial(tmp_path: Path) -> None:
     )
     run = train(config, tmp_path)
     assert (run["epochs_run"], run["stopped_early"], run["best_epoch"]) == (3, True, 0)
-    assert read_table(tmp_path / record.EPOCHS).num_rows == 3
-    (tmp_path / record.RUN).unlink()
+    assert read_table(tmp_path / trial_files.EPOCHS).num_rows == 3
+    (tmp_path / trial_files.RUN).unlink()
     assert train(config, tmp_path)["epochs_run"] == 3
 
 
 def test_the_lr_of_an_epoch_is_its_first_steps(undisturbed: Callable[[str], Path]) -> None:
     config = VARIANTS["vit"]  # moves every step; 180 images are 3 steps of at most 64
-    lrs = read_table(undisturbed("vit") / record.EPOCHS).column("lr").to_pylist()
+    lrs = read_table(undisturbed("vit") / trial_files.EPOCHS).column("lr").to_pylist()
     assert lrs == [lr_at(config, epoch, 0, 3) for epoch in range(4)]
     assert lrs[0] == pytest.approx(1e-3 / 3)
 
@@ -411,7 +424,7 @@ def test_the_model_learns(tmp_path: Path) -> None:
          "augment.cutout": 0, "augment.crop_padding": 0}
     )  # fmt: skip
     run = train(config, tmp_path)
-    losses = read_table(tmp_path / record.EPOCHS).column("train_loss").to_pylist()
+    losses = read_table(tmp_path / trial_files.EPOCHS).column("train_loss").to_pylist()
     assert losses[-1] < losses[0] - 0.5
     assert run["test_accuracy"] > 0.6
 
@@ -440,14 +453,16 @@ def test_stopped_between_steps_and_resumed_is_exact(
 def test_a_stop_before_the_first_step_leaves_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(PreemptedError):
         train(TINY, tmp_path, should_stop=lambda: True)
-    assert not (tmp_path / record.CHECKPOINT).exists()
+    assert not (tmp_path / trial_files.CHECKPOINT).exists()
 
 
 def test_a_killed_writers_part_is_swept_up(tmp_path: Path) -> None:
-    parts = [tmp_path / f".{name}.1-2.part" for name in (record.CHECKPOINT, record.EPOCHS)]
+    parts = [
+        tmp_path / f".{name}.1-2.part" for name in (trial_files.CHECKPOINT, trial_files.EPOCHS)
+    ]
     other = tmp_path / ".0123456789abcdef.part"  # a claim in the making is another's
     for path in (*parts, other):
         path.write_bytes(b"half")
     with pytest.raises(PreemptedError):
         train(TINY, tmp_path, should_stop=lambda: True)
-    assert names_in(tmp_path) == [other.name, record.CONFIG]
+    assert names_in(tmp_path) == [other.name, trial_files.CONFIG]

@@ -15,18 +15,18 @@ import rich.live  # noqa: F401 - before there is nobody who may
 import typer.rich_utils  # noqa: F401
 
 import sweeps.cancel
-import sweeps.dispatch
+import sweeps.cli.table
+import sweeps.execution.dispatch
+import sweeps.execution.worker
 import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
-import sweeps.table
-import sweeps.worker
-from analysis.load import load
-from sweeps.ledger import Ledger, Plan
-from sweeps.sweep import Sweep, expand
+from analysis.data.study import load
+from sweeps.spec.sweep import Sweep, expand
+from sweeps.state.trial_store import Ledger, Plan
 from trainer.config import TrainConfig
-from trainer.errors import run_command
+from trial_records.errors import run_command
 
 NOBODY = 65534
 

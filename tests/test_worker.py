@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from outcome import assert_one_at_a_time, attempts, outcome
 
-import trainer.data
+import trainer.data.datasets
 import trainer.train
-from sweeps.ledger import Ledger, Standing, State
-from sweeps.order import shape_of
-from sweeps.space import grid
-from sweeps.stop import Stop
-from sweeps.sweep import Sweep, Trial, expand
-from sweeps.worker import Worker
-from trainer import kept, record
+from sweeps.execution.shutdown import Stop
+from sweeps.execution.trial_order import shape_of
+from sweeps.execution.worker import Worker
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.state.trial_store import Ledger, Standing, State
+from trainer import process_cache
 from trainer.config import TrainConfig
 from trainer.history import Row
 from trainer.recipes import reported
+from trial_records import trial_files
 
 TINY = reported("wrn_10_1").override(
     {"data.name": "digits", "data.train_limit": 100, "data.test_limit": 100, "epochs": 1,
@@ -59,7 +60,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
     def train(config: TrainConfig, out: Path, **_: object) -> Row:
         ran.append(config)
-        (out / record.RUN).touch()
+        (out / trial_files.RUN).touch()
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 
     monkeypatch.setattr(trainer.train, "train", train)
@@ -163,8 +164,8 @@ def test_a_trial_is_the_same_whether_it_is_a_workers_first_or_a_later_one(tmp_pa
     assert not Worker(forward, 1.0, "log").run(mixed)
     for number, trial in enumerate(reversed(mixed)):
         if number % 3 == 0:
-            kept._dataset.drop()
-            kept._resident.drop()
+            process_cache._dataset.drop()
+            process_cache._resident.drop()
         assert not Worker(backward, 1.0, "log").run([trial])
     found = outcome(tmp_path / "forward")
     assert len(found) == 8
@@ -175,10 +176,12 @@ def test_the_second_trial_reads_no_data_and_the_next_data_set_takes_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
-    load = trainer.data.load
-    monkeypatch.setattr(kept, "load", lambda config: (read.append(config), load(config))[1])
-    kept._dataset.drop()
-    kept._resident.drop()
+    load = trainer.data.datasets.load
+    monkeypatch.setattr(
+        process_cache, "load", lambda config: (read.append(config), load(config))[1]
+    )
+    process_cache._dataset.drop()
+    process_cache._resident.drop()
     other = TINY.override({"data.split_seed": 7})
     for number, config in enumerate([TINY, TINY.override({"seed": 5}), other, TINY]):
         trainer.train.train(config, tmp_path / str(number))
@@ -187,9 +190,9 @@ def test_the_second_trial_reads_no_data_and_the_next_data_set_takes_its_place(
 
 def test_read_ahead_leaves_it_to_the_trial_to_say_what_is_wrong(tmp_path: Path) -> None:
     nowhere = TINY.override({"data.name": "cifar10", "data.root": str(tmp_path / "none")}).data
-    kept.read_ahead(nowhere)
-    with pytest.raises(trainer.data.InputError, match="no such folder"):
-        kept.dataset(nowhere)
+    process_cache.read_ahead(nowhere)
+    with pytest.raises(trainer.data.datasets.InputError, match="no such folder"):
+        process_cache.dataset(nowhere)
 
 
 def test_attempts_that_overlap_are_seen(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ import pytest
 from outcome import assert_one_at_a_time, attempts
 from test_kill import kill, start, workers_of
 
-from sweeps.claim import read
-from sweeps.ledger import Ledger
+from sweeps.state.lease import read
+from sweeps.state.trial_store import Ledger
 
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
 DEFINITION = """
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({{

@@ -15,7 +15,14 @@ from typing import Annotated, Any
 import typer
 
 from trainer import origin
-from trainer.errors import EXIT_DONE, EXIT_FLAGGED, drawn_on, folder_named, print_error, run_command
+from trial_records.errors import (
+    EXIT_DONE,
+    EXIT_FLAGGED,
+    drawn_on,
+    folder_named,
+    print_error,
+    run_command,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -39,10 +46,10 @@ def main(
 
     settings = TrainConfig.from_file(config)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    from trainer import kept
+    from trainer import process_cache
 
     # While torch is imported.
-    kept.read_ahead(settings.data)
+    process_cache.read_ahead(settings.data)
     from trainer.train import NonFiniteLossError, epoch_line, train
 
     console = Console(file=drawn_on(sys.stderr), highlight=False)

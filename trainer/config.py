@@ -25,9 +25,9 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.architectures import MODELS, WRN_NAME
-from trainer.errors import InputError, nearest
-from trainer.files import read_file
+from trainer.models.registry import MODELS, WRN_NAME
+from trial_records.errors import InputError, nearest
+from trial_records.files import read_file
 
 SCHEMA_VERSION = 1
 

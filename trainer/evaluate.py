@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainer.augment import plain
+from trainer.augment.batch import plain
 from trainer.distributed import Group
-from trainer.precision import Precision, autocast
+from trainer.perf.precision import Precision, autocast
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 

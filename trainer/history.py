@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.average import Average
+from trainer.ema import Average
 
 Row = dict[str, Any]
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.secrets import masked_words
+from trial_records.secrets import masked_words
 
 log = logging.getLogger("trainer")
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from trainer import origin, record
-from trainer.processor import processor_name
+from trainer import origin
+from trainer.perf.cpu import processor_name
+from trial_records import trial_files
 
 # As early as a program that calls `train` allows; our own commands do it first of all.
 origin.begin()
@@ -62,7 +63,7 @@ def device_share(device: torch.device) -> float:
 
     1 on a CPU, whose hours are a process's and whose name has the number of its threads.
     """
-    return 1 / int(os.environ.get(record.PER_GPU, "1")) if device.type == "cuda" else 1.0
+    return 1 / int(os.environ.get(trial_files.PER_GPU, "1")) if device.type == "cuda" else 1.0
 
 
 def trained_by(

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import kept
-from trainer.augment import Augmenter, Draws
-from trainer.average import Average
+from trainer import process_cache
+from trainer.augment.batch import Augmenter, Draws
 from trainer.config import TrainConfig
 from trainer.distributed import Group
-from trainer.precision import Precision, autocast
+from trainer.ema import Average
+from trainer.perf.precision import Precision, autocast
 
 log = logging.getLogger("trainer")
 
@@ -197,7 +197,7 @@ class Step:
             self._precision, self._group.device, self._group.world, self._sizes[0],
             draws.partner is None, draws.lam is None,
         )  # fmt: skip
-        with kept.code(shape) as known:
+        with process_cache.code(shape) as known:
             self._losses = _compiled(self._eager_losses, self._group.device)
             if not known:
                 self._rehearse(draws, self._sizes[0])

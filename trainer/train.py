@@ -24,20 +24,18 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import checkpoint, distributed, kept, models, origin, parquet, record
-from trainer.augment import Draws, draw
-from trainer.average import Average
-from trainer.classes import join
+from trainer import checkpoint, distributed, models, origin, process_cache
+from trainer.augment.batch import Draws, draw
 from trainer.config import TrainConfig, is_of
-from trainer.data import Dataset
+from trainer.data.class_names import join
+from trainer.data.datasets import Dataset
+from trainer.data.preflight import check_last_batch
 from trainer.distributed import Group
-from trainer.errors import EXIT_IO, InputError
+from trainer.ema import Average
 from trainer.evaluate import evaluate
 from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
-from trainer.precision import resolve
-from trainer.preflight import check_last_batch
-from trainer.private_folder import use_private_caches
+from trainer.perf.precision import resolve
 from trainer.provenance import (
     device_name,
     forget_peak_memory,
@@ -46,6 +44,9 @@ from trainer.provenance import (
     trained_by,
 )
 from trainer.step import Step, seed_dropout
+from trial_records import tables, trial_files
+from trial_records.errors import EXIT_IO, InputError
+from trial_records.private_folder import use_private_caches
 
 log = logging.getLogger("trainer")
 
@@ -94,14 +95,14 @@ def train(
         finished = group.from_main(lambda: _open_folder(out, config))
         if finished is not None:
             return finished
-        data = kept.dataset(config.data)
+        data = process_cache.dataset(config.data)
         check_last_batch(config, len(data.train_labels), group.world)
         device = group.device
         precision = resolve(config.precision, device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         _set_kernels(config.deterministic)
         forget_peak_memory(device)
-        augmenter, val_images, val_labels = kept.resident(
+        augmenter, val_images, val_labels = process_cache.resident(
             config.data, config.augment, device, dtype
         )
         train_labels = augmenter.labels
@@ -115,9 +116,9 @@ def train(
         average = Average(model, decay) if (decay := config.optimizer.ema_decay) else None
         evaluated = model if average is None else average.model
         history = History()
-        state = _resume(out / record.CHECKPOINT, config, group)
+        state = _resume(out / trial_files.CHECKPOINT, config, group)
         if state is not None:
-            data.check_same(state.get(_CONTENT), out / record.CHECKPOINT)
+            data.check_same(state.get(_CONTENT), out / trial_files.CHECKPOINT)
             history = History.restore(state, model, optimizer, average)
             stopper.best, stopper.waited = history.stopper
             log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
@@ -130,10 +131,10 @@ def train(
             # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
             fence()
             whole = {**state, _CONTENT: data.sha256}
-            checkpoint.save(out / record.CHECKPOINT, whole, config.fingerprint)
+            checkpoint.save(out / trial_files.CHECKPOINT, whole, config.fingerprint)
             if state["rows"]:
                 fence()
-                parquet.write_table(out / record.EPOCHS, state["rows"], parquet.EPOCHS_SCHEMA)
+                tables.write_table(out / trial_files.EPOCHS, state["rows"], tables.EPOCHS_SCHEMA)
 
         writer = stack.enter_context(checkpoint.Writer(device))
 
@@ -207,7 +208,7 @@ def train(
             keep_logits=True,
         )  # fmt: skip
         # A quarter of a second that no first step waits for.
-        from trainer.roofline import utilisation
+        from trainer.perf.roofline import utilisation
 
         rows, best = history.rows, history.rows[history.best_epoch]
         trained, alike = trained_by(history.attempts, len(rows))
@@ -263,11 +264,11 @@ def train(
             fence()
             digests = {"predictions_sha256": _write_predictions(out, data, test.logits)}
             fence()
-            digests["epochs_sha256"] = parquet.write_table(
-                out / record.EPOCHS, rows, parquet.EPOCHS_SCHEMA
+            digests["epochs_sha256"] = tables.write_table(
+                out / trial_files.EPOCHS, rows, tables.EPOCHS_SCHEMA
             )
             fence()
-            return parquet.write_run(out, run | digests)
+            return tables.write_run(out, run | digests)
 
         return group.from_main(write_records)
 
@@ -364,20 +365,25 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
             f"cannot make the folder {out}: {error.strerror}", "give a folder, or a new name"
         ) from None
     # A writer that was killed left its part, and nobody else writes these while we do.
-    for name in (record.CHECKPOINT, record.EPOCHS, record.PREDICTIONS, record.RUN):
+    for name in (
+        trial_files.CHECKPOINT,
+        trial_files.EPOCHS,
+        trial_files.PREDICTIONS,
+        trial_files.RUN,
+    ):
         for part in out.glob(f".{name}.*.part"):
             part.unlink(missing_ok=True)
-    path = out / record.CONFIG
+    path = out / trial_files.CONFIG
     if not path.exists():
-        record.write_atomic(path, lambda file: file.write(config.to_json().encode()))
-    elif not is_of(record.parse_values(path, record.read_file(path)), config.fingerprint):
+        trial_files.write_atomic(path, lambda file: file.write(config.to_json().encode()))
+    elif not is_of(trial_files.parse_values(path, trial_files.read_file(path)), config.fingerprint):
         raise InputError(
-            f"{out} holds another trial: its {record.CONFIG} differs from the one given",
+            f"{out} holds another trial: its {trial_files.CONFIG} differs from the one given",
             "give a folder of its own to each trial",
             exit_code=EXIT_IO,
         )
     try:
-        return parquet.read_run(out, config.fingerprint)
+        return tables.read_run(out, config.fingerprint)
     except FileNotFoundError:
         return None
 
@@ -392,7 +398,7 @@ def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | N
         try:
             state = checkpoint.load(path, config.fingerprint)
         except checkpoint.DamagedCheckpointError as error:
-            aside = record.set_aside(path, "damaged")
+            aside = trial_files.set_aside(path, "damaged")
             log.warning(
                 "%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside.name
             )
@@ -415,4 +421,4 @@ def _write_predictions(out: Path, data: Dataset, logits: torch.Tensor) -> str:
             data.test_index.tolist(), data.test_labels.tolist(), logits.tolist(), strict=True
         )
     ]
-    return parquet.write_table(out / record.PREDICTIONS, rows, parquet.PREDICTIONS_SCHEMA)
+    return tables.write_table(out / trial_files.PREDICTIONS, rows, tables.PREDICTIONS_SCHEMA)

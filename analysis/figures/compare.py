@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.figures.style import GOLD, INK, STYLE, numbers
-from analysis.stats import Interval, seed_interval
+from analysis.stats.intervals import Interval, seed_interval
 
 # Where most of the width would go to rows far below the best, or to reported figures far from what
 # is measured, the rows within so much of the best (a fraction) get a panel of their own.

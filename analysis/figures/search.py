@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from analysis.data.search_space import Choice, Range
 from analysis.figures.style import GOLD, INK, STYLE, Whole, span
-from analysis.space import Choice, Range
 
 _MARKS: dict[str, dict[str, Any]] = {
     "done": {"marker": "o", "color": INK, "s": 36},

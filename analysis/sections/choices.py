@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import selection, words
-from analysis.choices import Choice, read_all
-from analysis.compare import value_words
-from analysis.load import Study
-from analysis.page import Part, Section, Table
-from trainer.errors import EXIT_IO, InputError
+from analysis.data.study import Study
+from analysis.data.study_choices import Choice, read_all
+from analysis.output.page import Part, Section, Table
+from analysis.sections import wording
+from analysis.stats import selection_bias
+from analysis.stats.paired import value_words
+from trial_records.errors import EXIT_IO, InputError
 
 _FOOTNOTE = (
     "Accuracies are of validation images, the mean over a point's seeds; the test images chose "
@@ -38,14 +39,14 @@ def choices(study: Study) -> Section:
         good = [one for one in mine if not _contradicts(path, one, accuracies, study.problems)]
         if not good:
             continue
-        name = words.file_name(f"choices-{found.study}")
+        name = wording.file_name(f"choices-{found.study}")
         caption = f"What the stages of {found.study} chose, % on validation"
         table = Table(name, caption, pd.DataFrame([_row(one, study) for one in good]))
         said = [
             f"The rule: {found.rule}.",
             *(_left_out(one) for one in good if one.left_out),
             *(_lead(one) for one in good if len(one.candidates) > 1),
-            *selection.best_epoch(_runs(study, good)),
+            *selection_bias.best_epoch(_runs(study, good)),
         ]
         title = f"{found.study}, {found.scale} scale"
         parts.append(Part(title, said, [table], footnotes=[_FOOTNOTE]))
@@ -94,7 +95,7 @@ def _runs(study: Study, good: list[Choice]) -> pd.DataFrame:
 
 
 def _row(choice: Choice, study: Study) -> dict[str, Any]:
-    fresh = selection.of_choice(study, choice)
+    fresh = selection_bias.of_choice(study, choice)
     of = choice.standard_error_of.removeprefix("validation ")
     near = sum(one.within_one_standard_error for one in choice.candidates)
     return {
@@ -118,14 +119,14 @@ def _values(point: Mapping[str, Any]) -> str:
 
 def _lead(choice: Choice) -> str:
     """How far the best is ahead of the next, and whether training again may turn it round."""
-    found = selection.lead(choice)
+    found = selection_bias.lead(choice)
     assert found is not None
     said = (
         f"{choice.stage}: {_values(choice.best)} is {100 * found.mean:.2f} points ahead of the "
         f"next, {_values(found.following.point)}"
     )
     if found.told_apart is None:
-        seeds = words.count(len(found.following.val_accuracies), "seed")
+        seeds = wording.count(len(found.following.val_accuracies), "seed")
         return f"{said}: with {seeds} a point it is not known whether training again explains that."
     if found.told_apart:
         return f"{said}: more than seeds explain."
@@ -133,6 +134,6 @@ def _lead(choice: Choice) -> str:
 
 
 def _left_out(choice: Choice) -> str:
-    trials = words.count(len(choice.left_out), "trial")
+    trials = wording.count(len(choice.left_out), "trial")
     first = choice.left_out[0]
     return f"{choice.stage}: {trials} left out, such as {first.trial}, {first.why}."

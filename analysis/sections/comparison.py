@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import dataset, points, words
-from analysis.compare import value_words
-from analysis.load import Plan, Study
-from analysis.page import Page, Part, Section, Table
-from analysis.points import by_seed, difference, judged
-from analysis.stats import POWER_NOTE
+from analysis.data import dataset
+from analysis.data.study import Plan, Study
+from analysis.output.page import Page, Part, Section, Table
+from analysis.sections import wording
+from analysis.stats import seed_values
+from analysis.stats.intervals import POWER_NOTE
+from analysis.stats.paired import value_words
+from analysis.stats.seed_values import by_seed, difference, judged
 
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
@@ -45,7 +47,7 @@ def comparison(before: Study, after: Study) -> Page:
     """
     pairs, alone = _pairs(before, after)
     parts = [_part(pair) for pair in pairs]
-    rows = [{"only in": where, "launch": words.title(plan)} for where, plan in alone]
+    rows = [{"only in": where, "launch": wording.title(plan)} for where, plan in alone]
     notes = [
         f"Before: {before.results}. After: {after.results}. Differences are after minus before, "
         "paired by seed: the same seed has the same split, order and draws."
@@ -79,16 +81,17 @@ def _pairs(before: Study, after: Study) -> tuple[list[Pair], list[tuple[str, Pla
 
 def _part(pair: Pair) -> Part:
     before, after = (
-        {_key(point): point for point in points.points(plan)} for plan in (pair.before, pair.after)
+        {_key(point): point for point in seed_values.points(plan)}
+        for plan in (pair.before, pair.after)
     )
     shared = [point for key, point in after.items() if key in before]
     gaps = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*_gaps(pair, shared), strict=True)]
     rows = [_row(pair, point, gap) for point, gap in zip(shared, gaps, strict=True)]
-    name = words.name(pair.after)
+    name = wording.name(pair.after)
     caption = f"{pair.after.sweep} before and after, accuracy in % over the seeds that both have"
     notes = [*_settings(pair), *_lacking(pair)]
     for word, here, there in (("before", before, after), ("after", after, before)):
-        if alone := [points.words(point) for key, point in here.items() if key not in there]:
+        if alone := [seed_values.words(point) for key, point in here.items() if key not in there]:
             notes.append(f"Only {word}: {'; '.join(alone)}.")
     tables = [Table(f"{name}-before-after", caption, pd.DataFrame(rows))] * bool(rows)
     if any(gap is not None for row in gaps for gap in row.values()):
@@ -96,20 +99,22 @@ def _part(pair: Pair) -> Part:
     return Part(f"{pair.after.sweep}, {pair.after.scale} scale", notes, tables)
 
 
-def _key(point: points.Point) -> tuple[tuple[str, Any], ...]:
+def _key(point: seed_values.Point) -> tuple[tuple[str, Any], ...]:
     """None for NaN, which pandas makes of None and which equals nothing."""
     return tuple(sorted((axis, None if pd.isna(v) else v) for axis, v in point.items()))
 
 
-def _gaps(pair: Pair, shared: Sequence[points.Point]) -> list[list[points.Difference | None]]:
+def _gaps(
+    pair: Pair, shared: Sequence[seed_values.Point]
+) -> list[list[seed_values.Difference | None]]:
     """After minus before at each of the points, a family a column."""
     return [
-        points.family(
+        seed_values.family(
             [
                 difference(
                     by_seed(pair.after, point, column),
                     by_seed(pair.before, point, column),
-                    points.images(pair.after, column),
+                    seed_values.images(pair.after, column),
                 )
                 for point in shared
             ],
@@ -120,7 +125,7 @@ def _gaps(pair: Pair, shared: Sequence[points.Point]) -> list[list[points.Differ
 
 
 def _row(
-    pair: Pair, point: points.Point, gaps: dict[str, points.Difference | None]
+    pair: Pair, point: seed_values.Point, gaps: dict[str, seed_values.Difference | None]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {axis: value_words(value) for axis, value in point.items()}
     row = row or {"point": "the only one"}
@@ -144,7 +149,7 @@ def _row(
     return row
 
 
-def _follows(gap: points.Difference, old: dict[int, float], new: dict[int, float]) -> str:
+def _follows(gap: seed_values.Difference, old: dict[int, float], new: dict[int, float]) -> str:
     same = all(new[seed] == old[seed] for seed in old.keys() & new.keys())
     return "the same to the last digit" if same else judged(gap)
 
@@ -160,7 +165,7 @@ def _settings(pair: Pair) -> list[str]:
     fields = dict.fromkeys([*pair.before.fields, *pair.after.fields])
     for field in (*_SURROUNDINGS, *(name for name in fields if name not in varied)):
         old, new = (
-            words.values(plan.runs[field].dropna().sort_values()) if field in plan.runs else ""
+            wording.values(plan.runs[field].dropna().sort_values()) if field in plan.runs else ""
             for plan in (pair.before, pair.after)
         )
         if old != new:
@@ -175,7 +180,7 @@ def _lacking(pair: Pair) -> list[str]:
         lacking = int(plan.runs["test_accuracy"].isna().sum())
         if lacking or len(flagged):
             said.append(
-                f"{word}: of {words.count(len(plan.runs), 'trial')}, {lacking} without a result "
+                f"{word}: of {wording.count(len(plan.runs), 'trial')}, {lacking} without a result "
                 f"and {len(flagged)} flagged."
             )
     return said

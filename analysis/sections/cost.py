@@ -14,13 +14,14 @@ import math
 
 import pandas as pd
 
-from analysis import tables, words
+from analysis.data.study import Plan, Study
 from analysis.figures import cost as figures
 from analysis.figures.cost import PETA
-from analysis.load import Plan, Study
-from analysis.page import Part, Picture, Section, Table
-from analysis.points import PAIRS, Difference, by_seed, difference, judged
-from analysis.stats import ALPHA, POWER_NOTE
+from analysis.output.page import Part, Picture, Section, Table
+from analysis.sections import wording
+from analysis.stats import summary_tables
+from analysis.stats.intervals import ALPHA, POWER_NOTE
+from analysis.stats.seed_values import PAIRS, Difference, by_seed, difference, judged
 
 FRONT = (
     "What a point costs is the number of floating-point operations of its training: those of a "
@@ -46,7 +47,7 @@ def cost(study: Study) -> Section:
         shown.append(Table("cost-hours", "Hours of training a sweep and device", hours))
     pictures = []
     for (data, scale), points in _everything(study).items():
-        name = words.file_name(f"cost-{data}-{scale}")
+        name = wording.file_name(f"cost-{data}-{scale}")
         where = f"all launches on {data} at {scale} scale"
         # One point is no picture of what accuracy costs.
         if len(points) > 1:
@@ -75,13 +76,13 @@ def spent(trials: pd.DataFrame) -> pd.DataFrame:
     GPUs and on CPUs in columns of their own, the median minutes of one, and the median share of the
     device's measured peak that its products of matrices and convolutions took.
     """
-    seconds = tables.device_seconds(trials)
+    seconds = summary_tables.device_seconds(trials)
     trained = trials["status"].notna() & trials["shared_from"].isna()
     known = trials.assign(hours=seconds / 3600)[trained & seconds.notna()]
     rows = []
     for (sweep, device), group in known.groupby(["sweep", "device"], sort=True):
         hours = round(float(group["hours"].sum()), 3)
-        gpu = tables.is_gpu(str(device))
+        gpu = summary_tables.is_gpu(str(device))
         rows.append(
             {
                 "sweep": sweep,
@@ -111,7 +112,7 @@ def totals(hours: pd.DataFrame) -> str:
     for unit in ("GPU-hours", "CPU-hours"):
         of = hours[hours[unit].notna()]
         if len(of):
-            trials = words.count(int(of["trials"].sum()), "trial")
+            trials = wording.count(int(of["trials"].sum()), "trial")
             said.append(f"{of[unit].sum():.2f} {unit} for {trials} with a result")
     return "; ".join(said) + "."
 
@@ -143,10 +144,10 @@ def untold(study: Study) -> list[str]:
     said = []
     if n := int((~told).sum()):
         what = "how long, or on what, the trial ran is unknown"
-        said.append(f"{words.count(n, 'result')} left out: {what}.")
-    if n := int(tables.train_flops(runs).isna().sum()):
+        said.append(f"{wording.count(n, 'result')} left out: {what}.")
+    if n := int(summary_tables.train_flops(runs).isna().sum()):
         what = "how many operations its training took is unknown"
-        said.append(f"{words.count(n, 'result')} left out of accuracy over cost: {what}.")
+        said.append(f"{wording.count(n, 'result')} left out of accuracy over cost: {what}.")
     return said
 
 
@@ -156,7 +157,7 @@ def shared(study: Study) -> list[str]:
     if n == 0:
         return []
     return [
-        f"{words.count(n, 'trial')} not counted: another sweep had trained the same configuration, "
+        f"{wording.count(n, 'trial')} not counted: another sweep had trained the same configuration, "
         "and its hours are counted there (shared_from in run.parquet names the trial)."
     ]
 
@@ -203,7 +204,7 @@ def uncertain(plan: Plan) -> str:
         return "One point alone is on the front: the cheapest is the most accurate one as well."
     verb = "is" if sum(told) == 1 else "are"
     return (
-        f"Of the {words.count(len(told), 'step')} along the front to a more costly point, "
+        f"Of the {wording.count(len(told), 'step')} along the front to a more costly point, "
         f"{sum(told)} {verb} told from chance over seeds; {_family(points)}."
     )
 
@@ -213,12 +214,14 @@ def pictures(plan: Plan) -> list[Picture]:
     points = _with_front(_points(plan, plan.runs))
     if len(points) < 2:
         return []
-    return [_picture(f"{words.name(plan)}-cost", plan.sweep, points)]
+    return [_picture(f"{wording.name(plan)}-cost", plan.sweep, points)]
 
 
 def _points(plan: Plan, runs: pd.DataFrame) -> pd.DataFrame:
     """tables.costs with minutes of quiet runs alone, and the validation accuracies by seed."""
-    table = tables.costs(runs.assign(seconds=runs["seconds"].where(quiet(plan)[runs.index])))
+    table = summary_tables.costs(
+        runs.assign(seconds=runs["seconds"].where(quiet(plan)[runs.index]))
+    )
     seeds = [by_seed(plan, at) for at in table.pop("at")]
     return table.assign(seeds=pd.Series(seeds, dtype=object), images=runs["val_images"].max())
 
@@ -243,7 +246,7 @@ def _everything(study: Study) -> dict[tuple[str, str], pd.DataFrame]:
 
 def _with_front(points: pd.DataFrame) -> pd.DataFrame:
     points = points.sort_values(["flops", "point"], kind="stable", ignore_index=True)
-    front = tables.front(points["flops"].tolist(), points["validation"].tolist())
+    front = summary_tables.front(points["flops"].tolist(), points["validation"].tolist())
     return points.assign(front=front)
 
 
@@ -261,10 +264,10 @@ def steps(points: pd.DataFrame) -> list[Difference | None]:
 
 
 def _family(points: pd.DataFrame) -> str:
-    pairs = words.count(math.comb(len(points), 2), "pair")
+    pairs = wording.count(math.comb(len(points), 2), "pair")
     return (
         f"a point is {TOLD} where Student's paired t test over seeds says so at {100 * ALPHA:g} %, "
-        f"adjusted by Bonferroni for the {pairs} of all {words.count(len(points), 'point')}"
+        f"adjusted by Bonferroni for the {pairs} of all {wording.count(len(points), 'point')}"
     )
 
 

@@ -6,16 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import selection, tables, words
+from analysis.cifar10 import beside_section
+from analysis.cifar10.final_model import final, is_of_the_model
+from analysis.data.study import Plan, Study, reported
 from analysis.figures.diagnostics import panels
-from analysis.final import final, is_of_the_model
-from analysis.kind import Kind, kind
-from analysis.load import Plan, Study, reported
-from analysis.page import Part, Picture, Section, Table
-from analysis.sections import beside, one_run
+from analysis.output.page import Part, Picture, Section, Table
+from analysis.sections import one_run, wording
+from analysis.sections.routing import Kind, kind
 from analysis.sections.sweep import unflagged
-from analysis.stats import MIN_SEEDS, seed_interval
-from analysis.tables import SEEDS
+from analysis.stats import selection_bias, summary_tables
+from analysis.stats.intervals import MIN_SEEDS, seed_interval
+from analysis.stats.summary_tables import SEEDS
 
 # The sweep of the model that a study chose.
 _CHOSEN = "final"
@@ -59,30 +60,30 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     beside_reported = is_of_the_model(plan)
     study_model = reported()["wrn_final"]["model"] if beside_reported else None
     done = plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]
-    notes = [words.preface(plan, study_model)]
+    notes = [wording.preface(plan, study_model)]
     if done.empty:
         notes.append("No run has finished yet: there is nothing to diagnose.")
-        return [Part(words.title(plan), notes, [], _curves(plan))]
+        return [Part(wording.title(plan), notes, [], _curves(plan))]
     run = median(done)
-    notes += selection.notes(plan, study)
+    notes += selection_bias.notes(plan, study)
     have = "has" if len(done) == 1 else "have"
     notes += [
-        f"{len(done)} of {words.count(len(plan.runs), 'run')} {have} finished.",
+        f"{len(done)} of {wording.count(len(plan.runs), 'run')} {have} finished.",
         f"What follows in detail is one run, {run['trial']} (seed {run['seed']}): {_choice(done)} "
         "The best one would flatter, and its test images select nothing.",
     ]
     table = Table(
-        f"{words.name(plan)}-seeds",
+        f"{wording.name(plan)}-seeds",
         f"Accuracy (%) of every seed of {plan.sweep} on each set of images",
         seeds(plan.runs),
     )
     tables_ = [table, *unflagged(plan)]
-    first = Part(words.title(plan), notes, tables_, _curves(plan), _about_seeds(plan.runs))
-    title = f"{words.title(plan)}: seed {run['seed']}"
+    first = Part(wording.title(plan), notes, tables_, _curves(plan), _about_seeds(plan.runs))
+    title = f"{wording.title(plan)}: seed {run['seed']}"
     detail = one_run.parts(study, plan, run, title)
     if not beside_reported:
         return [first, *detail]
-    return [first, beside.part(plan, study, run, [first, *detail]), *detail]
+    return [first, beside_section.part(plan, study, run, [first, *detail]), *detail]
 
 
 def median(done: pd.DataFrame) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _choice(done: pd.DataFrame) -> str:
 
 def _about_seeds(runs: pd.DataFrame) -> list[str]:
     run = runs.iloc[0]
-    mixed = "mixed and " if tables.mixed(runs) else ""
+    mixed = "mixed and " if summary_tables.mixed(runs) else ""
     notes = [
         f"train: running mean over the {mixed}augmented images of the best epoch, while the "
         "weights still move. train clean: plain training images under the tested weights. "
@@ -168,7 +169,7 @@ def _curves(plan: Plan) -> list[Picture]:
         if not pd.isna(run["best_epoch"]):
             best[str(run["trial"])] = int(run["best_epoch"])
     smoothing = bool(runs["label_smoothing"].iloc[0])
-    mixed = tables.mixed(runs)
+    mixed = summary_tables.mixed(runs)
     images = "mixed and augmented images" if mixed else "augmented images"
     losses = ""
     if smoothing:
@@ -177,14 +178,14 @@ def _curves(plan: Plan) -> list[Picture]:
             "one smoothed alike; the plain one stands apart."
         )
     caption = (
-        f"{words.count(len(labels), 'seed')} of {plan.sweep} over epochs (from 0): loss and "
+        f"{wording.count(len(labels), 'seed')} of {plan.sweep} over epochs (from 0): loss and "
         "accuracy on training and validation images, learning rate, and training minus "
         f"validation accuracy in points. Training figures are running means over {images} while "
         f"the weights move, so that a gap below 0 is no mistake.{losses} A dot is the best epoch "
         "by validation accuracy."
     )
     figure = panels(plan.epochs, labels, best, smoothing=smoothing, mixed=mixed)
-    return [Picture(f"{words.name(plan)}-panels", caption, figure)]
+    return [Picture(f"{wording.name(plan)}-panels", caption, figure)]
 
 
 # --- text ------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from analysis import explain, words
+from analysis.data.predictions import Predictions
+from analysis.data.study import Plan, Study
 from analysis.figures.explain import Tile, grad_cam, sheet
-from analysis.load import Plan, Study
-from analysis.page import Gallery, Part, Picture, Sample
-from analysis.predictions import Predictions
+from analysis.output.page import Gallery, Part, Picture, Sample
+from analysis.sections import wording
+from analysis.stats import grad_cam as explanations
 from trainer.config import TrainConfig
-from trainer.errors import EXIT_IO, InputError
+from trial_records.errors import EXIT_IO, InputError
 
 Run = Mapping[str, Any]
 
@@ -35,10 +36,10 @@ def parts(study: Study, plan: Plan, run: Run, predictions: Predictions) -> list[
     What is missing is said in the notes; a file that is damaged is also one of the study's
     problems. Draws every figure.
     """
-    name = words.file_name(f"{words.name(plan)}-{run['trial']}")
+    name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
     try:
-        config = explain.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
-        data = explain.images(config.data, predictions)
+        config = explanations.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
+        data = explanations.images(config.data, predictions)
     except InputError as error:
         note = _said(study, error, "The test images cannot be shown")
         return [Part("Grad-CAM", [note]), Part("Misclassified images", [_wrong(predictions), note])]
@@ -57,14 +58,14 @@ def _grad_cam(
     run: Run,
     predictions: Predictions,
     config: TrainConfig,
-    data: explain.Images,
+    data: explanations.Images,
     name: str,
 ) -> Part:
-    pairs = explain.pairs(predictions, _CLASSES)
+    pairs = explanations.pairs(predictions, _CLASSES)
     shown = np.array([row for pair in pairs for row in pair[1:] if row is not None])
     try:
-        weights = explain.weights(study.folder(plan, str(run["trial"])), config.fingerprint)
-        look = explain.grad_cam(config, weights, data, shown, predictions.predicted[shown])
+        weights = explanations.weights(study.folder(plan, str(run["trial"])), config.fingerprint)
+        look = explanations.grad_cam(config, weights, data, shown, predictions.predicted[shown])
     except InputError as error:
         return Part("Grad-CAM", [_said(study, error, "There are no maps")])
     if look is None:
@@ -134,8 +135,8 @@ def _agreement(precision: str) -> str:
 # --- what it got wrong -------------------------------------------------------------------------
 
 
-def _misclassified(predictions: Predictions, images: explain.Pixels, name: str) -> Part:
-    rows = explain.misclassified(predictions)
+def _misclassified(predictions: Predictions, images: explanations.Pixels, name: str) -> Part:
+    rows = explanations.misclassified(predictions)
     if not len(rows):
         return Part("Misclassified images", [_wrong(predictions)])
     samples = [_sample(predictions, images, row) for row in rows[:_SAMPLES].tolist()]
@@ -164,10 +165,10 @@ def _misclassified(predictions: Predictions, images: explain.Pixels, name: str) 
 
 def _wrong(predictions: Predictions) -> str:
     wrong = int((~predictions.right).sum())
-    return f"{wrong:,} of {words.count(len(predictions.labels), 'test image')} are misclassified."
+    return f"{wrong:,} of {wording.count(len(predictions.labels), 'test image')} are misclassified."
 
 
-def _sample(predictions: Predictions, images: explain.Pixels, row: int) -> Sample:
+def _sample(predictions: Predictions, images: explanations.Pixels, row: int) -> Sample:
     return Sample(
         _png(images[row]),
         int(predictions.index[row]),
@@ -177,7 +178,7 @@ def _sample(predictions: Predictions, images: explain.Pixels, row: int) -> Sampl
     )
 
 
-def _png(image: explain.Pixels) -> bytes:
+def _png(image: explanations.Pixels) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()

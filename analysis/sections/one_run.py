@@ -7,14 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import diagnostics, tables, words
+from analysis.cifar10.final_model import is_of_the_model
+from analysis.data.predictions import Predictions, of
+from analysis.data.study import Plan, Study, reported
 from analysis.figures.diagnostics import calibration, class_bars, confusion_bars, matrix
-from analysis.final import is_of_the_model
-from analysis.load import Plan, Study, reported
-from analysis.page import Part, Picture, Table
-from analysis.predictions import Predictions, of
-from analysis.stats import sample_interval
-from analysis.tables import SAMPLE
+from analysis.output.page import Part, Picture, Table
+from analysis.sections import wording
+from analysis.stats import classification, summary_tables
+from analysis.stats.intervals import sample_interval
+from analysis.stats.summary_tables import SAMPLE
 
 Run = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ def parts(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
         return [Part(title, [f"{run['trial']} {said}. {why}"])]
     from analysis.sections import explain
 
-    name = words.file_name(f"{words.name(plan)}-{run['trial']}")
+    name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
     figures = reported()["wrn_final"] if is_of_the_model(plan) else None
     return [
         _overall(predictions, figures, name, title, _made_elsewhere(run)),
@@ -50,7 +51,7 @@ def _overall(
     elsewhere: str = "",
 ) -> Part:
     images = len(predictions.labels)
-    correct = diagnostics.top_k(predictions, 1)
+    correct = classification.top_k(predictions, 1)
     notes = [
         f"{correct:,} of {images:,} test images are right ({100 * correct / images:.2f} %), "
         f"{images - correct:,} are wrong."
@@ -71,7 +72,7 @@ def _overall(
 
 def _made_elsewhere(run: Run) -> str:
     """On what and how predictions were made, where that is not what trained; else nothing."""
-    if not tables.evaluated_elsewhere(pd.DataFrame([run])).item():
+    if not summary_tables.evaluated_elsewhere(pd.DataFrame([run])).item():
         return ""
     return (
         f"on {run['evaluated_on']} in {run['evaluated_precision']}, where training was on "
@@ -85,7 +86,7 @@ def top(predictions: Predictions) -> pd.DataFrame:
     images = len(predictions.labels)
     rows = []
     for k in (k for k in (1, 3, 5) if k == 1 or k < len(predictions.classes)):
-        right = diagnostics.top_k(predictions, k)
+        right = classification.top_k(predictions, k)
         row = {
             "top-k": f"top-{k}",
             "right": f"{right:,} of {images:,}",
@@ -98,8 +99,8 @@ def top(predictions: Predictions) -> pd.DataFrame:
 
 def _by_class(predictions: Predictions, name: str) -> Part:
     trial = predictions.trial
-    scores = diagnostics.scores(predictions)
-    found = diagnostics.accuracies(predictions)
+    scores = classification.scores(predictions)
+    found = classification.accuracies(predictions)
     tables = [
         Table(
             f"{name}-classes",
@@ -147,8 +148,8 @@ def _same_classes(predictions: Predictions, figures: dict[str, Any]) -> bool:
 
 def _confused(predictions: Predictions, figures: dict[str, Any] | None, name: str) -> Part:
     trial = predictions.trial
-    largest = diagnostics.confusions(predictions)
-    counts = diagnostics.confusion(predictions)
+    largest = classification.confusions(predictions)
+    counts = classification.confusion(predictions)
     pictures = [
         Picture(
             f"{name}-confusion",
@@ -189,16 +190,16 @@ def _confused(predictions: Predictions, figures: dict[str, Any] | None, name: st
 
 
 def _calibrated(predictions: Predictions, name: str) -> Part:
-    bins = diagnostics.reliability(predictions)
+    bins = classification.reliability(predictions)
     ece, nll, brier = (
-        diagnostics.ece(bins),
-        diagnostics.nll(predictions),
-        diagnostics.brier(predictions),
+        classification.ece(bins),
+        classification.nll(predictions),
+        classification.brier(predictions),
     )
     said = f"ECE {100 * ece:.2f} points, NLL {nll:.4f} nats, Brier {brier:.4f}"
     caption = (
         f"Reliability of {predictions.trial}: accuracy of the test images in each of "
-        f"{diagnostics.BINS} bins of confidence, against the dashed line where both are equal; "
+        f"{classification.BINS} bins of confidence, against the dashed line where both are equal; "
         f"below, the images in each bin. {said}"
     )
     return Part(
@@ -208,7 +209,7 @@ def _calibrated(predictions: Predictions, name: str) -> Part:
         [Picture(f"{name}-reliability", caption, calibration(bins, said))],
         [
             "ECE, expected calibration error: the mean over images of their bin's distance between "
-            f"accuracy and mean confidence, {diagnostics.BINS} bins of equal width (Guo et al. "
+            f"accuracy and mean confidence, {classification.BINS} bins of equal width (Guo et al. "
             "2017). NLL: mean cross-entropy of the labels, natural logarithm, no smoothing. Brier: "
             "squared difference between probabilities and outcome, summed over the classes, from "
             "0 to 2 (Brier 1950). None was reported."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import dataset, tables, words
-from analysis.load import Study
-from analysis.page import Part, Section, Table
+from analysis.data import dataset
+from analysis.data.study import Study
+from analysis.output.page import Part, Section, Table
+from analysis.sections import wording
+from analysis.stats import summary_tables
 
 
 def provenance(study: Study) -> Section:
@@ -23,16 +25,16 @@ def provenance(study: Study) -> Section:
         ),
     ):
         if mixed := sum(flag in codes for codes in runs["flags"]):
-            notes.append(f"{words.count(mixed, 'trial')} finished {what} ({flag}).")
-    if elsewhere := int(tables.evaluated_elsewhere(runs).sum()):
+            notes.append(f"{wording.count(mixed, 'trial')} finished {what} ({flag}).")
+    if elsewhere := int(summary_tables.evaluated_elsewhere(runs).sum()):
         notes.append(
-            f"The predictions and test figures of {words.count(elsewhere, 'trial')} were made on "
+            f"The predictions and test figures of {wording.count(elsewhere, 'trial')} were made on "
             "another device, or in other arithmetic, than the training."
         )
     for sweep in study.sweeps:
         if sweep.late:
             notes.append(
-                f"{sweep.name}: the plan of {words.count(len(sweep.late), 'trial')} was written "
+                f"{sweep.name}: the plan of {wording.count(len(sweep.late), 'trial')} was written "
                 f"after {'it' if len(sweep.late) == 1 else 'they'} had finished."
             )
     for plan in study.plans:
@@ -51,7 +53,7 @@ def provenance(study: Study) -> Section:
             if ran.nunique() > 1:
                 notes.append(
                     f"The trials of {plan.sweep} ({plan.id}) ran with different {noun}: "
-                    f"{words.values(ran.sort_values())}."
+                    f"{wording.values(ran.sort_values())}."
                 )
     for sweep in study.sweeps:
         if sweep.superseded:
@@ -61,7 +63,7 @@ def provenance(study: Study) -> Section:
             )
     if undigested := sum(len(sweep.undigested) for sweep in study.sweeps):
         notes.append(
-            f"The files of {words.count(undigested, 'trial')} are from before files had digests "
+            f"The files of {wording.count(undigested, 'trial')} are from before files had digests "
             "of their values: only the checksums of their pages were verified."
         )
     launches = [
@@ -69,7 +71,7 @@ def provenance(study: Study) -> Section:
             "sweep": plan.sweep,
             "launch": plan.id,
             "created": plan.created,
-            "overrides": words.overrides(plan),
+            "overrides": wording.overrides(plan),
             "seeds": ", ".join(map(str, plan.seeds)),
             "command": plan.command,
         }
@@ -84,7 +86,9 @@ def provenance(study: Study) -> Section:
                     Table(
                         "commands", "The commands that planned the trials", pd.DataFrame(launches)
                     ),
-                    Table("sources", "What the finished trials ran on", tables.sources(runs)),
+                    Table(
+                        "sources", "What the finished trials ran on", summary_tables.sources(runs)
+                    ),
                 ],
             )
         ],

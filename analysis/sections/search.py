@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import load, selection, words
+from analysis.data import study as studies
+from analysis.data.search_space import EDGE, Choice, Range, Search
+from analysis.data.study import POINT
 from analysis.figures import search as figures
-from analysis.importance import importances
-from analysis.load import POINT
-from analysis.page import Part, Picture, Table
-from analysis.points import difference, judged, would_tell
-from analysis.space import EDGE, Choice, Range, Search
-from analysis.stats import MIN_SEEDS, POWER_NOTE, binomial_error
+from analysis.output.page import Part, Picture, Table
+from analysis.sections import wording
+from analysis.stats import selection_bias
+from analysis.stats.importance import importances
+from analysis.stats.intervals import MIN_SEEDS, POWER_NOTE, binomial_error
+from analysis.stats.seed_values import difference, judged, would_tell
 
 if TYPE_CHECKING:
-    from analysis.load import Plan, Study
+    from analysis.data.study import Plan, Study
 
 OBJECTIVES = {
     "best": ("val_accuracy", "validation accuracy of the best epoch"),
@@ -37,12 +39,12 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     search = plan.search
     assert search is not None
     others = [other for other in study.plans if other is not plan]
-    reported = load.reported()
+    reported = studies.reported()
     trials = asked(plan, search)
     best = chosen(trials)
     table = _best_ten(trials, search)
     which, what = f"{plan.sweep} ({plan.id})", OBJECTIVES[search.objective][1]
-    name, title = words.name(plan), words.title(plan)
+    name, title = wording.name(plan), wording.title(plan)
     error = _error(plan, best)[0]
     history = Picture(
         f"{name}-history",
@@ -57,7 +59,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         caption += "; the band is one standard error under the best" if error else ""
         lines = _lines(field, space, best, reported_values(field, reported))
         figure = figures.parameter(trials, field, space, means, lines, error, _pruned_label(search))
-        pictures.append(Picture(f"{name}-{words.file_name(field)}", caption, figure))
+        pictures.append(Picture(f"{name}-{wording.file_name(field)}", caption, figure))
     if len(search.space) > 1 and best is not None:
         footnotes.append("A parameter's values are counted whatever the other parameters are.")
     if best is not None:
@@ -65,7 +67,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             title,
-            [words.preface(plan), *account(plan, search), *_flattered(plan, study, best)],
+            [wording.preface(plan), *account(plan, search), *_flattered(plan, study, best)],
             [Table(f"{name}-best", f"The best trials of {which}, in %", table)] * bool(len(table)),
             [history],
             _pruned_note(search, trials),
@@ -96,8 +98,8 @@ def _flattered(plan: Plan, study: Study, best: pd.Series[Any] | None) -> list[st
         return []
     by_best = plan.search is not None and plan.search.objective == "best"
     return [
-        *selection.of_best(study, plan, plan.runs.iloc[best["order"] - 1]),
-        *(selection.best_epoch(plan.runs) if by_best else []),
+        *selection_bias.of_best(study, plan, plan.runs.iloc[best["order"] - 1]),
+        *(selection_bias.best_epoch(plan.runs) if by_best else []),
     ]
 
 
@@ -218,8 +220,8 @@ def _outcome(search: Search, trials: pd.DataFrame) -> str:
     nonfinite = int(marks.get("nonfinite", 0))
     failed = nonfinite + int(marks.get("failed", 0))
     said = (
-        f"It was to ask for {words.count(search.trials, 'trial')} and has asked for "
-        f"{words.count(len(trials), 'configuration')}: {marks.get('done', 0)} done, "
+        f"It was to ask for {wording.count(search.trials, 'trial')} and has asked for "
+        f"{wording.count(len(trials), 'configuration')}: {marks.get('done', 0)} done, "
         f"{marks.get('pruned', 0)} pruned, {failed} failed"
     )
     if nonfinite:
@@ -230,7 +232,7 @@ def _outcome(search: Search, trials: pd.DataFrame) -> str:
 def _effort(plan: Plan, trials: pd.DataFrame) -> str:
     trained = int(trials["epochs"].sum())
     pruned = (trials["mark"] == "pruned").to_numpy()
-    said = f"They trained {words.count(trained, 'epoch')}"
+    said = f"They trained {wording.count(trained, 'epoch')}"
     if not pruned.any():
         return said + "; none was pruned."
     planned = pd.to_numeric(plan.runs["epochs"], errors="coerce")[pruned]
@@ -308,11 +310,11 @@ def flat(
         # Two equal counts of images can differ in their quotient's last digit.
         good = done["value"] >= best["value"] - error - 1e-12
         values = sorted(set(done[field][good])) if isinstance(space, Range) else []
-        count = f"{good.sum()} of {words.count(len(done), 'completed trial')}"
+        count = f"{good.sum()} of {wording.count(len(done), 'completed trial')}"
         if len(done) == 1:
             said += f"the one completed trial has {number(best[field])}."
         elif good.sum() == 1:
-            said += f"of {words.count(len(done), 'completed trial')}, only the best, "
+            said += f"of {wording.count(len(done), 'completed trial')}, only the best, "
             said += f"{number(best[field])}, is within one standard error of it."
         elif isinstance(space, Range):
             said += f"{count} are within one standard error of the best, with "

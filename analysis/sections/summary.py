@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import dataset, tables, words
-from analysis.anomalies import FLAGS
-from analysis.load import Study
-from analysis.page import Part, Section, Table
-from analysis.stats import MIN_SEEDS, sample_interval
+from analysis.data import dataset
+from analysis.data.study import Study
+from analysis.output.page import Part, Section, Table
+from analysis.sections import wording
+from analysis.stats import summary_tables
+from analysis.stats.intervals import MIN_SEEDS, sample_interval
+from analysis.stats.outliers import FLAGS
 
 
 def summary(study: Study) -> Section:
@@ -18,7 +20,7 @@ def summary(study: Study) -> Section:
     states_seen = list(dict.fromkeys(["done", "failed", "missing", *totals.index]))
     for plan in study.plans:
         states = plan.runs["state"].value_counts()
-        rows = tables.flagged(plan.runs)
+        rows = summary_tables.flagged(plan.runs)
         launches.append(
             {
                 "sweep": plan.sweep,
@@ -34,7 +36,7 @@ def summary(study: Study) -> Section:
         flagged.append(rows)
     told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
-    notes = [f"{words.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    notes = [f"{wording.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
     notes += _alike(runs)
     notes.append(_caveat(runs))
     shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]
@@ -53,12 +55,12 @@ def _alike(runs: pd.DataFrame) -> list[str]:
     different = int(runs["fingerprint"].nunique())
     if different == len(runs):
         return []
-    said = f"They have {words.count(different, 'configuration')} between them"
+    said = f"They have {wording.count(different, 'configuration')} between them"
     shared = int(runs["shared_from"].notna().sum())
     trained = runs[runs["shared_from"].isna()]
     if shared:
         has = "has" if shared == 1 else "have"
-        said += f"; {words.count(shared, 'trial')} {has} the records of another sweep's training"
+        said += f"; {wording.count(shared, 'trial')} {has} the records of another sweep's training"
     if trained["fingerprint"].nunique() < len(trained):
         said += "; what two sweeps share was trained in both, to the same figures"
     return [f"{said}. Equal trials confirm nothing of each other."]

@@ -8,29 +8,30 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import points, selection, tables, words
-from analysis.compare import adjusted_for
+from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
-from analysis.load import POINT, Plan, Study
-from analysis.page import Part, Picture, Table
-from analysis.stats import ALPHA, MIN_SEEDS, POWER_NOTE, comparable
-from analysis.tables import DIFFERENCE_95, LARGER, NEEDED, SAMPLE, SEEDS, SEEDS_P
+from analysis.output.page import Part, Picture, Table
+from analysis.sections import wording
+from analysis.stats import seed_values, selection_bias, summary_tables
+from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, comparable
+from analysis.stats.paired import adjusted_for
+from analysis.stats.summary_tables import DIFFERENCE_95, LARGER, NEEDED, SAMPLE, SEEDS, SEEDS_P
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
-    table = tables.sweep(plan.runs)
-    name = words.name(plan)
-    caption = f"Accuracy (%) of {plan.sweep}: {words.over_seeds(plan)}"
+    table = summary_tables.sweep(plan.runs)
+    name = wording.name(plan)
+    caption = f"Accuracy (%) of {plan.sweep}: {wording.over_seeds(plan)}"
     effects, why = _effects(plan)
     return [
         Part(
-            words.title(plan),
+            wording.title(plan),
             [
-                words.preface(plan),
+                wording.preface(plan),
                 factors(plan),
                 choice(plan),
-                *selection.notes(plan, study),
+                *selection_bias.notes(plan, study),
                 *lacking(plan),
                 *why,
             ],
@@ -49,7 +50,7 @@ def factors(plan: Plan) -> str:
     varied = {axis: column.nunique(dropna=False) > 1 for axis, column in columns.items()}
     said = []
     for word, wanted in (("It varies", True), ("It has one value of", False)):
-        told = [f"{a} ({words.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
+        told = [f"{a} ({wording.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
         said += [f"{word} {', '.join(told)}."] * bool(told)
     return " ".join(said)
 
@@ -63,7 +64,7 @@ def lacking(plan: Plan) -> list[str]:
     counts = Counter(", ".join(codes) or "PRUNED" for codes in runs["flags"])
     told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
     have = "has" if len(runs) == 1 else "have"
-    said = f"{len(runs)} of {words.count(len(plan.runs), 'trial')} {have} no result: {told}."
+    said = f"{len(runs)} of {wording.count(len(plan.runs), 'trial')} {have} no result: {told}."
     if counts["MISSING"]:
         said += " What is MISSING may still come, and change what stands here."
     return [said]
@@ -71,34 +72,36 @@ def lacking(plan: Plan) -> list[str]:
 
 def unflagged(plan: Plan) -> list[Table]:
     """The means with and without the flagged results: nothing where no result is flagged."""
-    table = tables.unflagged(plan.runs)
+    table = summary_tables.unflagged(plan.runs)
     caption = f"Mean test accuracy (%) of {plan.sweep} with flagged results and without them"
-    return [Table(f"{words.name(plan)}-unflagged", caption, table)] * bool(len(table))
+    return [Table(f"{wording.name(plan)}-unflagged", caption, table)] * bool(len(table))
 
 
 def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
     """The main effects, and what is to be said of them."""
     if sum(plan.runs[POINT + axis].nunique(dropna=False) > 1 for axis in plan.axes) < 2:
         return [], []
-    table = tables.main_effects(plan.runs)
+    table = summary_tables.main_effects(plan.runs)
     if table is None:
         return [], [
             "No main effects are given: they need every combination of values with the same number "
             "of results, so that no value owes its mean to the values beside it."
         ]
     caption = f"Main effects in {plan.sweep}: mean accuracy (%) over all values of the other axes"
-    return [Table(f"{words.name(plan)}-effects", caption, table)], []
+    return [Table(f"{wording.name(plan)}-effects", caption, table)], []
 
 
 def choice(plan: Plan) -> str:
     """Which point validation selects, so that nobody picks one by its test accuracy, and whether it
     is told from the next best."""
-    ranked = points.ranked(plan)
+    ranked = seed_values.ranked(plan)
     if not ranked:
         return "No trial has a result."
     best = ranked[0]
-    values, tests = (points.by_seed(plan, best, name) for name in ("val_accuracy", "test_accuracy"))
-    alone = len(points.points(plan)) == 1
+    values, tests = (
+        seed_values.by_seed(plan, best, name) for name in ("val_accuracy", "test_accuracy")
+    )
+    alone = len(seed_values.points(plan)) == 1
     said = (
         "Validation images select the epoch whose weights are tested"
         + (": " if alone else ", and the point: the best ")
@@ -107,16 +110,16 @@ def choice(plan: Plan) -> str:
     )
     if not alone:
         first = "of " if len(ranked) > 1 else "of the only one with a result, "
-        said += f", is that {first}{points.words(best)}{_equals(plan, ranked)}"
+        said += f", is that {first}{seed_values.words(best)}{_equals(plan, ranked)}"
     if tests:
         said += f", with {100 * fmean(tests.values()):.2f} % on the test images"
     said += "; test images select nothing."
-    return said + (f" {points.lead(plan, ranked)}" if len(ranked) > 1 else "")
+    return said + (f" {seed_values.lead(plan, ranked)}" if len(ranked) > 1 else "")
 
 
 def _equals(plan: Plan, ranked: list[dict[str, Any]]) -> str:
     """That several points share the best mean, where they do."""
-    means = [comparable(fmean(points.by_seed(plan, point).values())) for point in ranked]
+    means = [comparable(fmean(seed_values.by_seed(plan, point).values())) for point in ranked]
     equal = means.count(means[0])
     return f" (the first planned of {equal} points that have it)" if equal > 1 else ""
 
@@ -182,4 +185,4 @@ def curve_pictures(plan: Plan) -> list[Picture]:
         caption += ": thick the mean over its seeds, thin each seed"
     caption += "; a cross ends a flagged trial" if flagged else ""
     figure = curves(plan.epochs, labels, flagged)
-    return [Picture(f"{words.name(plan)}-curves", caption, figure)]
+    return [Picture(f"{wording.name(plan)}-curves", caption, figure)]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from analysis import tables, words
-from analysis.load import Plan, Study
-from analysis.page import Part, Table
+from analysis.data.study import Plan, Study
+from analysis.output.page import Part, Table
+from analysis.sections import wording
+from analysis.stats import summary_tables
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
-            words.title(plan),
+            wording.title(plan),
             tables=[
                 Table(
-                    f"{words.name(plan)}-trials",
+                    f"{wording.name(plan)}-trials",
                     f"Every planned trial of {plan.sweep}; accuracies in %, epochs from 1",
-                    tables.trials(plan.runs),
+                    summary_tables.trials(plan.runs),
                 )
             ],
         )

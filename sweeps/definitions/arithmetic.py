@@ -7,8 +7,8 @@ trials of a seed differ by their rounding alone; accuracy should differ by less 
 between seeds.
 """
 
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(

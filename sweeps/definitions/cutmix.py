@@ -5,8 +5,8 @@
 Three trials a seed. The study has none; `mixup` is the sweep beside it.
 """
 
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"augment.cutmix": [0.0, 0.5, 1.0]}))

@@ -6,8 +6,8 @@ Two trials a seed. Reported: 52.11 % test accuracy, far below the cells around i
 divergence or bad luck would each explain it.
 """
 
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(

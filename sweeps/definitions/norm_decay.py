@@ -5,8 +5,8 @@
 Two trials a seed. The study decayed them all alike.
 """
 
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(

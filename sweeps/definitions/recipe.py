@@ -5,8 +5,8 @@
 Sixty trials at most, most of which end early.
 """
 
-from sweeps.ranges import choice, integers, log_uniform, uniform
-from sweeps.sweep import Search
+from sweeps.spec.distributions import choice, integers, log_uniform, uniform
+from sweeps.spec.sweep import Search
 from trainer.recipes import reported
 
 search = Search(

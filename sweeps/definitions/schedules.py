@@ -5,8 +5,8 @@
 Four trials a seed. Reported without figures: cosine was chosen over step and multi-step.
 """
 
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(

@@ -5,8 +5,8 @@
 Two trials a seed. The learning rate moves once an epoch, as in the study.
 """
 
-from sweeps.space import grid
-from sweeps.sweep import Sweep
+from sweeps.spec.grid import grid
+from sweeps.spec.sweep import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"schedule.warmup_epochs": [0, 5]}))

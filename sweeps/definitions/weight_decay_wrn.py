@@ -5,8 +5,8 @@
 Twenty trials at most, most of which end early. Reported choice: 5e-4.
 """
 
-from sweeps.ranges import log_uniform
-from sweeps.sweep import Search
+from sweeps.spec.distributions import log_uniform
+from sweeps.spec.sweep import Search
 from trainer.recipes import reported
 
 search = Search(

@@ -1,11 +1,11 @@
-"""The models: one file a family. trainer.architectures has the table of them."""
+"""The models: one file a family. trainer.models.registry has the table of them."""
 
 from __future__ import annotations
 
 import importlib
 import typing
 
-from trainer.architectures import MODELS
+from trainer.models.registry import MODELS
 
 if typing.TYPE_CHECKING:
     from torch import nn

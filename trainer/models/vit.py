@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.config import ModelConfig
-from trainer.errors import InputError
 from trainer.models import scaled
 from trainer.models.head import Head
+from trial_records.errors import InputError
 
 CHANNELS = 384
 HEADS = 6

@@ -11,10 +11,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.architectures import WRN_NAME
 from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.norm import BatchNorm
+from trainer.models.registry import WRN_NAME
 from trainer.models.resnet import conv, head
 
 

@@ -1,0 +1,108 @@
+"""Beside: what was reported of the final model beside the same of a launch's runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.cifar10 import beside
+from analysis.data.study import Plan, Study, reported
+from analysis.output.page import Part, Table
+from analysis.sections import wording
+
+Run = Mapping[str, Any]
+
+
+def part(plan: Plan, study: Study, run: Run, drawn: Sequence[Part]) -> Part:
+    """Every reported figure beside the same of our runs; `drawn` is the launch's other parts."""
+    found = beside.figures(plan, study, run)
+    name, sweep = wording.name(plan), plan.sweep
+    captions = {
+        beside.ACCURACY: ("reported", f"Accuracies and averages of {sweep} beside the reported"),
+        beside.CLASS: ("classes-reported", f"Every class of {sweep} beside the reported"),
+        beside.CONFUSION: (
+            "confusions-reported",
+            f"The reported largest confusions beside those of {sweep}",
+        ),
+    }
+    tables_ = [
+        Table(f"{name}-{ending}", caption, frame)
+        for group, (ending, caption) in captions.items()
+        if len(frame := beside.table(found, group))
+    ]
+    curves = losses(plan)
+    if len(curves):
+        caption = f"Smoothed validation loss (nats) of {sweep} beside the reported"
+        tables_.append(Table(f"{name}-losses-reported", caption, curves))
+    caption = "What the study draws of its final model, and whether this report does"
+    tables_.append(Table(f"{name}-figures-reported", caption, _figures_drawn(drawn)))
+    footnotes = beside.footnotes(found)
+    if any(one.key[0] == beside.CONFUSION for one in found):
+        footnotes.append(
+            "The reported pairs are the largest of one run. Picked so, they are likelier too high "
+            "than too low, and another run of the same recipe tends to have fewer of them."
+        )
+    if len(curves):
+        footnotes.append(
+            "The study does not say which epochs are early, middle and late: here they are the "
+            "first, second and last third, early and middle from the lowest to the highest, late "
+            "the last epoch, as the mean over runs. That its losses are smoothed follows from "
+            "their size: the least that a loss with this label smoothing can be is "
+            f"{loss_floor():.2f}."
+        )
+    return Part(f"{wording.title(plan)}: beside the reported figures", beside.notes(found), tables_,
+                [], footnotes)  # fmt: skip
+
+
+def loss_floor() -> float:
+    """The least smoothed cross-entropy, in nats, under the reported smoothing and classes."""
+    protocol = reported()["protocol"]
+    smoothing = float(protocol["loss"]["label_smoothing"])
+    classes = int(protocol["data"]["classes"])
+    rest = smoothing / classes
+    right = 1 - smoothing + rest
+    if not rest:
+        return 0.0
+    return -right * math.log(right) - (classes - 1) * rest * math.log(rest)
+
+
+def losses(plan: Plan) -> pd.DataFrame:
+    """The smoothed validation loss in each third of the epochs beside the reported, as text; empty
+    where no run has one.
+    """
+    epochs = plan.epochs[plan.epochs["val_loss_smoothed"].notna()]
+    if epochs.empty:
+        return pd.DataFrame()
+    means = epochs.groupby("epoch")["val_loss_smoothed"].mean().sort_index()
+    third = max(1, len(means) // 3)
+    given = reported()["wrn_final"]["val_loss"]
+    early, middle = means.iloc[:third], means.iloc[third : 2 * third]
+    rows = [
+        ("early", _range(early), "{:g} to {:g}".format(*given["early"])),
+        ("middle", _range(middle), "{:g} to {:g}".format(*given["middle"])),
+        ("late", f"{means.iloc[-1]:.3f}", f"{given['late']:g}"),
+    ]
+    return pd.DataFrame(rows, columns=["part of training", "measured", "reported"])
+
+
+def _range(found: pd.Series[float]) -> str:
+    return f"{found.min():.3f} to {found.max():.3f}" if len(found) else "-"
+
+
+def _figures_drawn(drawn: Sequence[Part]) -> pd.DataFrame:
+    """A row a figure of the study, and each of its panels."""
+    names = [picture.name for part in drawn for picture in part.pictures]
+    figures, panels_ = (reported()["wrn_final"][key] for key in ("figures", "panels"))
+    endings = ("panels", "confusion", "confusions", "classes", "grad-cam", "misclassified")
+    rows = [(what, ending) for what, ending in zip(figures, endings, strict=True)]
+    rows += [(f"panel: {what}", "panels") for what in panels_]
+    return pd.DataFrame(
+        [
+            (what, "drawn" if any(name.endswith(f"-{end}") for name in names) else "not drawn")
+            for what, end in rows
+        ],
+        columns=["the study draws", "here"],
+    )

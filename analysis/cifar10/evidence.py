@@ -1,0 +1,128 @@
+"""Evidence: what the trials of a launch have to say to a claim of the reference study."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from analysis.data.study import POINT, Plan, Study
+from analysis.sections import wording
+from analysis.sections.routing import WEIGHT_DECAY
+from analysis.stats.intervals import deviation, prediction_interval, prediction_p, seeds_to_tell
+from analysis.stats.paired import value_words
+from analysis.stats.seed_values import Difference, Point, between, by_seed, would_tell, would_words
+
+PAIRED = "Student's paired t over seeds"
+PREDICTION = "prediction of one more run"
+TEST, VALIDATION = "test_accuracy", "val_accuracy"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether it goes the claim's way, and the p-value of there being no difference; None where
+    there are too few seeds or no trials."""
+
+    agrees: bool
+    p: float | None
+    would: str = ""
+    """How many seeds would tell, in words."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the trials of a launch have to say to a claim."""
+
+    measured: str
+    test: str
+    comparisons: tuple[Comparison, ...]
+    why_not: tuple[str, ...] = ()
+    """In what the launch is not the reported study, so that nothing is answered."""
+    any_value: bool = False
+    """Whether the claim does not say of which of the compared values it is true: then it is
+    contradicted only where all go the other way."""
+    is_near: bool | None = None
+    """Of a claim of figures: whether every reported one lies in the interval of one more run, and
+    that within the margin. None for a claim of order."""
+
+
+def launch(
+    study: Study, asks: Callable[[Plan], bool], model: str | None = None
+) -> tuple[Plan, tuple[str, ...]] | None:
+    """The newest launch that asks, of those that are evidence where there are any, and in what it
+    is not the reported study."""
+    found = [
+        (plan, tuple(wording.why_no_evidence(plan, model)))
+        for plan in study.plans
+        if plan.search is None and asks(plan) and plan.runs[TEST].notna().any()
+    ]
+    if not found:
+        return None
+    plan, why_not = max(found, key=lambda one: (not one[1], one[0].created))
+    # Looking at points takes rows of all columns, of which there are a hundred.
+    points = [name for name in plan.runs.columns if name.startswith(POINT)]
+    return replace(plan, runs=plan.runs[[*points, *_COLUMNS]]), why_not
+
+
+_COLUMNS = [
+    "trial", "seed", "fingerprint", "same_data", "repeated", TEST, VALIDATION, "test_images",
+    "val_images",
+    "model.name", WEIGHT_DECAY,
+]  # fmt: skip
+
+
+def _name(point: Point) -> str:
+    return " x ".join(value_words(value) for value in point.values())
+
+
+def over(
+    plan: Plan,
+    pairs: Sequence[tuple[Point, Point]],
+    column: str = TEST,
+    why_not: tuple[str, ...] = (),
+    any_value: bool = False,
+) -> Evidence:
+    """Evidence that the first of every pair lies over the second."""
+    gaps = [between(plan, a, b, column) for a, b in pairs]
+    images = "test" if column == TEST else "validation"
+    seen: dict[str, str] = {}
+    for point in (point for pair in pairs for point in pair):
+        if values := by_seed(plan, point, column):
+            seen[_name(point)] = f"{100 * statistics.fmean(values.values()):.2f}"
+    named = zip(gaps, pairs, strict=True)
+    known = [(gap, f"{_name(a)} minus {_name(b)}") for gap, (a, b) in named if gap is not None]
+    said = ", ".join(f"{name} {mean}" for name, mean in seen.items())
+    measured = f"{images} accuracy, %: {said}" if seen else "no trial of it has a result"
+    if known:
+        gap, name = min(known, key=lambda one: one[0].mean)
+        measured += f"; {'least of the differences, ' * (len(known) > 1)}{name}: {gap}"
+    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why_not, any_value)
+
+
+def compared(gap: Difference | None) -> Comparison:
+    """What has no result yet neither agrees nor speaks against."""
+    if gap is None:
+        return Comparison(True, None)
+    return Comparison(gap.mean > 0, gap.p, would_tell(gap))
+
+
+def figure(
+    reported: float, values: Sequence[float], margin: float, resolution: float, error: float = 0.0
+) -> tuple[Comparison, bool]:
+    """Whether a reported figure may be one more of the values, and whether that says anything."""
+    p = prediction_p(reported, values, resolution, error)
+    interval = prediction_interval(values, resolution, error)
+    near = interval is not None and interval[0] <= reported <= interval[1]
+    narrow = interval is not None and interval[1] - interval[0] <= 2 * margin
+    away = reported - statistics.fmean(values)
+    spread = deviation(values, resolution)
+    would = "" if spread is None else would_words(seeds_to_tell(away, spread, single=True))
+    return Comparison(False, p, would), near and narrow
+
+
+def spread(values: Sequence[float], scale: float = 100, digits: int = 2) -> str:
+    seeds = wording.count(len(values), "seed")
+    mean = f"{scale * statistics.fmean(values):.{digits}f}"
+    if len(values) < 2:
+        return f"{mean} ({seeds})"
+    return f"{mean} ± {scale * statistics.stdev(values):.{digits}f} ({seeds})"

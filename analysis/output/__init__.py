@@ -1,0 +1,1 @@
+"""Writing a report: HTML, Markdown, CSV, LaTeX."""

@@ -1,0 +1,122 @@
+"""Words: how a report calls a launch, and what it says of it before any figure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from analysis.data import dataset
+from analysis.stats.outliers import SAME_RESULT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.data.study import Plan
+
+
+def title(plan: Plan) -> str:
+    return f"{plan.sweep}, {plan.scale} scale ({plan.id})"
+
+
+def file_name(text: str) -> str:
+    """A file name that needs no quoting anywhere."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)
+
+
+def name(plan: Plan) -> str:
+    """What the names of the launch's tables and figures begin with."""
+    return file_name(f"{plan.sweep}-{plan.id}")
+
+
+def _unlike_reported(plan: Plan) -> list[str]:
+    """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
+    import pandas as pd
+
+    from analysis.data.study import recipe
+
+    free = {"seed", "schema_version", "data.root", *plan.axes}
+    found: dict[str, None] = {}
+    for _, run in plan.runs.iterrows():
+        known = recipe(str(run["model.name"]))
+        if not known and "model.name" not in free:
+            found["model.name"] = None
+        for key, value in known.items():
+            same = pd.isna(run[key]) if value is None else run[key] == value
+            if key not in free and not same:
+                found[key] = None
+    return list(found)
+
+
+def why_no_evidence(plan: Plan, model: str | None = None) -> list[str]:
+    """In what the launch is not the reported study: nothing where its figures compare with it.
+
+    `model` is the one that was reported; None where the launch has several, each beside its own.
+    """
+    runs = plan.runs
+    reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
+    reasons += ["another data set"] * (not dataset.is_studys(runs))
+    reasons += [f"a model other than {model}"] * (
+        model is not None and set(runs["model.name"]) != {model}
+    )
+    # Where the data lies changes nothing of what is trained.
+    reasons += ["overrides"] * bool(plan.overrides.keys() - {"data.root"})
+    if not reasons and (others := _unlike_reported(plan)):
+        reasons.append("other settings than reported: " + ", ".join(others))
+    return reasons
+
+
+def preface(plan: Plan, model: str | None = None) -> str:
+    """Scale, data and overrides; where figures are reported, whether these compare with them."""
+    runs = plan.runs
+    words = (
+        f"Scale: {plan.scale}. Data set: {dataset.titles(runs)}. "
+        f"Model: {values(runs['model.name'])}. {count(runs['seed'].nunique(), 'seed')}: "
+        f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
+    )
+    if reasons := why_no_evidence(plan, model):
+        words += (
+            f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
+            "reports a figure, that is shown beside them all the same."
+        )
+    if not runs["same_data"].all():
+        others = count(int((~runs["same_data"]).sum()), "trial")
+        words += (
+            f" On other images than the rest: {others}, flagged {dataset.OTHER_DATA} and left out "
+            "where settings are compared and where one is chosen."
+        )
+    return words + same_results(plan)
+
+
+def same_results(plan: Plan) -> str:
+    """That seeds of a point have one and the same result, a sentence; else nothing."""
+    runs = plan.runs
+    if not runs["repeated"].any():
+        return ""
+    same = runs[runs["result"].isin(runs["result"][runs["repeated"]])]
+    of = count(int(same["result"].nunique()), "result")
+    return (
+        f" {count(len(same), 'trial')} with different seeds have {of} between them, equal to the "
+        f"last digit (flagged {SAME_RESULT}): the seed changed nothing, as where the training "
+        "program ignores it. Each such result counts as one seed in all that follows."
+    )
+
+
+def over_seeds(plan: Plan) -> str:
+    """What the accuracies of the launch's tables are: a mean where a point has several seeds."""
+    from analysis.data.study import POINT
+
+    axes = [POINT + axis for axis in plan.axes]
+    several = plan.runs.duplicated(axes).any() if axes else len(plan.runs) > 1
+    return "mean ± sd over seeds" if several else "of one seed each"
+
+
+def values(column: pd.Series[Any]) -> str:
+    return ", ".join(str(value) for value in column.drop_duplicates())
+
+
+def overrides(plan: Plan) -> str:
+    return ", ".join(f"{key}={value}" for key, value in plan.overrides.items()) or "none"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)

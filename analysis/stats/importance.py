@@ -1,0 +1,107 @@
+"""Importance: what part each parameter of a search has in its objective, and which are more than
+noise.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy import stats
+
+from analysis.data.search_space import Range, Search
+from analysis.sections import wording
+from analysis.stats.intervals import ALPHA, holm
+
+# On fewer completed trials a parameter they are a hint and no more.
+TRIALS_A_PARAMETER = 10
+
+
+def importances(trials: pd.DataFrame, search: Search) -> list[str]:
+    """What part of the objective's variance each parameter explains; empty for one parameter.
+
+    fANOVA (Hutter, Hoos and Leyton-Brown 2014), seeded, on the scale on which the search drew:
+    logarithms where it is logarithmic. PED-ANOVA, Optuna's default, looks at the best tenth of the
+    trials, which in a search of twenty is two of them.
+    """
+    if len(search.space) < 2:
+        return []
+    known = trials[trials["mark"].isin(["done", "nonfinite"])]
+    # No less than the worst that was completed: as 0 one such trial would outweigh all others.
+    values = known["value"].where(known["mark"] == "done", known["value"].min())
+    if len(known) < 2:
+        return ["Importances cannot be told from fewer than two completed trials."]
+    if values.nunique() < 2:
+        return ["Importances cannot be told: no two trials differ in their objective."]
+    shares = _shares(known, values.tolist(), search)
+    said = "Importances (fANOVA, the part of the objective's variance over the searched space): "
+    said += ", ".join(f"{field} {100 * share:.0f} %" for field, share in shares.items()) + "."
+    if len(known) > (done := int((known["mark"] == "done").sum())):
+        said += f" {wording.count(len(known) - done, 'non-finite trial')} "
+        said += f"{'counts' if len(known) - done == 1 else 'count'} as the worst completed one."
+    said += " " + _told_from_chance(known, values, search)
+    if done < TRIALS_A_PARAMETER * len(search.space):
+        said += (
+            f" They rest on {wording.count(done, 'completed trial')} for {len(search.space)} "
+            f"parameters, fewer than {TRIALS_A_PARAMETER} a parameter: a hint, no finding."
+        )
+    return [said]
+
+
+def association(known: pd.DataFrame, values: pd.Series[float], search: Search) -> dict[str, float]:
+    """By field, the p-value that the objective has nothing to do with it, adjusted by Holm: Kruskal
+    and Wallis (1952), between a choice's values, or between the thirds of the trials by the field.
+    """
+    found = []
+    for field, space in search.space.items():
+        column = known[field]
+        if isinstance(space, Range):
+            column = pd.qcut(column.rank(method="first"), min(3, len(known)), labels=False)
+        groups = [group.to_numpy() for _, group in values.groupby(column.to_numpy())]
+        same = len(groups) < 2 or values.nunique() < 2
+        found.append(1.0 if same else float(stats.kruskal(*groups).pvalue))
+    return dict(zip(search.space, holm(found), strict=True))
+
+
+def _told_from_chance(known: pd.DataFrame, values: pd.Series[float], search: Search) -> str:
+    """Which importances are more than noise: shares add up to all of it even where nothing does."""
+    adjusted = association(known, values, search)
+    told = [field for field, p in adjusted.items() if p <= ALPHA]
+    how = f"Kruskal-Wallis test, adjusted by Holm for the {len(adjusted)} parameters"
+    if not told:
+        return f"No parameter's effect is told from chance ({how}): these shares may be noise."
+    return f"Told from chance ({how}): {', '.join(told)}."
+
+
+def _shares(known: pd.DataFrame, values: list[float], search: Search) -> dict[str, float]:
+    """By field, the greatest first; they sum to 1."""
+    import optuna
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+    )
+
+    spaces: dict[str, BaseDistribution] = {
+        field: FloatDistribution(space.scale(space.low), space.scale(space.high))
+        if isinstance(space, Range)
+        else CategoricalDistribution(space.values)
+        for field, space in search.space.items()
+    }
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(direction="maximize")
+        for row, value in zip(known.to_dict("records"), values, strict=True):
+            point = {
+                field: space.scale(row[field]) if isinstance(space, Range) else row[field]
+                for field, space in search.space.items()
+            }
+            study.add_trial(
+                optuna.trial.create_trial(params=point, distributions=spaces, value=value)
+            )
+        found = optuna.importance.get_param_importances(
+            study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+        )
+    finally:
+        optuna.logging.set_verbosity(level)
+    order = list(search.space)
+    return dict(sorted(found.items(), key=lambda item: (-item[1], order.index(item[0]))))

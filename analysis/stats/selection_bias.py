@@ -1,0 +1,218 @@
+"""Selection: which runs a choice was made by, and what seeds that chose nothing say of the same.
+
+The highest of several noisy figures is too high on average, by the luck that put it first: so are
+the accuracies, on the very seeds that chose, of whatever was chosen. A run is known by the digits
+of its fingerprint that end a trial's name, whatever the sweep: the run that won a search may be
+part of a comparison too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.study import Plan, Study
+from analysis.data.study_choices import Candidate, Choice, read_all
+from analysis.sections import wording
+from analysis.stats import seed_values
+from analysis.stats.intervals import ALPHA, mean_p
+
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A configuration's validation accuracies (0 to 1) on seeds that were candidates of nothing."""
+
+    seeds: list[int]
+    accuracies: list[float]
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.accuracies) / len(self.accuracies)
+
+    def __str__(self) -> str:
+        seeds = ", ".join(map(str, self.seeds))
+        return f"{100 * self.mean:.2f} % ({wording.count(len(self.seeds), 'seed')}: {seeds})"
+
+
+def candidates(choice: Choice) -> set[str]:
+    """The digits of all runs that a choice was made by."""
+    return {name[-_DIGITS:] for one in choice.candidates for name in one.trials}
+
+
+def winner(choice: Choice) -> Candidate | None:
+    """The candidate that was chosen; None where another point was written down by hand."""
+    wanted = choice.chosen.items()
+    return next((one for one in choice.candidates if wanted <= one.point.items()), None)
+
+
+def choices_of(study: Study) -> list[Choice]:
+    """Every study's choices in the results folder, whatever sweeps the report has; what is wrong
+    with one is told where it is shown."""
+    return [choice for _, found in read_all(study.results, []) for choice in found.stages]
+
+
+def fresh(study: Study, run: pd.Series[Any], chose: Collection[str]) -> Fresh | None:
+    """What the same configuration has on other seeds whose runs are not among those that chose;
+    None where no such run has a result."""
+    runs = study.trials
+    runs = _known(runs[runs["data"] == run["data"]])
+    runs = runs[~_digits(runs).isin(list(chose))]
+    fields = {name for plan in study.plans for name in plan.fields} - {"seed"}
+    for name in fields:
+        value = run.get(name)
+        same = runs[name].isna() if pd.isna(value) else runs[name] == value
+        runs = runs[same]
+    runs = runs.drop_duplicates("fingerprint").sort_values("seed")
+    if runs.empty:
+        return None
+    return Fresh([int(seed) for seed in runs["seed"]], [float(one) for one in runs["val_accuracy"]])
+
+
+def _known(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[(runs["state"] == "done") & runs["val_accuracy"].notna()]
+
+
+def _digits(runs: pd.DataFrame) -> pd.Series[str]:
+    return runs["fingerprint"].str[:_DIGITS]
+
+
+def row_of(study: Study, name: str) -> pd.Series[Any] | None:
+    """A run of the report by the digits that end the trial's name; None where there is none."""
+    runs = study.trials
+    found = runs[_digits(runs) == name[-_DIGITS:]]
+    return None if found.empty else found.iloc[0]
+
+
+def of_choice(study: Study, choice: Choice) -> Fresh | None:
+    """What seeds that were candidates of no choice have of the chosen configuration."""
+    won = winner(choice)
+    run = None if won is None else row_of(study, won.trials[0])
+    if run is None:
+        return None
+    return fresh(study, run, _all_candidates(study))
+
+
+def _all_candidates(study: Study) -> set[str]:
+    return set().union(*map(candidates, choices_of(study)))
+
+
+def of_best(study: Study, plan: Plan, run: pd.Series[Any]) -> list[str]:
+    """Of the best point of a launch, which `run` is of: what its place does to its accuracy, and
+    what seeds that chose nothing say: a sentence, where there was a choice."""
+    compared = len(seed_values.points(replace(plan, runs=_known(plan.runs))))
+    if compared < 2:
+        return []
+    found = fresh(study, run, {*_all_candidates(study), *_digits(plan.runs)})
+    said = (
+        f"As the best of {compared} points on these very seeds and validation images, its accuracy "
+        "is too high on average"
+    )
+    if found is None:
+        return [f"{said}; there is no run of it with a seed that chose nothing."]
+    return [f"{said}; over seeds that chose nothing the same configuration has {found}."]
+
+
+def notes(plan: Plan, study: Study) -> list[str]:
+    """Of a launch's runs: which of them an earlier choice was made in favour of, and what the best
+    epoch adds: a sentence each."""
+    return [*_chosen_before(plan, study), *best_epoch(plan.runs)]
+
+
+def _chosen_before(plan: Plan, study: Study) -> list[str]:
+    said = []
+    known = _known(plan.runs)
+    for choice in _before(plan, study):
+        won = winner(choice)
+        if won is None or len(choice.candidates) < 2:
+            continue
+        chose = [name[-_DIGITS:] for name in won.trials]
+        won_by = known[_digits(known).isin(chose)]
+        # Of many points, few were chosen by anything.
+        for point in seed_values.points(replace(plan, runs=won_by)) if len(won_by) else []:
+            runs = _known(seed_values.at(plan, point))
+            mine = _digits(runs).isin(chose)
+            others = runs[~_digits(runs).isin(list(candidates(choice)))]
+            name = seed_values.words(point) if point else plan.sweep
+            said.append(_flattered(name, choice, runs[mine], others))
+    return said
+
+
+def _before(plan: Plan, study: Study) -> Iterator[Choice]:
+    """The choices that were made before the launch's own, in each study; all where it made none."""
+    for _, found in read_all(study.results, []):
+        yield from itertools.takewhile(lambda one: one.stage != plan.sweep, found.stages)
+
+
+def _flattered(point: str, choice: Choice, chose: pd.DataFrame, others: pd.DataFrame) -> str:
+    one = len(chose) == 1
+    seeds = f"{'seed' if one else 'seeds'} {wording.values(chose['seed'])}"
+    said = (
+        f"{point}: {choice.stage} chose the configuration among "
+        f"{wording.count(len(choice.candidates), 'point')} by {'this' if one else 'these'} very "
+        f"{'run' if one else 'runs'} ({seeds}), whose validation accuracy, "
+        f"{100 * chose['val_accuracy'].mean():.2f} %, is therefore too high on average"
+    )
+    if others.empty:
+        return f"{said}; the launch has no seed that did not choose it."
+    left = Fresh([int(seed) for seed in others["seed"]], others["val_accuracy"].tolist())
+    return f"{said}; over the seeds that had no part in that choice it is {left}."
+
+
+def best_epoch(runs: pd.DataFrame) -> list[str]:
+    """That validation accuracy is the maximum over the epochs, and by how much that is above the
+    last epoch's; nothing where no run had more than one."""
+    known = runs[runs["val_accuracy"].notna() & (runs["epochs_run"] > 1)]
+    if known.empty:
+        return []
+    most = int(known["epochs_run"].max())
+    said = (
+        f"Validation accuracy is that of the best epoch, the maximum over up to {most:,} epochs, "
+        "which is too high on average"
+    )
+    above = (known["val_accuracy"] - known["val_accuracy_last"]).astype(float).dropna()
+    if above.empty:
+        return [f"{said}; the last epoch's is not recorded."]
+    return [
+        f"{said}: {100 * above.mean():.2f} points above the last epoch's (mean of "
+        f"{wording.count(len(above), 'run')}, at most {100 * above.max():.2f})."
+    ]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far the best point of a choice is ahead of the next, as a fraction, and whether seeds
+    tell the two apart; None where there are too few."""
+
+    following: Candidate
+    mean: float
+    told_apart: bool | None
+
+
+def lead(choice: Choice) -> Lead | None:
+    """Over the next point; None where there is none.
+
+    By Student's paired t over the seeds, times the number of pairs of points, any of which might
+    have come first; sweeps/study/selection.py says the same when the choice is made.
+    """
+    ranked = sorted(choice.candidates, key=lambda one: -_mean(one))
+    if len(ranked) < 2:
+        return None
+    best, following = ranked[:2]
+    ahead = _mean(best) - _mean(following)
+    if len(best.val_accuracies) != len(following.val_accuracies):
+        return Lead(following, ahead, None)
+    pairs = zip(best.val_accuracies, following.val_accuracies, strict=True)
+    p = mean_p([a - b for a, b in pairs], 1 / best.val_images)
+    told = None if p is None else p * math.comb(len(ranked), 2) <= ALPHA
+    return Lead(following, ahead, told)
+
+
+def _mean(one: Candidate) -> float:
+    return math.fsum(one.val_accuracies) / len(one.val_accuracies)

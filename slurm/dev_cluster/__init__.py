@@ -1,0 +1,1 @@
+"""A real Slurm on this machine: `python -m slurm.dev_cluster up`."""

@@ -1,0 +1,124 @@
+"""A request: the options that commands share, and which trials a command line asks for by them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeps.spec.backend import Where
+from trial_records.errors import InputError, folder_named
+from trial_records.secrets import masked_words
+
+if TYPE_CHECKING:
+    from sweeps.spec.sweep import Sweep
+    from sweeps.state.trial_store import Ledger, Plan
+
+
+class ScaleName(StrEnum):
+    """sweeps.spec.scale.Scale, named here so that --help need not import it."""
+
+    FULL = "full"
+    CPU = "cpu"
+    SMOKE = "smoke"
+
+
+AtScale = Annotated[
+    ScaleName,
+    typer.Option(
+        "--scale",
+        help="The same grid, smaller. smoke: minutes on a CPU; cpu: enough to learn from.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a field in every trial."),
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Run every point with so many seeds.")
+]
+On = Annotated[
+    Where,
+    typer.Option(
+        help="slurm: as jobs; local: worker processes on this machine; debug: in this process; "
+        "auto: slurm where there is sbatch, else local."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Worker processes in all; --per-gpu on each GPU, or one without a GPU, if not given.",
+    ),
+]
+PerGpuWord = Annotated[
+    str | None,
+    typer.Option(
+        "--per-gpu",
+        metavar="K|auto",
+        help="At most K workers on one GPU, or on a machine without; one, if not given. On Slurm "
+        "a job is K workers on one GPU: --workers N sends N/K jobs, and without --workers there is "
+        "a worker a trial. auto (not on Slurm): as many as a short trial says, or one for two "
+        "cores without a GPU.",
+    ),
+]
+Results = Annotated[Path, typer.Option(help="Results folder.", parser=folder_named, metavar="DIR")]
+SiteName = Annotated[
+    str, typer.Option("--site", metavar="NAME|FILE", help="The cluster: a site file (.toml).")
+]
+Nodes = Annotated[int | None, typer.Option(min=1, help="Slurm: nodes a trial.")]
+Gpus = Annotated[int | None, typer.Option(min=1, help="Slurm: GPUs, and ranks, a node.")]
+Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time limit.")]
+
+
+def plan_of(
+    sweep: Sweep,
+    ledger: Ledger,
+    scale: ScaleName,
+    settings: list[str] | None,
+    seeds: int | None,
+    program: str,
+) -> Plan:
+    """The trials that a command line asks for, under the names that the ledger knows them by.
+
+    `program` is what stood before the words of the command line. Raises InputError for settings and
+    seeds that the sweep cannot take, and for a damaged plan of the same trials.
+    """
+    from sweeps.spec.grid import axes_of
+    from sweeps.spec.scale import Scale
+    from sweeps.spec.sweep import expand
+    from sweeps.state.trial_store import Plan
+
+    overrides = parse_settings(settings or [])
+    chosen = Scale(str(scale))
+    trials = expand(sweep, scale=chosen, overrides=overrides, seeds=seeds)
+    plan = Plan(
+        sweep=ledger.sweep,
+        trials=ledger.settle_names(trials),
+        scale=str(chosen),
+        overrides=overrides,
+        axes=axes_of(sweep.space),
+        command=f"{program} {shlex.join(masked_words(sys.argv[1:]))}",
+    )
+    ledger.has_plan(plan.id)
+    return plan
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """KEY=VALUE words as a mapping; values stay text, which the field's type parses.
+
+    Raises InputError for a word without '=', and for a key given twice.
+    """
+    parsed: dict[str, Any] = {}
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {word}", "write KEY=VALUE, as in --set optimizer.lr=0.05")
+        if key in parsed:
+            raise InputError(f"--set {key} is given twice", "give it once")
+        parsed[key] = value
+    return parsed

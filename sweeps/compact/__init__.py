@@ -1,0 +1,1 @@
+"""Finished trials in a few files: `python -m sweeps.compact`."""

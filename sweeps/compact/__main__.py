@@ -1,0 +1,97 @@
+"""Gather a sweep's finished trials into a few Parquet files, and put them back.
+
+python -m sweeps.compact NAME                              # reversible, also while the sweep runs
+python -m sweeps.compact NAME --undo                       # every folder as it was, byte for byte
+python -m sweeps.compact NAME --drop-checkpoints [--yes]   # for good; without --yes, only counts
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.cli.options import Results
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, InputError, run_command
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: Annotated[str, typer.Argument(help="The sweep.")],
+    results: Results = Path("results"),
+    undo: Annotated[bool, typer.Option("--undo", help="Write the folders back.")] = False,
+    drop: Annotated[
+        bool,
+        typer.Option("--drop-checkpoints", help="Remove the compacted trials' weights, for good."),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --drop-checkpoints: do it; without, only count.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Gather a sweep's finished trials into a few files. All commands read them as before."""
+    from sweeps.compact import archive_writer
+    from sweeps.state.trial_store import resolve
+
+    if undo and drop:
+        raise InputError("--undo with --drop-checkpoints", "give one of them")
+    ledger = resolve(results, name)
+    with archive_writer.held(ledger) as folder:
+        if undo:
+            count = archive_writer.put_back(ledger)
+            if as_json:
+                _print({"sweep": name, "put_back": count})
+            else:
+                print(f"{name}: {_trials(count)} put back into {ledger.folder}")
+            return EXIT_DONE
+        plans, problems = ledger.readable_plans()
+        trials = {trial.name: trial for plan in plans for trial in plan.trials}
+        found = archive_writer.gather(ledger, trials.values(), folder)
+        checkpoints, size = archive_writer.drop_checkpoints(ledger, really=drop and yes)
+    for problem in [*problems, *found.damaged.values()]:
+        print(f"warning: left as it is: {problem.what}", file=sys.stderr)
+    if as_json:
+        _print(
+            {
+                "sweep": name,
+                "added": found.added,
+                "compacted": found.compacted,
+                "open": found.open,
+                "damaged": {trial: problem.what for trial, problem in found.damaged.items()},
+                "checkpoints": checkpoints,
+                "checkpoint_bytes": size,
+                "checkpoints_dropped": drop and yes,
+            }
+        )
+    else:
+        print(
+            f"{name}: {_trials(found.compacted)} in {ledger.folder / folder.name}, {found.added} "
+            f"of them new; left as they are: {found.open} not done, {len(found.damaged)} damaged"
+        )
+        if checkpoints and drop and yes:
+            print(f"{checkpoints} checkpoints dropped, {size / 1e9:.3g} GB")
+    if checkpoints and drop and not yes:
+        print(
+            f"{checkpoints} checkpoints, {size / 1e9:.3g} GB, to drop; --yes does it, and their "
+            "trials have no Grad-CAM then",
+            file=sys.stderr,
+        )
+        return EXIT_FLAGGED
+    return EXIT_FLAGGED if found.damaged or problems else EXIT_DONE
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' * (count != 1)}"
+
+
+def _print(value: dict[str, object]) -> None:
+    print(json.dumps({"schema_version": 1, **value}, indent=2))
+
+
+if __name__ == "__main__":
+    run_command(app)

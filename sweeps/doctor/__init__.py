@@ -1,0 +1,1 @@
+"""What would go wrong here: `python -m sweeps.doctor`."""

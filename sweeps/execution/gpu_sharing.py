@@ -1,0 +1,171 @@
+"""Share: how many workers train on one GPU at once, as asked for or as a short trial tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from slurm import environment as environments
+from slurm.environment import Child
+from sweeps.execution.local_pool import cores_here, visible_gpus
+from trainer.config import TrainConfig
+from trial_records import trial_files
+from trial_records.errors import InputError
+
+# NVIDIA's MPS serves at most 48 clients a GPU.
+MOST = 48
+# What `auto` tries at most, and by how much one more worker must raise the pace of all together.
+MOST_TRIED, GAIN = 8, 1.1
+# Memory grows a bit in evaluation, and other programs want some.
+MEMORY = 0.9
+CORES_A_WORKER = 2
+SECONDS = 300
+
+PerGpu = int | Literal["auto"] | None
+
+
+def parse(word: str | None) -> PerGpu:
+    """What --per-gpu says. Raises InputError for anything but a number or `auto`."""
+    if word is None or word == "auto":
+        return "auto" if word else None
+    if not word.isdecimal() or not 1 <= int(word) <= MOST:
+        raise InputError(f"--per-gpu {word}", f"give a number from 1 to {MOST}, or auto")
+    return int(word)
+
+
+def at_once(workers: int | None, per_gpu: PerGpu) -> int:
+    """Worker processes on this machine; one without a GPU counts as a GPU.
+
+    `auto` is by cores without a GPU, and one a GPU until it has been measured.
+    """
+    gpus = len(visible_gpus())
+    if per_gpu is None:
+        return workers or gpus or 1
+    if per_gpu == "auto":
+        per_gpu = 1 if gpus else max(1, cores_here() // CORES_A_WORKER)
+    room = per_gpu * (gpus or 1)
+    return min(workers or room, room)
+
+
+def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
+    """`auto` as a number, by the largest of the configurations, measured or from the cache."""
+    if per_gpu != "auto":
+        return per_gpu
+    gpus = visible_gpus()
+    if not gpus:
+        count = at_once(None, per_gpu)
+        _say(f"{count} here: no GPU, and a worker for every {CORES_A_WORKER} cores")
+        return count
+    config = _largest(configs)
+    path = _file(gpus[0], config)
+    try:
+        known = trial_files.read_json(path)["per_gpu"]
+    except (OSError, InputError, LookupError, TypeError):
+        known = None
+    if type(known) is int and 1 <= known <= MOST_TRIED:
+        _say(f"{known}, as measured before ({path})")
+        return known
+    count = _measure(config, gpus)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial_files.write_sealed_json(path, {"schema_version": 1, "per_gpu": count})
+    except OSError as error:
+        _say(f"measured again next time: {error}")
+    _say(f"{count}")
+    return count
+
+
+def _largest(configs: Iterable[TrainConfig]) -> TrainConfig:
+    """The configuration whose step moves the most bytes, which is near to what it holds."""
+    from trainer.perf.roofline import count
+
+    shapes = {(one.model, one.batch_size): one for one in configs}
+
+    def moved(config: TrainConfig) -> float:
+        # Behind an ImageNet stem one image has no variance to normalise by.
+        batch = max(2, config.batch_size)
+        return count(config.model, "fp32", batch).bytes_per_image * batch
+
+    return max(shapes.values(), key=moved)
+
+
+def _measure(config: TrainConfig, gpus: list[str]) -> int:
+    """Copies on the first GPU, one more each time, until that no longer pays or fits."""
+    best, chosen = 0.0, 1
+    for copies in range(1, MOST_TRIED + 1):
+        found = _paces(config, copies, gpus)
+        if found is None:
+            _say(f"{copies} at once: not possible")
+            break
+        pace = sum(one["images_per_second"] for one in found)
+        used = max(one["used_bytes"] for one in found)
+        total = found[0]["total_bytes"]
+        _say(f"{copies} at once: {pace:.0f} images/s, {used / total:.0%} of the memory")
+        if (copies > 1 and pace < GAIN * best) or used > MEMORY * total:
+            break
+        best, chosen = pace, copies
+        if used * (copies + 1) / copies > MEMORY * total:
+            break
+    return chosen
+
+
+def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, float]] | None:
+    """What so many copies say that train at the same time; None where one of them fails."""
+    threads = max(1, cores_here() // (copies * len(gpus)))
+    passed = environments.built(Child.WORKER)
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **passed}
+    environment["CUDA_VISIBLE_DEVICES"] = gpus[0]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(config.to_json())
+        file.flush()
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "sweeps.execution.throughput_probe", file.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                text=True,
+            )
+            for _ in range(copies)
+        ]
+        try:
+            for process in processes:
+                assert process.stdout is not None
+                if process.stdout.readline() != "ready\n":
+                    return None
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            answers = [process.communicate(timeout=SECONDS)[0] for process in processes]
+            return [json.loads(answer) for answer in answers]
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            return None
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
+                process.communicate()
+
+
+def _file(gpu: str, config: TrainConfig) -> Path:
+    """Of its own for each device, shape, version of torch, and way to share."""
+    from sweeps.cost.estimate import device_here
+    from trainer.data import datasets
+
+    shape = [config.model.model_dump(mode="json"), config.batch_size, config.precision]
+    mps = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
+    key = [device_here(1), metadata.version("torch"), shape, config.compile, mps]
+    return datasets.cache_file("share", key)
+
+
+def _say(what: str) -> None:
+    print(f"workers a GPU: {what}", file=sys.stderr, flush=True)

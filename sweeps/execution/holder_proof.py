@@ -1,0 +1,94 @@
+"""Proof that what a claim names is a process, or a job, of this sweep.
+
+A claim is a file, which others may have written: a number in it is no reason to end anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from slurm.queue import Job
+from sweeps.execution.local_pool import LAUNCH
+from sweeps.state import process
+from sweeps.state.access import is_written_by_us
+from sweeps.state.lease import CLAIM, WORKER, Claim
+from sweeps.state.liveness import has_mark, marks, submission_of
+from sweeps.state.trial_store import LOGS
+
+# A worker, and one that version 0.1 started.
+_WORKERS = ("sweeps.execution.worker", "sweeps.worker")
+# The commands that hold claims themselves, besides workers.
+_COMMANDS = re.compile(r"sweeps\.(launch|search|study|retry|compact)")
+
+
+def against_process(sweep: Path, folder: Path, claim: Claim) -> str | None:
+    """What speaks against the process that holds `folder` being one of the sweep's, run by this
+    user; None where nothing does."""
+    if not claim.is_own_process:
+        return "it cannot be seen whether it still runs"
+    if process.owner(claim.pid) != os.geteuid() or not is_written_by_us(folder / CLAIM):
+        return "it is another user's"
+    words = process.command(claim.pid)
+    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+    if module in _WORKERS:
+        ours = _is_worker(words, sweep, claim)
+    else:
+        ours = _COMMANDS.fullmatch(module) is not None and _names(words, sweep, claim)
+    # It may have ended, and its number been given anew, while we looked.
+    if ours and claim.is_own_process:
+        return None
+    return "its command line is not that of a worker of this sweep"
+
+
+def against_job(sweep: Path, folder: Path, claim: Claim, job: Job) -> str | None:
+    """What speaks against the job that holds `folder` being the claim's own; None where nothing
+    does."""
+    if not is_written_by_us(folder / CLAIM):
+        return "it is another user's"
+    if submission_of(job) == claim.submission:
+        return None
+    # The comment of an array that no launch sent is its user's own: a file in the logs marks it.
+    array = claim.submission.removeprefix(WORKER)
+    if job.id.partition("_")[0] == array and has_mark(job, marks(sweep / LOGS)):
+        return None
+    return f"its comment does not begin with {claim.submission}"
+
+
+def _is_worker(words: list[str], sweep: Path, claim: Claim) -> bool:
+    at = words.index("-m") + 2
+    launch = _option(words, "--launch")
+    return (
+        at < len(words)
+        and _same(claim.pid, words[at], sweep)
+        and launch == repr(claim.launch)
+        and process.variables(claim.pid).get(LAUNCH) == launch
+    )
+
+
+def _names(words: list[str], sweep: Path, claim: Claim) -> bool:
+    """Whether a command was given this sweep, or a study, and its results folder."""
+    given = {*words, *(Path(word).stem for word in words)}
+    results = _option(words, "--results") or "results"
+    is_named = sweep.name in given or "sweeps.study" in words
+    return is_named and _same(claim.pid, results, sweep.parent)
+
+
+def _option(words: list[str], name: str) -> str:
+    """What follows the option, as `--name value` or `--name=value`; "" where it is not given."""
+    for at, word in enumerate(words):
+        if word == name and at + 1 < len(words):
+            return words[at + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return ""
+
+
+def _same(pid: int, word: str, folder: Path) -> bool:
+    """Whether a word of the process's command line names the folder."""
+    cwd = process.folder(pid)
+    with contextlib.suppress(OSError):
+        return cwd is not None and (cwd / word).samefile(folder)
+    return False

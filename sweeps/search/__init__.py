@@ -1,0 +1,1 @@
+"""Searches by Optuna: `python -m sweeps.search`."""

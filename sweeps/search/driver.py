@@ -1,0 +1,446 @@
+"""The driver of a search: asks the study for trials, has them run, tells it what became of them.
+
+Its trials are ordinary ones of the ledger, under a plan that grows. What is asked and not told is
+found again in the trials' folders, so that a driver may die at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as OptunaTrial
+
+from slurm.errors import SlurmError
+from sweeps.cli.live_view import Display
+from sweeps.execution.dispatch import Cluster
+from sweeps.execution.local_pool import start_worker, stop_all, words_of
+from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
+from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Search, Trial, trial_at
+from sweeps.state import lease as leases
+from sweeps.state.adoption import adopt
+from sweeps.state.elsewhere import way_out
+from sweeps.state.progress import Progress, look
+from sweeps.state.trial_store import LOGS, Ledger, Plan, State, trial_to_json
+from trial_records import tables, trial_files
+from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError
+
+BEST = "best.json"
+# Of an Optuna trial: what the claims of its attempts name as their launch.
+LAUNCHES = "launches"
+# Of an Optuna trial: the epoch after which the pruner wanted no more of it.
+VERDICT = "verdict"
+# How many of the best trials the live view shows under those that run.
+SHOWN = 10
+# How long a driver may take to notice that it is to stop.
+SLICE_SECONDS = 0.2
+# How often a driver asks a Slurm that does not answer, and for how long.
+RETRY_SECONDS = 30.0
+TROUBLE_SECONDS = 3600.0
+# A search none of whose trials succeeds is given up after so many.
+MAX_FAILURES = 3
+
+
+class Runner(Protocol):
+    """What runs the trials that a driver asks for."""
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether it will see to the trial, though no claim shows that yet."""
+
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
+        """Run the trials of the plan; what failed in other launches is tried again."""
+
+    def check(self) -> None:
+        """Raises InputError where it cannot go on."""
+
+    def stop(self) -> None:
+        """Let go of what runs, where that cannot go on alone."""
+
+
+@dataclass
+class Processes:
+    """A worker process on this machine for each trial."""
+
+    ledger: Ledger
+    workers: int
+    running: dict[int, tuple[str, subprocess.Popen[bytes], Path]] = field(default_factory=dict)
+
+    def holds(self, trial: Trial) -> bool:
+        return trial.name in [name for name, _, _ in self.running.values()]
+
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
+        (self.ledger.folder / LOGS).mkdir(parents=True, exist_ok=True)
+        for trial in trials:
+            slot = next(n for n in range(len(self.running) + 1) if n not in self.running)
+            words = ["--plan", plan.id, "--only", trial.name]
+            process, log = start_worker(self.ledger, words, launch, slot, self.workers, stays=False)
+            self.running[slot] = (trial.name, process, log)
+
+    def check(self) -> None:
+        for slot, (name, process, log) in list(self.running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self.running[slot]
+            if code in (EXIT_USAGE, EXIT_IO):
+                raise words_of(log, code)
+            if code > 0:
+                raise InputError(
+                    f"the worker of {name} was stopped", "the same command goes on", exit_code=1
+                )
+
+    def stop(self) -> None:
+        stop_all(process for _, process, _ in self.running.values())
+        self.running.clear()
+
+
+@dataclass
+class Jobs:
+    """A Slurm job for each trial. They go on when the driver ends."""
+
+    ledger: Ledger
+    cluster: Cluster
+
+    def holds(self, trial: Trial) -> bool:
+        return False  # the claim is there before the job
+
+    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
+        from slurm.queue import Queue
+        from sweeps.execution.slurm_submit import Submission
+
+        site, resources = self.cluster.site, self.cluster.resources
+        queue = self.ledger.scheduler.queue or Queue()
+        Submission(self.ledger, plan, launch, site, resources, queue).trials(trials)
+
+    def check(self) -> None:
+        """The ledger tells what became of a job."""
+
+    def stop(self) -> None:
+        """Nothing: jobs need no driver."""
+
+
+@dataclass
+class Driver:
+    """One search being driven. The caller holds the claim on its folder."""
+
+    ledger: Ledger
+    folder: Path
+    search: Search
+    scale: Scale
+    overrides: Mapping[str, Any]
+    trials: int
+    """How many to ask for in all, over all drivers."""
+    workers: int
+    """How many may run at once."""
+    journal: Journal
+    runner: Runner
+    plan: Plan
+    has_stepped: bool = False
+    """Whether a step has come to its end, so that what Slurm was asked was not wrong."""
+    known: dict[str, Progress] = field(default_factory=dict)
+    """How it stands with the best of what was told before and all that was told since, by name."""
+    running: dict[int, tuple[OptunaTrial, Trial]] = field(default_factory=dict)
+    """What is asked and not told, by Optuna's number."""
+    _names: dict[str, str] = field(default_factory=dict)  # that a plan gave, by fingerprint
+    _entries: dict[str, str] = field(default_factory=dict)  # of the plan, as JSON, by name
+    _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
+    _told: set[str] = field(default_factory=set)  # the trials' names
+    _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
+    _silent: set[str] = field(default_factory=set)  # claims whose holders were said to be silent
+    _failures: list[str] = field(default_factory=list)  # told in a row, in words
+
+    def __post_init__(self) -> None:
+        """Take up what an earlier driver left. Raises InputError where its own plan is damaged."""
+        self.ledger.has_plan(self.plan.id)
+        plans, unread = self.ledger.readable_plans()
+        for problem in unread:
+            print(f"warning: {problem.what}", file=sys.stderr, flush=True)
+        for plan in plans:
+            for trial in plan.trials:
+                self._names.setdefault(trial.fingerprint, trial.name)
+        asked = []
+        for frozen in self.journal.told():
+            if (told := self._possible(frozen)) is not None:
+                asked.append(told)
+                # What failed is asked for again, and may run again.
+                if frozen.state is not TrialState.FAIL:
+                    self._told.add(told.name)
+        # Not all: to read the files of a thousand takes seconds.
+        best = [self._trial_of(frozen.params) for frozen in self.journal.complete()[:SHOWN]]
+        for progress in look(self.ledger, {one.name: one for one in best}.values(), {}):
+            self.known[progress.trial.name] = progress
+        for one in self.journal.running():
+            if (ours := self._take(one)) is not None:
+                asked.append(ours)
+        self._keep(plans, {trial.name for trial in asked})
+        self._note(asked)
+        self._write_best()
+
+    def _keep(self, plans: list[Plan], asked: set[str]) -> None:
+        """Where the journal was begun anew, what the old one had asked for stays in a plan."""
+        for plan in plans:
+            left = [trial for trial in plan.trials if trial.name not in asked]
+            if plan.id == self.plan.id and left:
+                self.ledger.write_plan(replace(plan, trials=left, search=None, search_id=""))
+
+    def _possible(self, frozen: FrozenTrial) -> Trial | None:
+        """A told trial; None for one whose values go together in no configuration."""
+        try:
+            return self._trial_of(frozen.params)
+        except InputError:
+            return None
+
+    @property
+    def is_over(self) -> bool:
+        return not self.running and self.journal.asked >= self.trials
+
+    def show(self, display: Display) -> None:
+        """Those under way first, then the best."""
+        open_trials = {trial.name: trial for _, trial in self.running.values()}
+        now = look(self.ledger, open_trials.values(), {})
+        told = [one for name, one in self.known.items() if name not in open_trials]
+        told.sort(key=lambda one: -(one.best_val_accuracy or 0.0))
+        # A table has room for some; a line a change is said of each.
+        progress = now + (told[:SHOWN] if display.live else told)
+        display.show(self.plan, progress, len(self.journal.told()), self.trials)
+
+    def step(self) -> None:
+        """Tell what has ended, prune what lags behind, ask for more, have it run.
+
+        Raises InputError where the runner cannot go on or every trial fails, SlurmError where Slurm
+        does not answer, OSError where the results cannot be written.
+        """
+        self.runner.check()
+        self._see(self.running)
+        new: dict[str, Trial] = {}
+        while len(self.running) < self.workers and self.journal.asked < self.trials:
+            trial = self.journal.ask()
+            if (ours := self._take(trial)) is not None:
+                new[ours.name] = ours
+                adopt(self.ledger, [ours], time.time())
+                # What the ledger has finished already needs no worker: another one is asked for.
+                self._see([trial.number])
+        self._note(new.values())
+        self._start()
+
+    def _start(self) -> None:
+        """Have what is asked and held by nobody run, as far as there is room."""
+        open_trials = {trial.name: trial for _, trial in self.running.values()}
+        idle = (State.PENDING, State.LOST, State.FAILED, State.PRUNED)
+        to_start = {
+            one.trial.name: one.trial
+            for one in self.ledger.standings(open_trials.values())
+            if one.state in idle and not self.runner.holds(one.trial)
+        }
+        room = self.workers - (len(open_trials) - len(to_start))
+        by_launch: dict[float, list[Trial]] = {}
+        for trial in list(to_start.values())[: max(0, room)]:
+            # The same at a second start: that is how an attempt's deaths are counted.
+            launch = self._launches.setdefault(trial.name, time.time())
+            by_launch.setdefault(launch, []).append(trial)
+        for launch, trials in by_launch.items():
+            names = {trial.name for trial in trials}
+            for asked, ours in self.running.values():
+                if ours.name in names:
+                    launches = self.journal.frozen(asked).user_attrs.get(LAUNCHES, [])
+                    asked.set_user_attr(LAUNCHES, [*launches, launch])
+            self.runner.start(self.plan, trials, launch)
+
+    def _take(self, trial: OptunaTrial) -> Trial | None:
+        """Note that a trial was asked for; which of the ledger's it is.
+
+        None where its values go together in no configuration: it is told as failed.
+        """
+        try:
+            ours = self._trial_of(trial.params)
+        except InputError as error:
+            self._tell_failure(trial, error.what)
+            return None
+        self.running[trial.number] = (trial, ours)
+        self._reported[trial.number] = len(self.journal.frozen(trial).intermediate_values)
+        trial.set_user_attr("trial", ours.name)
+        return ours
+
+    def _trial_of(self, params: Mapping[str, Any]) -> Trial:
+        trial = trial_at(self.search, params, self.scale, self.overrides)
+        return trial.renamed(self._names.setdefault(trial.fingerprint, trial.name))
+
+    def _note(self, trials: Iterable[Trial]) -> None:
+        """Put the trials into the plan, where a worker finds them."""
+        new = [trial for trial in trials if trial.name not in self._entries]
+        if not new:
+            return
+        self._entries |= {trial.name: json.dumps(trial_to_json(trial)) for trial in new}
+        self.plan = replace(self.plan, trials=[*self.plan.trials, *new])
+        self.ledger.rewrite_plan(self.plan, self._entries.values())
+
+    def _see(self, numbers: Iterable[int]) -> None:
+        chosen = [(number, *self.running[number]) for number in list(numbers)]
+        for (number, trial, ours), one in zip(
+            chosen, look(self.ledger, [ours for _, _, ours in chosen], {}), strict=True
+        ):
+            if self._is_told(trial, ours, one):
+                del self.running[number]
+                self.known[ours.name] = one
+                self._told.add(ours.name)
+
+    def _is_told(self, trial: OptunaTrial, ours: Trial, one: Progress) -> bool:
+        """Report a trial's new epochs; tell the study, where it has ended."""
+        study, number = self.journal.study, trial.number
+        if one.problem is not None:
+            self._tell_failure(trial, one.problem)
+            return True
+        column = "val_accuracy" if self.search.objective == "best" else "val_accuracy_last"
+        try:
+            wants_no_more = self._report(trial, ours)
+            if one.state is State.DONE:
+                folder = self.ledger.folder_of(ours)
+                run = tables.read_run(folder, ours.fingerprint)
+                tables.check_measured(folder / trial_files.RUN, run, [column])
+        except InputError as error:
+            self._tell_failure(trial, error.what)
+            return True
+        if one.state is State.DONE:
+            trial.set_user_attr("val_images", run["val_images"])
+            study.tell(number, float(run[column]))
+            self._failures.clear()
+            self._write_best()
+            return True
+        launches = self.journal.frozen(trial).user_attrs.get(LAUNCHES, [])
+        seen_before = ours.name in self._told
+        pruned, failure = one.standing.pruned, one.standing.failure
+        if pruned is not None and (seen_before or self._is_own(pruned, number, launches)):
+            study.tell(number, state=TrialState.PRUNED)
+            return True
+        # What failed in somebody else's launch is tried in ours, once.
+        if failure is not None and (seen_before or set(failure.launches) & set(launches)):
+            if failure.cause == "NONFINITE":
+                # It has no accuracy, and to the sampler that is the worst there is.
+                trial.set_user_attr(CAUSE, failure.cause)
+                study.tell(number, 0.0)
+                self._fail(f"{failure.cause}: {failure.exception}")
+            else:
+                self._tell_failure(trial, f"{failure.cause}: {failure.exception}")
+            return True
+        claim = one.standing.claim
+        self._warn_of_silence(one)
+        # What somebody else's launch runs is wanted whole.
+        if (
+            one.state is State.RUNNING
+            and claim is not None
+            and claim.launch in launches
+            and wants_no_more
+        ):
+            pruned = trial_files.Pruned(
+                self.plan.id, number, one.epochs_done - 1, time.time(), [claim.launch]
+            )
+            pruned.write(self.ledger.folder_of(ours))
+        return False
+
+    def _warn_of_silence(self, one: Progress) -> None:
+        """Say once that a search waits for a machine of which nothing was heard for a while."""
+        claim, since = one.standing.claim, leases.since(one.standing.heard)
+        if claim is None or not claim.is_elsewhere or not since or claim.token in self._silent:
+            return
+        self._silent.add(claim.token)
+        todo = way_out(self.ledger.folder.parent, self.ledger.sweep, claim.host)
+        print(
+            f"warning: {one.trial.name} is held on {claim.host}{since}; {todo}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _is_own(self, pruned: trial_files.Pruned, number: int, launches: list[float]) -> bool:
+        """Whether it was this question's attempt that was pruned."""
+        if pruned.launches:
+            return bool(set(pruned.launches) & set(launches))
+        return (pruned.search, pruned.number) == (self.plan.id, number)  # as 0.1 wrote it
+
+    def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
+        """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
+        try:
+            accuracies = tables.read_epochs(self.ledger.folder_of(ours))["val_accuracy"].to_pylist()
+        except FileNotFoundError:
+            return False
+        # A pruner says it once; an earlier driver may not have lived to do it.
+        wants_no_more = VERDICT in self.journal.frozen(trial).user_attrs
+        for epoch in range(self._reported[trial.number], len(accuracies)):
+            value = accuracies[epoch]
+            if value is None or not math.isfinite(value):
+                break
+            # Steps are epochs trained, which is what pruners count as resource.
+            trial.report(value, epoch + 1)
+            self._reported[trial.number] = epoch + 1
+            if trial.should_prune() and not wants_no_more:
+                trial.set_user_attr(VERDICT, epoch)
+                wants_no_more = True
+        return wants_no_more and len(accuracies) < ours.config.epochs
+
+    def _write_best(self) -> None:
+        """The best configuration as a file, where that is not there yet."""
+        complete = self.journal.complete()
+        if not complete:
+            return
+        text = self._trial_of(complete[0].params).config.to_json()
+        path = self.folder / BEST
+        if not path.is_file() or trial_files.read_file(path) != text.encode():
+            trial_files.write_atomic(path, lambda file: file.write(text.encode()))
+
+    def _tell_failure(self, trial: OptunaTrial, words: str) -> None:
+        trial.set_user_attr(CAUSE, words.partition("\n")[0])
+        self.journal.study.tell(trial.number, state=TrialState.FAIL)
+        self._fail(words)
+
+    def _fail(self, words: str) -> None:
+        self._failures.append(words)
+        if len(self._failures) >= MAX_FAILURES and not self._has_succeeded():
+            common = max(set(self._failures), key=self._failures.count).partition("\n")[0]
+            raise InputError(
+                f"the first {len(self._failures)} trials failed: {common}",
+                f"python -m sweeps.status {self.ledger.sweep} --failures says more; mend that, "
+                "then the same command goes on",
+                exit_code=1,
+            )
+
+    def _has_succeeded(self) -> bool:
+        return not all(cause_of(trial) for trial in self.journal.told())
+
+
+def drive(
+    driver: Driver, stop: Callable[[], bool], show: Callable[[Driver], None], seconds: float
+) -> bool:
+    """Drive the search to its end; False where it was stopped before. What its runner runs goes on
+    until the caller stops that."""
+    trouble: float | None = None  # since when Slurm has not answered
+    while not driver.is_over:
+        try:
+            driver.step()
+        except SlurmError as error:
+            # A controller that is away, or a full queue, passes; a refusal at the start stays.
+            if trouble is None and not driver.has_stepped:
+                raise
+            trouble = trouble or time.monotonic()
+            if time.monotonic() - trouble > TROUBLE_SECONDS:
+                raise
+            print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
+        else:
+            trouble = None
+            driver.has_stepped = True
+            show(driver)
+        if driver.is_over:
+            break
+        until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
+        while time.monotonic() < until:
+            if stop():
+                return False
+            time.sleep(min(seconds, SLICE_SECONDS))
+    return True

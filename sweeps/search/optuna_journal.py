@@ -1,0 +1,259 @@
+"""The journal: an Optuna study in a file, owned by one driver at a time.
+
+It is Optuna's own JournalStorage and opens in optuna-dashboard as it is. A driver that was killed
+may leave half a last line, or Optuna's lock; its successor, who holds the claim, mends both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sweeps.spec.sweep import Search
+from trial_records.errors import EXIT_IO, InputError, move_away
+from trial_records.trial_files import read_file
+
+JOURNAL = "journal.log"
+STUDY = "search"
+DEFINITION = "definition"
+# Of a trial: why it failed or diverged.
+CAUSE = "cause"
+# Numbers of trials that failed and were asked for again.
+RETRIED = "retried"
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class Journal:
+    """The study of one search. The caller holds the claim on the folder."""
+
+    def __init__(
+        self, folder: Path, search: Search, definition: Mapping[str, Any], epochs: int
+    ) -> None:
+        """Open the study, or make it. `epochs` is how long a trial that is not pruned runs.
+
+        `definition` is what a journal must agree with: base configuration, space and objective.
+        Raises InputError where the journal is damaged or of another definition, OSError where the
+        folder cannot be written.
+        """
+        self.search = search
+        self.path = (folder / JOURNAL).resolve()
+        self.repaired = _repair(self.path)
+        # Ours alone is the right to write, so a lock is a dead driver's.
+        lock = self.path.with_name(f"{JOURNAL}.lock")
+        if lock.is_symlink():
+            lock.unlink()
+        try:
+            self.study = _open(self.path)
+            self.study.pruner = _pruner(search.pruner, epochs)
+            self._agree(folder, definition)
+            self._enqueue()
+        except (OSError, InputError):
+            raise
+        # Whole lines that are no record of Optuna's make it raise whatever it runs into.
+        except Exception as error:
+            raise InputError(
+                f"{self.path} is damaged: {type(error).__name__}: {error}",
+                f"start a new one beside what it found: {move_away(folder)}",
+                exit_code=EXIT_IO,
+            ) from None
+
+    def _enqueue(self) -> None:
+        """Queue the points that come first, and those that failed before, each once."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
+        known |= {_word(one.params) for one in trials}
+        for point in _first_points(self.search):
+            if _word(point) not in known:
+                self.study.enqueue_trial(point)
+        # Whoever starts again has mended what failed, as with a launch.
+        failed = [one for one in trials if one.state is TrialState.FAIL]
+        retried = self.study.user_attrs.get(RETRIED, [])
+        for one in failed:
+            if one.number not in retried:
+                retried = [*retried, one.number]
+                self.study.set_user_attr(RETRIED, retried)
+                self.study.enqueue_trial(one.params)
+
+    def _agree(self, folder: Path, definition: Mapping[str, Any]) -> None:
+        known = self.study.user_attrs.get(DEFINITION)
+        if known is None:
+            self.study.set_user_attr(DEFINITION, dict(definition))
+            return
+        differences = [
+            f"{key} is {definition.get(key)} now, {known.get(key)} there"
+            for key in {**known, **definition}
+            if known.get(key) != definition.get(key)
+        ]
+        if differences:
+            raise InputError(
+                f"{self.path} is of another search: {'; '.join(differences)}",
+                "go back to that definition, or start anew beside it (what is asked again is not "
+                f"trained again): {move_away(folder, 'before')}",
+            )
+
+    def ask(self) -> Trial:
+        """The next trial, its values chosen. One that was begun and not finished comes first."""
+        # A generator anew for each trial: a driver that starts again goes on as if it had not
+        # been away, where one generator would repeat its first numbers.
+        self.study.sampler = _sampler(self.search, self._count)
+        return self._suggested(self.study.ask())
+
+    def running(self) -> list[Trial]:
+        """The trials that were asked and not told, in order, each with all of its values."""
+        found = self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+        trials = []
+        for frozen in found:
+            self.study.sampler = _sampler(self.search, frozen.number)
+            # A driver that was killed while it asked may have left some values unchosen.
+            trials.append(self._suggested(Trial(self.study, frozen._trial_id)))
+        return trials
+
+    def _suggested(self, trial: Trial) -> Trial:
+        for name, values in self.search.space.items():
+            values.suggest(trial, name)
+        return trial
+
+    @property
+    def _count(self) -> int:
+        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        return sum(state is not TrialState.WAITING for state in states)
+
+    @property
+    def asked(self) -> int:
+        """How many were asked, less those that failed and are asked again.
+
+        With sampler grid, how many of its points: another sampler's trials may be among them.
+        """
+        if self.search.sampler == "grid":
+            trials = self.study.get_trials(deepcopy=False)
+            retried = self.study.user_attrs.get(RETRIED, [])
+            asked = {
+                _word(one.params)
+                for one in trials
+                if one.state is not TrialState.WAITING and one.number not in retried
+            }
+            return len(asked & {_word(point) for point in _first_points(self.search)})
+        return self._count - len(self.study.user_attrs.get(RETRIED, []))
+
+    def told(self) -> list[FrozenTrial]:
+        """The finished trials, in the order of asking."""
+        over = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        return self.study.get_trials(deepcopy=False, states=over)
+
+    def complete(self) -> list[FrozenTrial]:
+        """Those that trained to an accuracy, the best first. A divergence is told as 0, and has
+        none."""
+        found = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trained = [trial for trial in found if not cause_of(trial)]
+        return sorted(trained, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+    def frozen(self, trial: Trial) -> FrozenTrial:
+        """What the study has of a trial, without a copy: copies of a thousand take seconds."""
+        return self.study.get_trials(deepcopy=False)[trial.number]
+
+
+def cause_of(trial: FrozenTrial) -> str:
+    """Why the trial failed or diverged; "" where it did neither."""
+    return str(trial.user_attrs.get(CAUSE, ""))
+
+
+def _open(path: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    try:
+        return optuna.load_study(storage=storage, study_name=STUDY)
+    except KeyError:
+        if path.exists() and path.stat().st_size:
+            raise
+        return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+
+
+def _first_points(search: Search) -> list[dict[str, Any]]:
+    points = [dict(point) for point in search.start]
+    if search.sampler == "grid":
+        keys = list(search.space)
+        product = itertools.product(*(search.space[key].ends for key in keys))
+        points += [dict(zip(keys, values, strict=True)) for values in product]
+    return points
+
+
+def grid_size(search: Search) -> int | None:
+    """How many points sampler grid has, those to start with included; None for another sampler."""
+    if search.sampler != "grid":
+        return None
+    return len({_word(point) for point in _first_points(search)})
+
+
+def _word(point: Mapping[str, Any]) -> str:
+    return json.dumps(point, sort_keys=True)
+
+
+def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+    # Numbers far apart, so that seeds 0 and 1 share no trial's generator.
+    seed = (search.seed * 1_000_003 + number) % 2**32
+    if search.sampler == "tpe":
+        # Parallel trials repel each other; several parameters are modelled together.
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=len(search.space) > 1, constant_liar=True
+        )
+    if search.sampler == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if search.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
+    """Resources are epochs trained; no trial is judged before a fifth of them, at least two."""
+    first = max(2, epochs // 5)
+    if name == "successive_halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=first, max_resource=max(first, epochs), reduction_factor=3
+        )
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first)
+    return optuna.pruners.NopPruner()
+
+
+def _repair(path: Path) -> str | None:
+    """Cut a half-written last line off, kept beside the journal; what was done, in words.
+
+    Raises InputError where another line is damaged.
+    """
+    try:
+        content = read_file(path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return None
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
+        except (ValueError, RecursionError):
+            whole = False
+        if whole:
+            continue
+        if number < len(lines):
+            raise InputError(
+                f"{path} is damaged in line {number} of {len(lines)}",
+                f"start a new one beside it: {move_away(path.parent)}",
+                exit_code=EXIT_IO,
+            )
+        aside = path.with_name(f"{path.name}.cut")
+        with aside.open("ab") as file:
+            file.write(line.rstrip(b"\n") + b"\n")
+        os.truncate(path, len(content) - len(line))
+        return f"{path}: half a last line was cut off and kept in {aside.name}"
+    return None

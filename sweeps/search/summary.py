@@ -1,0 +1,111 @@
+"""The finding: what a search came to, how flat its optimum is, and what failed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from sweeps.search.optuna_journal import Journal, cause_of
+from sweeps.spec.distributions import Numbers, Range
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A search's told trials, and what they say."""
+
+    search: str
+    """Its id."""
+    told: list[FrozenTrial]
+    complete: list[FrozenTrial]
+    """The trials that trained to an accuracy, the best first."""
+    space: dict[str, Range]
+    config: Path
+    """The file that holds the best configuration."""
+
+    @classmethod
+    def of(cls, search: str, journal: Journal, config: Path) -> Finding:
+        return cls(search, journal.told(), journal.complete(), dict(journal.search.space), config)
+
+    @property
+    def states(self) -> dict[str, int]:
+        return dict(sorted(Counter(one.state.name.lower() for one in self.told).items()))
+
+    @property
+    def causes(self) -> list[tuple[str, int]]:
+        """Why trials failed, the most frequent first."""
+        return Counter(filter(None, map(cause_of, self.told))).most_common()
+
+    @property
+    def standard_error(self) -> float:
+        """Of the best trial's accuracy, on its validation images (binomial)."""
+        best = self.complete[0]
+        value = min(1.0, max(0.0, best.value or 0.0))
+        return math.sqrt(value * (1 - value) / best.user_attrs.get("val_images", 1))
+
+    @property
+    def flat(self) -> dict[str, tuple[float, float]]:
+        """For each numeric field the range of values among the trials that come within one standard
+        error of the best."""
+        best, *others = self.complete
+        bar = (best.value or 0.0) - self.standard_error
+        near = [best, *(one for one in others if (one.value or 0.0) >= bar)]
+        return {
+            key: (min(found), max(found))
+            for key, values in self.space.items()
+            if isinstance(values, Numbers) and (found := [one.params[key] for one in near])
+        }
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        words = ", ".join(f"{count} {state}" for state, count in self.states.items())
+        lines = [f"{len(self.told)} trials: {words}"]
+        lines += [f"{count} of them: {cause}" for cause, count in self.causes]
+        if not self.complete:
+            return [*lines, "no trial was complete: nothing is best"]
+        best = self.complete[0]
+        shown = ", ".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in best.params.items()
+        )
+        lines.append(f"best: {shown}: validation {100 * (best.value or 0):.2f} %")
+        error = f"{100 * self.standard_error:.2f} points"
+        return lines + [
+            f"within one standard error of it ({error}): {key} from {low:g} to {high:g}"
+            for key, (low, high) in self.flat.items()
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        best = self.complete[0] if self.complete else None
+        return {
+            "schema_version": 1,
+            "search": self.search,
+            "counts": self.states,
+            "best": best
+            and {
+                "number": best.number,
+                "value": best.value,
+                "params": best.params,
+                "trial": best.user_attrs["trial"],
+                "config": str(self.config),
+            },
+            "standard_error": self.standard_error if best else None,
+            "within_one_standard_error": {
+                key: list(ends) for key, ends in (self.flat if best else {}).items()
+            },
+            "trials": [
+                {
+                    "number": one.number,
+                    "state": one.state.name.lower(),
+                    "value": one.value,
+                    "params": one.params,
+                    "trial": one.user_attrs.get("trial"),
+                    "cause": cause_of(one) or None,
+                }
+                for one in self.told
+            ],
+        }

@@ -1,0 +1,1 @@
+"""What a definition file says: sweeps, their spaces, and the trials they expand to."""

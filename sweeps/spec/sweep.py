@@ -1,0 +1,419 @@
+"""Sweep, Search, Trial: definitions, what they expand to, and where they are found.
+
+A definition is a Python file with a known name in it, `sweep` or `search` or both; its docstring
+says what it is for.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slurm.site import Resources
+from sweeps.spec.distributions import Choice, Numbers, Range
+from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
+from sweeps.spec.loader import Definition, guarded, load, shown
+from sweeps.spec.scale import Scale, scaled
+from trainer.config import TrainConfig, as_before, fingerprint_of, flat_of
+from trial_records.errors import InputError, nearest
+from trial_records.trial_files import NAME_BYTES, is_name
+
+DEFINITIONS = Path(__file__).parents[1] / "definitions"
+SAMPLERS = ("tpe", "random", "grid", "cmaes", "gp")
+PRUNERS = ("successive_halving", "hyperband", "median", "none")
+OBJECTIVES = ("best", "last")
+# Of a search: Optuna reads its whole journal for each.
+MAX_ASKED = 100_000
+# Of a trial's folder, which stands in paths and tables.
+NAME_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A named set of trials: a base configuration and the points at which it is changed."""
+
+    base: TrainConfig | Callable[[Point], TrainConfig]
+    """The configuration at every point, or a function of the point where they differ by it."""
+    space: Space = ({},)
+    """The points, each a set of overrides; see sweeps.spec.grid."""
+    seeds: int = 1
+    """How many seeds each point is run with, counted up from the configuration's own."""
+    seed_offset: int = 0
+    """Added to the configuration's own seed before counting: so a stage of a study gets seeds that
+    no choice before it has seen."""
+    resources: Resources = field(default_factory=Resources)
+    """What a Slurm job asks for; the command line wins. No part of a trial's identity."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, TrainConfig) and not callable(self.base):
+            raise InputError(
+                f"base is a {type(self.base).__name__}",
+                'give a TrainConfig, such as reported("resnet18"), or a function of the point',
+            )
+        if not isinstance(self.space, tuple) or not all(
+            isinstance(point, Mapping) for point in self.space
+        ):
+            raise InputError(
+                f"space is {shown(self.space)}, not a tuple of points",
+                'make it with grid, zipped or chain, as in grid({"epochs": [25, 50]})',
+            )
+        if odd := [key for key in axes_of(self.space) if not isinstance(key, str)]:
+            raise InputError(f"{shown(odd[0])} is not a field", 'name it: "optimizer.lr"')
+        if type(self.seeds) is not int or self.seeds < 1:
+            raise InputError(f"seeds is {shown(self.seeds)}", "give a whole number: seeds=3")
+        if type(self.seed_offset) is not int or self.seed_offset < 0:
+            raise InputError(
+                f"seed_offset is {shown(self.seed_offset)}",
+                "give a whole number from 0: seed_offset=1000",
+            )
+        check_count(len(self.space) * self.seeds, f"{len(self.space)} points of {self.seeds} seeds")
+        _check_resources(self.resources)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training configuration of a sweep, identified by its content."""
+
+    name: str
+    """Readable, unique in the sweep, a safe folder name; ends in 8 digits of the fingerprint."""
+    point: Point
+    """The axes' values as the definition has them, before any scaling."""
+    values: Mapping[str, Any]
+    """The configuration as it is stored, nested as in JSON: it may be of another version, under
+    whose rules it was checked when it was launched."""
+    fingerprint: str
+    """The configuration's."""
+
+    @classmethod
+    def of(cls, name: str, point: Point, config: TrainConfig) -> Trial:
+        """The trial of a configuration that today's version has checked."""
+        values = config.model_dump(mode="json")
+        made = cls(name, point, values, fingerprint_of(values))
+        made.__dict__["_made"] = config
+        return made
+
+    def renamed(self, name: str) -> Trial:
+        renamed = Trial(name, self.point, self.values, self.fingerprint)
+        if "_made" in self.__dict__:
+            renamed.__dict__["_made"] = self.__dict__["_made"]
+        return renamed
+
+    @property
+    def config(self) -> TrainConfig:
+        """The configuration, checked by today's rules: for whoever trains or prices it, and for
+        nobody who only shows it. Raises InputError, which names the trial, where today's version
+        cannot train it."""
+        if isinstance(self._made, InputError):
+            raise self._made
+        return self._made
+
+    @property
+    def problem(self) -> InputError | None:
+        """Why today's version cannot train it; None where it can."""
+        return self._made if isinstance(self._made, InputError) else None
+
+    @functools.cached_property
+    def _made(self) -> TrainConfig | InputError:
+        try:
+            made = TrainConfig.from_json(json.dumps(as_before(self.values)), where=self.name)
+        except InputError as error:
+            why = f"{error.what} ({error.help})"
+        else:
+            if made.fingerprint == self.fingerprint:
+                return made
+            here, there = made.flat(), flat_of(as_before(self.values))
+            more = [key for key in here if key not in there or here[key] != there[key]]
+            why = f"{self.name}: it was planned without {', '.join(more) or 'a field of today'}"
+        return InputError(
+            f"this version cannot train {why}",
+            "train it with the version that planned it, or launch the sweep anew from a definition",
+        )
+
+    def stored(self, key: str) -> Any:
+        """The stored value of a field by its dotted name; None where there is none."""
+        found: Any = self.values
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
+
+    @property
+    def epochs(self) -> int | None:
+        """How many it was planned for, where it says that."""
+        found = self.stored("epochs")
+        return found if type(found) is int and found > 0 else None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the best values of some fields: a base configuration and ranges."""
+
+    base: TrainConfig
+    space: Mapping[str, Range]
+    """The fields that are searched, by dotted key; see sweeps.spec.distributions."""
+    trials: int = 20
+    """How many are asked for in all."""
+    sampler: str = "tpe"
+    """Who proposes the next values; one of SAMPLERS."""
+    pruner: str = "successive_halving"
+    """Who stops bad trials early; one of PRUNERS."""
+    objective: str = "best"
+    """What is maximised: validation accuracy of the `best` epoch, or of the `last`."""
+    seed: int = 0
+    """The sampler's; not the trials' own."""
+    start: Sequence[Point] = ()
+    """Points to try first, such as known good ones."""
+    resources: Resources = field(default_factory=Resources)
+    """What a Slurm job asks for; the command line wins."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, TrainConfig):
+            raise InputError(
+                f"base is a {type(self.base).__name__}",
+                'give a TrainConfig, such as reported("resnet18")',
+            )
+        if not isinstance(self.space, Mapping) or not self.space:
+            raise InputError(
+                "an empty space: the search varies nothing",
+                'give it a field: space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)}',
+            )
+        for word, choices, what in (
+            (self.sampler, SAMPLERS, "sampler"),
+            (self.pruner, PRUNERS, "pruner"),
+            (self.objective, OBJECTIVES, "objective"),
+        ):
+            if not isinstance(word, str) or word not in choices:
+                raise InputError(f"unknown {what} {shown(word)}", nearest(shown(word), choices))
+        if type(self.trials) is not int or not 1 <= self.trials <= MAX_ASKED:
+            raise InputError(
+                f"trials is {shown(self.trials)}",
+                f"give a whole number from 1 to {MAX_ASKED}: trials=20",
+            )
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {shown(self.seed)}", "give a whole number from 0: seed=0")
+        _check_resources(self.resources)
+        for key, values in self.space.items():
+            if not isinstance(key, str):
+                raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
+            if not isinstance(values, (Numbers, Choice)):
+                raise InputError(
+                    f"{key}: {shown(values)} is no range", "make it with log_uniform, choice, ..."
+                )
+            if self.sampler == "grid" and not isinstance(values, Choice):
+                raise InputError(
+                    f"{key}: sampler grid takes no {values}", f'"{key}": choice([...])'
+                )
+            for value in values.ends:
+                self.base.override({key: value})
+        if self.sampler == "grid":
+            product = math.prod(len(values.ends) for values in self.space.values())
+            check_count(product * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
+        if isinstance(self.start, Mapping) or not isinstance(self.start, Sequence):
+            raise InputError(
+                f"start is a {type(self.start).__name__}", "give a list of points: start=[{...}]"
+            )
+        for point in self.start:
+            if not isinstance(point, Mapping) or set(point) != set(self.space):
+                raise InputError(
+                    f"start: {shown(point)}: not the fields of the space",
+                    f"give a value to each of: {', '.join(self.space)}",
+                )
+            for key, value in point.items():
+                if not self.space[key].holds(value):
+                    raise InputError(
+                        f"start: {key}={shown(value)} lies outside of {self.space[key]}",
+                        "widen the range, or start within it",
+                    )
+            self.base.override(point)
+
+
+def _check_resources(resources: object) -> None:
+    if not isinstance(resources, Resources):
+        raise InputError(
+            f"resources is a {type(resources).__name__}",
+            "give slurm.site's: resources=Resources(nodes=1, gpus_per_node=2)",
+        )
+
+
+def names(kind: str = "sweep") -> list[str]:
+    """The sweeps that come with the project; or the searches, for `search`."""
+    return sorted(
+        path.stem
+        for path in DEFINITIONS.glob("*.py")
+        if re.search(rf"^{kind} = ", path.read_text(), re.MULTILINE)
+    )
+
+
+def find(name: str) -> tuple[str, Sweep]:
+    """The sweep called `name`, or the one defined in the Python file at that path; with its name.
+
+    A configuration (.json) is a sweep of one trial. Raises InputError where there is none, or the
+    file fails or has no `sweep` in it.
+    """
+    if name.endswith(".json"):
+        return stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
+    return _loaded(name, Sweep)
+
+
+def find_search(name: str) -> tuple[str, Search]:
+    """The search called `name`, as `find` finds a sweep."""
+    return _loaded(name, Search)
+
+
+def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
+    """The definition of that kind and name, or at that path. Raises InputError."""
+    word = kind.__name__.lower()
+    path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
+    stem(path)
+    try:
+        return path.stem, load(path, word, kind)
+    except FileNotFoundError:
+        if name.endswith(".py"):
+            raise InputError(
+                f"no definition file {name}", "give the path of a Python file"
+            ) from None
+        raise InputError(
+            f"no {word} is called {name!r}",
+            f"{nearest(name, names(word))} Or give the path of a definition file (.py).",
+        ) from None
+
+
+def stem(path: Path) -> str:
+    """The name that a definition file gives. Raises InputError for one that names no folder."""
+    if not is_name(path.stem):
+        raise InputError(
+            f"{path.stem!r} is no name for a sweep",
+            f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
+        )
+    return path.stem
+
+
+def expand(
+    sweep: Sweep,
+    *,
+    scale: Scale = Scale.FULL,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
+) -> list[Trial]:
+    """The sweep's trials in order: for each point, each seed.
+
+    `overrides` are applied last and win over the point and the scale. Raises InputError for an
+    empty space, a bad value, and a trial that occurs twice.
+    """
+    if not sweep.space:
+        raise InputError("an empty grid: the sweep has no points", "give its space some values")
+    count = sweep.seeds if seeds is None else seeds
+    if count < 1:
+        raise InputError(f"{count} seeds", "ask for at least one: --seeds 1")
+    check_count(len(sweep.space) * count, f"{len(sweep.space)} points of {count} seeds")
+    overrides = dict(overrides or {})
+    _check_overrides(sweep, overrides, count)
+    # Not applied last: the offset counts from it.
+    seed = {"seed": overrides.pop("seed")} if "seed" in overrides else {}
+    configs: list[TrainConfig] = []
+    points: list[Point] = []
+    for point in sweep.space:
+        config = _at(sweep, point)
+        configs += _seeded(config.override(seed) if seed else config, sweep.seed_offset, count)
+        points += [point] * count
+    # What the scale looks at. Not the epochs: the warm-up shrinks by those of the definition.
+    seen_by_scale = {key: value for key, value in overrides.items() if key != "epochs"}
+    chosen = [config.override(seen_by_scale) if seen_by_scale else config for config in configs]
+    changes = [{**by_scale, **overrides} for by_scale in scaled(chosen, scale)]
+    configs = [
+        config.override(change) if change else config
+        for config, change in zip(configs, changes, strict=True)
+    ]
+    axes = axes_of(sweep.space)
+    seen: dict[str, Point] = {}
+    trials = []
+    for config, point in zip(configs, points, strict=True):
+        trial = Trial.of("", point, config)
+        if trial.fingerprint in seen:
+            first = _readable(seen[trial.fingerprint])
+            raise InputError(
+                f"the same trial twice: {first} and {_readable(point)} have one configuration",
+                "remove one of the points from the definition's space",
+            )
+        seen[trial.fingerprint] = point
+        words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
+        trials.append(
+            trial.renamed(_name(words or [config.model.name], config.seed, trial.fingerprint))
+        )
+    return trials
+
+
+def _check_overrides(sweep: Sweep, overrides: Mapping[str, Any], count: int) -> None:
+    """Raises InputError for an override that the sweep cannot take."""
+    for key in overrides:
+        if key in axes_of(sweep.space):
+            raise InputError(
+                f"--set {key}={overrides[key]}: the sweep varies {key}",
+                "leave it out, or write a definition of your own with the values that you want",
+            )
+    if "seed" in overrides and count > 1:
+        raise InputError(
+            f"--set seed={overrides['seed']} with {count} seeds gives the same trial {count} times",
+            "use --seeds N alone, or --seeds 1 with --set seed=S",
+        )
+
+
+def _name(words: Sequence[str], seed: int, fingerprint: str) -> str:
+    """A trial's name of bounded length: as many of the words as fit, its seed, and 8 digits of its
+    fingerprint, which tell trials apart that have the same words."""
+    end = f"seed{seed}-{fingerprint[:8]}"
+    kept = words
+    while len("-".join(kept)) > NAME_LENGTH - len(end) - 1 and len(kept) > 1:
+        kept = kept[:-1]
+    return f"{'-'.join(kept)[: NAME_LENGTH - len(end) - 1].lstrip('.-')}-{end}".lstrip("-")
+
+
+def _seeded(config: TrainConfig, offset: int, count: int) -> list[TrainConfig]:
+    """The configuration under so many seeds, one after another. Raises InputError for the last one
+    where it is too large: the others need no look, which of thousands takes seconds."""
+    first = config.seed + offset
+    last = config.override({"seed": first + count - 1}) if offset or count > 1 else config
+    seeds = range(first, last.seed)
+    return [*(config.model_copy(update={"seed": seed}) for seed in seeds), last]
+
+
+def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str, Any]) -> Trial:
+    """The trial of a search at one point. Raises InputError for a bad value."""
+    for key in overrides:
+        if key in search.space:
+            raise InputError(
+                f"--set {key}={overrides[key]}: the search varies {key}",
+                "leave it out, or write a definition of your own without it",
+            )
+    sweep = Sweep(base=search.base, space=(point,))
+    (trial,) = expand(sweep, scale=scale, overrides=overrides)
+    return trial
+
+
+def _at(sweep: Sweep, point: Point) -> TrainConfig:
+    """The configuration at a point. Raises InputError that names the point."""
+
+    def config() -> TrainConfig:
+        base = sweep.base(point) if callable(sweep.base) else sweep.base
+        if not isinstance(base, TrainConfig):
+            raise InputError(f"base gives a {type(base).__name__}", "return a TrainConfig from it")
+        return base.override(point)
+
+    return guarded(config, lambda _: f"at {_readable(point)}", "base fails with ")
+
+
+def _readable(point: Point) -> str:
+    words = [f"{key}={v if isinstance(v, str) else shown(v)}" for key, v in point.items()]
+    return ", ".join(words)[:200] or "the only point"
+
+
+def _word(key: str, value: Any) -> str:
+    """A piece of a folder's name: `batch_size64`, or the value alone where the key is a `name`."""
+    leaf = key.rpartition(".")[2]
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9._]+", "_", shown if leaf == "name" else f"{leaf}{shown}")

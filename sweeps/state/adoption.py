@@ -1,0 +1,166 @@
+"""Adopt: take over what another sweep of the same results folder has trained already.
+
+A trial is its configuration: trained twice on the same images it gives the same figures, which cost
+twice and confirm nothing of each other. The records are copied, each by writing aside and renaming,
+run.parquet last, while this process holds the trial; so a copy that is killed is lost as an attempt
+is, and begun again. Its `shared_from` names the trial whose training the records are of, and what
+they say of machine, code and time is that training's.
+
+Only what is verified is taken: files with digests that hold, of these very images (data_sha256).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.spec.sweep import Trial
+from sweeps.state.lease import Claim
+from sweeps.state.trial_store import Ledger
+from trainer.config import DataConfig, is_of
+from trial_records import archive, trial_files
+from trial_records import plan as plan_files
+from trial_records.errors import InputError, storage_error
+
+_COPIED = (trial_files.EPOCHS, trial_files.PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A finished trial of another sweep: its folder, its run's row, and its other files."""
+
+    folder: Path
+    run: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def adopt(ledger: Ledger, trials: Iterable[Trial], launch: float) -> set[str]:
+    """Take over those of the trials that another sweep has finished; their names.
+
+    A trial that somebody holds is left to them, and what cannot be read is trained. Raises
+    InputError where the folder cannot be written.
+    """
+    wanted = {trial.fingerprint: trial for trial in trials}
+    content = functools.cache(_content_sha256)
+    taken = set()
+    for fingerprint, folders in _alike(ledger, wanted).items():
+        trial = wanted[fingerprint]
+        for folder in folders:
+            found = _read(folder, trial, content)
+            if found is not None and _take_over(ledger, trial, found, launch):
+                taken.add(trial.name)
+                break
+    return taken
+
+
+def _alike(ledger: Ledger, wanted: Iterable[str]) -> dict[str, list[Path]]:
+    """For each fingerprint, the folders of other sweeps' trials whose names end in its digits."""
+    by_digits = {fingerprint[:8]: fingerprint for fingerprint in wanted}
+    found: dict[str, list[Path]] = {}
+    results = ledger.folder.parent
+    for sweep in plan_files.sweeps(results) if by_digits else []:
+        if sweep == ledger.sweep:
+            continue
+        for name in sorted(_names(results / sweep)):
+            fingerprint = by_digits.get(name[-8:])
+            if fingerprint is not None and trial_files.is_name(name):
+                found.setdefault(fingerprint, []).append(results / sweep / name)
+    return found
+
+
+def _names(sweep: Path) -> Iterator[str]:
+    """Of the trials in a sweep's folder; none where it cannot be read."""
+    try:
+        yield from {*os.listdir(sweep), *archive.trials(sweep)}  # noqa: PTH208
+    except (OSError, InputError):
+        return
+
+
+def _content_sha256(data: DataConfig) -> str:
+    from trainer.data.datasets import content_of
+
+    return content_of(data)
+
+
+def _read(folder: Path, trial: Trial, content: Callable[[DataConfig], str]) -> _Found | None:
+    """The records of a folder, where they are this trial's, whole and verified, and of the images
+    that the trial would train on."""
+    # pyarrow takes a quarter of a second, and seldom is there anything to read.
+    from trial_records import tables
+
+    path = folder / trial_files.RUN
+    try:
+        found = tables.checked(path, trial_files.content(path))
+        if not found.by_digest or not {*found.table.column_names} <= {*tables.run_schema().names}:
+            return None  # of a later version, of which something would be lost
+        run = tables.read_run(folder, trial.fingerprint)
+        if run["status"] != "done" or run["data_sha256"] != content(trial.config.data):
+            return None
+        files = {name: trial_files.content(folder / name) for name in _COPIED}
+        for name, file in files.items():
+            digest = run[tables.DIGESTS[name]]
+            if digest is None or not tables.checked(folder / name, file, [], digest).by_digest:
+                return None
+    except (FileNotFoundError, InputError):
+        return None
+    return _Found(folder, run, files)
+
+
+def _take_over(ledger: Ledger, trial: Trial, found: _Found, launch: float) -> bool:
+    """Whether the trial is done by it. Raises InputError where the folder cannot be written."""
+    folder = ledger.folder_of(trial)
+    try:
+        claim = _claim(ledger, trial, launch)
+        if claim is None:
+            return False
+        try:
+            _copy(folder, trial, found)
+        except BaseException:
+            ledger.release(trial, claim)
+            raise
+        ledger.finish(trial, claim)
+    except OSError as error:
+        raise storage_error(error) or error from None
+    return True
+
+
+def _claim(ledger: Ledger, trial: Trial, launch: float) -> Claim | None:
+    """None where the trial is not to be had: held, damaged, or with another one in its folder."""
+    try:
+        if not is_of(trial_files.read_values(ledger.folder_of(trial)), trial.fingerprint):
+            return None
+    except FileNotFoundError:
+        pass  # it has not begun
+    except InputError:
+        return None
+    try:
+        return ledger.claim(trial, launch, log="")
+    except InputError:
+        return None
+
+
+def _copy(folder: Path, trial: Trial, found: _Found) -> None:
+    from trial_records import tables
+
+    files = {trial_files.CONFIG: trial.config.to_json().encode(), **found.files}
+    try:
+        files[trial_files.CHECKPOINT] = trial_files.read_file(found.folder / trial_files.CHECKPOINT)
+    except (FileNotFoundError, InputError):
+        # An earlier attempt's would pass for the weights that were tested.
+        (folder / trial_files.CHECKPOINT).unlink(missing_ok=True)
+    for name in (*files, trial_files.RUN):
+        # What a copy that was killed left: nobody trains here, who would remove it.
+        for part in folder.glob(f".{name}.*.part"):
+            part.unlink(missing_ok=True)
+    for name, content in files.items():
+        trial_files.write_atomic(folder / name, functools.partial(_write, content))
+    origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
+    tables.write_run(folder, {**found.run, "shared_from": origin})
+
+
+def _write(content: bytes, file: Any) -> None:
+    file.write(content)

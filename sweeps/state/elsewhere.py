@@ -1,0 +1,104 @@
+"""What a machine that is gone still holds, and how a person takes it away from that machine.
+
+Nothing that can be seen from here tells a machine that is gone from one that is out of reach, so a
+person has to say it: `python -m sweeps.retry NAME --host-gone HOST`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from slurm.queue import Job
+from sweeps.state import lease as leases
+from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.liveness import Scheduler
+from sweeps.state.trial_store import PLANS
+from trial_records import trial_files
+from trial_records.errors import EXIT_IO, InputError, nearest
+
+
+def way_out(results: Path, sweep: str, host: str) -> str:
+    """What to type where a host will not come back, in words."""
+    words = ["python", "-m", "sweeps.retry", sweep, "--results", str(results)]
+    return f"if {host} is gone for good: {shlex.join([*words, '--host-gone', host])}"
+
+
+def take_from(host: str, folder: Path, scheduler: Scheduler) -> tuple[list[str], list[str]]:
+    """Break every claim of the host beneath a sweep's folder: those of its trials, of searches and
+    of whatever drives or compacts it. What was broken, by name, and in words what was not and why.
+
+    Raises InputError where the host holds nothing there, SlurmError where Slurm does not answer.
+    """
+    held = dict(_held(folder))
+    mine = {place: claim for place, claim in held.items() if claim.host == host}
+    if not mine:
+        hosts = sorted({claim.host for claim in held.values()})
+        raise InputError(
+            f"{host} holds nothing in {folder}",
+            nearest(host, hosts) if hosts else "no machine holds anything there: leave it out",
+        )
+    scheduler.look(mine.values())
+    broken, kept = [], []
+    for place, claim in mine.items():
+        name = str(place.relative_to(folder.parent))
+        if claim.host_gone:
+            broken.append(name)
+        elif (why := _lives(claim, scheduler)) is not None:
+            kept.append(f"{name}: {why}")
+        elif leases.give_up(place, claim):
+            broken.append(name)
+    if not broken and kept:
+        raise InputError(f"{host} is not gone: {kept[0]}", _advice(folder), exit_code=EXIT_IO)
+    return broken, kept
+
+
+def take_back(host: str, results: Path, name: str, scheduler: Scheduler) -> bool:
+    """Break the claims of a host that a person says is gone, and say so on stderr; whether the
+    folder is a sweep's, where what it held can be tried again.
+
+    Raises InputError where there is no such folder, and as `take_from` does.
+    """
+    folder = results / name
+    if not trial_files.is_name(name) or not folder.is_dir():
+        raise InputError(f"no sweep or study {name!r} in {results}", "python -m sweeps.status")
+    broken, kept = take_from(host, folder, scheduler)
+    for one in broken:
+        print(f"taken from {host}: {one}", file=sys.stderr)
+    for one in kept:
+        print(f"warning: left as it is: {one}", file=sys.stderr)
+    return (folder / PLANS).is_dir()
+
+
+def _lives(claim: Claim, scheduler: Scheduler) -> str | None:
+    """Why a claim is not a person's to break; None where it is."""
+    if claim.is_own_process:
+        return f"process {claim.pid} runs on this machine"
+    if not claim.submission or scheduler.queue is None:
+        return None
+    job: Job | None = scheduler.job(claim)
+    if job is None or job.state.is_over:
+        return None
+    return f"job {job.id} holds it, of which Slurm says {job.state}"
+
+
+def _advice(folder: Path) -> str:
+    words = ["python", "-m", "sweeps.cancel", folder.name, "--results", str(folder.parent)]
+    return f"stop it instead: {shlex.join([*words, '--yes'])}"
+
+
+def _held(folder: Path) -> Iterator[tuple[Path, Claim]]:
+    """Every folder beneath a sweep's that somebody holds, itself included; what cannot be read is
+    left to those who want it."""
+    places: Iterable[Path] = (
+        found.parent for pattern in ("", "*/", "*/*/") for found in folder.glob(pattern + CLAIM)
+    )
+    for place in sorted(places):
+        try:
+            claim = leases.read(place)
+        except InputError:
+            continue
+        if claim is not None:
+            yield place, claim

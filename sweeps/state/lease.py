@@ -1,0 +1,321 @@
+"""Claims: who holds a trial.
+
+A claim is a file that only one process can create (by link). It is broken only when its holder's
+process is gone, and then by one winner: whoever creates the dead claim's successor, a file named by
+the dead claim's token. The winner alone may put the successor in claim.json's place; the slow, who
+read the dead claim earlier, find the successor taken, or claim.json moved on, and step back.
+
+Two hosts' clocks never meet: launches are compared by identity, checkpoints by stamp, and how old a
+file is by another one that was just written beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from sweeps.state import process
+from sweeps.state.access import PROBE, probe
+from trial_records import trial_files
+from trial_records.errors import EXIT_IO, InputError, printable
+
+SCHEMA_VERSION = 1
+CLAIM = "claim.json"
+# How the submission of a worker's claims begins, and the mark of one in the log folder.
+WORKER = "worker-"
+# A machine that was restarted is known by its files only once nothing was heard for so long: its
+# copy under the same name, which runs, would have been heard of.
+SILENT_SECONDS = 180.0
+# What a person is told of: a file server may show what was written a minute late.
+QUIET_SECONDS = 120.0
+
+
+def _text(value: str) -> str:
+    if len(value) > 300 or printable(value) != value or "\n" in value:
+        raise ValueError("not a short line of text")
+    return value
+
+
+def _log_file(value: str) -> str:
+    if value and not all(map(trial_files.is_name, _text(value).split("/"))):
+        raise ValueError("not a file beneath the sweep's folder")
+    return value
+
+
+# What others may have written: nothing of it reaches a terminal, a path or a signal unchecked.
+Text = Annotated[str, AfterValidator(_text)]
+LogFile = Annotated[str, AfterValidator(_log_file)]
+Token = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+JobId = Annotated[str, Field(pattern=r"^(\d{1,20}([_+]\d{1,20})?)?$")]
+Process = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**63)]
+Moment = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who holds a trial."""
+
+    attempt: Count  # from 1; one more after each that failed or died, not after a hand-back
+    deaths: Count  # attempts in a row that died within this launch
+    launch: Moment  # the launch that the worker belongs to: its identity, only ever compared so
+    log: LogFile  # the worker's log file, in the sweep's folder
+    token: Token = field(default_factory=lambda: uuid.uuid4().hex)
+    host: Text = field(default_factory=process.host)
+    boot: Text = field(default_factory=process.boot)
+    pid: Process = field(default_factory=os.getpid)
+    process_started: Text = field(default_factory=lambda: process.started(os.getpid()))
+    claimed_at: Moment = field(default_factory=time.time)  # for people
+    submission: Text = ""  # of the Slurm job that is to run the trial: the token in its comment
+    task: Count = 0  # which of the submission's array
+    job: JobId = ""  # Slurm's id, once it is known
+    started: bool = False  # whether the job itself has taken the claim over from its launch
+    restarts: Count = 0  # of the job, by Slurm's count
+    # Of the job that has taken it over; "" where Slurm does not tell.
+    cluster: Text = field(default_factory=lambda: os.environ.get("SLURM_CLUSTER_NAME", ""))
+    machine: Text = field(default_factory=process.machine)  # "" where nothing tells
+    saved: Text | None = None  # which checkpoint was there when it was taken; "" for none
+    host_gone: bool = False  # a person has said that the host is gone for good
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_own_process(self) -> bool:
+        """Whether its process is, beyond doubt, one that runs on this machine now."""
+        return self._is_of_this_boot and process.is_running(self.pid, self.process_started)
+
+    @property
+    def has_died_here(self) -> bool:
+        """Whether its process ran, beyond doubt, on this machine since it started, and is gone."""
+        return self._is_of_this_boot and process.is_gone(self.pid, self.process_started)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is a process of which this machine cannot tell whether it lives, and of which
+        Slurm knows nothing."""
+        return self.submission == "" and not self._is_of_this_boot
+
+    @property
+    def is_of_earlier_boot(self) -> bool:
+        """Whether this machine, by all that tells it from others, was restarted since."""
+        boot, here = self.boot.partition("/")[0], process.boot().partition("/")[0]
+        same = self.host == process.host() and self.machine == process.machine() != ""
+        return same and "" not in (boot, here) and boot != here
+
+    @property
+    def _is_of_this_boot(self) -> bool:
+        return self.host == process.host() and self.boot == process.boot() != "/"
+
+
+_CLAIM = TypeAdapter(Claim)
+# What a file must say itself, since the defaults are this process's; and what 0.1 does not say.
+_SAID = {"token", "host", "boot", "pid", "process_started"}
+_UNSAID = {"machine": "", "cluster": ""}
+
+
+def is_dead(folder: Path, claim: Claim) -> bool:
+    """Whether the process that holds the folder is known to be gone."""
+    if claim.host_gone or claim.has_died_here:
+        return True
+    if not claim.is_of_earlier_boot:
+        return False
+    quiet = silence(folder)
+    return quiet is not None and quiet > SILENT_SECONDS
+
+
+def is_held(folder: Path, mine: Claim) -> bool:
+    """Whether the holder of `mine` still holds the folder. Raises InputError where the claim in
+    force cannot be read."""
+    now = read(folder)
+    if now is None or now.host_gone:
+        return False
+    # A launch notes the number of a trial's job late, in the claim from before the job's start.
+    is_late_note = not mine.submission.startswith(WORKER) and mine.submission != ""
+    return now.token == mine.token or (is_late_note and _start(now) == _start(mine))
+
+
+def _start(claim: Claim) -> tuple[str, int, str, int]:
+    """Which start of which job holds it."""
+    return claim.submission, claim.task, claim.job, claim.restarts
+
+
+def read(folder: Path) -> Claim | None:
+    """The claim in force: claim.json, or a successor whose maker died before installing it.
+
+    Raises InputError where the file is damaged or cannot be read.
+    """
+    claim = _read(folder / CLAIM)
+    seen: set[str] = set()
+    while claim is not None and claim.token not in seen:
+        seen.add(claim.token)
+        successor = _read(_successor(folder, claim))
+        if successor is None:
+            break
+        claim = successor
+    return claim
+
+
+def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim, Path], bool]) -> Claim | None:
+    """Hold the trial in `folder` by the claim `wanted`; None where a living holder has it.
+
+    Where a dead holder's claim is broken, the claim returned counts its attempt, and its death
+    where it had saved nothing.
+    Raises OSError where the folder cannot be written.
+    """
+    dead = read(folder)
+    wanted = replace(wanted, saved=checkpoint(folder))
+    if dead is None:
+        return wanted if _create(folder / CLAIM, wanted) else None
+    if is_alive(dead, folder):
+        return None
+    deaths = 0 if got_on(folder, dead) else 1
+    if deaths and dead.launch == wanted.launch:
+        deaths += dead.deaths
+    claim = replace(wanted, attempt=dead.attempt + 1, deaths=deaths)
+    return claim if _succeed(folder, dead, claim) else None
+
+
+def give_up(folder: Path, held: Claim) -> bool:
+    """Mark the claim as one whose host is gone, because a person says so; False where it is no
+    longer in force. Its holder, should it come back, finds that it holds nothing any more."""
+    return _succeed(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
+
+
+def _succeed(folder: Path, dead: Claim, claim: Claim) -> bool:
+    """Put `claim` in the place of the dead one; False where another was first."""
+    successor = _successor(folder, dead)
+    if not _create(successor, claim):
+        return False
+    # Nobody but us can replace the dead claim now, unless that was done before we came.
+    if read(folder) != claim:
+        successor.unlink(missing_ok=True)
+        return False
+    successor.replace(folder / CLAIM)
+    # Slots of earlier claims lead nowhere now: those who made them died or step back.
+    for stale in folder.glob(f".{CLAIM}.*.next"):
+        if stale != _successor(folder, claim):
+            stale.unlink(missing_ok=True)
+    return True
+
+
+def checkpoint(folder: Path) -> str:
+    """What tells one checkpoint of a trial from the next; "" for none."""
+    try:
+        found = (folder / trial_files.CHECKPOINT).stat()
+    except OSError:
+        return ""
+    return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
+
+
+def got_on(folder: Path, claim: Claim) -> bool:
+    """Whether the claim's holder saved anything; of one that did not note what was there, whether
+    anything is."""
+    return checkpoint(folder) != (claim.saved or "")
+
+
+def beat(folder: Path) -> None:
+    """Say that the folder's holder lives, on the file server's own clock."""
+    # Gone, or another user's: then it is not ours to touch.
+    with contextlib.suppress(OSError):
+        os.utime(folder / CLAIM)
+
+
+def heard(folder: Path) -> float | None:
+    """When the folder's holder was last heard of: when a file there last changed, in seconds since
+    1970 on the file server's clock. Comparable with other files' times alone; None for no files."""
+    times = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(PROBE):
+                continue
+            with contextlib.suppress(OSError):
+                times.append(entry.stat(follow_symlinks=False).st_mtime)
+    return max(times, default=None)
+
+
+def silence(folder: Path) -> float | None:
+    """For how many seconds nothing was heard of the folder's holder; None where that cannot be
+    told, because nothing can be written there."""
+    last, now = heard(folder), probe(folder)
+    return None if last is None or now is None else now.st_mtime - last
+
+
+def since(heard: float | None) -> str:
+    """`, nothing heard since 14:05 (2 h)`, by this machine's clock, for people alone; "" where that
+    is no time at all."""
+    if heard is None or (seconds := time.time() - heard) < QUIET_SECONDS:
+        return ""
+    form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"
+    sizes = ((86400, "days"), (3600, "h"), (60, "min"))
+    size, unit = next(one for one in sizes if seconds >= 2 * one[0])
+    moment = time.strftime(form, time.localtime(heard))
+    return f", nothing heard since {moment} ({seconds / size:.0f} {unit})"
+
+
+def install(folder: Path, held: Claim, claim: Claim) -> bool:
+    """Put `claim` in the place of `held`, by its holder; False where that is no longer in force."""
+    if read(folder) != held:
+        return False
+    trial_files.write_json(folder / CLAIM, asdict(claim))
+    return True
+
+
+def release(folder: Path, claim: Claim) -> None:
+    """Remove the claim. One that is no longer in force is left alone."""
+    path = folder / CLAIM
+    if _read(path) == claim:
+        path.unlink()
+
+
+def _successor(folder: Path, claim: Claim) -> Path:
+    return folder / f".{CLAIM}.{claim.token}.next"
+
+
+def _read(path: Path) -> Claim | None:
+    try:
+        values = trial_files.read_json(path)
+    except FileNotFoundError:
+        return None
+    try:
+        if isinstance(values, dict) and (missing := sorted(_SAID - set(values))):
+            problem = f"{missing[0]}: Field required"
+        else:
+            return _CLAIM.validate_python(_UNSAID | values if isinstance(values, dict) else values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    raise InputError(
+        f"{path} is not a claim: {problem}",
+        f"see that no worker runs this trial, then remove it: {shlex.join(['rm', str(path)])}",
+        exit_code=EXIT_IO,
+    )
+
+
+def _create(path: Path, claim: Claim) -> bool:
+    """Create the file whole, or not at all where there is one already."""
+    part = path.with_name(f".{claim.token}.part")
+    try:
+        with part.open("w") as file:
+            json.dump(asdict(claim), file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # Over NFS the answer to a link that succeeded can get lost.
+            if part.stat().st_nlink != 2:
+                raise
+        return True
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""The watch over a claim that this process holds: a thread that says that its holder lives, and
+looks whether it still holds it.
+
+A process that was cut off (a suspended machine, a network that was away, a node that Slurm took for
+dead) may find that its trial was given to another attempt. It sees that within FENCE_SECONDS, also
+in the middle of a long step, and once more right before it writes each file of the trial. What it
+may still put in place is the one file whose writing had begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+from sweeps.state import lease as leases
+from sweeps.state.lease import Claim
+from trial_records.errors import InputError
+
+# How often a holder looks whether the claim is still its own, and how often it says that it lives.
+FENCE_SECONDS = 5.0
+BEAT_SECONDS = 15.0
+
+
+class LostTrialError(BaseException):
+    """Another attempt holds the trial now. This one must write nothing more.
+
+    Not an Exception, so that no trial's handler takes it for the trial's failure.
+    """
+
+
+class Watch:
+    """A context in which a held claim is watched."""
+
+    def __init__(self, folder: Path, claim: Claim) -> None:
+        self.folder = folder
+        self.claim = claim
+        self.is_lost = False
+        """As the last look found it."""
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._keep, name="watch", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def check(self) -> None:
+        """Raises LostTrialError where the thread has found the claim to be another's."""
+        if self.is_lost:
+            raise LostTrialError
+
+    def look(self) -> None:
+        """Look now. Raises LostTrialError where the claim is another's."""
+        # A file server that does not answer takes nothing away.
+        with contextlib.suppress(InputError):
+            self.is_lost = self.is_lost or not leases.is_held(self.folder, self.claim)
+        self.check()
+
+    def _keep(self) -> None:
+        beaten = -BEAT_SECONDS
+        while not self._over.wait(FENCE_SECONDS):
+            try:
+                self.look()
+            except LostTrialError:
+                return
+            if time.monotonic() - beaten >= BEAT_SECONDS:
+                beaten = time.monotonic()
+                leases.beat(self.folder)

@@ -1,0 +1,266 @@
+"""Progress: how far each trial has come, read from its records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurm.queue import JobState
+from sweeps.spec.sweep import Trial
+from sweeps.state import job_log, summary_cache
+from sweeps.state import lease as leases
+from sweeps.state.lease import Claim
+from sweeps.state.summary_cache import Figures
+from sweeps.state.trial_store import LOGS, Ledger, Standing, State
+from trial_records import archive, trial_files
+from trial_records.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Slurm's words for the end of a job, in ours.
+CAUSES: dict[JobState, trial_files.Cause] = {
+    JobState.OUT_OF_MEMORY: "OUT_OF_MEMORY",
+    JobState.TIMEOUT: "TIMEOUT",
+    JobState.DEADLINE: "TIMEOUT",
+    JobState.NODE_FAIL: "NODE_FAILURE",
+    JobState.BOOT_FAIL: "NODE_FAILURE",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One trial's standing and its figures; validation only, so that nobody selects on the test."""
+
+    standing: Standing
+    epochs_done: int = 0
+    best_val_accuracy: float | None = None
+    seconds_per_epoch: float | None = None
+    stopped_early: bool = False
+    # As its run says, a shared one by its part; 0 where another sweep trained it.
+    devices: float | None = None
+    problem: str | None = None  # a damaged file, by name
+    said: str = ""  # the last line of the log of a job that lost its trial
+
+    @property
+    def trial(self) -> Trial:
+        return self.standing.trial
+
+    @property
+    def state(self) -> State:
+        return self.standing.state
+
+    @property
+    def epochs_left(self) -> int:
+        if self.state.is_over or self.trial.epochs is None:
+            return 0
+        return max(0, self.trial.epochs - self.epochs_done)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """For a running trial, as its epochs have gone so far."""
+        if self.state is not State.RUNNING or self.seconds_per_epoch is None:
+            return None
+        return self.epochs_left * self.seconds_per_epoch
+
+    @property
+    def note(self) -> str:
+        """Why it failed, where it runs, what is damaged."""
+        claim, failure = self.standing.claim, self.standing.failure
+        if self.problem:
+            return self.problem
+        if failure is not None:
+            return f"{failure.cause}: {failure.exception}"
+        if claim is not None:
+            return self._whereabouts(claim)
+        return "stopped early" if self.stopped_early else ""
+
+    def _whereabouts(self, claim: Claim) -> str:
+        words = [f"pid {claim.pid} on {claim.host}{leases.since(self.standing.heard)}"]
+        if self.standing.lost is not None:
+            words = [self.standing.lost, self.said]
+        elif claim.submission:
+            job = self.standing.job
+            words = [f"job {claim.job or (job.id if job else '')}".rstrip()]
+            if self.state is State.QUEUED:
+                words.append(job.reason if job else self._unseen(claim))
+            elif claim.started:
+                words.append(f"on {claim.host}{leases.since(self.standing.heard)}")
+        if claim.attempt > 1:
+            words.append(f"attempt {claim.attempt}")
+        return ", ".join(word for word in words if word)
+
+    def _unseen(self, claim: Claim) -> str:
+        """Of a job that Slurm did not tell of."""
+        return (
+            f"which only the Slurm of {claim.host} can tell of"
+            if claim.job
+            else "on its way to Slurm"
+        )
+
+    @property
+    def ending(self) -> str:
+        """How what held a lost trial ended, without its job's number."""
+        job = self.standing.job
+        return job_log.ending(job) if job and job.state.is_over else self.standing.lost or ""
+
+    @property
+    def cause(self) -> str | None:
+        """The word for why it failed, or why Slurm ended its job."""
+        failure, job = self.standing.failure, self.standing.job
+        if failure is not None:
+            return failure.cause
+        return CAUSES.get(job.state) if self.state is State.LOST and job is not None else None
+
+    def to_json(self) -> dict[str, Any]:
+        claim, failure = self.standing.claim, self.standing.failure
+        return {
+            "name": self.trial.name,
+            "fingerprint": self.trial.fingerprint,
+            "point": dict(self.trial.point),
+            "state": str(self.state),
+            "epochs_done": self.epochs_done,
+            "epochs": self.trial.epochs,
+            "best_val_accuracy": self.best_val_accuracy,
+            "eta_seconds": self.eta_seconds,
+            "stopped_early": self.stopped_early,
+            "attempt": claim.attempt if claim else failure.attempt if failure else None,
+            "cause": self.cause,
+            "job": self.standing.job.id if self.standing.job else None,
+            "note": self.note,
+            "problem": self.problem,
+        }
+
+
+def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
+    """How far the trials have come. `known` keeps what can no longer change between looks.
+
+    A damaged file becomes the problem of its trial. Raises SlurmError where Slurm does not answer.
+    """
+    trials = list(trials)
+    try:
+        parts = archive.trials(ledger.folder)
+    except InputError:
+        parts = {}  # the trials that this concerns tell of it below
+    for trial in trials:
+        if trial.name not in known:
+            figures = ledger.seen.find(trial, ledger.folder_of(trial), parts)
+            if figures is not None:
+                known[trial.name] = Progress(Standing(trial, State.DONE), *figures)
+    standings = ledger.standings(trial for trial in trials if trial.name not in known)
+    found = {one.trial.name: _look(ledger, one, known, parts) for one in standings}
+    return [known.get(trial.name) or found[trial.name] for trial in trials]
+
+
+def _look(
+    ledger: Ledger,
+    standing: Standing,
+    known: dict[str, Progress],
+    parts: Mapping[str, Path],
+) -> Progress:
+    trial = standing.trial
+    if standing.problem is not None:
+        return Progress(standing, problem=standing.problem)
+    said = _said(ledger, standing)
+    if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
+        return Progress(standing)
+    folder = ledger.folder_of(trial)
+    done = standing.state is State.DONE
+    stamp = summary_cache.stamp(folder, parts) if done else None
+    # Not where all was seen before: pyarrow takes a quarter of a second.
+    from trial_records import tables
+
+    try:
+        run = tables.read_run(folder, trial.fingerprint) if done else {}
+        table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
+    except FileNotFoundError:
+        if done:
+            return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
+        return Progress(standing, said=said)
+    except InputError as error:
+        return Progress(standing, problem=error.what)
+    accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
+    figures = Figures(
+        epochs_done=table.num_rows,
+        best_val_accuracy=max(accuracies, default=None),
+        seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
+        stopped_early=bool(run.get("stopped_early")),
+        devices=_devices(run) if run else None,
+    )
+    progress = Progress(standing, *figures, said=said)
+    if done:
+        known[trial.name] = progress
+        ledger.seen.keep(trial, stamp, figures)
+    return progress
+
+
+def _devices(run: Mapping[str, Any]) -> float:
+    if run["shared_from"] is not None:
+        return 0.0
+    return (run.get("world_size") or 1) * (run.get("device_share") or 1.0)
+
+
+def _said(ledger: Ledger, standing: Standing) -> str:
+    """Why a job lost its trial, in the last words of its log."""
+    claim, job = standing.claim, standing.job
+    if standing.state is not State.LOST or claim is None or not claim.submission:
+        return ""
+    number = claim.job or (job.id if job else "")
+    return " ".join(job_log.last_words(ledger.folder / LOGS, number)) if number else ""
+
+
+def _finite(column: pa.ChunkedArray) -> list[float]:
+    return [value for value in column.drop_null().to_pylist() if math.isfinite(value)]
+
+
+def counts(progress: Iterable[Progress]) -> dict[str, int]:
+    """How many trials are in each state, every state named."""
+    found = Counter(one.state for one in progress)
+    return {str(state): found[state] for state in State}
+
+
+def summary(progress: list[Progress]) -> str:
+    """The counts in a line: `9 trials: 3 done, 1 running, 5 pending`."""
+    named = ", ".join(f"{number} {state}" for state, number in counts(progress).items() if number)
+    return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}"
+
+
+def lost_alike(progress: Iterable[Progress]) -> list[list[Progress]]:
+    """The lost trials, those with one cause together, the most frequent first."""
+    groups: dict[tuple[str, str], list[Progress]] = {}
+    for one in progress:
+        if one.state is State.LOST:
+            groups.setdefault((one.ending, one.said), []).append(one)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def why_lost(alike: list[Progress]) -> str:
+    """`2 lost: job 56_2, FAILED, exit code 127, python: No such file or directory`."""
+    return f"{len(alike)} lost: {alike[0].note}"
+
+
+def eta_seconds(progress: list[Progress]) -> float | None:
+    """Until the last trial ends, with as many at once as run now; None while nobody can tell."""
+    running = [one for one in progress if one.state is State.RUNNING]
+    timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
+    if not running or not timed:
+        return None
+    mean = sum(timed) / len(timed)
+    left = sum(
+        one.epochs_left * (one.seconds_per_epoch or mean)
+        for one in progress
+        if not one.state.is_over
+    )
+    return left / len(running)
+
+
+def duration(seconds: float | None) -> str:
+    """`1:05`, `2:03:04`, or a dash."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    return time.strftime("%-H:%M:%S" if seconds >= 3600 else "%-M:%S", time.gmtime(seconds))

@@ -1,0 +1,474 @@
+"""The ledger: a sweep's folder, read as plans, claims and states.
+
+results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
+results/<sweep>/<trial>/              a trial's folder, made by its first attempt
+results/<sweep>/<trial>/claim.json    there while an attempt holds the trial
+results/<sweep>/compact/              finished trials, many in a file; read before their folders
+results/<sweep>/logs/                 what the workers said
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slurm.queue import Job
+from sweeps.spec.sweep import Trial
+from sweeps.state import lease as leases
+from sweeps.state.access import warn_of_writers
+from sweeps.state.lease import Claim
+from sweeps.state.liveness import Scheduler
+from sweeps.state.summary_cache import Seen
+from trainer.config import is_of
+from trial_records import archive, sealed_json, trial_files
+from trial_records import plan as plan_files
+from trial_records.errors import EXIT_IO, InputError, move_away, nearest
+from trial_records.secrets import masked_command, masked_values
+
+PLANS = plan_files.FOLDER
+LOGS = "logs"
+SEARCHES = "searches"
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    PENDING = "pending"  # not begun, or handed back; may have a checkpoint
+    QUEUED = "queued"  # a Slurm job that is to run it waits
+    RUNNING = "running"  # an attempt holds it
+    LOST = "lost"  # its attempt's process is known to be gone
+    PRUNED = "pruned"  # a search wanted no more of it; its epochs so far are kept
+    FAILED = "failed"  # its last attempt ended in an error; failure.json says which
+    DONE = "done"
+    UNKNOWN = "unknown"  # a file that would tell is damaged or cannot be read
+
+    @property
+    def is_over(self) -> bool:
+        """No attempt is needed or under way."""
+        return self in (State.DONE, State.PRUNED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of one launch, as it was asked for."""
+
+    sweep: str
+    trials: list[Trial]
+    scale: str
+    overrides: Mapping[str, Any]
+    axes: list[str]
+    command: str
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    search: Mapping[str, Any] | None = None
+    """What a search says of itself where its trials are these; then the plan grows."""
+    search_id: str = ""
+
+    def __post_init__(self) -> None:
+        """What a plan says of a command is written and shown without secrets."""
+        object.__setattr__(self, "command", masked_command(self.command))
+        object.__setattr__(self, "overrides", masked_values(self.overrides))
+
+    @functools.cached_property
+    def id(self) -> str:
+        """8 hex digits: the search's, or what stands for the set of trials, so that the same trials
+        are the same plan."""
+        if self.search_id:
+            return self.search_id
+        return plan_files.identity(trial.fingerprint for trial in self.trials)
+
+    @property
+    def setting(self) -> str:
+        """Scale and overrides in a line."""
+        words = ["search"] if self.search is not None else []
+        words += [self.scale, *(f"{key}={value}" for key, value in self.overrides.items())]
+        return " ".join(words)
+
+    def head(self) -> dict[str, Any]:
+        """What its file says beside the trials."""
+        return {
+            "schema_version": plan_files.SCHEMA_VERSION,
+            "sweep": self.sweep,
+            "id": self.id,
+            "scale": self.scale,
+            "overrides": dict(self.overrides),
+            "axes": self.axes,
+            "seeds": sorted(
+                {seed for trial in self.trials if type(seed := trial.stored("seed")) is int}
+            ),
+            "created": self.created,
+            "command": self.command,
+            **({"search": dict(self.search)} if self.search is not None else {}),
+        }
+
+
+def trial_to_json(trial: Trial) -> dict[str, Any]:
+    return {
+        "name": trial.name,
+        "fingerprint": trial.fingerprint,
+        "point": dict(trial.point),
+        "config": dict(trial.values),
+    }
+
+
+_Of = TypeVar("_Of")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A trial and where it stands."""
+
+    trial: Trial
+    state: State
+    claim: Claim | None = None
+    failure: trial_files.Failure | None = None
+    pruned: trial_files.Pruned | None = None
+    job: Job | None = None  # the Slurm job that holds it, or held it
+    lost: str | None = None  # in words, why its holder is gone
+    heard: float | None = None  # when its holder was last heard of, on the file server's clock
+    problem: str | None = None  # why nobody can tell: a file that is damaged or cannot be read
+
+
+class Ledger:
+    """One sweep's folder under a results folder."""
+
+    def __init__(self, results: Path, sweep: str, scheduler: Scheduler | None = None) -> None:
+        self.sweep = sweep
+        self.folder = results / sweep
+        self.scheduler = scheduler or Scheduler()
+        self.seen = Seen(self.folder / LOGS)
+        self._plans: dict[Path, tuple[tuple[int, ...], Plan]] = {}
+
+    # Plans
+
+    def write_plan(self, plan: Plan) -> None:
+        """Record what a launch is about to run. The same trials again leave the file as it is.
+
+        Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
+        """
+        path = self._path(plan.id)
+        if self.has_plan(plan.id):
+            return
+        try:
+            self.rewrite_plan(
+                plan, (json.dumps(trial_to_json(trial), allow_nan=False) for trial in plan.trials)
+            )
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error.strerror}",
+                "free some space there, or choose a folder that you may write with --results DIR",
+                exit_code=EXIT_IO,
+            ) from None
+
+    def has_plan(self, identity: str) -> bool:
+        """Whether there is a plan of that id. Raises InputError where it is damaged: its workers
+        could not read it."""
+        return os.path.lexists(self._path(identity)) and bool(self.plan(identity))
+
+    def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
+        """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,
+        in JSON. To encode a thousand again for each one that is added would take longer than all
+        else.
+
+        Raises OSError as writing does.
+        """
+        path = self._path(plan.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
+        content = sealed_json.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
+        trial_files.write_atomic(path, lambda file: file.write(content))
+
+    def _path(self, identity: str) -> Path:
+        return self.folder / PLANS / f"{identity}.json"
+
+    def plans(self) -> list[Plan]:
+        """Every plan, oldest first. Raises InputError for a damaged one."""
+        found, problems = self.readable_plans()
+        for problem in problems:
+            raise problem
+        return found
+
+    def readable_plans(self) -> tuple[list[Plan], list[InputError]]:
+        """Every plan that can be read, oldest first, and what is wrong with the others."""
+        found, problems = [], []
+        try:
+            paths = plan_files.paths(self.folder)
+        except InputError as problem:
+            return [], [problem]
+        for path in paths:
+            try:
+                found.append(self._read_plan(path))
+            except FileNotFoundError:
+                continue  # moved away meanwhile
+            except InputError as problem:
+                problems.append(problem)
+        return sorted(found, key=lambda plan: (plan.created, plan.id)), problems
+
+    def plan(self, identity: str) -> Plan:
+        """Raises InputError where there is none or it is damaged."""
+        path = self._path(identity)
+        try:
+            return self._read_plan(path)
+        except FileNotFoundError:
+            raise InputError(
+                f"no plan {path}", f"launch the sweep: python -m sweeps.launch {self.sweep}"
+            ) from None
+
+    def _read_plan(self, path: Path) -> Plan:
+        """Raises InputError where it is damaged, FileNotFoundError where there is none. A plan that
+        did not change is read once."""
+        try:
+            now = path.stat()
+        except OSError:
+            return self._parsed(path)  # says what is wrong
+        stamp = now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+        if path not in self._plans or self._plans[path][0] != stamp:
+            self._plans[path] = stamp, self._parsed(path)
+        return self._plans[path][1]
+
+    def _parsed(self, path: Path) -> Plan:
+        values = plan_files.read(path)
+        for trial in values.trials:
+            if not trial_files.is_name(trial.name):
+                raise plan_files.damaged(path, f"{trial.name!r} is not the name of a trial")
+        return Plan(
+            self.sweep,
+            [Trial(one.name, one.point, one.config, one.fingerprint) for one in values.trials],
+            values.scale,
+            values.overrides,
+            values.axes,
+            values.command,
+            values.created,
+            values.search,
+            values.id if values.search is not None else "",
+        )
+
+    def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
+        """The trials, each under the name by which a plan or a folder already knows its content.
+
+        A definition that gained an axis calls the same configuration by a longer name. Raises
+        InputError for a damaged compact file.
+        """
+        known = {
+            trial.fingerprint: trial.name
+            for plan in self.readable_plans()[0]
+            for trial in plan.trials
+        }
+        try:
+            folders = {entry.name for entry in os.scandir(self.folder) if entry.is_dir()}
+        except (FileNotFoundError, NotADirectoryError):
+            folders = set()
+        except OSError as error:
+            raise trial_files.unreadable(self.folder, error) from None
+        folders |= archive.trials(self.folder).keys()
+        by_suffix: dict[str, list[str]] = {}
+        for name in folders:
+            by_suffix.setdefault(name[-8:], []).append(name)
+        settled = []
+        for trial in trials:
+            name = known.get(trial.fingerprint, trial.name)
+            if name not in folders:
+                for other in by_suffix.get(name[-8:], []):
+                    if self._holds(other, trial):
+                        name = other
+            settled.append(trial if name == trial.name else trial.renamed(name))
+        return settled
+
+    def _holds(self, name: str, trial: Trial) -> bool:
+        """Whether the folder of that name is of the trial's configuration: its last digits say so
+        where it cannot tell."""
+        try:
+            return is_of(trial_files.read_values(self.folder / name), trial.fingerprint)
+        except FileNotFoundError:
+            return False
+        except InputError:
+            return True
+
+    # States
+
+    def folder_of(self, trial: Trial) -> Path:
+        return self.folder / trial.name
+
+    def standing(self, trial: Trial) -> Standing:
+        """Where the trial stands. Raises SlurmError where Slurm does not answer."""
+        return self.standings([trial])[0]
+
+    def standings(self, trials: Iterable[Trial]) -> list[Standing]:
+        """Where the trials stand, with one question to Slurm for all of them."""
+        trials = list(trials)
+        begun = self._begun({trial.name for trial in trials})
+        found = [
+            self._tolerantly(one, self._from_files, one)
+            if one.name in begun
+            else Standing(one, State.PENDING)
+            for one in trials
+        ]
+        self.scheduler.look(one.claim for one in found if one.claim is not None)
+        return [
+            one if one.claim is None else self._tolerantly(one.trial, self._from_claim, one)
+            for one in found
+        ]
+
+    def _begun(self, names: set[str]) -> set[str]:
+        """Those of the trials that may have left anything, by one look at the whole folder."""
+        try:
+            without = names - set(os.listdir(self.folder))  # noqa: PTH208
+            if without:
+                without -= archive.trials(self.folder).keys()
+            if without:
+                # They may have been put back meanwhile.
+                without -= set(os.listdir(self.folder))  # noqa: PTH208
+        except FileNotFoundError:
+            return set()
+        except (OSError, InputError):
+            return names  # let each of them say what it is
+        return names - without
+
+    def _tolerantly(self, trial: Trial, look: Callable[[_Of], Standing], of: _Of) -> Standing:
+        """What is damaged, or cannot be read, is its own trial's problem, and no other's."""
+        try:
+            return look(of)
+        except InputError as error:
+            return Standing(trial, State.UNKNOWN, problem=error.what)
+        except OSError as error:
+            path = error.filename or self.folder_of(trial)
+            return Standing(trial, State.UNKNOWN, problem=trial_files.unreadable(path, error).what)
+
+    def _from_files(self, trial: Trial) -> Standing:
+        """What the trial's own files say; whether a claim's holder lives is not among it."""
+        folder = self.folder_of(trial)
+        try:
+            files = {path.name for path in folder.iterdir()}
+        except PermissionError as error:
+            raise trial_files.unreadable(folder, error) from None
+        except (FileNotFoundError, NotADirectoryError):
+            if not folder.is_symlink() and not folder.exists():
+                return Standing(trial, State.DONE if self._is_done(folder) else State.PENDING)
+            raise InputError(
+                f"{folder} is no folder, or a link to nowhere", f"move it away: {move_away(folder)}"
+            ) from None
+        if trial_files.RUN in files:
+            return Standing(trial, State.DONE)
+        if leases.CLAIM in files:
+            claim = leases.read(folder)
+            # Where it was given back while we were reading, look again.
+            return Standing(trial, State.RUNNING, claim) if claim else self._from_files(trial)
+        if self._is_done(folder):
+            return Standing(trial, State.DONE)
+        if trial_files.PRUNED in files:
+            return Standing(trial, State.PRUNED, pruned=trial_files.Pruned.read(folder))
+        failure = trial_files.Failure.read(folder) if trial_files.FAILURE in files else None
+        if failure is not None:
+            return Standing(trial, State.FAILED, failure=failure)
+        return Standing(trial, State.PENDING)
+
+    def _is_done(self, folder: Path) -> bool:
+        """Whether the trial has its run.parquet, in its folder or in a compact file, from which it
+        may come back while we look. Raises InputError where a compact file is damaged."""
+        run = folder / trial_files.RUN
+        return run.exists() or archive.find(folder) is not None or run.exists()
+
+    def _from_claim(self, standing: Standing) -> Standing:
+        assert standing.claim is not None
+        folder = self.folder_of(standing.trial)
+        job = self.scheduler.job(standing.claim)
+        lost, heard = None, None
+        if not self.scheduler.is_alive(standing.claim, folder):
+            state, lost = State.LOST, self.scheduler.why_lost(standing.claim)
+            pruned = trial_files.Pruned.read(folder)
+            if pruned is not None:
+                return replace(standing, state=State.PRUNED, pruned=pruned)
+        elif standing.claim.submission and (job is None or job.state.is_queued):
+            state = State.QUEUED
+        else:
+            state = State.RUNNING
+            heard = leases.heard(folder)
+        return replace(standing, state=state, job=job, lost=lost, heard=heard)
+
+    def drivers(self) -> tuple[dict[str, Claim], list[InputError]]:
+        """The claims of the drivers that its searches have now, by folder; and damaged ones."""
+        found, problems = {}, []
+        for folder in sorted(self.folder.glob(f"{SEARCHES}/*/")):
+            try:
+                claim = leases.read(folder)
+            except (InputError, OSError) as error:
+                what = error.what if isinstance(error, InputError) else str(error)
+                problems.append(InputError(what, f"ls -l {folder}", exit_code=EXIT_IO))
+                continue
+            if claim is not None and self.scheduler.is_alive(claim, folder):
+                found[f"{SEARCHES}/{folder.name}"] = claim
+        return found, problems
+
+    # Claims
+
+    def claim(self, trial: Trial, launch: float, log: str, **job: Any) -> Claim | None:
+        """Hold the trial for this process; None where it is done, or held by another.
+
+        `job` gives submission and task where the claim is for a Slurm job to come. Creates the
+        trial's folder. Raises OSError where it cannot be written.
+        """
+        folder = self.folder_of(trial)
+        if self._is_done(folder):
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        failure = trial_files.Failure.read(folder)
+        wanted = Claim(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
+        held = leases.take(folder, wanted, self.scheduler.is_alive)
+        if held is not None:
+            # Whoever runs it now wants all of it.
+            (folder / trial_files.PRUNED).unlink(missing_ok=True)
+        if held is not None and self._is_done(folder):
+            # Its holder before us finished it between our look and our claim.
+            leases.release(folder, held)
+            return None
+        return held
+
+    def release(self, trial: Trial, claim: Claim) -> None:
+        """Give the trial back. A claim that is no longer ours is left alone."""
+        leases.release(self.folder_of(trial), claim)
+
+    def finish(self, trial: Trial, claim: Claim) -> None:
+        """The trial is done: an earlier attempt's failure no longer matters."""
+        (self.folder_of(trial) / trial_files.FAILURE).unlink(missing_ok=True)
+        self.release(trial, claim)
+
+    def fail(self, trial: Trial, claim: Claim, failure: trial_files.Failure) -> None:
+        """The attempt failed: say why, and within which launch, then give the trial back.
+
+        Where another attempt holds it by now, this one's failure is nothing to it.
+        """
+        folder = self.folder_of(trial)
+        if not leases.is_held(folder, claim):
+            return
+        try:
+            before = trial_files.Failure.read(folder)
+        except InputError:
+            before = None  # a damaged one gives way
+        launches = [*(before.launches if before else []), claim.launch]
+        replace(failure, launches=launches).write(folder)
+        self.release(trial, claim)
+
+
+def resolve(results: Path, name: str) -> Ledger:
+    """The ledger of a sweep that was launched. Raises InputError, with near names, where there is
+    none, and where the results folder cannot be read."""
+    warn_of_writers(results)
+    known = launched(results)
+    if name not in known:
+        raise InputError(
+            f"no sweep {name!r} in {results}",
+            nearest(name, known) if known else f"launch it: python -m sweeps.launch {name}",
+        )
+    return Ledger(results, name, Scheduler.here())
+
+
+def launched(results: Path) -> list[str]:
+    """The sweeps that have a plan in the results folder, and the folders that cannot be looked
+    into. Raises InputError where the results folder cannot be read."""
+    return [name for name in plan_files.sweeps(results) if trial_files.is_name(name)]

@@ -1,0 +1,1 @@
+"""Studies, stage after stage: `python -m sweeps.study`."""

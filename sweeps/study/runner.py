@@ -1,0 +1,389 @@
+"""The course of a study: each stage run to its end, and its choice made and written down.
+
+Everything is derived anew from what lies in the results: trials that are done are not run again,
+and a choice is made from their records. So a study that was killed goes on where it was, and one
+whose definition changed runs what the change makes new.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slurm import environment
+from slurm.environment import Child
+from slurm.site import find_site
+from sweeps.cli.live_view import Display
+from sweeps.cli.options import ScaleName, parse_settings, plan_of
+from sweeps.cost.estimate import Price, price
+from sweeps.execution import dispatch
+from sweeps.execution.gpu_sharing import PerGpu, at_once
+from sweeps.execution.worker import check_data
+from sweeps.search.__main__ import Asked, through
+from sweeps.spec.backend import Where
+from sweeps.spec.grid import Point
+from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Sweep
+from sweeps.state.liveness import Scheduler
+from sweeps.state.progress import Progress, look
+from sweeps.state.trial_store import Ledger, Plan, Standing, State
+from sweeps.study.selection import RULE, Choice, LeftOut, candidates, choose
+from sweeps.study.stages import SoFar, Stage, Study
+from trainer.config import TrainConfig
+from trial_records import trial_files
+from trial_records.errors import (
+    EXIT_DONE,
+    EXIT_FLAGGED,
+    EXIT_INTERRUPTED,
+    EXIT_IO,
+    InputError,
+    move_away,
+)
+from trial_records.secrets import masked_values, masked_words
+
+SCHEMA_VERSION = 1
+CHOICES = "choices.json"
+REPORT = "report"
+# How often a stage is sent again for trials that were lost while others ran.
+PASSES = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stage as it is run: the trials of a sweep, or what a search is asked for."""
+
+    stage: Stage
+    ledger: Ledger
+    cluster: dispatch.Cluster
+    asked: Plan | Asked
+
+    @property
+    def configs(self) -> list[TrainConfig]:
+        """Those of its trials; of a search, at the ends of its ranges."""
+        trials = self.asked.trials if isinstance(self.asked, Plan) else self.asked.ends
+        return [trial.config for trial in trials]
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits of what the stage's choice follows from: its trials' content, or the
+        search's definition and number of trials."""
+        if isinstance(self.asked, Plan):
+            content: Any = sorted(trial.fingerprint for trial in self.asked.trials)
+        else:
+            content = [self.asked.identity, self.asked.trials]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def progress(self) -> list[Progress]:
+        """Of every trial that the stage has, so far: a search's are asked for one by one."""
+        if isinstance(self.asked, Plan):
+            return look(self.ledger, self.asked.trials, {})
+        plans = [plan for plan in self.ledger.plans() if plan.id == self.asked.identity]
+        return look(self.ledger, plans[0].trials if plans else [], {})
+
+    def to_price(self) -> list[Progress]:
+        """What it has, and those that its search has yet to ask for, each whole."""
+        found = self.progress()
+        if isinstance(self.asked, Plan):
+            return found
+        left = [Progress(Standing(self.asked.ends[0], State.PENDING))]
+        open_ones = [one for one in found if not one.state.is_over]
+        return open_ones + left * (self.asked.trials - len(found))
+
+    @property
+    def column(self) -> str:
+        """Of run.parquet, what the stage's points are compared by."""
+        last = isinstance(self.asked, Asked) and self.asked.search.objective == "last"
+        return "val_accuracy_last" if last else "val_accuracy"
+
+
+@dataclass
+class Course:
+    """A study at a scale, with overrides, in a results folder."""
+
+    name: str
+    study: Study
+    results: Path
+    scale: ScaleName
+    settings: list[str]
+    seeds: int | None
+    place: Where
+    site: str
+    workers: int | None
+    shared: PerGpu
+    job: dict[str, Any]
+    """seat.leave_job's."""
+    chosen: dict[str, Point] = field(default_factory=dict)
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of choices.json, by stage."""
+
+    @functools.cached_property
+    def scheduler(self) -> Scheduler:
+        return Scheduler.here(find_site(self.site).query_seconds)
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.name
+
+    @property
+    def path(self) -> Path:
+        return self.folder / CHOICES
+
+    @property
+    def command(self) -> str:
+        return f"python -m sweeps.study {shlex.join(masked_words(sys.argv[1:]))}"
+
+    def run_of(self, stage: Stage, chosen: Mapping[str, Point]) -> Run:
+        """Raises InputError for a stage that cannot be made, or cannot take the settings."""
+        made = stage.made(SoFar(Scale(str(self.scale)), chosen))
+        ledger = Ledger(self.results, stage.name, self.scheduler)
+        cluster = dispatch.cluster(self.site, made.resources, None, None, None)
+        try:
+            if isinstance(made, Sweep):
+                program = "python -m sweeps.study"
+                asked: Plan | Asked = plan_of(
+                    made, ledger, self.scale, self.settings, self.seeds, program
+                )
+            else:
+                overrides = parse_settings(self.settings)
+                asked = Asked.of(made, Scale(str(self.scale)), overrides).by_definition()
+        except InputError as error:
+            if error.exit_code == EXIT_IO:
+                raise
+            raise InputError(f"stage {stage.name}: {error.what}", error.help) from None
+        return Run(stage, ledger, cluster, asked)
+
+    def assumed(self) -> list[Run]:
+        """Every stage, with what is chosen so far, and beyond it what is assumed.
+
+        So a mistake anywhere in a study is told before its first trial. Raises InputError.
+        """
+        chosen = dict(self.chosen)
+        runs = []
+        for stage in self.study.stages:
+            run = self.run_of(stage, chosen)
+            self.check_data(run)
+            runs.append(run)
+            if stage.reported:
+                chosen.setdefault(stage.name, stage.reported)
+        return runs
+
+    def check_data(self, run: Run) -> None:
+        """Raises InputError where what a stage has yet to train could not be, by its data."""
+        open_ones = [one.trial for one in run.to_price() if one.state is not State.DONE]
+        if open_ones and isinstance(run.asked, Asked):
+            open_ones += run.asked.ends
+        try:
+            check_data((one.config for one in open_ones), dispatch.ranks(self.place, run.cluster))
+        except InputError as error:
+            raise InputError(
+                f"stage {run.stage.name}: {error.what}", error.help, exit_code=error.exit_code
+            ) from None
+
+    def look_back(self) -> None:
+        """Make the choices that the results allow already, for a look at what is left."""
+        for stage in self.study.stages:
+            if not stage.reported or stage.name in self.chosen:
+                continue
+            run = self.run_of(stage, self.chosen)
+            progress = run.progress()
+            wanted = run.asked.trials if isinstance(run.asked, Asked) else len(progress)
+            if len(progress) < wanted or not all(one.state.is_over for one in progress):
+                return
+            try:
+                self.choose(run, progress)
+            except InputError:
+                return
+
+    def price(self, run: Run, shared: Collection[str] = ()) -> Price:
+        """Of what it has yet to train; `shared` are fingerprints that another stage trains."""
+        left = [one for one in run.to_price() if one.trial.fingerprint not in shared]
+        world = dispatch.ranks(self.place, run.cluster)
+        workers = at_once(self.workers, self.shared)
+        return price(self.results, left, self.place, workers, world)
+
+    def recall(self, first: int) -> None:
+        """Take the choices before the stage of that number from choices.json.
+
+        Raises InputError where it lacks one, is damaged, or speaks of other trials than these.
+        """
+        try:
+            stages = trial_files.read_json(self.path)["stages"]
+            entries = {entry["stage"]: entry for entry in stages}
+            for stage in self.study.stages[:first]:
+                if not stage.reported:
+                    continue
+                entry = entries[stage.name]
+                if entry["identity"] != self.run_of(stage, self.chosen).identity:
+                    raise InputError(
+                        f"{self.path}: {stage.name} was chosen from other trials than these",
+                        f"choose again: --from {stage.name}, or leave --from out",
+                    )
+                self.chosen[stage.name] = {key: entry["chosen"][key] for key in stage.reported}
+                self.entries[stage.name] = entry
+        except FileNotFoundError:
+            raise InputError(
+                f"--from {self.study.stages[first].name}: there is no {self.path}, which would say "
+                "what the stages before it chose",
+                "leave --from out: what is done is not run again",
+            ) from None
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.path} does not say what the stages before chose: no {error}",
+                f"leave --from out; if it is damaged, move it away: {move_away(self.path)}",
+            ) from None
+
+    def go(self, first: int, last: int, check: Callable[[], None] = lambda: None) -> int:
+        """Run the stages of these numbers, both included; the command's exit code.
+
+        Raises InputError where a stage cannot choose, as launch and search do, and as `check` does,
+        which is called before each stage and each choice.
+        """
+        code = EXIT_DONE
+        count = len(self.study.stages)
+        for number in range(first, last + 1):
+            check()
+            stage = self.study.stages[number]
+            run = self.run_of(stage, self.chosen)
+            print(f"stage {number + 1} of {count}: {stage.name}", file=sys.stderr, flush=True)
+            ended = self.train(run)
+            if ended == EXIT_INTERRUPTED:
+                return ended
+            check()
+            progress = run.progress()
+            if stage.reported:
+                line = self.choose(run, progress)
+                self.write()
+                print(f"{stage.name}: {line}", file=sys.stderr, flush=True)
+            elif ended != EXIT_DONE:
+                code = EXIT_FLAGGED
+        return code
+
+    def train(self, run: Run) -> int:
+        """Run a stage to its end; what its own command would exit with."""
+        if isinstance(run.asked, Asked):
+            driver = through(
+                run.asked, run.ledger, self.place, run.cluster, self.workers, self.shared,
+                self.command, self.job,
+            )  # fmt: skip
+            return EXIT_INTERRUPTED if driver is None else EXIT_DONE
+        for _ in range(PASSES):
+            code = dispatch.run(
+                run.ledger, [run.asked], {}, self.place, run.cluster, self.workers, self.shared
+            )
+            if code == EXIT_INTERRUPTED:
+                return code
+            # What an earlier driver sent goes on without it, and nobody else waits for it.
+            waited = self.wait(run.ledger, run.asked)
+            states = {one.state for one in run.progress()}
+            if not waited and states.isdisjoint({State.PENDING, State.LOST}):
+                break
+        return EXIT_DONE if states == {State.DONE} else EXIT_FLAGGED
+
+    def wait(self, ledger: Ledger, plan: Plan) -> bool:
+        """Until no trial is queued or running; whether one was."""
+        waited = False
+        known: dict[str, Progress] = {}
+        with Display(live=sys.stderr.isatty()) as display:
+            while True:
+                progress = look(ledger, plan.trials, known)
+                if not any(one.state in (State.QUEUED, State.RUNNING) for one in progress):
+                    return waited
+                waited = True
+                over = sum(one.state.is_over for one in progress)
+                display.show(plan, progress, over, len(progress))
+                on_slurm = self.place is Where.SLURM
+                time.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
+
+    def choose(self, run: Run, progress: list[Progress]) -> str:
+        """Choose from a stage's trials, and note it; in words, for a person.
+
+        A point one of whose trials diverged is out, and is told. Raises InputError where a sweep's
+        trial ended otherwise, which says nothing of its point: to choose from the rest would be no
+        comparison; and where nothing is left.
+        """
+        name = run.stage.name
+        found, left_out = candidates(run.ledger, (one.standing for one in progress), run.column)
+        what = "".join(f"; {one.trial}: {one.why}" for one in left_out[:3])
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        if isinstance(run.asked, Plan) and not all(one.diverged for one in left_out):
+            raise InputError(
+                f"stage {name}: no choice with {len(left_out)} of {len(progress)} trials not "
+                f"done{what}{more}",
+                f"{self._status(name)} says more; mend it, then the same command goes on",
+                exit_code=EXIT_FLAGGED,
+            )
+        if not found:
+            raise InputError(
+                f"stage {name}: no point has an accuracy to choose by{what}{more}",
+                f"{self._status(name)} says more; mend the stage's definition",
+                exit_code=EXIT_FLAGGED,
+            )
+        choice = choose(found)
+        chosen = {key: choice.chosen.point[key] for key in run.stage.reported}
+        self.chosen[name] = chosen
+        kind = "sweep" if isinstance(run.asked, Plan) else "search"
+        said = "" if kind == "search" else self._told(left_out)
+        self.entries[name] = {
+            "stage": name,
+            "kind": kind,
+            "identity": run.identity,
+            "chosen": chosen,
+            "reported": dict(run.stage.reported),
+            **choice.to_json(left_out),
+        }
+        error, of = choice.best.standard_error
+        words = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        best = "the best of" if choice.chosen is choice.best else "the cheapest within one error of"
+        return (
+            f"chose {words}, {best} {len(found)}: validation {100 * choice.chosen.mean:.2f} %, "
+            f"best {100 * choice.best.mean:.2f} ± {100 * error:.2f} ({of}){_noise(choice)}{said}"
+        )
+
+    def _told(self, left_out: list[LeftOut]) -> str:
+        return "".join(f"; out: {one.trial}, {one.why}" for one in left_out)
+
+    def _status(self, stage: str) -> str:
+        results = shlex.quote(str(self.results))
+        return f"python -m sweeps.status {stage} --failures --results {results}"
+
+    def write(self) -> None:
+        """Raises OSError."""
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            "study": self.name,
+            "scale": str(self.scale),
+            "overrides": masked_values(parse_settings(self.settings)),
+            "rule": RULE,
+            "stages": list(self.entries.values()),
+        }
+        trial_files.write_sealed_json(self.path, value)
+
+    def report(self) -> int:
+        """Write the report of the study's sweeps; its exit code. A process of its own: reports read
+        what sweeps wrote, and nothing else binds the two."""
+        names = [stage.name for stage in self.study.stages]
+        folders = ["--results", str(self.results), "--out", str(self.folder / REPORT)]
+        words = [sys.executable, "-m", "analysis.report", *names, *folders]
+        return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode
+
+
+def _noise(choice: Choice) -> str:
+    """What training again may change of the choice, in words."""
+    other = choice.following
+    if other is None or choice.told_apart:
+        return ""
+    point = ", ".join(f"{key}={value}" for key, value in other.point.items())
+    next_best = f"the next, {point} with {100 * other.mean:.2f} %"
+    if choice.told_apart is None:
+        seeds = len(other.accuracies)
+        return f"; {seeds} seed{'s' * (seeds != 1)} a point are too few to tell it from {next_best}"
+    return f"; within the noise of training again: seeds do not tell it from {next_best}"

@@ -1,0 +1,203 @@
+"""The house's rules: who imports whom, and what a command loads before it is asked to work."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("trial_records", "trainer", "sweeps", "analysis", "slurm")
+COMMANDS = (
+    "sweeps.launch",
+    "sweeps.status",
+    "sweeps.retry",
+    "sweeps.logs",
+    "sweeps.cancel",
+    "sweeps.compact.__main__",
+    "sweeps.doctor.__main__",
+    "sweeps.search.__main__",
+    "sweeps.study.__main__",
+    "sweeps.execution.worker",
+    "analysis.report",
+    "trainer.__main__",
+)
+
+# What of its siblings a package may import; the files named may import a little more, and only
+# where the work is done, inside a function.
+ALLOWED = {
+    # Until a task says itself what its configuration is.
+    "trial_records": {"trainer.config"},
+    "trainer": set(),
+    "slurm": set(),
+    "sweeps": {"trainer", "trainer.models.registry", "trainer.config", "trial_records.trial_files",
+               "trial_records.tables", "trial_records.archive", "trial_records.errors", "trainer.recipes",
+               "trial_records.seal", "trial_records.sealed_json", "trial_records.plan", "trainer.data.known",
+               "trainer.origin", "trial_records.secrets",
+               "slurm", "slurm.queue", "slurm.site", "slurm.rank_info", "slurm.errors",
+               "slurm.environment", "slurm.send"},
+    "analysis": {"trainer", "trainer.config", "trial_records.trial_files", "trial_records.tables",
+                 "trial_records.archive", "trial_records.errors", "trainer.recipes",
+                 "trainer.data.known", "trainer.data.class_names", "trial_records.plan",
+                 "trial_records.secrets"},
+}  # fmt: skip
+EXTRA = {
+    "sweeps/state/adoption.py": {"trainer.data.datasets"},
+    "sweeps/cost/estimate.py": {
+        "trainer.perf.roofline",
+        "trainer.perf.step_cost",
+        "trainer.perf.device_peaks",
+        "trainer.perf.precision",
+        "trainer.perf.cpu",
+        "trainer.data.datasets",
+    },
+    "sweeps/execution/throughput_probe.py": {"trainer.train"},
+    "sweeps/execution/gpu_sharing.py": {"trainer.perf.roofline", "trainer.data.datasets"},
+    "sweeps/execution/worker.py": {
+        "trainer.train",
+        "trainer.data.datasets",
+        "trainer.process_cache",
+        "trainer.data.preflight",
+    },
+    "analysis/stats/grad_cam.py": {
+        "trainer.models",
+        "trainer.data.datasets",
+        "trainer.checkpoint",
+        "trainer.augment.batch",
+        "trial_records.private_folder",
+    },
+}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module of the project that the file imports, at any depth; `from a import b` is a.b
+    where that is a module, else a."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            for alias in node.names:
+                full = ROOT / module.replace(".", "/") / alias.name
+                is_module = full.with_suffix(".py").exists() or (full / "__init__.py").exists()
+                found.add(f"{module}.{alias.name}" if is_module else module)
+    return {name for name in found if name.partition(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    for path in files(package):
+        name = str(path.relative_to(ROOT))
+        allowed = ALLOWED[package] | EXTRA.get(name, set())
+        for module in imports(path):
+            if module.partition(".")[0] not in (package, "trial_records"):
+                assert module in allowed, f"{name} imports {module}"
+
+
+def test_what_trains_is_imported_late() -> None:
+    for name in EXTRA:
+        path = ROOT / name
+        if path.exists():
+            body = ast.parse(path.read_text()).body
+            top = [node for node in body if isinstance(node, ast.ImportFrom | ast.Import)]
+            for node in top:
+                module = getattr(node, "module", "") or ""
+                assert module not in EXTRA[name], f"{name} imports {module} at its top"
+
+
+def test_no_import_circles() -> None:
+    graph = {}
+    for package in PACKAGES:
+        for path in files(package):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            module = module.removesuffix(".__init__")
+            # Imports under TYPE_CHECKING make no circle: nothing runs them.
+            tree = ast.parse(path.read_text())
+            typing_only = {
+                node
+                for guard in ast.walk(tree)
+                if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.unparse(guard.test)
+                for node in ast.walk(guard)
+            }
+            names = set()
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node not in typing_only:
+                    names |= {node.module or ""} | {
+                        f"{node.module}.{alias.name}" for alias in node.names
+                    }
+            graph[module] = names
+    graph = {module: {n for n in names if n in graph} for module, names in graph.items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for other in graph[module] - {module}:
+                visit(other, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_no_drawers() -> None:
+    for package in (*PACKAGES, "tests", "benchmarks"):
+        for path in files(package):
+            assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, path
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_a_command_loads_no_torch() -> None:
+    code = "\n".join(f"import {command}" for command in COMMANDS)
+    assert not loaded_by(code) & {"torch", "torchvision", "pandas", "matplotlib", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sweeps.launch", "sweeps.status", "sweeps.compact", "sweeps.study", "analysis.report"],
+)
+def test_help_loads_nothing_that_takes_long(command: str) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = ["x", "--help"]
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()):
+    try:
+        runpy.run_module({command!r}, run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+"""
+    heavy = {"torch", "pydantic", "pyarrow", "numpy", "pandas", "matplotlib"}
+    assert not loaded_by(code) & heavy
+
+
+def test_the_package_installs_without_the_checkouts_folder() -> None:
+    """Every package folder is a package, so that an installed copy is whole."""
+    for package in PACKAGES:
+        for folder in {path.parent for path in files(package)}:
+            assert (folder / "__init__.py").exists(), folder
+
+
+def test_looking_at_a_sweep_loads_no_pyarrow() -> None:
+    """Figures that were seen before are in a JSON file; numpy and pyarrow take a quarter second."""
+    code = "import sweeps.execution.dispatch, sweeps.state.trial_store, sweeps.cost.estimate, sweeps.state.progress"
+    assert not loaded_by(code) & {"torch", "numpy", "pyarrow", "pandas"}

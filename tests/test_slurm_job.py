@@ -1,0 +1,143 @@
+"""What a Slurm job does, in a process that is told by its environment that it is one."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slurm.queue import Job, JobState, Queue
+from sweeps.execution.slurm_job import _end
+from sweeps.execution.worker import MAX_DEATHS, Worker
+from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.state import lease as leases
+from sweeps.state.lease import Claim
+from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.progress import look
+from sweeps.state.trial_store import LOGS, Ledger, Plan, State
+from trainer.recipes import reported
+from trial_records import trial_files
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "0" * 12
+RUN = """
+import sys
+from sweeps.execution.slurm_job import TrialJob
+folder, plan, trial, token = sys.argv[1:]
+TrialJob(folder, plan, trial, token, task=0, launch=1.0)()
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path, "sweep")
+
+
+@pytest.fixture
+def trial() -> Trial:
+    small = {"data.name": "digits", "data.train_limit": 100, "epochs": 2, "model.width": 0.5}
+    return expand(Sweep(base=reported("wrn_10_1").override(small)))[0]
+
+
+def start(ledger: Ledger, plan: Plan, restarts: int) -> subprocess.Popen[str]:
+    """A job's process, as its first start or a later one."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0",
+           "SLURM_RESTART_COUNT": str(restarts)}  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(ledger.folder), plan.id, plan.trials[0].name, TOKEN],
+        cwd=ROOT, env=os.environ | job, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_trial_that_dies_at_each_start_of_its_job_is_given_up_with_the_reason(
+    ledger: Ledger, trial: Trial
+) -> None:
+    """Slurm requeues a job without end; nobody launches it again."""
+    plan = Plan("sweep", [trial], "full", {}, [], "command")
+    ledger.write_plan(plan)
+    (ledger.folder / LOGS).mkdir()
+    assert ledger.claim(trial, 1.0, LOGS, submission=TOKEN, task=0)
+    for restarts in range(MAX_DEATHS):
+        with start(ledger, plan, restarts) as process:
+            assert process.stderr is not None
+            assert any(f"attempt {restarts + 1}" in line for line in process.stderr)
+            os.kill(process.pid, signal.SIGKILL)
+    with start(ledger, plan, MAX_DEATHS) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    (progress,) = look(ledger, [trial], {})
+    assert progress.state is State.FAILED
+    assert progress.standing.failure is not None
+    assert progress.standing.failure.attempt == MAX_DEATHS + 1
+    assert progress.cause == "ERROR"
+    assert f"died {MAX_DEATHS} times" in progress.note
+
+
+def test_a_death_counts_only_where_nothing_was_saved(ledger: Ledger, trial: Trial) -> None:
+    """A worker that is preempted without a warning dies often, and gets on all the same."""
+    dead = ledger.claim(trial, 1.0, "log")
+    assert dead is not None
+    wanted = Claim(1, 0, 1.0, "log")
+    folder = ledger.folder_of(trial)
+    first = leases.take(folder, wanted, lambda *_: False)
+    assert first is not None
+    assert (first.attempt, first.deaths) == (2, 1)
+    (folder / trial_files.CHECKPOINT).touch()
+    os.utime(folder / trial_files.CHECKPOINT, (time.time() + 5, time.time() + 5))
+    second = leases.take(folder, replace(wanted, token="2"), lambda *_: False)
+    assert second is not None
+    assert (second.attempt, second.deaths) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "successor",
+    [
+        {"job": "8"},  # another worker of the same launch
+        {"restarts": 1},  # the same job, which Slurm started again elsewhere
+    ],
+)
+def test_a_worker_lets_go_of_a_trial_that_another_start_holds(
+    ledger: Ledger, trial: Trial, successor: dict[str, str | int]
+) -> None:
+    """As on a node that Slurm takes for dead, whose processes live on."""
+    job = {"submission": "worker-1", "job": "7", "started": True, "restarts": 0}
+    worker = Worker(ledger, 1.0, "log", job=job)
+    mine = ledger.claim(trial, 1.0, "log", **job)
+    assert mine is not None
+    now = replace(mine, token="its-own", **successor)  # type: ignore[arg-type]
+    assert leases.install(ledger.folder_of(trial), mine, now)
+    with pytest.raises(LostTrialError):
+        worker.run_claimed(trial, mine)
+    assert leases.read(ledger.folder_of(trial)) == now
+    assert not (ledger.folder_of(trial) / trial_files.CHECKPOINT).exists()
+
+
+def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
+    ledger: Ledger, trial: Trial
+) -> None:
+    sent = ledger.claim(trial, 1.0, LOGS, submission=TOKEN, task=0)
+    assert sent is not None
+    folder = ledger.folder_of(trial)
+    mine = replace(sent, token="its-own", job="7", started=True)
+    assert leases.install(folder, sent, mine)
+    Watch(folder, mine).look()
+    assert leases.install(folder, mine, replace(sent, job="7"))
+    Watch(folder, mine).look()
+
+
+def test_a_worker_in_a_job_knows_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what Slurm says in the environment; before 23.02, from squeue."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1700000000")
+    assert _end() == 1.7e9
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "")
+    for job, end in ((Job("7", JobState.RUNNING, end=5.0), 5.0), (None, math.inf)):
+        monkeypatch.setattr(Queue, "jobs", lambda self, ids, job=job: dict.fromkeys(ids, job))
+        assert _end() == end

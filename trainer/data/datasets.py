@@ -1,0 +1,505 @@
+"""Data sets as arrays, and the split into training and validation images.
+
+Images come from a folder (layouts.py) or, for CIFAR-10, from a download. They are decoded once into
+a cache that every worker then reads in a fraction of a second. The digits of scikit-learn come with
+it. Everything depends on the DataConfig alone, never on a trial's seed. A hash of the content tells
+what the images are; it is taken once and kept in the cache. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import math
+import shlex
+import socket
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.config import DataConfig
+from trainer.data import layouts
+from trainer.data.class_names import check_names
+from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
+from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
+from trainer.data.layouts import SIDE as SIDE
+from trainer.data.layouts import Images, Indices, Labels
+from trial_records.errors import EXIT_IO, InputError, move_away
+from trial_records.private_folder import cache_home
+from trial_records.trial_files import write_atomic
+
+CIFAR10 = KNOWN_CIFAR10.classes
+
+_CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
+# One random stream for each use of the split's seed, so that none moves another.
+_SPLIT, _TRAIN_LIMIT, _TEST_LIMIT = 1, 2, 3
+# The digits have no test set of their own; theirs is the same whatever the configuration says.
+_DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED = 0.2, 1797
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set, decoded, limited and split. Images are uint8 (N, 32, 32, 3), contiguous."""
+
+    train_images: Images
+    train_labels: Indices
+    val_images: Images
+    val_labels: Indices
+    test_images: Images
+    test_labels: Indices
+    test_index: npt.NDArray[np.int32]
+    """Each test image's place in the full test set."""
+    classes: tuple[str, ...]
+    """Names by label."""
+    mean: Channels
+    """Of the training images, for each channel, where 1 is white."""
+    std: Channels
+    split_sha256: str
+    """Of the training, then the validation indices, into the full training set."""
+    sha256: str
+    """`content_sha256` of the whole data set, before limits and split."""
+
+    def check_same(self, sha256: str | None, path: Path) -> None:
+        """Raise InputError where the file `path` is of a trial that began on other images than
+        these; None is of a version that did not say."""
+        if sha256 not in (None, self.sha256):
+            raise InputError(
+                f"{path} is of a trial that began on other images than those that data.root holds "
+                f"now (content {str(sha256)[:8]}, now {self.sha256[:8]})",
+                "put those images back; or begin the trial anew on these, with its folder moved "
+                f"away: {move_away(path.parent, 'other-data')}",
+                exit_code=EXIT_IO,
+            )
+
+
+class _Decoded(NamedTuple):
+    train_images: Images
+    train_labels: Indices
+    test_images: Images
+    test_labels: Indices
+    classes: npt.NDArray[np.str_]
+    sha256: npt.NDArray[np.str_]
+    """One text."""
+
+
+class Counts(NamedTuple):
+    """How many images a configuration leaves."""
+
+    train: int
+    val: int
+    test: int
+
+
+def check(config: DataConfig) -> Counts:
+    """What a trial will have, without decoding an image. Touches nothing.
+
+    Raises InputError where data.root has no data in it, and where no trial can be made of them:
+    a class without images in a part, names that cannot be shown, a split or a limit that leaves a
+    class without images.
+    """
+    return counts(labels(config), config)
+
+
+def labels(config: DataConfig) -> Labels:
+    """Of the whole data set: from the cache where they are decoded, else from their source."""
+    path = cache(config)
+    if path is None:
+        digits = _digits()
+        return Labels(digits.train_labels, digits.test_labels, DIGITS.classes)
+    if path.exists():
+        found = _read(path, ("train_labels", "test_labels", "classes"))
+        return Labels(found[0], found[1], tuple(map(str, found[2])))
+    root = _root(config)
+    if root is not None:
+        return layouts.labels(root)
+    each = np.arange(len(CIFAR10), dtype=np.int64)
+    train, test = KNOWN_CIFAR10.train_images, KNOWN_CIFAR10.test_images
+    return Labels(each.repeat(train // len(each)), each.repeat(test // len(each)), CIFAR10)
+
+
+def counts(full: Labels, config: DataConfig) -> Counts:
+    """What the configuration's limits and split leave of a data set. Raises InputError as `check`
+    does."""
+    classes = full.classes
+    train, test = (np.bincount(part, minlength=len(classes)) for part in full[:2])
+    _check_classes(classes, train, test)
+    kept = np.minimum(train, _quota(len(full.train), config.train_limit, len(classes)))
+    if kept.sum() < len(full.train):
+        enough = len(classes) * _needed(config.val_fraction)
+        limited = f" under data.train_limit={config.train_limit}"
+        remedy = f"raise data.train_limit to at least {enough}"
+        val = _held_out(kept, classes, config.val_fraction, limited, remedy)
+    else:
+        val = _held_out(kept, classes, config.val_fraction)
+    tested = np.minimum(test, _quota(len(full.test), config.test_limit, len(classes)))
+    if not tested.all():
+        raise InputError(
+            f"data: data.test_limit={config.test_limit} leaves class "
+            f"{classes[tested.argmin()]!r} without test images",
+            f"raise data.test_limit to at least {len(classes)}",
+        )
+    return Counts(int(kept.sum() - val.sum()), int(val.sum()), int(tested.sum()))
+
+
+def _check_classes(classes: Sequence[str], train: Indices, test: Indices) -> None:
+    """Of so many training and test images of each class. Raises InputError where one has none."""
+    if len(classes) < 2:
+        raise InputError(
+            f"data: {len(classes)} class: there is nothing to tell apart",
+            "a data set needs images of two classes or more",
+        )
+    for part, images in (("training", train), ("test", test)):
+        if not images.all():
+            label = int(images.argmin())
+            raise InputError(
+                f"data: class {classes[label]!r} has 0 {part} images ({train[label]} training "
+                f"images and {test[label]} test images)",
+                f"add {part} images of it, or leave the class out; labels run from 0 without a gap",
+            )
+
+
+def content_sha256(
+    train_images: Images, train_labels: Indices, test_images: Images, test_labels: Indices
+) -> str:
+    """Of a whole data set: what its training and test images are and how they are labelled, in any
+    order, since files and downloads have orders of their own.
+
+    The SHA-256 of each image (its label, height, width and channels as 64-bit little-endian
+    integers, then its bytes), sorted within each part; the SHA-256 of their number and of them, the
+    training images first.
+    """
+    whole = hashlib.sha256()
+    for images, numbers in ((train_images, train_labels), (test_images, test_labels)):
+        shape = np.array(images.shape[1:], "<i8").tobytes()
+        heads = [number.tobytes() + shape for number in numbers.astype("<i8")]
+        digests = sorted(
+            hashlib.sha256(head + image.tobytes()).digest()
+            for head, image in zip(heads, images, strict=True)
+        )
+        whole.update(np.array(len(digests), "<i8").tobytes() + b"".join(digests))
+    return whole.hexdigest()
+
+
+def cache(config: DataConfig) -> Path | None:
+    """Where the decoded images are, or will be; None for the digits, which need none.
+
+    Raises InputError where data.root is no folder with data in it. Touches nothing.
+    """
+    root = _root(config)
+    return None if config.name == "digits" else cache_home() / f"images-{_key(root)}.npz"
+
+
+def prepare(config: DataConfig) -> Path | None:
+    """Decode (and, without a root, download) into the cache where that was not done before.
+
+    Returns the cache's file; None for the digits, which need none. Processes that start together
+    decode once. Raises InputError for bad data and where the cache cannot be written.
+    """
+    path = cache(config)
+    if path is None or path.exists():
+        return path
+    root = _root(config)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if not path.exists():
+                decoded = _download(path.parent) if root is None else _decode(root)
+                write_atomic(path, lambda file: np.savez(file, **decoded._asdict()))
+    except OSError as error:
+        raise InputError(
+            f"cannot write the decoded images to {path}: {error.strerror or error}",
+            "choose a folder with 200 MB of room that you may write: export SWEEPS_CACHE=FOLDER",
+            exit_code=EXIT_IO,
+        ) from None
+    return path
+
+
+def content_of(config: DataConfig) -> str:
+    """`content_sha256` of the configuration's whole data set, prepared. Raises as `prepare`
+    does."""
+    path = prepare(config)
+    return str((_digits().sha256 if path is None else _read(path, ("sha256",))[0])[0])
+
+
+def load(config: DataConfig) -> Dataset:
+    """The configuration's images: prepared, limited, split. Raises InputError for bad data."""
+    path = prepare(config)
+    full = _digits() if path is None else _Decoded(*_read(path, _Decoded._fields))
+    classes = tuple(str(name) for name in full.classes)
+    counts(Labels(full.train_labels, full.test_labels, classes), config)
+    sha256 = str(full.sha256[0])
+    seed = config.split_seed
+    kept = _balanced(full.train_labels, config.train_limit, len(classes), seed, _TRAIN_LIMIT)
+    train, val = split(full.train_labels[kept], classes, config.val_fraction, seed)
+    train, val = kept[train], kept[val]
+    test = _balanced(full.test_labels, config.test_limit, len(classes), seed, _TEST_LIMIT)
+    train_images = full.train_images[train]
+    if sha256 == KNOWN_CIFAR10.sha256:
+        mean, std = CIFAR10_MEAN, CIFAR10_STD
+    else:
+        mean, std = _moments(train_images)
+    return Dataset(
+        train_images=train_images,
+        train_labels=full.train_labels[train],
+        val_images=full.train_images[val],
+        val_labels=full.train_labels[val],
+        test_images=full.test_images[test],
+        test_labels=full.test_labels[test],
+        test_index=test.astype(np.int32),
+        classes=classes,
+        mean=mean,
+        std=std,
+        split_sha256=_hash(train, val),
+        sha256=sha256,
+    )
+
+
+def split(
+    labels: Indices, classes: Sequence[str], val_fraction: float, seed: int
+) -> tuple[Indices, Indices]:
+    """Indices of the training and of the validation images, each ascending, stratified by label.
+
+    Validation has round(N * val_fraction) images, and of every class within one of its share
+    (largest remainders). Raises InputError where a class is left without either.
+    """
+    held_out = _held_out(np.bincount(labels, minlength=len(classes)), classes, val_fraction)
+    is_val = _ranks(labels, len(classes), seed, _SPLIT) < held_out[labels]
+    return np.flatnonzero(~is_val), np.flatnonzero(is_val)
+
+
+def _held_out(
+    counts: Indices,
+    classes: Sequence[str],
+    val_fraction: float,
+    limited: str = "",
+    remedy: str = "add some, or raise data.train_limit where it is set",
+) -> Indices:
+    """Of so many images of each class, how many are for validation. Raises InputError, with the
+    remedy, where that are none or all."""
+    shares = counts * val_fraction
+    held_out: Indices = np.floor(shares).astype(np.int64)
+    missing = round(int(counts.sum()) * val_fraction) - int(held_out.sum())
+    held_out[np.argsort(held_out - shares, kind="stable")[:missing]] += 1
+    for name, count, val_count in zip(classes, counts, held_out, strict=True):
+        if not 0 < val_count < count:
+            raise InputError(
+                f"data: class {name!r} has {count} training images{limited}, of which "
+                f"data.val_fraction={val_fraction} takes {val_count} for validation: "
+                "both parts need at least one",
+                f"each class needs at least {_needed(val_fraction)} images: {remedy}"
+                + _or_fraction(int(counts.min()), val_fraction),
+            )
+    return held_out
+
+
+def _needed(val_fraction: float) -> int:
+    """So many images of a class are enough, whatever the others have."""
+    # 1 / 0.1 is 10, and 1 / (1 - 0.9) is a little more.
+    return math.ceil(1 / min(val_fraction, 1 - val_fraction) - 1e-6)
+
+
+def _or_fraction(fewest: int, val_fraction: float) -> str:
+    """The fraction nearest to the one given that a class of so few images allows."""
+    if fewest < 2:
+        return ""
+    digits = 10 ** max(2, len(str(fewest)))
+    part = math.ceil(digits / fewest)
+    if val_fraction < 0.5:
+        return f"; or raise data.val_fraction to {part / digits}"
+    return f"; or lower data.val_fraction to {(digits - part) / digits}"
+
+
+def _hash(train: Indices, val: Indices) -> str:
+    return hashlib.sha256(np.concatenate([train, val]).astype("<i8").tobytes()).hexdigest()
+
+
+def _balanced(labels: Indices, limit: int | None, classes: int, seed: int, stream: int) -> Indices:
+    """Ascending indices of at most `limit` images, as many of each class (give or take one).
+
+    A class that has fewer than its part keeps them all, and the others get no more for it.
+    """
+    if limit is None or limit >= len(labels):
+        return np.arange(len(labels))
+    quota = _quota(len(labels), limit, classes)
+    return np.flatnonzero(_ranks(labels, classes, seed, stream) < quota[labels])
+
+
+def _quota(images: int, limit: int | None, classes: int) -> Indices:
+    """The most images that each class keeps under the limit."""
+    if limit is None or limit >= images:
+        return np.full(classes, images)
+    quota: Indices = limit // classes + (np.arange(classes) < limit % classes)
+    return quota
+
+
+def _ranks(labels: Indices, classes: int, seed: int, stream: int) -> Indices:
+    """For each image, its place in a random order of the images of its class."""
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream])))
+    order = random.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels, minlength=classes)
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks
+
+
+def _moments(images: Images) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel, from exact counts of the 256 values."""
+    levels = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(3):
+        weights = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., 0].size
+        mean = float(weights @ levels)
+        means.append(mean)
+        # A constant channel has no deviation to divide by.
+        stds.append(float(weights @ (levels - mean) ** 2) ** 0.5 or 1.0)
+    return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
+
+
+def _root(config: DataConfig) -> Path | None:
+    if config.root is None:
+        return None
+    if config.name == "digits":
+        raise InputError(
+            f"data.root={config.root}: the digits come with scikit-learn, not from a folder",
+            "drop data.root, or set data.name=cifar10",
+        )
+    return Path(config.root).expanduser().resolve()
+
+
+def cache_file(kind: str, key: Sequence[Any]) -> Path:
+    """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
+    nothing."""
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache_home() / f"{kind}-{digest}.json"
+
+
+def _key(root: Path | None) -> str:
+    """Names the decoded form of these very source files: a changed file is another cache."""
+    files = []
+    for path in [] if root is None else layouts.files(root):
+        facts = path.stat()
+        files.append([str(path.relative_to(root or "")), facts.st_size, facts.st_mtime_ns])
+    text = json.dumps([_CACHE_FORMAT, None if root is None else str(root), files])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        # Some network filesystems refuse locks. Then several may decode: wasteful, but each
+        # renames a whole file into place.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(cache: Path, names: Sequence[str]) -> list[Any]:
+    """Some of the cache's arrays. Raises InputError where the file is damaged: every member of a
+    zip file has a CRC."""
+    try:
+        with zipfile.ZipFile(cache) as file:
+            # np.load on the archive stops where an array ends, by a header that may be damaged,
+            # and then looks at no CRC; a member read whole is always checked.
+            return [_array(file.read(f"{name}.npy")) for name in names]
+    # Flipped bits make zipfile raise whatever they happen to run into.
+    except Exception as error:
+        raise InputError(
+            f"cannot read {cache}, it may be damaged: {error or type(error).__name__}",
+            f"have it decoded again: rm {shlex.quote(str(cache))}",
+            exit_code=EXIT_IO,
+        ) from None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    """A member of the cache, without another copy of it: read-only. Raises for a damaged header."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or by_columns or dtype.hasobject:
+        raise ValueError("an array of another form")
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
+
+
+def _decode(root: Path) -> _Decoded:
+    found, train, test = layouts.decode(root)
+    return _decoded(train, found.train, test, found.test, found.classes)
+
+
+def _decoded(
+    train_images: Images,
+    train_labels: Indices,
+    test_images: Images,
+    test_labels: Indices,
+    classes: Sequence[str],
+) -> _Decoded:
+    """With the hash; what is CIFAR-10 by content has CIFAR-10's class names."""
+    content = train_images, train_labels, test_images, test_labels
+    sha256 = content_sha256(*content)
+    if sha256 == KNOWN_CIFAR10.sha256:
+        classes = CIFAR10
+    return _Decoded(*content, np.array(check_names(classes, "data")), np.array([sha256]))
+
+
+def _download(folder: Path) -> _Decoded:
+    # Imports torch, which costs seconds: only where there is no cache yet.
+    from torchvision import datasets
+
+    before = socket.getdefaulttimeout()
+    # A compute node often drops what it sends out; without a limit that waits for ever.
+    socket.setdefaulttimeout(30.0)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            train, test = (
+                datasets.CIFAR10(str(folder), train=part, download=True) for part in (True, False)
+            )
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise InputError(
+            f"cannot download CIFAR-10 into {folder}: {error}",
+            "where there is no network, name a folder that has the images: --set data.root=FOLDER",
+            exit_code=EXIT_IO,
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    return _decoded(
+        train.data,
+        np.array(train.targets, np.int64),
+        test.data,
+        np.array(test.targets, np.int64),
+        CIFAR10,
+    )
+
+
+def _digits() -> _Decoded:
+    """8x8 values from 0 to 16, each brought to a block of 4x4 grey pixels from 0 to 255."""
+    table = _digits_table()
+    values = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    grey = values.repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
+    images = np.stack([grey] * 3, axis=-1)
+    labels = table[:, -1].astype(np.int64)
+    train, test = split(labels, DIGITS.classes, _DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED)
+    return _decoded(images[train], labels[train], images[test], labels[test], DIGITS.classes)
+
+
+def _digits_table() -> npt.NDArray[np.float64]:
+    """A row an image: 64 values, and the digit.
+
+    Read from scikit-learn's file: importing its load_digits takes two seconds, in every worker.
+    """
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path, "rt") as file:
+        return np.loadtxt(file, delimiter=",")

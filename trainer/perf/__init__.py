@@ -1,0 +1,1 @@
+"""What a training step costs, and how close a device comes to its best."""

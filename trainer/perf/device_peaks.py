@@ -1,0 +1,69 @@
+"""The best that was measured of a device, kept in the cache. Imports no torch.
+
+trainer.perf.roofline measures it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from trainer.config import Positive
+from trainer.data import datasets
+from trial_records import trial_files
+from trial_records.errors import InputError
+
+
+@dataclass(frozen=True)
+class Peaks:
+    device: str
+    """As `trainer.provenance.device_name` has it, on a CPU with the number of threads."""
+    bf16_flops_per_second: Positive
+    """2 a multiply-add, of a large matrix product or convolution, whichever was faster."""
+    fp32_flops_per_second: Positive
+    bytes_per_second: Positive
+    """Read and written, of arrays that no cache holds."""
+    seconds_per_op: Positive
+    """To start the smallest operation from Python."""
+    schema_version: Literal[1] = 1
+
+    def flops_per_second(self, precision: Literal["bf16", "fp32"]) -> float:
+        return self.bf16_flops_per_second if precision == "bf16" else self.fp32_flops_per_second
+
+    def or_better(self, other: Peaks) -> Peaks:
+        """The better one of each, of two measurements of one device."""
+        return Peaks(
+            self.device,
+            max(self.bf16_flops_per_second, other.bf16_flops_per_second),
+            max(self.fp32_flops_per_second, other.fp32_flops_per_second),
+            max(self.bytes_per_second, other.bytes_per_second),
+            min(self.seconds_per_op, other.seconds_per_op),
+        )
+
+
+def cached(device: str) -> Peaks | None:
+    """The peaks of the device of that name, where they were measured with this torch before.
+
+    None where the file is damaged, too.
+    """
+    try:
+        found = TypeAdapter(Peaks).validate_python(trial_files.read_json(_file(device)))
+    except (OSError, InputError, ValidationError):
+        return None
+    return found if found.device == device else None
+
+
+def store(peaks: Peaks) -> None:
+    """Raises OSError where the cache cannot be written."""
+    path = _file(peaks.device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trial_files.write_sealed_json(path, asdict(peaks))
+
+
+def _file(device: str) -> Path:
+    """Of its own for each device and version of torch, so that none overwrites another."""
+    return datasets.cache_file("peaks", [device, metadata.version("torch")])

@@ -1,0 +1,135 @@
+"""Errors that a person can act on, and how a command ends with them.
+
+An InputError says what is wrong and where, and what to type next. A command wrapped by
+`run_command` (terminal.py) prints it as two lines on stderr and exits with its code; a traceback is
+shown only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import gc
+import os
+import shlex
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from trial_records.terminal import (
+    EXIT_DONE,
+    EXIT_FLAGGED,
+    EXIT_INTERRUPTED,
+    EXIT_IO,
+    EXIT_USAGE,
+    drawn_on,
+    explained,
+    print_error,
+    printable,
+    quiet_while_importing,
+    run_command,
+)
+
+__all__ = [
+    "EXIT_DONE",
+    "EXIT_FLAGGED",
+    "EXIT_INTERRUPTED",
+    "EXIT_IO",
+    "EXIT_USAGE",
+    "STORAGE_ERRNOS",
+    "InputError",
+    "drawn_on",
+    "explained",
+    "folder_named",
+    "move_away",
+    "nearest",
+    "print_error",
+    "printable",
+    "quiet_while_importing",
+    "run_command",
+    "seldom_collect",
+    "storage_error",
+]
+
+# What a full, read-only or forbidden disk answers: the machine's trouble, not a trial's.
+STORAGE_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
+)
+
+
+class InputError(Exception):
+    """What is wrong, where, and what to type next.
+
+    `exit_code` is 2 for usage and configuration, 3 for Slurm and I/O.
+    """
+
+    def __init__(self, what: str, help: str, *, exit_code: int = EXIT_USAGE) -> None:
+        super().__init__(what, help)
+        self.what = what
+        self.help = help
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return f"{self.what}\n{self.help}"
+
+    def __reduce__(self) -> tuple[Callable[..., InputError], tuple[str, str, int]]:
+        return _rebuild, (self.what, self.help, self.exit_code)
+
+
+def _rebuild(what: str, help: str, exit_code: int) -> InputError:
+    return InputError(what, help, exit_code=exit_code)
+
+
+def storage_error(error: OSError) -> InputError | None:
+    """The error to show for a disk that is full or may not be written; None for any other error."""
+    if error.errno not in STORAGE_ERRNOS:
+        return None
+    what, todo, exit_code = explained(error) or (str(error), "", EXIT_IO)
+    return InputError(what, todo, exit_code=exit_code)
+
+
+def move_away(path: Path, word: str = "damaged") -> str:
+    """The command that moves `path` out of the way, for a help line."""
+    return shlex.join(["mv", str(path), f"{path}.{word}"])
+
+
+def folder_named(word: str | Path) -> Path:
+    """The folder that a command line names, which may not be there yet: a parser of options.
+
+    Raises InputError for a path where no folder can be: nothing, the root, a file, a link to
+    nowhere, too long a name.
+    """
+    path, another = Path(word), "name another folder (--results DIR, --out DIR); . is this one"
+    if not str(word):
+        raise InputError("a folder's path is empty", another)
+    if os.path.realpath(path) == "/":
+        raise InputError(f"{path} is the root of all folders", another)
+    what, reason = "cannot write in", "it is not a folder"
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return path
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return path
+        reason = "it is a link to nowhere"
+    except OSError as error:
+        what, reason = "cannot read", error.strerror or str(error)
+    raise InputError(f"{what} {path}: {reason}", another, exit_code=EXIT_IO)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A sentence for a help line: the closest of `choices` where one is close, else all of them."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(name) for name in close) + "?"
+    return "choose one of: " + ", ".join(names)
+
+
+def seldom_collect() -> None:
+    """Look for cyclic garbage seldom: for a command that holds thousands of trials until it ends.
+
+    By default, Python looks through all of them again and again while they are made, for half of
+    the time that making them takes.
+    """
+    gc.set_threshold(200_000, 50, 50)

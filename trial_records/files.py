@@ -1,0 +1,62 @@
+"""Files that others may have put there: read as what they are, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+
+from trial_records.errors import EXIT_IO, InputError, move_away
+
+# The plan of a million trials has fewer bytes. A file with holes may claim any number.
+LARGEST = 2**31
+
+
+def open_file(path: Path) -> io.FileIO:
+    """A stored file, open for reading. Raises as `read_file` does."""
+    try:
+        file = open(path, "rb", buffering=0, opener=_opener)  # noqa: SIM115
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise unreadable(path, OSError(errno.ENOENT, "it is a link to nowhere")) from None
+        raise
+    except IsADirectoryError:
+        raise unreadable(path, OSError(errno.EISDIR, "it is a folder, not a file")) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
+    return file
+
+
+def _opener(path: str, flags: int) -> int:
+    # To open a FIFO would wait for a writer that never comes.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_file(path: Path) -> bytes:
+    """What a stored file holds: the one way in which files are read that others may have put there.
+
+    Raises FileNotFoundError where there is none, and InputError where it cannot be read or is not a
+    regular file (or a link to one).
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise unreadable(
+                path, OSError(errno.EFBIG, "it is larger than any file that a sweep writes")
+            )
+        try:
+            return file.readall()
+        except OSError as error:
+            raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot read {path}: {error.strerror}",
+        f"correct its permissions, or move it away: {move_away(path)}",
+        exit_code=EXIT_IO,
+    )

@@ -1,0 +1,204 @@
+"""Plans: the files that say what a launch asked for, read as they were stored.
+
+results/<sweep>/plans/<id>.json
+
+A plan is data: its configurations are never checked against what today's version can train, so that
+a field that was renamed, an architecture that was removed or a value that is out of today's range
+is shown as it was stored. What is checked is that nobody changed it since: by its seal
+(sealed_json.py), or, of a plan from before there were seals, by each trial's fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainer.config import is_of
+from trial_records import sealed_json
+from trial_records.errors import EXIT_IO, InputError, move_away
+from trial_records.trial_files import read_file, unreadable
+
+SCHEMA_VERSION = 1
+FOLDER = "plans"
+_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+# What a scale changes of a configuration, after its point has set it.
+_SCALED = frozenset(
+    {"epochs", "schedule.warmup_epochs", "data.train_limit", "data.test_limit", "model.width"}
+)
+
+
+class _Stored(BaseModel):
+    # Its other fields are for other versions.
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class PlannedTrial(_Stored):
+    name: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    point: dict[str, Any]
+    """The axes' values as the definition has them, before any scaling."""
+    config: dict[str, Any]
+    """The configuration, nested, whatever its fields are."""
+
+
+class PlanFile(_Stored):
+    schema_version: Literal[1]
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    scale: str
+    overrides: dict[str, Any]
+    axes: list[str]
+    seeds: list[int]
+    created: str
+    command: str
+    search: dict[str, Any] | None = None
+    """What a search says of itself."""
+    trials: Annotated[list[PlannedTrial], Field(min_length=1)]
+
+
+def identity(fingerprints: Iterable[str]) -> str:
+    """The id of a sweep's plan: 8 hex digits of its set of trials."""
+    return hashlib.sha256("\n".join(sorted(fingerprints)).encode()).hexdigest()[:8]
+
+
+def paths(sweep: Path) -> list[Path]:
+    """What lies in a sweep's folder under a plan's name; none where it has no plans. Raises
+    InputError where the folder cannot be read."""
+    folder = sweep / FOLDER
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from None
+    return [folder / name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
+
+
+def sweeps(results: Path) -> list[str]:
+    """The folders of a results folder that have plans, or may have some: those that this user
+    cannot look into are among them. Raises InputError where the results folder cannot be read."""
+    try:
+        names = os.listdir(results)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(results, error) from None
+    return sorted(name for name in names if _may_have_plans(results / name))
+
+
+def _may_have_plans(folder: Path) -> bool:
+    try:
+        return (folder / FOLDER).is_dir()
+    except OSError:
+        return True
+
+
+def read(path: Path) -> PlanFile:
+    """A plan whose integrity was checked. Raises FileNotFoundError where there is none, InputError
+    where it cannot be read, is not a plan, or was changed since it was written."""
+    content = read_file(path)
+    try:
+        values, sealed = sealed_json.opened(content)
+        if _SURROGATE.search(content):
+            json.dumps(values, ensure_ascii=False).encode()  # pairs make a character, others fail
+        plan = PlanFile.model_validate(values)
+        _check(plan, path.stem)
+        if not sealed:
+            _check_unsealed(plan)
+        return plan
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        what = f"{where}{': ' if where else ''}{first['msg']}"
+    except (ValueError, RecursionError) as error:
+        what = str(error)
+    raise damaged(path, what)
+
+
+def damaged(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path} is not a usable plan: {what}",
+        "it was left in place; put it back from a backup, or move it away and launch the sweep "
+        f"again: {move_away(path)}",
+        exit_code=EXIT_IO,
+    )
+
+
+def _check(plan: PlanFile, stem: str) -> None:
+    if plan.id != stem:
+        raise ValueError(f"id: {plan.id} is not the name of the file")
+    for what in ("name", "fingerprint"):
+        found = [getattr(trial, what) for trial in plan.trials]
+        if len(set(found)) < len(found):
+            twice = next(one for one in found if found.count(one) > 1)
+            raise ValueError(f"trials: the {what} {twice!r} is there twice")
+    for number, trial in enumerate(plan.trials):
+        if "/" in trial.name or "\0" in trial.name or trial.name[-8:] != trial.fingerprint[:8]:
+            raise ValueError(
+                f"trials.{number}.name: {trial.name!r} is not a folder's name that ends in the "
+                f"fingerprint's first digits, {trial.fingerprint[:8]}"
+            )
+
+
+def _check_unsealed(plan: PlanFile) -> None:
+    """What can be known of a plan that has no digest: its configurations are those that are named
+    by their fingerprints, its set of trials by its id, and its points agree with its axes and
+    with the configurations."""
+    varied = {axis for trial in plan.trials for axis in trial.point}
+    if varied != set(plan.axes):
+        raise ValueError(f"axes: {plan.axes} are not those of its points, {sorted(varied)}")
+    for number, trial in enumerate(plan.trials):
+        if not is_of(trial.config, trial.fingerprint):
+            raise ValueError(
+                f"trials.{number}.config: the configuration of {trial.name} is not the one that "
+                "its fingerprint names"
+            )
+        _check_point(trial, plan.scale, f"trials.{number}.point")
+    if plan.search is None and identity(trial.fingerprint for trial in plan.trials) != plan.id:
+        raise ValueError(f"id: {plan.id} does not name this set of trials")
+
+
+def _check_point(trial: PlannedTrial, scale: str, where: str) -> None:
+    """A point's values are in the configuration, but where a scale or the count of seeds changes
+    them later."""
+    for axis, given in trial.point.items():
+        stored: Any = trial.config
+        for part in axis.split("."):
+            if not isinstance(stored, dict) or part not in stored:
+                raise ValueError(f"{where}: {axis!r} is not a field of the configuration")
+            stored = stored[part]
+        if scale != "full" and axis in _SCALED:
+            continue
+        if isinstance(stored, list):
+            stored = ",".join(map(str, stored))
+        if axis == "seed" and isinstance(given, int) and isinstance(stored, int):
+            given = max(given, stored)  # seeds count up from it
+        if isinstance(given, list):
+            given = ",".join(map(str, given))
+        if given != stored and not (isinstance(given, str) and _stands_for(given, stored)):
+            raise ValueError(f"{where}: {axis}={given!r}, and {stored!r} in the configuration")
+
+
+def _stands_for(text: str, stored: Any) -> bool:
+    """Whether a definition may give the stored value as this text: "5e-4", "0.3, 0.6", "none"."""
+    if stored is None:
+        return text.lower() in ("none", "null")
+    if isinstance(stored, bool):
+        return True  # there are many words for it
+    parts = [
+        [_number(one) for one in str(some).strip("()[] ").split(",")] for some in (text, stored)
+    ]
+    return parts[0] == parts[1]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()

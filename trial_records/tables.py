@@ -1,0 +1,434 @@
+"""A trial's Parquet files: their schemas, and how they are written and carefully read.
+
+Their names, and where each stands in a trial's life, are in trial_files.py. Imports no torch.
+
+Parquet has checksums of pages, and none of page headers or of the footer. So each file has a seal
+(seal.py), which verifies all of its bytes, and a digest of its values (values.py), which another
+program's rewrite of them keeps: run.parquet has the digests of all three files as columns, and the
+other two have their own in their metadata. Whoever reads a file gets what one of them verifies, or
+an InputError. Files from before there were digests are read by their pages' checksums alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainer.config import field_types
+from trial_records import seal, values
+from trial_records.errors import EXIT_IO, InputError, printable
+from trial_records.trial_files import (
+    EPOCHS,
+    PREDICTIONS,
+    RUN,
+    SCHEMA_VERSION,
+    content,
+    unusable,
+    write_atomic,
+)
+
+_VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
+
+# Names in a file's metadata. Behind the last one, Parquet has two bytes: text, of 64 characters.
+_VALUES = b"values_sha256"
+_SEAL = b"file_sha256"
+_MARKER = _SEAL + b"\x18\x40"
+
+# The column of run.parquet with the digest of each file's values.
+OF_ROW = "row_sha256"
+DIGESTS = {EPOCHS: "epochs_sha256", PREDICTIONS: "predictions_sha256"}
+
+# Epochs count from 0, as in the learning rate's formula. Accuracies are fractions in 0..1, losses
+# are nats an image. Loss and accuracy in training are running means over the epoch's augmented
+# images; val_loss is plain cross-entropy, val_loss_smoothed the loss that is trained on.
+EPOCHS_SCHEMA = pa.schema(
+    [
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("lr", pa.float64(), nullable=False),  # of the epoch's first step
+        pa.field("train_loss", pa.float64()),
+        pa.field("train_accuracy", pa.float64()),
+        pa.field("val_loss", pa.float64()),
+        pa.field("val_loss_smoothed", pa.float64()),
+        pa.field("val_accuracy", pa.float64()),
+        pa.field("seconds", pa.float64()),
+        pa.field("images_per_second", pa.float64()),
+    ],
+    metadata=_VERSION,
+)
+
+# index: the image's place in the data set's test set, from 0. logits: fp32, one a class.
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("label", pa.int16(), nullable=False),
+        pa.field("logits", pa.list_(pa.field("element", pa.float32())), nullable=False),
+    ],
+    metadata=_VERSION,
+)
+
+_RUN_FIELDS = [
+    pa.field("fingerprint", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),  # done; other outcomes add their own word
+    pa.field("best_epoch", pa.int32()),  # from 0: the epoch whose weights were tested
+    pa.field("epochs_run", pa.int32()),
+    pa.field("stopped_early", pa.bool_()),
+    pa.field("train_accuracy", pa.float64()),  # running, augmented images, best epoch
+    pa.field("train_accuracy_clean", pa.float64()),  # plain training images, tested weights
+    pa.field("train_accuracy_last", pa.float64()),  # running, last epoch
+    pa.field("val_accuracy", pa.float64()),  # best epoch
+    pa.field("val_accuracy_last", pa.float64()),
+    pa.field("val_loss", pa.float64()),  # best epoch, no smoothing
+    pa.field("test_accuracy", pa.float64()),
+    pa.field("test_loss", pa.float64()),
+    pa.field("top_1", pa.float64()),
+    pa.field("top_3", pa.float64()),  # null where there are no more classes than that
+    pa.field("top_5", pa.float64()),
+    pa.field("train_images", pa.int32()),
+    pa.field("val_images", pa.int32()),
+    pa.field("test_images", pa.int32()),
+    pa.field("split_sha256", pa.string()),  # of the training and validation indices
+    pa.field("classes", pa.string()),  # names by label, one line of CSV
+    # These four came later; files from before them lack them.
+    pa.field("num_classes", pa.int32()),
+    pa.field(
+        "data_sha256", pa.string()
+    ),  # of the whole data set: trainer.data.datasets.content_sha256
+    # What images were normalised by, red, green, blue: without it the weights are of no use.
+    pa.field("data_mean", pa.string()),
+    pa.field("data_std", pa.string()),
+    pa.field("parameters", pa.int64()),
+    pa.field("seconds", pa.float64()),  # training and validation, over all attempts
+    # Training, median over the epochs on `device`, in precision_used, on so many ranks.
+    pa.field("images_per_second", pa.float64()),
+    # Of the device during the last attempt; on a CPU, of the whole process meanwhile.
+    pa.field("peak_memory_bytes", pa.int64()),
+    pa.field("flops_per_image", pa.float64()),  # of a training step, 2 a multiply-add
+    pa.field("flops_per_second", pa.float64()),  # flops_per_image * images_per_second
+    pa.field("peak_flops_per_second", pa.float64()),  # all devices' measured peak in precision_used
+    # Of the last attempt that trained.
+    pa.field("precision_used", pa.string()),
+    pa.field("step_used", pa.string()),  # eager, compiled or graph
+    pa.field("device", pa.string()),
+    pa.field("world_size", pa.int32()),
+    # What made predictions.parquet and the figures of the test and plain training images.
+    pa.field("evaluated_on", pa.string()),
+    pa.field("evaluated_precision", pa.string()),
+    # Of each device, 1/K beside K-1 other workers. Files from before it was added lack it: 1.
+    pa.field("device_share", pa.float64()),
+    # From here on of the attempt that finished, as it was when its process started.
+    pa.field("host", pa.string()),
+    pa.field("slurm_job_id", pa.string()),
+    pa.field("command", pa.string()),
+    pa.field("git_commit", pa.string()),
+    pa.field("git_dirty", pa.bool_()),  # what runs a trial differs from the commit
+    pa.field("code_sha256", pa.string()),  # of the source files of `trainer`
+    pa.field("torch_version", pa.string()),
+    pa.field("python_version", pa.string()),
+    # JSON, an object an attempt that added to the result: origin.py and train.py say what is in it.
+    pa.field("attempts", pa.string()),
+    pa.field("finished_at", pa.string()),  # UTC, ISO 8601
+    # SWEEP/TRIAL, whose training the whole record is of; null where the trial itself was trained.
+    pa.field("shared_from", pa.string()),
+    # Digests as values.py makes them: of the row without this column, and of the other files.
+    pa.field("row_sha256", pa.string()),
+    pa.field("epochs_sha256", pa.string()),
+    pa.field("predictions_sha256", pa.string()),
+]
+
+
+_ARROW = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+
+def _arrow_type(kind: Any) -> pa.DataType:
+    """The column type of a configuration field's annotation."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return pa.string()
+    if origin is Literal:
+        return _ARROW[type(options[0])]
+    if options:  # Annotated[T, ...] or T | None
+        return _arrow_type(next(option for option in options if option is not type(None)))
+    return _ARROW[kind]
+
+
+@functools.cache
+def run_schema() -> pa.Schema:
+    """Schema of run.parquet: the outcome, then every field of TrainConfig under its dotted name.
+
+    Tuples are stored as the comma-separated text that `TrainConfig.override` parses.
+    """
+    config = [pa.field(name, _arrow_type(kind)) for name, kind in field_types().items()]
+    return pa.schema([*_RUN_FIELDS, *config], metadata=_VERSION)
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> str:
+    """Write rows atomically as one Parquet file; the digest of its values. Raises OSError; for a
+    bad row, ValueError."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    table = table.cast(schema)
+    digest = values.digest(table, schema.names)
+    _write_sealed(path, table, {_VALUES: digest})
+    return digest
+
+
+def write_run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a trial's run.parquet; its row, which now has its own digest. Raises as `write_table`
+    does."""
+    schema = run_schema()
+    table = pa.Table.from_pylist([{**run, OF_ROW: None}], schema=schema)
+    digest = values.digest(table, [name for name in schema.names if name != OF_ROW])
+    place = schema.get_field_index(OF_ROW)
+    table = table.set_column(place, schema.field(place), pa.array([digest]))
+    _write_sealed(folder / RUN, table, {})
+    row: dict[str, Any] = table.to_pylist()[0]
+    return row
+
+
+def _write_sealed(path: Path, table: pa.Table, metadata: Mapping[bytes, str]) -> None:
+    # Of a few short columns compression saves nothing.
+    more = {**(table.schema.metadata or {}), **metadata, _SEAL: seal.BLANK}
+    file_content = seal.sealed(encoded(table, more, "none").to_pybytes(), _MARKER)
+    write_atomic(path, lambda file: file.write(file_content))
+
+
+def encoded(
+    table: pa.Table, metadata: Mapping[Any, Any], compression: Literal["none", "zstd"]
+) -> pa.Buffer:
+    """The table as a Parquet file's content."""
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        buffer,
+        table.schema,
+        compression=compression,
+        # Arrow's own copy of the schema is half of a run.parquet: a report on 10,000 trials reads
+        # it 10,000 times.
+        store_schema=False,
+        write_page_checksum=True,
+        # They help files of many rows; here they would be most of the bytes.
+        use_dictionary=False,
+        write_statistics=False,
+    ) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(metadata)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a file holds. `by_digest`: each value is what was written, by seal or digest; else the
+    file is from before there were any, and only its pages' checksums speak for it."""
+
+    table: pa.Table
+    by_digest: bool
+
+
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, digest: str | None = None
+) -> pa.Table:
+    """A Parquet file, or those of some columns that it has; `digest` is of the values that it must
+    have, where the trial's run knows it. Raises InputError where the file is damaged or cannot be
+    read, FileNotFoundError where there is none.
+
+    The file is left in place.
+    """
+    return checked(path, content(path), columns, digest).table
+
+
+def checked(
+    path: Path, content: bytes, columns: Sequence[str] | None = None, digest: str | None = None
+) -> Checked:
+    """The table of a file's content, as `read_table` gives it, and what speaks for it. Raises
+    InputError, which names the path, where it is damaged."""
+    is_sealed = seal.holds(content, _MARKER)
+    try:
+        source = pa.BufferReader(content)
+        # Threads and read-ahead cost more than a small file that is in memory already.
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
+            metadata = file.metadata.metadata or {}
+            own = metadata.get(_VALUES, b"").decode() or None
+            wanted = None if columns is None else list(columns)
+            if is_sealed and digest in (None, own):
+                return _checked(file.read(wanted, use_threads=False), metadata, True)
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise ValueError("it has two columns of one name")
+            if is_sealed is None and digest is own is None and OF_ROW not in names:
+                return _checked(file.read(wanted, use_threads=False), metadata, False)
+            # The values have to tell: all of them.
+            table = file.read(use_threads=False)
+            if OF_ROW in names and table.num_rows == 1:
+                own = table[OF_ROW][0].as_py()
+            by_digest = _is_known(table, is_sealed, digest or own)
+            if columns is not None:
+                table = table.select([one for one in names if one in columns])
+            return _checked(table, metadata, by_digest)
+    # Damaged content makes pyarrow raise anything: MemoryError, KeyError, OverflowError, ...
+    except Exception as error:
+        raise _damaged(path, error) from None
+
+
+def _checked(table: pa.Table, metadata: Mapping[bytes, bytes], by_digest: bool) -> Checked:
+    """What another program says of its table in the metadata is not ours to obey."""
+    version = {key: text for key, text in metadata.items() if key in _VERSION}
+    return Checked(table.replace_schema_metadata(version or None), by_digest)
+
+
+def _is_known(table: pa.Table, is_sealed: bool | None, digest: str | None) -> bool:
+    """Whether the digest verifies the values of a file that is not as it was written, or that is
+    not the one that its run speaks of. Raises ValueError where it says that they are others."""
+    if digest is not None and not values.match(table, digest):
+        raise ValueError("its values are not those that were written")
+    if digest is None and is_sealed is False:
+        raise ValueError("its bytes are not those that were written")
+    return digest is not None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return unusable(path, f"is damaged: {printable(first)}")
+
+
+def read_epochs(folder: Path, digest: str | None = None) -> pa.Table:
+    """A trial's epochs.parquet; `digest` is its run's, where it has one. Raises as `read_table`
+    does, also where it lacks its accuracies or seconds, or a column is of another type."""
+    path = folder / EPOCHS
+    table = read_table(path, digest=digest)
+    return conform(path, table, EPOCHS_SCHEMA, required=("val_accuracy", "seconds"))
+
+
+def read_predictions(folder: Path) -> pa.Table:
+    """A trial's predictions.parquet, of the values that its run.parquet says, where it has one.
+    Raises as `read_table` does, also where either has other columns than a trial writes."""
+    path = folder / PREDICTIONS
+    try:
+        rows = read_table(folder / RUN, [DIGESTS[PREDICTIONS]]).to_pylist()
+    except FileNotFoundError:
+        rows = []
+    digest = rows[0].get(DIGESTS[PREDICTIONS]) if rows else None
+    return conform(path, read_table(path, digest=digest), PREDICTIONS_SCHEMA)
+
+
+def read_run(
+    folder: Path, fingerprint: str, columns: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The one row of a finished trial's run.parquet, or some of its columns, None where it does not
+    have one; `fingerprint` must be among them.
+
+    Raises as `read_table` does, also where it is of another version or of another configuration
+    than the fingerprint's.
+    """
+    path = folder / RUN
+    table = read_table(path, columns)
+    check_run(path, table, fingerprint)
+    schema = run_schema()
+    ours = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
+    (row,), (stored,) = conform(path, table, ours).to_pylist(), table.to_pylist()
+    return {**dict.fromkeys(columns or ()), **stored, **row}
+
+
+def check_measured(path: Path, row: Mapping[str, Any], columns: Iterable[str]) -> None:
+    """Raises InputError where the row of a run.parquet lacks a number that its reader needs."""
+    for name in columns:
+        if row[name] is None or not math.isfinite(row[name]):
+            raise unusable(path, f"has no {name}")
+
+
+def check_run(path: Path, table: pa.Table, fingerprint: str) -> None:
+    """Raises InputError where a run.parquet is of another version or configuration, or not one
+    row."""
+    _check_version(path, table)
+    check_is_one_row(path, table)
+    known = "fingerprint" in table.column_names
+    if not known or table["fingerprint"][0].as_py() != fingerprint:
+        raise unusable(path, "is of another configuration than its folder's")
+
+
+def check_is_one_row(path: Path, table: pa.Table) -> None:
+    """Raises InputError where a run.parquet is not one row."""
+    if table.num_rows != 1:
+        raise unusable(path, f"is damaged: it has {table.num_rows} rows, not one")
+
+
+def _check_version(path: Path, table: pa.Table) -> None:
+    """Raises InputError where the table's metadata name another version than ours. Where they name
+    none, as after a rewrite by pandas, its columns tell."""
+    version = (table.schema.metadata or {}).get(b"schema_version")
+    if version is not None and version != str(SCHEMA_VERSION).encode():
+        said = printable(version.decode(errors="backslashreplace"))
+        raise InputError(
+            f"{path} has schema version {said}, this program reads {SCHEMA_VERSION}",
+            "use the program's version that wrote it",
+            exit_code=EXIT_IO,
+        )
+
+
+def conform(
+    path: Path, table: pa.Table, schema: pa.Schema, required: Collection[str] = ()
+) -> pa.Table:
+    """The table as one of the schema: in its order and types, without other columns; one that came
+    later is empty.
+
+    Raises InputError where it is of another version, where a column that must have values has not,
+    and where one has values that are not of the schema's type.
+    """
+    _check_version(path, table)
+    if table.schema.equals(schema):
+        return table
+    columns = []
+    given = dict(zip(table.column_names, table.columns, strict=True))
+    for field in schema:
+        if field.name in given:
+            column = _as_type(path, field.name, given[field.name], field.type)
+            lacks = not field.nullable and column.null_count
+        else:
+            column = pa.nulls(table.num_rows, field.type)
+            lacks = not field.nullable or field.name in required
+        if lacks:
+            raise _other_columns(path, f"{field.name} is missing")
+        columns.append(column)
+    return pa.table(columns, schema=schema)
+
+
+def _as_type(path: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column with values of the type, which a rewrite may have widened, or made a category of.
+    Raises InputError where they are of another kind, or do not fit."""
+    found = column.type
+    if found == kind:
+        return column
+    try:
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+            column = column.cast(found)
+        if pa.types.is_floating(found) and pa.types.is_integer(kind):
+            column = pc.if_else(pc.is_nan(column), None, column)  # pandas' null
+        if _sort(found) in (_sort(kind), "null"):
+            return column.cast(kind)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise _other_columns(path, f"{name}: {str(error).partition(chr(10))[0]}") from None
+    raise _other_columns(path, f"{name} is {found}, not {kind}")
+
+
+def _sort(kind: pa.DataType) -> str:
+    """What sort of values a type is of, whatever their width."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"list of {_sort(kind.value_type)}"
+    return str(kind)
+
+
+def _other_columns(path: Path, what: str) -> InputError:
+    return unusable(
+        path, f"does not hold the columns of version {SCHEMA_VERSION}: {printable(what)}"
+    )

@@ -1,0 +1,222 @@
+"""What a trial leaves on disk: file names, notes, atomic writing.
+
+A trial's folder holds config.json, epochs.parquet (a row an epoch, rewritten whole each epoch),
+checkpoint.pt, and, only when it finished, predictions.parquet (a row a test image) and last of
+all run.parquet (one row). A failed attempt leaves failure.json. Of a compacted trial these are read
+from the sweep's compact files (compact.py), as if they were in its folder. tables.py has what is
+in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from trial_records import archive, sealed_json
+from trial_records.errors import EXIT_IO, InputError, move_away
+from trial_records.files import read_file as read_file
+from trial_records.files import unreadable as unreadable
+from trial_records.names import NAME as NAME
+from trial_records.names import NAME_BYTES as NAME_BYTES
+from trial_records.names import is_name as is_name
+from trial_records.secrets import masked
+
+SCHEMA_VERSION = 1
+
+CONFIG = "config.json"
+EPOCHS = "epochs.parquet"
+CHECKPOINT = "checkpoint.pt"
+PREDICTIONS = "predictions.parquet"
+RUN = "run.parquet"
+FAILURE = "failure.json"
+# Written by a search that wants no more of the trial: its attempt stops when it sees the file.
+PRUNED = "pruned.json"
+
+Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL", "DATA", "ERROR"]
+
+# How many workers the launcher put on the process's GPU, as it tells them; unset is one.
+PER_GPU = "SWEEPS_PER_GPU"
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write aside in the same folder, fsync, rename: a reader sees the old file or the new one.
+
+    Raises OSError (disk full, no permission); the file that was there is then still there, and
+    nothing is left beside it.
+    """
+    # The process and thread are in the name so that two writers cannot share a part file.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        # A read-only disk answers EROFS also where there is no file.
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            # A failing write does not say where, and the part file's name helps nobody.
+            error.filename = str(path)
+        raise
+    # Without this a power cut can forget the rename.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_sealed_json(path: Path, value: Any) -> None:
+    """Write an object with its digest, which `read_json` verifies. Raises OSError."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    write_atomic(path, lambda file: file.write(sealed_json.sealed(text)))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, without its seal. Raises InputError where the file is damaged, was
+    changed since it was sealed or cannot be read, FileNotFoundError where there is none."""
+    return parse_json(path, read_file(path))
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """As `read_json`, of a file's content."""
+    try:
+        return sealed_json.opened(content)[0]
+    except (ValueError, RecursionError) as error:
+        todo = f"move it away: {move_away(path)}"
+        if isinstance(error, sealed_json.ChangedError):
+            todo = f"if you changed it yourself, delete its field {sealed_json.FIELD}; else {todo}"
+        raise InputError(f"{path} is damaged: {error}", todo, exit_code=EXIT_IO) from None
+
+
+def content(path: Path) -> bytes:
+    """A file of a trial, wherever it is. Raises as `read_file` does."""
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        found = archive.content(path)
+        # Where it was taken out of a compact file while we looked, it is in the folder again.
+        return read_file(path) if found is None else found
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """A trial's config.json as it was stored, by whatever version. Raises InputError where it is
+    damaged or cannot be read, FileNotFoundError where there is none."""
+    path = folder / CONFIG
+    return parse_values(path, content(path))
+
+
+def parse_values(path: Path, content: bytes) -> dict[str, Any]:
+    """As `read_values`, of a file's content."""
+    values = parse_json(path, content)
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{path} is damaged: it does not hold fields", f"move it away: {move_away(path)}",
+            exit_code=EXIT_IO,
+        )  # fmt: skip
+    return values
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Keep the file under another name, `path.word`, numbered where that is taken; the new name."""
+    names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    path.replace(aside)
+    return aside
+
+
+def unusable(path: Path, what: str) -> InputError:
+    """For a file of a trial without which the trial's folder is worth nothing."""
+    return InputError(
+        f"{path} {what}",
+        "it was left in place; move its trial's folder away and launch again: "
+        + move_away(path.parent),
+        exit_code=EXIT_IO,
+    )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed, as failure.json holds it."""
+
+    cause: str  # a Cause; a later version may know more of them
+    exception: str
+    traceback: str
+    log_tail: list[str]
+    attempt: int
+    failed_at: float  # seconds since 1970, the clock of `host`
+    host: str
+    epoch: int | None = None  # from 0, where the cause has one
+    origin: dict[str, Any] | None = None  # trainer.origin's of the attempt
+    launches: list[float] = field(default_factory=list)  # whose attempts failed; 0.1 has none
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """What was recorded before secrets were masked is shown without them too."""
+        for name in ("exception", "traceback"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
+        if self.log_tail:
+            tail = masked("\n".join(self.log_tail)).split("\n")
+            object.__setattr__(self, "log_tail", tail)
+
+    def write(self, folder: Path) -> None:
+        write_sealed_json(folder / FAILURE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Failure | None:
+        """None where the folder has none. Raises InputError for a damaged file."""
+        return _read_note(cls, folder / FAILURE)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Why a trial was stopped early, as pruned.json holds it."""
+
+    search: str  # the id of the search that wanted no more of it
+    number: int  # Optuna's, of the trial
+    epoch: int  # from 0: the last one that was looked at
+    pruned_at: float  # seconds since 1970
+    launches: list[float] = field(default_factory=list)  # whose attempt was pruned; 0.1 has none
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        write_sealed_json(folder / PRUNED, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Pruned | None:
+        """None where the folder has none. Raises InputError for a damaged file."""
+        return _read_note(cls, folder / PRUNED)
+
+
+Note = TypeVar("Note", Failure, Pruned)
+
+
+def _read_note(kind: type[Note], path: Path) -> Note | None:
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path} is no record of version {SCHEMA_VERSION}: {where}: {first['msg']}",
+            f"move it away: {move_away(path)}",
+            exit_code=EXIT_IO,
+        ) from None
