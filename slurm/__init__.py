@@ -1,5 +1,5 @@
 """What a cluster is."""
 
-from slurm.terminal import quiet_while_importing
+from trial_records.terminal import quiet_while_importing
 
 quiet_while_importing()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from slurm import environment
 from slurm.environment import Child
-from slurm.errors import SlurmError
+from trial_records.errors import SlurmError
 
 SECONDS = 30.0
 """How long a command of Slurm may take."""

@@ -19,9 +19,9 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm import environment
 from slurm.environment import Child
-from slurm.errors import EXIT_USAGE, SlurmError
 from slurm.queue import run_slurm
 from slurm.site import Resources, Site, submitit_parameters
+from trial_records.errors import EXIT_USAGE, SlurmError
 
 
 @dataclass(frozen=True)

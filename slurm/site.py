@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from slurm.environment import NEEDED
-from slurm.errors import SlurmError
-from slurm.files import read_file
+from trial_records.errors import SlurmError
+from trial_records.files import read_regular
 
 SITES = Path(__file__).parent / "sites"
 USAGE = 2
@@ -253,7 +253,7 @@ def _folders() -> tuple[Path, Path]:
 
 def _read(path: Path) -> Site:
     try:
-        text = read_file(path).decode()
+        text = read_regular(path).decode()
     except FileNotFoundError:
         raise SlurmError(
             f"{path}: no such file", "known by name: " + ", ".join(sites()), exit_code=USAGE

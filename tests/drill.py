@@ -24,7 +24,6 @@ from PIL import Image
 
 from slurm.dev_cluster import cluster as dev_cluster
 from slurm.dev_cluster.cluster import Cluster
-from slurm.errors import SlurmError
 from slurm.queue import Queue
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
@@ -32,6 +31,7 @@ from sweeps.state.lease import Claim
 from sweeps.state.liveness import Scheduler
 from sweeps.state.trial_store import Ledger, Standing, State
 from trial_records import tables, trial_files
+from trial_records.errors import SlurmError
 
 ROOT = Path(__file__).parent.parent
 # Images that nothing needs scikit-learn for, whose import takes as long as half the training.

@@ -18,13 +18,13 @@ import pytest
 
 from slurm.dev_cluster import cluster as dev_cluster
 from slurm.dev_cluster.cluster import Cluster
-from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Site
 from sweeps.doctor import __main__ as doctor
 from sweeps.doctor import filesystem, node_probe, slurm_limits
 from sweeps.doctor.check import Check, State, failure
 from sweeps.doctor.slurm_limits import ASSOCIATION, QUALITY, Limits, parse_partitions, parse_table
+from trial_records.errors import SlurmError
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm.errors import SlurmError
 from slurm.queue import (
     OVER,
     QUEUED,
@@ -28,6 +27,7 @@ from slurm.queue import (
     config,
     requeue,
 )
+from trial_records.errors import SlurmError
 
 ME = str(os.getuid())
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from test_queue import Slurm, live
 
-from slurm.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site
 from sweeps.execution.dispatch import Jobs
@@ -19,6 +18,7 @@ from sweeps.state.liveness import Scheduler
 from sweeps.state.trial_store import LOGS, Ledger, Plan
 from trainer.recipes import reported
 from trial_records import trial_files
+from trial_records.errors import SlurmError
 
 
 @pytest.fixture

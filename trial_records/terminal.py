@@ -4,8 +4,7 @@ Progress is best effort: the work never ends because nobody can read of it. What
 stdout is data: a command that only shows ends where its reader has gone, one that works goes on.
 Nothing that a terminal would obey is passed on from a file's or another program's words.
 
-slurm/terminal.py is the same file: the two packages may import no sibling, and a test compares
-them. It imports nothing of the project, so that it can say what is wrong with anything.
+It imports nothing of the project, so that it can say what is wrong with anything.
 """
 
 from __future__ import annotations

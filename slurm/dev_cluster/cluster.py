@@ -41,8 +41,8 @@ from slurm.dev_cluster import config
 from slurm.dev_cluster import folder as cluster_folder
 from slurm.dev_cluster.config import ACCOUNT, CLUSTER, LOOPBACK, Machine, Shape
 from slurm.dev_cluster.daemons import Daemon, end_all, environment, system_path
-from slurm.errors import SlurmError, run_command
-from slurm.files import read_file
+from trial_records.errors import SlurmError, run_command
+from trial_records.files import read_regular
 
 DEFAULT_FOLDER = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slurm-dev-cluster"
@@ -183,7 +183,7 @@ def find(folder: Path) -> Cluster | None:
     """The cluster in `folder`, if one was booted there: whole, half or crashed."""
     folder = folder.resolve()
     try:
-        state = json.loads(read_file(folder / cluster_folder.STATE))
+        state = json.loads(read_regular(folder / cluster_folder.STATE))
         return Cluster(folder, Shape(**state["shape"]), state["ports"])
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slurm.errors import SlurmError
-from slurm.files import read_file
+from trial_records.errors import SlurmError
+from trial_records.files import read_regular
 
 MARK = "SLURM_DEV_CLUSTER"
 PROC = Path("/proc")
@@ -56,7 +56,7 @@ class Daemon:
         if self._child is not None:
             self._child.poll()  # else it stays a zombie for as long as we live
         try:
-            pid, started = (int(word) for word in read_file(self._file).split())
+            pid, started = (int(word) for word in read_regular(self._file).split())
         except (FileNotFoundError, ValueError):
             return None
         return pid if start_ticks(pid) == started else None
@@ -105,7 +105,7 @@ class Daemon:
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
-            if lines := read_file(self.output).decode(errors="replace").strip().splitlines():
+            if lines := read_regular(self.output).decode(errors="replace").strip().splitlines():
                 return ": " + " | ".join(lines[-3:])
         return ""
 

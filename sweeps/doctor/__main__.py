@@ -103,9 +103,9 @@ def checks(site: Site, results: Path, data: Path | None = None, *, job: bool) ->
 
 def cluster(site: Site) -> Iterator[Check]:
     """What Slurm allows; one failure where it does not answer."""
-    from slurm.errors import SlurmError
     from sweeps.doctor.check import failure
     from sweeps.doctor.slurm_limits import Limits
+    from trial_records.errors import SlurmError
 
     try:
         limits = Limits.read()

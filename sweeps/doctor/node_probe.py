@@ -22,12 +22,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from slurm.errors import SlurmError
 from slurm.queue import Job, Queue, cancel
 from slurm.rank_info import Place
 from slurm.site import Resources, Site
 from sweeps.doctor.check import Check, failure, ok, warning
 from trial_records import trial_files
+from trial_records.errors import SlurmError
 
 SECONDS = 180
 LOOK_SECONDS, ASK_SECONDS = 0.2, 3.0

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 from slurm import environment
 from slurm.environment import Child
-from slurm.errors import SlurmError
 from slurm.queue import Queue, config
 from slurm.site import Site
 from sweeps.doctor.check import Check, failure, ok, warning
-from trial_records.errors import nearest
+from trial_records.errors import SlurmError, nearest
 
 SECONDS = 30
 # Above every id that Slurm gives (MaxJobId): a question about no job.

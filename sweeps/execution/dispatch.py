@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 from slurm import environment
 from slurm import queue as slurm_queue
 from slurm.environment import Child
-from slurm.errors import SlurmError
 from slurm.queue import JobState, Queue
 from slurm.site import Resources, Site, find_site
 from sweeps.cli.live_view import Display
@@ -40,7 +39,7 @@ from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
 from sweeps.state.progress import Progress, counts, look, lost_alike, summary, why_lost
 from sweeps.state.trial_store import LOGS, Ledger, Plan
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError
+from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, SlurmError
 from trial_records.secrets import masked
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from slurm.errors import SlurmError
 from sweeps.state.trial_store import LOGS
 from trial_records import trial_files
 from trial_records.errors import (
     EXIT_FLAGGED,
     EXIT_IO,
     InputError,
+    SlurmError,
     move_away,
     print_error,
     storage_error,

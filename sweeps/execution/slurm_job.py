@@ -24,7 +24,6 @@ import typer
 
 from slurm import environment
 from slurm.environment import Child
-from slurm.errors import SlurmError
 from slurm.queue import JobState, Queue, describe, requeue
 from slurm.rank_info import Place, address, free_port
 from sweeps.cli.options import AtScale, Results, ScaleName, Seeds, Settings, plan_of
@@ -47,7 +46,7 @@ from sweeps.state.liveness import Scheduler, mark_of, mark_of_array
 from sweeps.state.trial_store import LOGS, Ledger
 from trainer import origin
 from trial_records import trial_files
-from trial_records.errors import EXIT_IO, InputError, run_command
+from trial_records.errors import EXIT_IO, InputError, SlurmError, run_command
 
 log = logging.getLogger("sweeps.execution.slurm_job")
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slurm.errors import SlurmError
 from slurm.queue import JobState, Queue
 from slurm.send import Batch
 from slurm.site import Resources, Site
@@ -24,6 +23,7 @@ from sweeps.state import lease as leases
 from sweeps.state.lease import WORKER, Claim
 from sweeps.state.liveness import mark_of
 from sweeps.state.trial_store import LOGS, Ledger, Plan
+from trial_records.errors import SlurmError
 
 
 @dataclass

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
-from slurm.errors import SlurmError
 from sweeps.cli.live_view import Display
 from sweeps.execution.dispatch import Cluster
 from sweeps.execution.local_pool import start_worker, stop_all, words_of
@@ -32,7 +31,7 @@ from sweeps.state.elsewhere import way_out
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import LOGS, Ledger, Plan, State, trial_to_json
 from trial_records import tables, trial_files
-from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError
+from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
 
 BEST = "best.json"
 # Of an Optuna trial: what the claims of its attempts name as their launch.

@@ -15,14 +15,13 @@ from typing import Any
 
 from slurm import environment
 from slurm.environment import Child
-from slurm.errors import SlurmError
 from slurm.queue import describe
 from sweeps.state import lease as leases
 from sweeps.state.elsewhere import way_out
 from sweeps.state.lease import Claim
 from sweeps.state.lease_watch import Watch
 from sweeps.state.liveness import Scheduler
-from trial_records.errors import EXIT_IO, InputError
+from trial_records.errors import EXIT_IO, InputError, SlurmError
 
 
 def leave_job() -> dict[str, Any]:
