@@ -16,7 +16,8 @@ from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_comm
 
 if TYPE_CHECKING:
     from analysis.data.study import Study
-    from analysis.output.page import Page, Part
+    from analysis.output.model import Part
+    from analysis.output.page import Page
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +59,7 @@ def report(
     ] = False,
 ) -> int:
     """Turn the results of sweeps into a report: HTML, Markdown, tables and figures."""
-    from analysis.output.page import check_out
+    from analysis.output.publish import check_out
 
     chosen = list(dict.fromkeys(names or []))
     if compare is None:
@@ -121,7 +122,8 @@ def build(study: Study) -> Page:
     from analysis.cifar10 import ablations, architectures, grid, weight_decay
     from analysis.cifar10.claims_section import claims
     from analysis.cifar10.discrepancies import oddities
-    from analysis.output.page import Page, Section
+    from analysis.output.model import Section
+    from analysis.output.page import Page
     from analysis.sections import diagnostics, search, sweep, trials
     from analysis.sections.choices import choices
     from analysis.sections.conclusions import verdict

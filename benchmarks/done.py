@@ -29,9 +29,11 @@ def build(results: Path, definition: Path) -> None:
 
     The records have the schemas of real ones and every figure in them is made up.
     """
+    from sweeps.spec.expand import expand
+    from sweeps.spec.find import find
     from sweeps.spec.grid import axes_of
-    from sweeps.spec.sweep import expand, find
-    from sweeps.state.trial_store import LOGS, Ledger, Plan
+    from sweeps.state.plan import LOGS, Plan
+    from sweeps.state.trial_store import Ledger
     from trial_records import tables, trial_files
 
     name, sweep = find(str(definition))

@@ -49,7 +49,7 @@ sweep = Sweep(base=base, space=grid({{"seed": list(range({trials}))}}))
 CALIBRATE = """
 import sys, time
 from pathlib import Path
-from sweeps.spec.sweep import expand, find
+from sweeps.spec.expand import expand; from sweeps.spec.find import find
 from trainer.train import train
 for trial in expand(find(sys.argv[1])[1]):
     began = time.process_time()

@@ -21,9 +21,11 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from sweeps.search.driver import Driver
 from sweeps.search.optuna_journal import Journal
+from sweeps.spec.find import find_search
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Search, Trial, find_search
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.spec.sweep import Search, Trial
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from trial_records import tables, trial_files
 
 EPOCHS = 12

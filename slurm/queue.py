@@ -7,25 +7,25 @@ for id, job in queue.jobs(["1201_0", "1201_1", "1300"]).items():
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
-import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from pathlib import Path
+from dataclasses import replace
 
-from slurm import environment
-from slurm.environment import Child
-from trial_records.errors import SlurmError
+from slurm.commands import (
+    ID,
+    SECONDS,
+    _batches,
+    _check_id,
+    _failed,
+    _garbage,
+    _MissingError,
+    run_slurm,
+)
+from slurm.job_state import Job, JobState
 
-SECONDS = 30.0
-"""How long a command of Slurm may take."""
 # fmt: off
 SQUEUE_COLUMNS = (
     "JobArrayID", "State", "Reason", "exit_code", "RestartCnt", "NodeList", "StartTime", "EndTime",
@@ -35,156 +35,10 @@ SACCT_COLUMNS = (
     "JobID", "State", "ExitCode", "UID", "NodeList", "Start", "End", "TimelimitRaw", "JobName",
     "Comment",
 )
-# fmt: on
-CONFIGURATIONS = (Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf"))
-"""Where Slurm looks for its configuration, and where it keeps one that it was sent."""
-MANY = 1000
-"""Ids on one command line; a single word of it may have 128 KiB."""
-
-ID = re.compile(r"(\d+)(?:_\d+|\+\d+)?", re.ASCII)
 # 12, 12_3, 12+1 (a part of a heterogeneous job), 12_[1,4-9:2%5], cut short 12_[1,4...]; with a
 # step: 12.batch.
 ROW = re.compile(r"(\d+)(?:_\d+|\+\d+|_\[([0-9,:-]*)(\.\.\.)?(?:%\d+)?\]?)?(\.\w+)?", re.ASCII)
 TASKS = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
-
-
-class JobState(StrEnum):
-    """Slurm's states, and the flags that it shows in their place (its job_state_codes page).
-
-    A word that is not among them makes a state too, shown as it is, and alive: what we do not
-    understand must not end a job in our books.
-    """
-
-    BOOT_FAIL = "BOOT_FAIL"
-    CANCELLED = "CANCELLED"
-    COMPLETED = "COMPLETED"
-    COMPLETING = "COMPLETING"
-    CONFIGURING = "CONFIGURING"
-    DEADLINE = "DEADLINE"
-    EXPEDITING = "EXPEDITING"
-    FAILED = "FAILED"
-    LAUNCH_FAILED = "LAUNCH_FAILED"
-    NODE_FAIL = "NODE_FAIL"
-    OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    PENDING = "PENDING"
-    POWER_UP_NODE = "POWER_UP_NODE"
-    PREEMPTED = "PREEMPTED"
-    RECONFIG_FAIL = "RECONFIG_FAIL"
-    REQUEUED = "REQUEUED"
-    REQUEUE_FED = "REQUEUE_FED"
-    REQUEUE_HOLD = "REQUEUE_HOLD"
-    RESIZING = "RESIZING"
-    RESV_DEL_HOLD = "RESV_DEL_HOLD"
-    REVOKED = "REVOKED"
-    RUNNING = "RUNNING"
-    SIGNALING = "SIGNALING"
-    SPECIAL_EXIT = "SPECIAL_EXIT"
-    STAGE_OUT = "STAGE_OUT"
-    STOPPED = "STOPPED"
-    SUSPENDED = "SUSPENDED"
-    TIMEOUT = "TIMEOUT"
-    UNKNOWN = "UNKNOWN"
-    UPDATE_DB = "UPDATE_DB"
-
-    @classmethod
-    def _missing_(cls, value: object) -> JobState:
-        state = str.__new__(cls, str(value))
-        state._name_, state._value_ = "UNKNOWN", str(value)
-        return state
-
-    @property
-    def is_queued(self) -> bool:
-        """Waits for nodes: pending, held, or on its way back into the queue."""
-        return self in QUEUED
-
-    @property
-    def is_running(self) -> bool:
-        """Holds nodes, whether or not its processes run at this moment."""
-        return self in RUNNING
-
-    @property
-    def is_over(self) -> bool:
-        """Ended, and Slurm will not start it again by itself."""
-        return self in OVER
-
-    @property
-    def is_alive(self) -> bool:
-        """May still run."""
-        return not self.is_over
-
-
-# LAUNCH_FAILED and RECONFIG_FAIL are flags that stand until the job is requeued or gets its last
-# state. REVOKED says that a federated job runs on another cluster. None of them is an end.
-QUEUED = frozenset(
-    {
-        JobState.EXPEDITING,
-        JobState.LAUNCH_FAILED,
-        JobState.PENDING,
-        JobState.RECONFIG_FAIL,
-        JobState.REQUEUED,
-        JobState.REQUEUE_FED,
-        JobState.REQUEUE_HOLD,
-        JobState.RESV_DEL_HOLD,
-        JobState.SPECIAL_EXIT,
-    }
-)
-RUNNING = frozenset(
-    {
-        JobState.COMPLETING,
-        JobState.CONFIGURING,
-        JobState.POWER_UP_NODE,
-        JobState.RESIZING,
-        JobState.RUNNING,
-        JobState.SIGNALING,
-        JobState.STAGE_OUT,
-        JobState.STOPPED,
-        JobState.SUSPENDED,
-        JobState.UPDATE_DB,
-    }
-)
-OVER = frozenset(
-    {
-        JobState.BOOT_FAIL,
-        JobState.CANCELLED,
-        JobState.COMPLETED,
-        JobState.DEADLINE,
-        JobState.FAILED,
-        JobState.NODE_FAIL,
-        JobState.OUT_OF_MEMORY,
-        JobState.PREEMPTED,
-        JobState.TIMEOUT,
-    }
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job, or one task of an array, as Slurm last told of it."""
-
-    id: str
-    """As "123", as "123_4" in an array, as "123+1" in a heterogeneous job."""
-    state: JobState
-    reason: str = ""
-    """Why it waits or how it failed, in Slurm's word; empty from accounting."""
-    comment: str = ""
-    """Empty from accounting, unless the cluster keeps comments (AccountingStoreFlags)."""
-    name: str = ""
-    exit_code: int | None = None
-    """What its batch script ended with; None while it is alive."""
-    signal: int | None = None
-    """The signal that ended it, 0 for none; None while it is alive."""
-    restarts: int | None = None
-    """How often it was requeued; None from accounting."""
-    nodes: str = ""
-    """Slurm's expression, such as "n[1-2]"; empty before it has any."""
-    start: float | None = None
-    """When it started or is expected to, in seconds since 1970."""
-    end: float | None = None
-    """When it ended, or must."""
-    minutes: int | None = None
-    """Its time limit; None for none."""
-    submitted: float | None = None
-    """When it was sent, or put back into the queue; None from accounting."""
 
 
 class Queue:
@@ -358,72 +212,6 @@ class Queue:
         return [one for one in ids if _bases([one])[0] not in ours]
 
 
-def cancel(ids: Iterable[str], *, timeout: float = SECONDS) -> None:
-    """Cancel jobs, tasks or whole arrays; those that have ended already are no error.
-
-    Raises SlurmError as Queue does.
-    """
-    wanted = list(dict.fromkeys(ids))
-    for one in wanted:
-        _check_id(one)
-    for batch in _batches(wanted):
-        done = run_slurm(["scancel", *batch], timeout)
-        words = [line for line in done.stderr.splitlines() if line.strip()]
-        ended = ("Invalid job id", "already completing or completed")
-        if done.returncode and not (
-            words and all(any(word in line for word in ended) for line in words)
-        ):
-            raise _failed("scancel", done)
-
-
-def requeue(id: str, *, timeout: float = SECONDS) -> None:
-    """Put a job back into the queue. Raises SlurmError as Queue does, and where it is unknown."""
-    _check_id(id)
-    done = run_slurm(["scontrol", "requeue", id], timeout)
-    if done.returncode:
-        raise _failed("scontrol", done)
-
-
-def describe(id: str, *, name: str, comment: str, timeout: float = SECONDS) -> None:
-    """Give a job, or one task of an array, a name and a comment of its own.
-
-    Raises SlurmError where Slurm refuses.
-    """
-    _check_id(id)
-    command = ["scontrol", "update", f"JobId={id}", f"JobName={name}", f"Comment={comment}"]
-    done = run_slurm(command, timeout)
-    if done.returncode:
-        raise _failed("scontrol update", done)
-
-
-def config(*, timeout: float = SECONDS) -> dict[str, str]:
-    """Slurm's configuration, such as MaxArraySize, PreemptMode, JobRequeue, SLURM_VERSION.
-
-    Values are Slurm's own text; "" where it has none. Raises SlurmError as Queue does.
-    """
-    done = run_slurm(["scontrol", "show", "config"], timeout)
-    if done.returncode:
-        raise _failed("scontrol", done)
-    pairs = (line.partition("=") for line in done.stdout.splitlines() if "=" in line)
-    settings: dict[str, str] = {}
-    for key, _, value in pairs:
-        # The sections on plugins come last and must not hide Slurm's own settings.
-        settings.setdefault(key.strip(), "" if value.strip() == "(null)" else value.strip())
-    if "SLURM_VERSION" not in settings:
-        raise _garbage("scontrol", (done.stdout.splitlines() or [""])[0])
-    return settings
-
-
-def available() -> bool:
-    """Whether jobs can be submitted from here: sbatch is installed and knows of a cluster."""
-    configured = "SLURM_CONF" in os.environ or any(path.exists() for path in CONFIGURATIONS)
-    return configured and shutil.which("sbatch") is not None
-
-
-class _MissingError(SlurmError):
-    """The command is not on the PATH."""
-
-
 class _Answer:
     """The rows of one answer, found by id."""
 
@@ -478,15 +266,6 @@ def _ranges(tasks: str) -> list[range]:
 
 def _bases(ids: list[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for one in ids if (match := ID.match(one))))
-
-
-def _batches(ids: list[str]) -> Iterator[list[str]]:
-    return (ids[at : at + MANY] for at in range(0, len(ids), MANY))
-
-
-def _check_id(id: str) -> None:
-    if not ID.fullmatch(id):
-        raise SlurmError(f"{id!r} is no job id", "a job id is 123, or 123_4 for a task of an array")
 
 
 def _separator() -> str:
@@ -545,71 +324,3 @@ def _minutes(text: str) -> int | None:
         return None
     days, hours, minutes = (int(part or 0) for part in match.groups())
     return (days * 24 + hours) * 60 + minutes
-
-
-def run_slurm(
-    command: list[str], timeout: float = SECONDS, child: Child = Child.SLURM
-) -> subprocess.CompletedProcess[str]:
-    """A command of Slurm, in an environment that changes nothing of what it does or prints.
-
-    Raises SlurmError where it is missing, cannot be run or gives no answer.
-    """
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment.built(child),
-            process_group=0,
-        )
-    except FileNotFoundError:
-        raise _MissingError(
-            f"no Slurm here: {command[0]} is not on the PATH",
-            "load the cluster's Slurm, or try one on this machine: python -m slurm.dev_cluster up",
-        ) from None
-    except OSError as error:
-        raise SlurmError(
-            f"{command[0]} cannot be run: {error.strerror}", "see what `which` says it is"
-        ) from None
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except BaseException as error:
-        # The whole group: a cluster's wrapper around the command has children that hold our pipes.
-        # It may have ended by itself just now: that must not take the interruption's place.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise
-        raise SlurmError(
-            f"{command[0]} gave no answer in {timeout:g} s",
-            "the controller may be busy or away (scontrol ping): try again in a minute",
-        ) from None
-    # Not by Popen, which would also change the line breaks inside of names.
-    texts = (raw.decode("utf-8", "backslashreplace") for raw in (out, err))
-    return subprocess.CompletedProcess(command, process.returncode, *texts)
-
-
-def _failed(command: str, done: subprocess.CompletedProcess[str]) -> SlurmError:
-    words = _plain(done.stderr or done.stdout) or "it said nothing"
-    if "configuration source" in words:
-        advice = "export SLURM_CONF=FILE, the slurm.conf of the cluster"
-    else:
-        advice = f"these are Slurm's words; try `{command}` by hand, or again in a minute"
-    return SlurmError(f"{command} ended with {done.returncode}: {words}", advice)
-
-
-def _garbage(command: str, line: str) -> SlurmError:
-    return SlurmError(
-        f"{command} printed a line that is no answer: {_plain(line)!r}",
-        f"try `{command}` by hand: a wrapper around it may print words of its own",
-    )
-
-
-def _plain(text: str) -> str:
-    """One short line for an error: the last words, which say why, and nothing that a terminal
-    obeys."""
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    line = "; ".join([line for line in lines if line][-3:])
-    return "".join(char if char.isprintable() else "?" for char in line)[:300]

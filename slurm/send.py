@@ -18,8 +18,8 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm import environment
+from slurm.commands import run_slurm
 from slurm.environment import Child
-from slurm.queue import run_slurm
 from slurm.site import Resources, Site, submitit_parameters
 from trial_records.errors import EXIT_USAGE, SlurmError
 

@@ -21,7 +21,7 @@ from sweeps.cli.options import Results
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
-    from slurm.queue import Job
+    from slurm.job_state import Job
     from sweeps.spec.sweep import Trial
     from sweeps.state.lease import Claim
     from sweeps.state.trial_store import Ledger
@@ -125,7 +125,8 @@ def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | 
 def _held(ledger: Ledger, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
     """The drivers and waiting workers, which would start more, before the trials; and what cannot
     be told."""
-    from sweeps.state.trial_store import LOGS, State
+    from sweeps.state.plan import LOGS
+    from sweeps.state.trial_store import State
 
     drivers, _ = ledger.drivers()
     ledger.scheduler.look(drivers.values())
@@ -149,7 +150,7 @@ def _held(ledger: Ledger, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
 
 def _cancel(held: list[_Held]) -> set[str]:
     """Cancel what is proven to be the sweep's; where that was, in words."""
-    from slurm.queue import cancel
+    from slurm.commands import cancel
 
     if jobs := dict.fromkeys(one.job for one in held if one.job):
         cancel(jobs)

@@ -37,8 +37,8 @@ from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_co
 
 if TYPE_CHECKING:
     from sweeps.cost.estimate import Price
+    from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
-    from sweeps.state.trial_store import Plan
 
 app = typer.Typer(add_completion=False)
 
@@ -79,7 +79,7 @@ def main(
     from sweeps.cost.estimate import price
     from sweeps.execution import dispatch, gpu_sharing
     from sweeps.execution.preflight import ask_slurm
-    from sweeps.spec.sweep import find
+    from sweeps.spec.find import find
     from sweeps.state.access import warn_of_writers
     from sweeps.state.liveness import Scheduler
     from sweeps.state.progress import look
@@ -127,8 +127,8 @@ def _print_plan(
     plan: Plan, progress: list[Progress], cost: Price, script: str | None, as_json: bool
 ) -> None:
     from sweeps.cli import table
+    from sweeps.state.plan import trial_to_json
     from sweeps.state.progress import counts, summary
-    from sweeps.state.trial_store import trial_to_json
 
     if as_json:
         trials = [

@@ -31,7 +31,8 @@ def main(
 ) -> int:
     """Print everything that was logged while the trial ran, attempt after attempt."""
     from sweeps.state.job_log import logs_of
-    from sweeps.state.trial_store import LOGS, resolve
+    from sweeps.state.plan import LOGS
+    from sweeps.state.trial_store import resolve
 
     ledger = resolve(results, name)
     plans, problems = ledger.readable_plans()
@@ -72,7 +73,7 @@ def _jobs(ledger: Ledger, name: str) -> list[str]:
     from sweeps.execution import job_entry
     from sweeps.state import lease as leases
     from sweeps.state.lease import WORKER
-    from sweeps.state.trial_store import LOGS
+    from sweeps.state.plan import LOGS
 
     found: list[str] = []
     for path in (ledger.folder / LOGS).glob(".*.json"):

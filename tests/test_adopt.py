@@ -16,7 +16,9 @@ import sweeps.launch
 from analysis.data.study import load
 from analysis.sections import cost, provenance, summary
 from sweeps.cost.estimate import tally
-from sweeps.spec.sweep import Trial, expand, find
+from sweeps.spec.expand import expand
+from sweeps.spec.find import find
+from sweeps.spec.sweep import Trial
 from sweeps.state.adoption import adopt
 from sweeps.state.progress import look
 from sweeps.state.trial_store import Ledger, State

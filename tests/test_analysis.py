@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from analysis import report
-from analysis.data.study import Plan, load, reported
-from analysis.output.page import latex, markdown
+from analysis.cifar10.reported import reported
+from analysis.data.study import Plan, load
+from analysis.output.formats import latex, markdown
 from analysis.sections.routing import Kind, kind
 from analysis.stats import summary_tables
 from analysis.stats.intervals import difference_interval, sample_interval, seed_interval

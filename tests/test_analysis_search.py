@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from test_analysis import fail, files, finish, name_of, run, write_plan
 
 from analysis.cifar10.discrepancies import oddities
+from analysis.cifar10.reported import reported
 from analysis.data.search_space import Range
-from analysis.data.study import Plan, Study, load, reported
-from analysis.output.page import Page, Part, Section
+from analysis.data.study import Plan, Study, load
+from analysis.output.model import Part, Section
+from analysis.output.page import Page
 from analysis.sections import search
 from trainer.config import TrainConfig
 from trial_records.tables import EPOCHS_SCHEMA, write_table

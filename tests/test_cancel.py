@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 import sweeps.cancel
-from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.spec.expand import expand
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import process as processes
 from sweeps.state.lease import CLAIM, Claim
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from trainer.recipes import reported
 from trial_records.errors import run_command
 

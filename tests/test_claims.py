@@ -20,9 +20,11 @@ from analysis.cifar10.claims_section import _row as section_row
 from analysis.cifar10.claims_section import answered, claims
 from analysis.cifar10.discrepancies import oddities
 from analysis.cifar10.evidence import Comparison, Evidence
+from analysis.cifar10.reported import reported
 from analysis.data import study as loading
-from analysis.data.study import Study, load, reported
-from analysis.output.page import Page, Part, Section, Table
+from analysis.data.study import Study, load
+from analysis.output.model import Part, Section, Table
+from analysis.output.page import Page
 from analysis.sections import diagnostics
 from analysis.sections.conclusions import verdict
 from analysis.stats import summary_tables

@@ -26,10 +26,12 @@ from analysis.data.study import load
 from analysis.stats import grad_cam
 from sweeps.compact import archive_writer
 from sweeps.cost import estimate
-from sweeps.spec.sweep import Sweep, expand
+from sweeps.spec.expand import expand
+from sweeps.spec.sweep import Sweep
 from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.plan import Plan
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger, Plan, State
+from sweeps.state.trial_store import Ledger, State
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import archive, tables, trial_files

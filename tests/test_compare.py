@@ -21,7 +21,7 @@ from analysis.cifar10 import ablations, architectures, weight_decay
 from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study, load
 from analysis.figures import compare as figures
-from analysis.output.page import Part
+from analysis.output.model import Part
 from analysis.stats import paired, summary_tables
 from analysis.stats.intervals import holm, mcnemar
 from analysis.stats.paired import Tally, networks, value_words, verdict

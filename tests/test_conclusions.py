@@ -15,7 +15,8 @@ from test_analysis import Point, fail, finish, folder_of, grid_points, run, writ
 
 from analysis.cifar10 import weight_decay
 from analysis.cifar10.discrepancies import oddities
-from analysis.data.study import Study, load, reported
+from analysis.cifar10.reported import reported
+from analysis.data.study import Study, load
 from analysis.sections import diagnostics
 from analysis.sections.comparison import comparison
 from analysis.sections.conclusions import against_reported, evidence, flags, found, missing, verdict

@@ -17,15 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainer.config import (
-    ADDED,
-    SCHEMA_VERSION,
-    OptimizerConfig,
-    TrainConfig,
-    describe,
-    field_types,
-)
+from trainer.config import SCHEMA_VERSION, OptimizerConfig, TrainConfig, describe, field_types
 from trainer.recipes import ARCHITECTURES, reported, strong, vit_strong, vit_trained
+from trial_records.config import ADDED
 from trial_records.errors import EXIT_USAGE, InputError
 
 BASE = TrainConfig()

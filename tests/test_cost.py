@@ -11,7 +11,7 @@ from test_analysis import Point, finish, folder_of, write_plan
 
 from analysis.data.study import Study, load
 from analysis.figures.style import svg
-from analysis.output.page import Part
+from analysis.output.model import Part
 from analysis.sections import cost
 from trainer.config import TrainConfig
 from trial_records.tables import EPOCHS_SCHEMA, write_table

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import sweeps.launch
 import sweeps.status
-from sweeps.cost.estimate import PastRun, Price, device_here, past_runs, price, tally
+from sweeps.cost.estimate import PastRun, Price, past_runs, price, tally
+from sweeps.devices import device_here
 from sweeps.spec.backend import Where
 from sweeps.spec.sweep import Trial
 from sweeps.state.progress import Progress, look

@@ -23,7 +23,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from trainer.config import DataConfig
-from trainer.data.datasets import CIFAR10, CIFAR10_MEAN, CIFAR10_STD, check, load, prepare, split
+from trainer.data.datasets import CIFAR10, CIFAR10_MEAN, CIFAR10_STD, check, load, prepare
+from trainer.data.split import split
 from trial_records.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -31,11 +31,11 @@ from trainer.data.datasets import (
     counts,
     load,
     prepare,
-    split,
 )
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import DIGITS
 from trainer.data.layouts import Labels
+from trainer.data.split import split
 from trial_records.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

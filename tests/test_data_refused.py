@@ -18,8 +18,10 @@ import sweeps.launch
 import sweeps.search.__main__
 import sweeps.study.__main__
 from sweeps.cost import estimate
-from sweeps.spec.sweep import Sweep, expand
-from sweeps.state.trial_store import Ledger, Plan, Standing, State
+from sweeps.spec.expand import expand
+from sweeps.spec.sweep import Sweep
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger, Standing, State
 from sweeps.study.selection import candidates
 from trainer.config import DataConfig
 from trainer.recipes import reported

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeps.spec.expand import expand
+from sweeps.spec.find import find, find_search
 from sweeps.spec.grid import MAX_TRIALS, chain, grid, zipped
-from sweeps.spec.sweep import NAME_LENGTH, Search, Sweep, expand, find, find_search
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.spec.sweep import NAME_LENGTH, Search, Sweep
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from sweeps.study.stages import find_study
 from trainer.config import TrainConfig, field_types
 from trainer.recipes import reported
@@ -337,7 +340,7 @@ def test_a_name_of_many_fields_is_bounded(tmp_path: Path) -> None:
 )
 @settings(max_examples=200)
 def test_every_name_is_safe_and_bounded(words: list[tuple[str, str]], seed: int) -> None:
-    from sweeps.spec.sweep import _name, _word
+    from sweeps.spec.expand import _name, _word
 
     config = TrainConfig(seed=seed)
     name = _name(

@@ -12,7 +12,7 @@ from test_analysis import Point, fail, finish, folder_of, write_plan
 
 from analysis.cifar10 import ablations, architectures, grid
 from analysis.data.study import Plan, Study, load
-from analysis.output.page import Part
+from analysis.output.model import Part
 from analysis.sections import comparison, cost, summary, sweep, trials  # fmt: skip
 from analysis.stats.paired import value_words
 from trainer.config import TrainConfig

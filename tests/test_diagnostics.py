@@ -24,12 +24,14 @@ from sklearn import metrics
 from test_analysis import HOSTILE, begin, fail, finish, name_of, write_plan
 
 from analysis.cifar10 import beside
+from analysis.cifar10.reported import reported
 from analysis.data import predictions
 from analysis.data.predictions import Predictions, same_images
-from analysis.data.study import Plan, Study, load, reported
+from analysis.data.study import Plan, Study, load
 from analysis.figures import diagnostics as figures
 from analysis.figures.style import STYLE, png
-from analysis.output.page import Page, Part, Picture, Section, Table
+from analysis.output.model import Part, Picture, Section, Table
+from analysis.output.page import Page
 from analysis.sections import diagnostics as section
 from analysis.sections import one_run
 from analysis.stats import classification

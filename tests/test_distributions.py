@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.spec.distributions import Range, choice, integers, log_integers, log_uniform, uniform
-from sweeps.spec.sweep import Search, find_search, names
+from sweeps.spec.find import find_search, names
+from sweeps.spec.sweep import Search
 from trainer.recipes import reported
 from trial_records.errors import InputError
 

@@ -20,9 +20,11 @@ from optuna.trial import TrialState
 from sweeps.search.driver import BEST, LAUNCHES, Driver, drive
 from sweeps.search.optuna_journal import Journal
 from sweeps.spec.distributions import choice, log_uniform
+from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Search, Trial, trial_at
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.spec.sweep import Search, Trial
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import tables, trial_files

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from slurm import environment
 from slurm.environment import KEPT, TABLE, Child
 from sweeps.execution.local_pool import start_worker
-from sweeps.state.trial_store import LOGS, Ledger
+from sweeps.state.plan import LOGS
+from sweeps.state.trial_store import Ledger
 from trainer.recipes import reported
 from trial_records import tables, trial_files
 

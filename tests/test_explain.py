@@ -23,7 +23,8 @@ from analysis.data.predictions import Predictions, of
 from analysis.data.study import Study, load
 from analysis.figures import explain as figures
 from analysis.figures.style import pdf, png
-from analysis.output.page import Page, Part, Section
+from analysis.output.model import Part, Section
+from analysis.output.page import Page
 from analysis.sections import explain as section
 from analysis.stats import grad_cam
 from analysis.stats.grad_cam import Images, Pair

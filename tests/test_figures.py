@@ -29,7 +29,8 @@ from analysis.figures import (
     search,
     style,
 )
-from analysis.output.page import Page, Part, Picture, Section
+from analysis.output.model import Part, Picture, Section
+from analysis.output.page import Page
 
 CAT, DOG = "\u732b", "\u72d7"
 HEBREW = "\u05d7\u05ea\u05d5\u05dc"

@@ -34,8 +34,9 @@ from analysis.data.study import load
 from analysis.stats import grad_cam
 from sweeps.compact import archive_writer
 from sweeps.state import summary_cache
+from sweeps.state.plan import LOGS
 from sweeps.state.progress import look
-from sweeps.state.trial_store import LOGS, Ledger
+from sweeps.state.trial_store import Ledger
 from sweeps.study import selection
 from trainer.config import TrainConfig
 from trial_records import archive, tables, trial_files

@@ -35,9 +35,11 @@ import pytest
 from test_analysis import finish
 from test_definitions import BAD, HEAD
 
-from sweeps.spec.sweep import expand, find
+from sweeps.spec.expand import expand
+from sweeps.spec.find import find
 from sweeps.state.lease import Claim
-from sweeps.state.trial_store import LOGS, Ledger, Plan
+from sweeps.state.plan import LOGS, Plan
+from sweeps.state.trial_store import Ledger
 from trial_records import trial_files
 from trial_records.errors import run_command
 

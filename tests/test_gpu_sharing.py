@@ -28,11 +28,13 @@ from analysis.data.study import load
 from analysis.sections import cost
 from analysis.stats import summary_tables
 from slurm.dev_cluster.cluster import Cluster
-from slurm.queue import Job, JobState, Queue
+from slurm.job_state import Job, JobState
+from slurm.queue import Queue
 from slurm.site import Site
 from sweeps.cost.estimate import past_runs, tally
+from sweeps.devices import cores_here
 from sweeps.execution import gpu_mps, gpu_sharing
-from sweeps.execution.local_pool import cores_here, environment
+from sweeps.execution.local_pool import environment
 from sweeps.execution.process_group import Crew
 from sweeps.execution.slurm_job import STOPPED
 from sweeps.spec.sweep import Trial
@@ -401,7 +403,7 @@ def test_without_the_program_only_a_site_that_wants_it_hears_of_it(
 def test_a_search_does_not_share_on_slurm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("slurm.queue.available", lambda: True)
+    monkeypatch.setattr("slurm.commands.available", lambda: True)
     results = ("--results", str(tmp_path), "--on", "slurm")
     for module, name, words in (
         (sweeps.search.__main__, "weight_decay", ("--per-gpu", "2")),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.queue import Job, JobState
+from slurm.job_state import Job, JobState
 from sweeps.state.job_log import ending, last_words, logs_of
 
 AFTERWARDS = """

@@ -20,7 +20,8 @@ import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
-from sweeps.execution.local_pool import Pool, visible_gpus
+from sweeps.devices import visible_gpus
+from sweeps.execution.local_pool import Pool
 from sweeps.state.trial_store import Ledger, State
 from trial_records import trial_files
 from trial_records.errors import run_command

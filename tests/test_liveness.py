@@ -26,13 +26,15 @@ from test_cancel import LONG, looking_like, wait_for
 
 import trainer.train
 from sweeps.execution.worker import Worker
-from sweeps.spec.sweep import Sweep, expand
+from sweeps.spec.expand import expand
+from sweeps.spec.sweep import Sweep
 from sweeps.state import driver_lock, elsewhere, process
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Claim
 from sweeps.state.lease_watch import LostTrialError, Watch
 from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import Ledger, Plan, State
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger, State
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.errors import InputError

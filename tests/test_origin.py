@@ -19,8 +19,9 @@ from analysis.data.study import load
 from analysis.sections.provenance import provenance as provenance_section
 from analysis.stats import outliers, summary_tables
 from sweeps.execution.worker import Worker
+from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep, expand
+from sweeps.spec.sweep import Sweep
 from sweeps.state.trial_store import Ledger
 from trainer import checkpoint, origin
 from trainer.provenance import trained_by

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from test_analysis import Point, begin, finish, folder_of, grid_points, only, write_plan
 
-from analysis.data.study import Plan, load, reported
+from analysis.cifar10.reported import reported
+from analysis.data.study import Plan, load
 from analysis.sections import wording
 from analysis.stats import summary_tables
 from analysis.stats.outliers import FLAGS, grid_outliers, seed_outliers

@@ -33,10 +33,12 @@ from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from analysis import report
-from analysis.output import page as page_module
-from analysis.output.page import MANIFEST, Gallery, Page, Part, Picture, Sample, Section, Table
-from analysis.output.page import latex as latex_text
-from analysis.output.page import markdown as markdown_text
+from analysis.output import publish
+from analysis.output.formats import latex as latex_text
+from analysis.output.formats import markdown as markdown_text
+from analysis.output.model import Gallery, Part, Picture, Sample, Section, Table
+from analysis.output.page import Page
+from analysis.output.publish import MANIFEST
 from trial_records.errors import InputError
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
@@ -598,7 +600,7 @@ def test_a_folder_with_results_in_it_is_refused(tmp_path: Path, plans: str) -> N
     (out / plans).mkdir(parents=True)
     (out / plans / "1.json").write_text("{}")
     before = contents(tmp_path)
-    for act in (page_module.check_out, small("new").write):
+    for act in (publish.check_out, small("new").write):
         with pytest.raises(InputError, match="holds results of sweeps"):
             act(out)
     assert contents(tmp_path) == before
@@ -610,7 +612,7 @@ def test_a_damaged_list_is_said_to_be_so(tmp_path: Path, garbage: bytes) -> None
     small("old", "a").write(out)
     (out / MANIFEST).write_bytes(garbage)
     before = contents(tmp_path)
-    for act in (page_module.check_out, small("new", "a").write):
+    for act in (publish.check_out, small("new", "a").write):
         with pytest.raises(InputError, match="is damaged") as error:
             act(out)
         assert "--out DIR" in error.value.help
@@ -632,7 +634,7 @@ def test_the_folder_is_checked_before_anything_is_drawn(
         with pytest.raises(InputError, match="holds files and no report"):
             report.report(results=tmp_path, out=tmp_path / "data", compare=compare)
     # Where nothing hinders, nothing is made yet.
-    page_module.check_out(tmp_path / "new" / "report")
+    publish.check_out(tmp_path / "new" / "report")
     assert contents(tmp_path) == {"data/precious": "x"}
     assert not (tmp_path / "new").exists()
 

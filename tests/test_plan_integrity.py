@@ -23,9 +23,11 @@ import sweeps.retry
 import sweeps.status
 from analysis.data.study import load
 from analysis.data.study_choices import read_all
+from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep, expand
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.spec.sweep import Sweep
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
 from trainer.perf import device_peaks
 from trial_records import plan as plan_files

@@ -15,18 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm.queue import (
-    OVER,
-    QUEUED,
-    RUNNING,
-    Job,
-    JobState,
-    Queue,
-    available,
-    cancel,
-    config,
-    requeue,
-)
+from slurm.commands import available, cancel, config, requeue
+from slurm.job_state import OVER, QUEUED, RUNNING, Job, JobState
+from slurm.queue import Queue
 from trial_records.errors import SlurmError
 
 ME = str(os.getuid())
@@ -468,7 +459,7 @@ def test_cancel(slurm: Slurm) -> None:
 def test_available_needs_sbatch_and_a_cluster_to_send_to(
     slurm: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("slurm.queue.CONFIGURATIONS", (tmp_path / "slurm.conf",))
+    monkeypatch.setattr("slurm.commands.CONFIGURATIONS", (tmp_path / "slurm.conf",))
     monkeypatch.setenv("SLURM_CONF", "x")
     assert not available()
     slurm.says("sbatch")

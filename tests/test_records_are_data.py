@@ -20,9 +20,10 @@ from analysis import report
 from analysis.data.study import load
 from sweeps.spec.sweep import Trial
 from sweeps.state.trial_store import Ledger, State
-from trainer.config import ADDED, TrainConfig, fingerprint_of
+from trainer.config import TrainConfig
 from trial_records import plan as plan_files
 from trial_records import trial_files
+from trial_records.config import ADDED, fingerprint_of
 from trial_records.errors import InputError
 
 Values = dict[str, Any]

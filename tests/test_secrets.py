@@ -23,10 +23,12 @@ from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, plan_of
 from sweeps.execution import dispatch
 from sweeps.execution.slurm_submit import Submission
+from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep, expand
+from sweeps.spec.sweep import Sweep
 from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from trainer import origin
 from trainer.config import field_types
 from trainer.recipes import reported

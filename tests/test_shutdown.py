@@ -12,9 +12,11 @@ from test_cancel import LONG, ROOT
 
 from sweeps.execution.local_pool import Pool
 from sweeps.execution.shutdown import was_killed
-from sweeps.spec.sweep import expand, find
+from sweeps.spec.expand import expand
+from sweeps.spec.find import find
 from sweeps.state.lease import CLAIM
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 
 # In a process of its own, for SIGALRM is pytest's here.
 PROGRAM = """

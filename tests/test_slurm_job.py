@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from slurm.queue import Job, JobState, Queue
+from slurm.job_state import Job, JobState
+from slurm.queue import Queue
 from sweeps.execution.slurm_job import _end
 from sweeps.execution.worker import MAX_DEATHS, Worker
-from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.spec.expand import expand
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import Claim
 from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import look
-from sweeps.state.trial_store import LOGS, Ledger, Plan, State
+from sweeps.state.trial_store import Ledger, State
 from trainer.recipes import reported
 from trial_records import trial_files
 

@@ -12,10 +12,12 @@ from slurm.site import Resources, Site
 from sweeps.execution.dispatch import Jobs
 from sweeps.execution.job_entry import read_note
 from sweeps.execution.slurm_submit import Submission
+from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep, expand
+from sweeps.spec.sweep import Sweep
 from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import LOGS, Ledger, Plan
+from sweeps.state.plan import LOGS, Plan
+from sweeps.state.trial_store import Ledger
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.errors import SlurmError

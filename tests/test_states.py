@@ -97,8 +97,9 @@ def made(folder: Path, slurm: Slurm | None = None) -> Scene:
     (folder / "sweep.py").write_text(DEFINITION)
     results = folder / "results"
     ledger = Ledger(results, "sweep")
-    from sweeps.spec.sweep import expand, find
-    from sweeps.state.trial_store import Plan
+    from sweeps.spec.expand import expand
+    from sweeps.spec.find import find
+    from sweeps.state.plan import Plan
 
     (trial,) = expand(find(str(folder / "sweep.py"))[1])
     ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
@@ -109,7 +110,7 @@ def made(folder: Path, slurm: Slurm | None = None) -> Scene:
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """On a machine without Slurm."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr("slurm.queue.CONFIGURATIONS", ())
+    monkeypatch.setattr("slurm.commands.CONFIGURATIONS", ())
     return made(tmp_path)
 
 

@@ -23,10 +23,11 @@ import sweeps.study.__main__
 from analysis.data.study import Study, load
 from analysis.sections.choices import choices as chosen_section
 from sweeps.cli.options import ScaleName, Seeds
-from sweeps.cost.estimate import device_here
+from sweeps.devices import device_here
 from sweeps.spec.backend import Where
+from sweeps.spec.expand import expand, trial_at
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Search, Sweep, expand, trial_at
+from sweeps.spec.sweep import Search, Sweep
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import Standing, State
 from sweeps.study import stages as study_stages

@@ -19,8 +19,9 @@ from sweeps.cli import table
 from sweeps.cli.table import console, make
 from sweeps.compact import archive_writer
 from sweeps.state import summary_cache
+from sweeps.state.plan import LOGS
 from sweeps.state.progress import look
-from sweeps.state.trial_store import LOGS, Ledger
+from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 

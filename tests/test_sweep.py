@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.spec import sweep as specs
+from sweeps.spec import find as definitions
+from sweeps.spec.expand import expand
+from sweeps.spec.find import find
 from sweeps.spec.grid import grid
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Sweep, Trial, expand, find
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
 from trainer.recipes import reported
@@ -20,7 +22,7 @@ from trial_records import trial_files
 from trial_records.errors import InputError
 
 
-@pytest.mark.parametrize("name", specs.names())
+@pytest.mark.parametrize("name", definitions.names())
 @pytest.mark.parametrize("scale", Scale)
 def test_every_definition_expands(name: str, scale: Scale) -> None:
     found, sweep = find(name)
@@ -43,7 +45,7 @@ def test_the_study_has_its_sweeps() -> None:
         "cutout",
         "schedules",
         "wrn_final",
-    } <= set(specs.names())
+    } <= set(definitions.names())
 
 
 def test_the_grid_is_the_reported_one() -> None:

@@ -302,9 +302,9 @@ def test_a_reports_formats_pass_no_control_character_on() -> None:
     """Neither a terminal's, where it is read by `cat`, nor one that turns the text's direction."""
     from markupsafe import Markup
 
-    from analysis.output import page
+    from analysis.output import formats
 
-    for write in (page.latex, page.markdown, page._cell, page.without_controls):
+    for write in (formats.latex, formats.markdown, formats._cell, formats.without_controls):
         shown = str(write(HOSTILE.replace("\udc80", "") + "x"))
         assert shown.replace("\r", "").replace("<br>", "").isprintable(), shown
-    assert page.without_controls(Markup("<b>\x1b")) == "<b>\x1b"
+    assert formats.without_controls(Markup("<b>\x1b")) == "<b>\x1b"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.execution.trial_order import Order, read_seconds, shape_of, write_seconds
+from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import Ledger
 from trainer.recipes import reported
 

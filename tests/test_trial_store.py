@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 
-from sweeps.spec.sweep import Sweep, Trial, expand, find
+from sweeps.spec.expand import expand
+from sweeps.spec.find import find
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
 from sweeps.state import process
 from sweeps.state.lease import CLAIM, Claim
-from sweeps.state.trial_store import Ledger, Plan, State, launched, resolve
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger, State, launched, resolve
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.errors import InputError

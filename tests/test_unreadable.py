@@ -23,8 +23,10 @@ import sweeps.logs
 import sweeps.retry
 import sweeps.status
 from analysis.data.study import load
-from sweeps.spec.sweep import Sweep, expand
-from sweeps.state.trial_store import Ledger, Plan
+from sweeps.spec.expand import expand
+from sweeps.spec.sweep import Sweep
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
 from trial_records.errors import run_command
 

@@ -16,8 +16,9 @@ import trainer.train
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import shape_of
 from sweeps.execution.worker import Worker
+from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep, Trial, expand
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import Ledger, Standing, State
 from trainer import process_cache
 from trainer.config import TrainConfig

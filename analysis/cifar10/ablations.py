@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.cifar10.reported import recipe
+from analysis.cifar10.reported import reported as reported_figures
 from analysis.data import dataset
-from analysis.data.study import POINT, Plan, Study, recipe
-from analysis.data.study import reported as reported_figures
+from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables

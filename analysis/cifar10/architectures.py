@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.study import Plan, Study, reported
+from analysis.cifar10.reported import reported
+from analysis.data.study import Plan, Study
 from analysis.figures import compare as figures
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables

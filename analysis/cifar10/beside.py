@@ -16,8 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.cifar10.reported import reported
 from analysis.data.predictions import Predictions, of
-from analysis.data.study import Plan, Study, reported
+from analysis.data.study import Plan, Study
 from analysis.stats import classification
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, holm, prediction_p, proportions_p
 from analysis.stats.summary_tables import LARGER, SEEDS_P

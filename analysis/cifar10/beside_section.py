@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import beside
-from analysis.data.study import Plan, Study, reported
-from analysis.output.page import Part, Table
+from analysis.cifar10.reported import reported
+from analysis.data.study import Plan, Study
+from analysis.output.model import Part, Table
 from analysis.sections import wording
 
 Run = Mapping[str, Any]

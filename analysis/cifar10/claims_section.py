@@ -10,8 +10,9 @@ from analysis.cifar10 import protocol
 from analysis.cifar10.answers import Answer, Standing, answers
 from analysis.cifar10.claims import CLAIMS, EPOCHS, NATS, POINTS
 from analysis.cifar10.evidence import Evidence
-from analysis.data.study import Study, reported
-from analysis.output.page import Part, Section, Table
+from analysis.cifar10.reported import reported
+from analysis.data.study import Study
+from analysis.output.model import Part, Section, Table
 from analysis.stats.intervals import ALPHA, MIN_SEEDS
 
 Answered = tuple[str, str, Evidence | None, Answer, str]

@@ -10,9 +10,10 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from analysis.cifar10.final_model import is_of_the_model
+from analysis.cifar10.reported import reported
 from analysis.data import dataset
-from analysis.data.study import Plan, Study, reported
-from analysis.output.page import Part, Section
+from analysis.data.study import Plan, Study
+from analysis.output.model import Part, Section
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
 from analysis.stats import seed_values

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from analysis.cifar10.reported import reported
 from analysis.data import dataset
-from analysis.data.study import POINT, Plan, Study, reported
+from analysis.data.study import POINT, Plan, Study
 from analysis.sections import wording
 from analysis.sections.routing import Kind, kind
 

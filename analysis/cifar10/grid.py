@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.data.study import POINT, Plan, Study, reported
+from analysis.cifar10.reported import reported
+from analysis.data.study import POINT, Plan, Study
 from analysis.figures.grid import heatmap
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import cost, wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import selection_bias, summary_tables

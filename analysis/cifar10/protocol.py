@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.cifar10.reported import reported
 from analysis.data import dataset
-from analysis.data.study import POINT, Plan, Study, reported
+from analysis.data.study import POINT, Plan, Study
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
 from analysis.stats.paired import value_words
 from trainer.data.known import CIFAR10

@@ -6,9 +6,10 @@ import math
 
 import pandas as pd
 
-from analysis.data.study import POINT, Plan, Study, recipe
+from analysis.cifar10.reported import recipe
+from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import search, wording
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.sections.sweep import curve_pictures, lacking, notes, unflagged

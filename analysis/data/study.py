@@ -23,9 +23,10 @@ from analysis.data import frames as record_frames
 from analysis.data.search_space import Search
 from analysis.stats import outliers
 from analysis.stats.outliers import FLAGS
-from trainer.config import ADDED, TrainConfig, field_types, flat_of
+from trainer.config import TrainConfig, field_types
 from trial_records import archive
 from trial_records import plan as plan_files
+from trial_records.config import ADDED, flat_of
 from trial_records.errors import EXIT_IO, InputError, move_away, nearest
 from trial_records.plan import PlanFile, PlannedTrial
 from trial_records.secrets import masked_command, masked_values
@@ -118,24 +119,6 @@ class Study:
 
     def folder(self, plan: Plan, trial: str) -> Path:
         return self.results / plan.sweep / trial
-
-
-def reported() -> dict[str, Any]:
-    """The figures of the reference study, in percent: reported.json."""
-    path = Path(__file__).parents[1] / "cifar10" / "reported.json"
-    figures: dict[str, Any] = json.loads(path.read_bytes())
-    return figures
-
-
-def recipe(model: str) -> dict[str, Any]:
-    """The reported recipe of an architecture, flat; empty for one that this version does not
-    know."""
-    from trainer.recipes import reported
-
-    try:
-        return reported(model).flat()
-    except ValueError:
-        return {}
 
 
 def load(results: Path, names: list[str]) -> Study:

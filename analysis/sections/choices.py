@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.data.study import Study
 from analysis.data.study_choices import Choice, read_all
-from analysis.output.page import Part, Section, Table
+from analysis.output.model import Part, Section, Table
 from analysis.sections import wording
 from analysis.stats import selection_bias
 from analysis.stats.paired import value_words

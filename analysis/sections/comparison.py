@@ -11,7 +11,8 @@ import pandas as pd
 
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
-from analysis.output.page import Page, Part, Section, Table
+from analysis.output.model import Part, Section, Table
+from analysis.output.page import Page
 from analysis.sections import wording
 from analysis.stats import seed_values
 from analysis.stats.intervals import POWER_NOTE

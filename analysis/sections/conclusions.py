@@ -25,7 +25,8 @@ import pandas as pd
 
 from analysis.cifar10 import beside, claims_section
 from analysis.cifar10.final_model import is_of_the_model
-from analysis.data.study import Plan, Study, reported
+from analysis.cifar10.reported import reported
+from analysis.data.study import Plan, Study
 from analysis.sections import diagnostics, wording
 from analysis.sections.routing import Kind, kind
 from analysis.stats import seed_values, summary_tables

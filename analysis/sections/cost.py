@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.data.study import Plan, Study
 from analysis.figures import cost as figures
 from analysis.figures.cost import PETA
-from analysis.output.page import Part, Picture, Section, Table
+from analysis.output.model import Part, Picture, Section, Table
 from analysis.sections import wording
 from analysis.stats import summary_tables
 from analysis.stats.intervals import ALPHA, POWER_NOTE

@@ -8,9 +8,10 @@ import pandas as pd
 
 from analysis.cifar10 import beside_section
 from analysis.cifar10.final_model import final, is_of_the_model
-from analysis.data.study import Plan, Study, reported
+from analysis.cifar10.reported import reported
+from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import panels
-from analysis.output.page import Part, Picture, Section, Table
+from analysis.output.model import Part, Picture, Section, Table
 from analysis.sections import one_run, wording
 from analysis.sections.routing import Kind, kind
 from analysis.sections.sweep import unflagged

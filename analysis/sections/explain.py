@@ -11,7 +11,7 @@ import numpy as np
 from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study
 from analysis.figures.explain import Tile, grad_cam, sheet
-from analysis.output.page import Gallery, Part, Picture, Sample
+from analysis.output.model import Gallery, Part, Picture, Sample
 from analysis.sections import wording
 from analysis.stats import grad_cam as explanations
 from trainer.config import TrainConfig

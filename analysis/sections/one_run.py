@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10.final_model import is_of_the_model
+from analysis.cifar10.reported import reported
 from analysis.data.predictions import Predictions, of
-from analysis.data.study import Plan, Study, reported
+from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import calibration, class_bars, confusion_bars, matrix
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.stats import classification, summary_tables
 from analysis.stats.intervals import sample_interval

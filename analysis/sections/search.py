@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.data import study as studies
+from analysis.cifar10 import reported as reported_figures
 from analysis.data.search_space import EDGE, Choice, Range, Search
 from analysis.data.study import POINT
 from analysis.figures import search as figures
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.stats import selection_bias
 from analysis.stats.importance import importances
@@ -39,7 +39,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     search = plan.search
     assert search is not None
     others = [other for other in study.plans if other is not plan]
-    reported = studies.reported()
+    reported = reported_figures.reported()
     trials = asked(plan, search)
     best = chosen(trials)
     table = _best_ten(trials, search)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.data import dataset
 from analysis.data.study import Study
-from analysis.output.page import Part, Section, Table
+from analysis.output.model import Part, Section, Table
 from analysis.sections import wording
 from analysis.stats import summary_tables
 from analysis.stats.intervals import MIN_SEEDS, sample_interval

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
-from analysis.output.page import Part, Picture, Table
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.stats import seed_values, selection_bias, summary_tables
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, comparable

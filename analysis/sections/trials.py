@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.data.study import Plan, Study
-from analysis.output.page import Part, Table
+from analysis.output.model import Part, Table
 from analysis.sections import wording
 from analysis.stats import summary_tables
 

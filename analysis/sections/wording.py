@@ -32,7 +32,7 @@ def _unlike_reported(plan: Plan) -> list[str]:
     """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
     import pandas as pd
 
-    from analysis.data.study import recipe
+    from analysis.cifar10.reported import recipe
 
     free = {"seed", "schema_version", "data.root", *plan.axes}
     found: dict[str, None] = {}

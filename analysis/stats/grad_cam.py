@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from analysis.data import dataset
 from analysis.data.predictions import Predictions
-from trainer.config import DataConfig, TrainConfig, as_before, is_of
+from trainer.config import DataConfig, TrainConfig, is_of
+from trial_records.config import as_before
 from trial_records.errors import EXIT_IO, InputError, move_away
 from trial_records.trial_files import CHECKPOINT, CONFIG, read_values
 

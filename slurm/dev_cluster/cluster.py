@@ -33,15 +33,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from slurm.dev_cluster import config
 from slurm.dev_cluster import folder as cluster_folder
 from slurm.dev_cluster.config import ACCOUNT, CLUSTER, LOOPBACK, Machine, Shape
 from slurm.dev_cluster.daemons import Daemon, end_all, environment, system_path
-from trial_records.errors import SlurmError, run_command
+from trial_records.errors import SlurmError
 from trial_records.files import read_regular
 
 DEFAULT_FOLDER = (
@@ -369,70 +367,3 @@ def _answers(path: Path) -> bool:
 
 def _say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
-
-
-app = typer.Typer(
-    add_completion=False, help="A real Slurm on this machine, to develop and test against."
-)
-Folder = Annotated[Path, typer.Option("--dir", help="The cluster's folder.")]
-
-
-@app.command()
-def up(
-    folder: Folder = DEFAULT_FOLDER,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Default: 4.")] = None,
-    gpus_per_node: Annotated[int | None, typer.Option(min=0, help="Default: 2.")] = None,
-    cpus_per_node: Annotated[int | None, typer.Option(min=1, help="Default: 2.")] = None,
-    max_array_size: Annotated[int | None, typer.Option(min=2, help="Default: 1001.")] = None,
-    grace_seconds: Annotated[
-        int | None, typer.Option(min=0, help="From preemption to its end. Default: 20.")
-    ] = None,
-    preempt_warning: Annotated[
-        bool | None, typer.Option(help="Signal a job that is preempted. Default: yes.")
-    ] = None,
-    enforce_limits: Annotated[
-        bool | None, typer.Option(help="Refuse what an association forbids. Default: no.")
-    ] = None,
-) -> None:
-    """Boot a cluster, or find it running, and print what to export: eval "$(... up)"."""
-    given = {
-        "nodes": nodes,
-        "gpus_per_node": gpus_per_node,
-        "cpus_per_node": cpus_per_node,
-        "max_array_size": max_array_size,
-        "grace_seconds": grace_seconds,
-        "preempt_warning": preempt_warning,
-        "enforce_limits": enforce_limits,
-    }
-    start = time.monotonic()
-    cluster, was_running = boot(folder, **{k: v for k, v in given.items() if v is not None})
-    took = "already running" if was_running else f"up in {time.monotonic() - start:.1f} s"
-    _say(f"{took}: {cluster.shape}, in {cluster.folder}")
-    print(cluster.export, end="")
-
-
-@app.command()
-def status(folder: Folder = DEFAULT_FOLDER) -> int:
-    """Show which daemons live, and sinfo; exit with 1 where one is dead."""
-    cluster = find(folder)
-    if cluster is None:
-        raise SlurmError(f"no cluster in {folder}", "python -m slurm.dev_cluster up")
-    for name, daemon in cluster.daemons.items():
-        pid = daemon.pid()
-        print(f"{name:<12}{'dead' if pid is None else f'alive, pid {pid}'}")
-    if cluster.pid("slurmctld") is not None:
-        print(cluster.command("sinfo"), end="")
-    return 0 if cluster.alive else 1
-
-
-@app.command()
-def down(folder: Folder = DEFAULT_FOLDER) -> None:
-    """End the cluster and its jobs, and remove its files."""
-    if shut(folder):
-        _say(f"down: {folder}" + (" (files of others stay)" if folder.exists() else ""))
-    else:
-        _say(f"no cluster in {folder}")
-
-
-if __name__ == "__main__":
-    run_command(app)

@@ -9,9 +9,9 @@ from types import TracebackType
 from rich.live import Live
 
 from sweeps.cli import table
+from sweeps.cli.trial_table import view
+from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress
-from sweeps.state.trial_store import Plan
-from sweeps.status import view
 
 
 def _live() -> Live:

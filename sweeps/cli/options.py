@@ -16,7 +16,8 @@ from trial_records.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.spec.sweep import Sweep
-    from sweeps.state.trial_store import Ledger, Plan
+    from sweeps.state.plan import Plan
+    from sweeps.state.trial_store import Ledger
 
 
 class ScaleName(StrEnum):
@@ -88,10 +89,10 @@ def plan_of(
     `program` is what stood before the words of the command line. Raises InputError for settings and
     seeds that the sweep cannot take, and for a damaged plan of the same trials.
     """
+    from sweeps.spec.expand import expand
     from sweeps.spec.grid import axes_of
     from sweeps.spec.scale import Scale
-    from sweeps.spec.sweep import expand
-    from sweeps.state.trial_store import Plan
+    from sweeps.state.plan import Plan
 
     overrides = parse_settings(settings or [])
     chosen = Scale(str(scale))

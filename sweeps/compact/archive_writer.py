@@ -24,9 +24,9 @@ from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Claim
 from sweeps.state.lease_watch import Watch
 from sweeps.state.trial_store import Ledger, State
-from trainer.config import fingerprint_of
 from trial_records import archive, seal, trial_files
 from trial_records import tables as trial_tables
+from trial_records.config import fingerprint_of
 from trial_records.errors import EXIT_IO, InputError, move_away
 
 # Files of so many bytes are held in memory, and on the disk twice, at a time.

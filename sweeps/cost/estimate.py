@@ -14,7 +14,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import random
 import statistics
 import sys
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from sweeps.execution.local_pool import visible_gpus
+from sweeps.devices import device_here, visible_gpus
 from sweeps.spec.backend import Where
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
@@ -242,27 +241,6 @@ def tally(progress: Iterable[Progress]) -> tuple[float, float | None]:
 def _pace(one: Progress) -> Hashable:
     """The same for trials of one model and batch size, as they are stored."""
     return json.dumps([one.trial.stored("model"), one.trial.stored("batch_size")])
-
-
-def device_here(workers: int) -> str:
-    """The device of each of so many workers on this machine, under the name that runs give it."""
-    if gpus := visible_gpus():
-        import pynvml
-
-        try:
-            pynvml.nvmlInit()
-            if gpus[0].isdecimal():
-                handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpus[0]))
-            else:
-                handle = pynvml.nvmlDeviceGetHandleByUUID(gpus[0])
-            return str(pynvml.nvmlDeviceGetName(handle))
-        except pynvml.NVMLError:
-            return "GPU"
-    from trainer.perf.cpu import processor_name
-
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // workers))
-    return f"{processor_name()}, {threads} threads"
 
 
 def past_runs(results: Path) -> list[PastRun]:

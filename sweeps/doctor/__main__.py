@@ -80,7 +80,7 @@ def line(check: Check) -> str:
 
 def checks(site: Site, results: Path, data: Path | None = None, *, job: bool) -> Iterator[Check]:
     """Everything, one after another; `job` says whether a test job may be sent."""
-    from slurm.queue import available
+    from slurm.commands import available
     from sweeps.doctor import filesystem
     from sweeps.doctor.check import ok
 

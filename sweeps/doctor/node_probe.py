@@ -22,7 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from slurm.queue import Job, Queue, cancel
+from slurm.commands import cancel
+from slurm.job_state import Job
+from slurm.queue import Queue
 from slurm.rank_info import Place
 from slurm.site import Resources, Site
 from sweeps.doctor.check import Check, failure, ok, warning

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slurm import environment
+from slurm.commands import config
 from slurm.environment import Child
-from slurm.queue import Queue, config
+from slurm.queue import Queue
 from slurm.site import Site
 from sweeps.doctor.check import Check, failure, ok, warning
 from trial_records.errors import SlurmError, nearest

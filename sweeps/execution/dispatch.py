@@ -12,16 +12,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from slurm import environment
-from slurm import queue as slurm_queue
+from slurm import commands, environment
 from slurm.environment import Child
-from slurm.queue import JobState, Queue
+from slurm.job_state import JobState
+from slurm.queue import Queue
 from slurm.site import Resources, Site, find_site
 from sweeps.cli.live_view import Display
 from sweeps.cost.estimate import seconds_alike
+from sweeps.devices import visible_gpus
 from sweeps.execution import gpu_mps, gpu_sharing
 from sweeps.execution.gpu_sharing import PerGpu
-from sweeps.execution.local_pool import Pool, visible_gpus
+from sweeps.execution.local_pool import Pool
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import write_seconds
 from sweeps.execution.worker import (
@@ -37,8 +38,9 @@ from sweeps.state import job_log
 from sweeps.state import lease as leases
 from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
+from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import Progress, counts, look, lost_alike, summary, why_lost
-from sweeps.state.trial_store import LOGS, Ledger, Plan
+from sweeps.state.trial_store import Ledger
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, SlurmError
 from trial_records.secrets import masked
 
@@ -61,8 +63,8 @@ class Cluster:
 def place(on: Where) -> Where:
     """Where `on` means. Raises SlurmError where Slurm is asked for and not there."""
     if on is Where.AUTO:
-        return Where.SLURM if slurm_queue.available() else Where.LOCAL
-    if on is Where.SLURM and not slurm_queue.available():
+        return Where.SLURM if commands.available() else Where.LOCAL
+    if on is Where.SLURM and not commands.available():
         raise SlurmError(
             "there is no Slurm here: no sbatch on PATH, or no SLURM_CONF that it could read",
             "run on this machine with --on local, or try a small Slurm of your own: "

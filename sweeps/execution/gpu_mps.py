@@ -17,7 +17,7 @@ from pathlib import Path
 
 from slurm import environment
 from slurm.environment import Child
-from sweeps.execution.local_pool import visible_gpus
+from sweeps.devices import visible_gpus
 
 CONTROL = "nvidia-cuda-mps-control"
 SECONDS = 30

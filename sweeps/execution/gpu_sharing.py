@@ -14,7 +14,7 @@ from typing import Literal
 
 from slurm import environment as environments
 from slurm.environment import Child
-from sweeps.execution.local_pool import cores_here, visible_gpus
+from sweeps.devices import cores_here, visible_gpus
 from trainer.config import TrainConfig
 from trial_records import trial_files
 from trial_records.errors import InputError
@@ -158,13 +158,13 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
 
 def _file(gpu: str, config: TrainConfig) -> Path:
     """Of its own for each device, shape, version of torch, and way to share."""
-    from sweeps.cost.estimate import device_here
-    from trainer.data import datasets
+    from sweeps.devices import device_here
+    from trainer.data import cache
 
     shape = [config.model.model_dump(mode="json"), config.batch_size, config.precision]
     mps = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
     key = [device_here(1), metadata.version("torch"), shape, config.compile, mps]
-    return datasets.cache_file("share", key)
+    return cache.cache_file("share", key)
 
 
 def _say(what: str) -> None:

@@ -10,13 +10,13 @@ import os
 import re
 from pathlib import Path
 
-from slurm.queue import Job
+from slurm.job_state import Job
 from sweeps.execution.local_pool import LAUNCH
 from sweeps.state import process
 from sweeps.state.access import is_written_by_us
 from sweeps.state.lease import CLAIM, WORKER, Claim
 from sweeps.state.liveness import has_mark, marks, submission_of
-from sweeps.state.trial_store import LOGS
+from sweeps.state.plan import LOGS
 
 # A worker, and one that version 0.1 started.
 _WORKERS = ("sweeps.execution.worker", "sweeps.worker")

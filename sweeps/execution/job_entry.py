@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from sweeps.state.trial_store import LOGS
+from sweeps.state.plan import LOGS
 from trial_records import trial_files
 from trial_records.errors import (
     EXIT_FLAGGED,

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from slurm import environment as environments
 from slurm.environment import Child
+from sweeps.devices import cores_here, visible_gpus
 from sweeps.execution.shutdown import was_killed
 from sweeps.execution.worker import MAX_DEATHS
 from sweeps.spec.sweep import Trial
-from sweeps.state.trial_store import LOGS, Ledger, Plan
+from sweeps.state.plan import LOGS, Plan
+from sweeps.state.trial_store import Ledger
 from trial_records import trial_files
 from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError
 
@@ -26,25 +28,6 @@ LAUNCH = "SWEEPS_LAUNCH"
 STOP_SECONDS = 20
 # How long a detached launch waits for its workers to begin.
 CLAIM_SECONDS = 30
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; [] for none."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
-
-
-def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def environment(slot: int, workers: int) -> dict[str, str]:

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from slurm import environment
 from slurm.environment import Child
 from slurm.site import Resources, Site
-from sweeps.state.trial_store import LOGS, Ledger
+from sweeps.state.plan import LOGS
+from sweeps.state.trial_store import Ledger
 from trainer.config import TrainConfig
 from trainer.models.registry import MODELS
 from trial_records.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error

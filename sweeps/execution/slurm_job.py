@@ -23,8 +23,10 @@ from typing import Annotated, Any
 import typer
 
 from slurm import environment
+from slurm.commands import describe, requeue
 from slurm.environment import Child
-from slurm.queue import JobState, Queue, describe, requeue
+from slurm.job_state import JobState
+from slurm.queue import Queue
 from slurm.rank_info import Place, address, free_port
 from sweeps.cli.options import AtScale, Results, ScaleName, Seeds, Settings, plan_of
 from sweeps.execution import gpu_mps
@@ -39,11 +41,13 @@ from sweeps.execution.worker import (
     prepare_data,
     start_logging,
 )
-from sweeps.spec.sweep import Trial, find
+from sweeps.spec.find import find
+from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import WORKER, Claim
 from sweeps.state.liveness import Scheduler, mark_of, mark_of_array
-from sweeps.state.trial_store import LOGS, Ledger
+from sweeps.state.plan import LOGS
+from sweeps.state.trial_store import Ledger
 from trainer import origin
 from trial_records import trial_files
 from trial_records.errors import EXIT_IO, InputError, SlurmError, run_command

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slurm.queue import JobState, Queue
+from slurm.job_state import JobState
+from slurm.queue import Queue
 from slurm.send import Batch
 from slurm.site import Resources, Site
 from sweeps.execution import job_entry
@@ -22,7 +23,8 @@ from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import WORKER, Claim
 from sweeps.state.liveness import mark_of
-from sweeps.state.trial_store import LOGS, Ledger, Plan
+from sweeps.state.plan import LOGS, Plan
+from sweeps.state.trial_store import Ledger
 from trial_records.errors import SlurmError
 
 

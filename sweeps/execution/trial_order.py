@@ -18,9 +18,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 from sweeps.spec.sweep import Trial
-from sweeps.state.trial_store import LOGS, Ledger
-from trainer.config import as_before
+from sweeps.state.plan import LOGS
+from sweeps.state.trial_store import Ledger
 from trial_records import trial_files
+from trial_records.config import as_before
 from trial_records.errors import InputError
 
 # What may differ between two trials of one shape: values that no data, image or code depends on.

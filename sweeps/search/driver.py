@@ -23,13 +23,15 @@ from sweeps.cli.live_view import Display
 from sweeps.execution.dispatch import Cluster
 from sweeps.execution.local_pool import start_worker, stop_all, words_of
 from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
+from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Search, Trial, trial_at
+from sweeps.spec.sweep import Search, Trial
 from sweeps.state import lease as leases
 from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
+from sweeps.state.plan import LOGS, Plan, trial_to_json
 from sweeps.state.progress import Progress, look
-from sweeps.state.trial_store import LOGS, Ledger, Plan, State, trial_to_json
+from sweeps.state.trial_store import Ledger, State
 from trial_records import tables, trial_files
 from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from slurm import environment
+from slurm.commands import describe
 from slurm.environment import Child
-from slurm.queue import describe
 from sweeps.state import lease as leases
 from sweeps.state.elsewhere import way_out
 from sweeps.state.lease import Claim

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from slurm.queue import Job
+from slurm.job_state import Job
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Claim
 from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import PLANS
+from sweeps.state.plan import PLANS
 from trial_records import trial_files
 from trial_records.errors import EXIT_IO, InputError, nearest
 

@@ -12,7 +12,7 @@ import re
 import stat
 from pathlib import Path
 
-from slurm.queue import Job
+from slurm.job_state import Job
 from trial_records.errors import printable
 from trial_records.secrets import masked
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slurm.queue import Job, JobState, Queue, available, config
+from slurm.commands import available, config
+from slurm.job_state import Job, JobState
+from slurm.queue import Queue
 from sweeps.state import job_log
 from sweeps.state import lease as leases
 from sweeps.state.access import probe

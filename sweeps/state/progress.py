@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slurm.queue import JobState
+from slurm.job_state import JobState
 from sweeps.spec.sweep import Trial
 from sweeps.state import job_log, summary_cache
 from sweeps.state import lease as leases
 from sweeps.state.lease import Claim
+from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
-from sweeps.state.trial_store import LOGS, Ledger, Standing, State
+from sweeps.state.trial_store import Ledger, Standing, State
 from trial_records import archive, trial_files
 from trial_records.errors import InputError
 

@@ -9,32 +9,26 @@ results/<sweep>/logs/                 what the workers said
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slurm.queue import Job
+from slurm.job_state import Job
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.access import warn_of_writers
 from sweeps.state.lease import Claim
 from sweeps.state.liveness import Scheduler
+from sweeps.state.plan import LOGS, PLANS, SEARCHES, Plan, trial_to_json
 from sweeps.state.summary_cache import Seen
 from trainer.config import is_of
 from trial_records import archive, sealed_json, trial_files
 from trial_records import plan as plan_files
 from trial_records.errors import EXIT_IO, InputError, move_away, nearest
-from trial_records.secrets import masked_command, masked_values
-
-PLANS = plan_files.FOLDER
-LOGS = "logs"
-SEARCHES = "searches"
 
 
 class State(StrEnum):
@@ -53,68 +47,6 @@ class State(StrEnum):
     def is_over(self) -> bool:
         """No attempt is needed or under way."""
         return self in (State.DONE, State.PRUNED, State.FAILED)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The trials of one launch, as it was asked for."""
-
-    sweep: str
-    trials: list[Trial]
-    scale: str
-    overrides: Mapping[str, Any]
-    axes: list[str]
-    command: str
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    search: Mapping[str, Any] | None = None
-    """What a search says of itself where its trials are these; then the plan grows."""
-    search_id: str = ""
-
-    def __post_init__(self) -> None:
-        """What a plan says of a command is written and shown without secrets."""
-        object.__setattr__(self, "command", masked_command(self.command))
-        object.__setattr__(self, "overrides", masked_values(self.overrides))
-
-    @functools.cached_property
-    def id(self) -> str:
-        """8 hex digits: the search's, or what stands for the set of trials, so that the same trials
-        are the same plan."""
-        if self.search_id:
-            return self.search_id
-        return plan_files.identity(trial.fingerprint for trial in self.trials)
-
-    @property
-    def setting(self) -> str:
-        """Scale and overrides in a line."""
-        words = ["search"] if self.search is not None else []
-        words += [self.scale, *(f"{key}={value}" for key, value in self.overrides.items())]
-        return " ".join(words)
-
-    def head(self) -> dict[str, Any]:
-        """What its file says beside the trials."""
-        return {
-            "schema_version": plan_files.SCHEMA_VERSION,
-            "sweep": self.sweep,
-            "id": self.id,
-            "scale": self.scale,
-            "overrides": dict(self.overrides),
-            "axes": self.axes,
-            "seeds": sorted(
-                {seed for trial in self.trials if type(seed := trial.stored("seed")) is int}
-            ),
-            "created": self.created,
-            "command": self.command,
-            **({"search": dict(self.search)} if self.search is not None else {}),
-        }
-
-
-def trial_to_json(trial: Trial) -> dict[str, Any]:
-    return {
-        "name": trial.name,
-        "fingerprint": trial.fingerprint,
-        "point": dict(trial.point),
-        "config": dict(trial.values),
-    }
 
 
 _Of = TypeVar("_Of")

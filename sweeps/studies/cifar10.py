@@ -14,9 +14,10 @@ the reported runs, under the reported settings.
 
 from dataclasses import replace
 
+from sweeps.spec.find import find_search
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Search, Sweep, find_search
+from sweeps.spec.sweep import Search, Sweep
 from sweeps.study.stages import SoFar, Stage, Study, taking
 from trainer.config import TrainConfig
 from trainer.recipes import reported

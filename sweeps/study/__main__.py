@@ -69,7 +69,7 @@ def main(
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
     from sweeps.execution import dispatch, gpu_sharing, preflight
-    from sweeps.search.__main__ import check_place
+    from sweeps.search.runner import check_place
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
     from sweeps.study.runner import Course
@@ -125,7 +125,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 def _print(course: Course, begin: int, end: int, as_json: bool) -> int:
     from sweeps.cli import table
-    from sweeps.state.trial_store import Plan
+    from sweeps.state.plan import Plan
     from sweeps.study.runner import CHOICES
 
     rows, stages = [], []

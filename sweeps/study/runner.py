@@ -28,14 +28,15 @@ from sweeps.cost.estimate import Price, price
 from sweeps.execution import dispatch
 from sweeps.execution.gpu_sharing import PerGpu, at_once
 from sweeps.execution.worker import check_data
-from sweeps.search.__main__ import Asked, through
+from sweeps.search.runner import Asked, through
 from sweeps.spec.backend import Where
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep
 from sweeps.state.liveness import Scheduler
+from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look
-from sweeps.state.trial_store import Ledger, Plan, Standing, State
+from sweeps.state.trial_store import Ledger, Standing, State
 from sweeps.study.selection import RULE, Choice, LeftOut, candidates, choose
 from sweeps.study.stages import SoFar, Stage, Study
 from trainer.config import TrainConfig

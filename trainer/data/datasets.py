@@ -9,42 +9,43 @@ what the images are; it is taken once and kept in the cache. Imports no torch.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import hashlib
 import importlib.util
-import io
-import json
-import math
-import shlex
 import socket
 import sys
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.config import DataConfig
 from trainer.data import layouts
+from trainer.data.cache import _key, _locked, _read
 from trainer.data.class_names import check_names
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
 from trainer.data.layouts import SIDE as SIDE
 from trainer.data.layouts import Images, Indices, Labels
+from trainer.data.split import (
+    _TEST_LIMIT,
+    _TRAIN_LIMIT,
+    _balanced,
+    _hash,
+    _held_out,
+    _needed,
+    _quota,
+    split,
+)
 from trial_records.errors import EXIT_IO, InputError, move_away
 from trial_records.private_folder import cache_home
 from trial_records.trial_files import write_atomic
 
 CIFAR10 = KNOWN_CIFAR10.classes
-
-_CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
-# One random stream for each use of the split's seed, so that none moves another.
-_SPLIT, _TRAIN_LIMIT, _TEST_LIMIT = 1, 2, 3
 # The digits have no test set of their own; theirs is the same whatever the configuration says.
 _DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED = 0.2, 1797
 
@@ -266,95 +267,6 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
-def split(
-    labels: Indices, classes: Sequence[str], val_fraction: float, seed: int
-) -> tuple[Indices, Indices]:
-    """Indices of the training and of the validation images, each ascending, stratified by label.
-
-    Validation has round(N * val_fraction) images, and of every class within one of its share
-    (largest remainders). Raises InputError where a class is left without either.
-    """
-    held_out = _held_out(np.bincount(labels, minlength=len(classes)), classes, val_fraction)
-    is_val = _ranks(labels, len(classes), seed, _SPLIT) < held_out[labels]
-    return np.flatnonzero(~is_val), np.flatnonzero(is_val)
-
-
-def _held_out(
-    counts: Indices,
-    classes: Sequence[str],
-    val_fraction: float,
-    limited: str = "",
-    remedy: str = "add some, or raise data.train_limit where it is set",
-) -> Indices:
-    """Of so many images of each class, how many are for validation. Raises InputError, with the
-    remedy, where that are none or all."""
-    shares = counts * val_fraction
-    held_out: Indices = np.floor(shares).astype(np.int64)
-    missing = round(int(counts.sum()) * val_fraction) - int(held_out.sum())
-    held_out[np.argsort(held_out - shares, kind="stable")[:missing]] += 1
-    for name, count, val_count in zip(classes, counts, held_out, strict=True):
-        if not 0 < val_count < count:
-            raise InputError(
-                f"data: class {name!r} has {count} training images{limited}, of which "
-                f"data.val_fraction={val_fraction} takes {val_count} for validation: "
-                "both parts need at least one",
-                f"each class needs at least {_needed(val_fraction)} images: {remedy}"
-                + _or_fraction(int(counts.min()), val_fraction),
-            )
-    return held_out
-
-
-def _needed(val_fraction: float) -> int:
-    """So many images of a class are enough, whatever the others have."""
-    # 1 / 0.1 is 10, and 1 / (1 - 0.9) is a little more.
-    return math.ceil(1 / min(val_fraction, 1 - val_fraction) - 1e-6)
-
-
-def _or_fraction(fewest: int, val_fraction: float) -> str:
-    """The fraction nearest to the one given that a class of so few images allows."""
-    if fewest < 2:
-        return ""
-    digits = 10 ** max(2, len(str(fewest)))
-    part = math.ceil(digits / fewest)
-    if val_fraction < 0.5:
-        return f"; or raise data.val_fraction to {part / digits}"
-    return f"; or lower data.val_fraction to {(digits - part) / digits}"
-
-
-def _hash(train: Indices, val: Indices) -> str:
-    return hashlib.sha256(np.concatenate([train, val]).astype("<i8").tobytes()).hexdigest()
-
-
-def _balanced(labels: Indices, limit: int | None, classes: int, seed: int, stream: int) -> Indices:
-    """Ascending indices of at most `limit` images, as many of each class (give or take one).
-
-    A class that has fewer than its part keeps them all, and the others get no more for it.
-    """
-    if limit is None or limit >= len(labels):
-        return np.arange(len(labels))
-    quota = _quota(len(labels), limit, classes)
-    return np.flatnonzero(_ranks(labels, classes, seed, stream) < quota[labels])
-
-
-def _quota(images: int, limit: int | None, classes: int) -> Indices:
-    """The most images that each class keeps under the limit."""
-    if limit is None or limit >= images:
-        return np.full(classes, images)
-    quota: Indices = limit // classes + (np.arange(classes) < limit % classes)
-    return quota
-
-
-def _ranks(labels: Indices, classes: int, seed: int, stream: int) -> Indices:
-    """For each image, its place in a random order of the images of its class."""
-    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream])))
-    order = random.permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    counts = np.bincount(labels, minlength=classes)
-    ranks = np.empty(len(labels), np.int64)
-    ranks[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return ranks
-
-
 def _moments(images: Images) -> tuple[Channels, Channels]:
     """Mean and standard deviation of each channel, from exact counts of the 256 values."""
     levels = np.arange(256) / 255
@@ -377,60 +289,6 @@ def _root(config: DataConfig) -> Path | None:
             "drop data.root, or set data.name=cifar10",
         )
     return Path(config.root).expanduser().resolve()
-
-
-def cache_file(kind: str, key: Sequence[Any]) -> Path:
-    """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
-    nothing."""
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    return cache_home() / f"{kind}-{digest}.json"
-
-
-def _key(root: Path | None) -> str:
-    """Names the decoded form of these very source files: a changed file is another cache."""
-    files = []
-    for path in [] if root is None else layouts.files(root):
-        facts = path.stat()
-        files.append([str(path.relative_to(root or "")), facts.st_size, facts.st_mtime_ns])
-    text = json.dumps([_CACHE_FORMAT, None if root is None else str(root), files])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        # Some network filesystems refuse locks. Then several may decode: wasteful, but each
-        # renames a whole file into place.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _read(cache: Path, names: Sequence[str]) -> list[Any]:
-    """Some of the cache's arrays. Raises InputError where the file is damaged: every member of a
-    zip file has a CRC."""
-    try:
-        with zipfile.ZipFile(cache) as file:
-            # np.load on the archive stops where an array ends, by a header that may be damaged,
-            # and then looks at no CRC; a member read whole is always checked.
-            return [_array(file.read(f"{name}.npy")) for name in names]
-    # Flipped bits make zipfile raise whatever they happen to run into.
-    except Exception as error:
-        raise InputError(
-            f"cannot read {cache}, it may be damaged: {error or type(error).__name__}",
-            f"have it decoded again: rm {shlex.quote(str(cache))}",
-            exit_code=EXIT_IO,
-        ) from None
-
-
-def _array(content: bytes) -> npt.NDArray[Any]:
-    """A member of the cache, without another copy of it: read-only. Raises for a damaged header."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-    if version != (1, 0) or by_columns or dtype.hasobject:
-        raise ValueError("an array of another form")
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
 
 
 def _decode(root: Path) -> _Decoded:

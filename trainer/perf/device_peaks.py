@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from trainer.config import Positive
-from trainer.data import datasets
+from trainer.data import cache
 from trial_records import trial_files
 from trial_records.errors import InputError
 
@@ -66,4 +66,4 @@ def store(peaks: Peaks) -> None:
 
 def _file(device: str) -> Path:
     """Of its own for each device and version of torch, so that none overwrites another."""
-    return datasets.cache_file("peaks", [device, metadata.version("torch")])
+    return cache.cache_file("peaks", [device, metadata.version("torch")])

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from trainer.config import ModelConfig, OptimizerConfig
-from trainer.data import datasets
+from trainer.data import cache, datasets
 from trainer.perf.device_peaks import Peaks
 from trial_records import trial_files
 from trial_records.errors import InputError
@@ -114,7 +114,7 @@ def _file(step: Step) -> Path:
         "model": step.model.model_dump(mode="json"),
         "optimizer": step.optimizer.model_dump(mode="json"),
     }
-    return datasets.cache_file("cost", [what, metadata.version("torch"), _code()])
+    return cache.cache_file("cost", [what, metadata.version("torch"), _code()])
 
 
 @functools.cache

@@ -1,0 +1,142 @@
+"""What a report is made of: sections, parts, tables, pictures."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.style import png, svg
+from analysis.stats.summary_tables import show
+
+_VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
+_LONG_TABLE = 40  # rows, above which a table waits to be opened
+_LONG_LINE = 30  # characters, above which a cell's line is broken
+
+
+@dataclass(frozen=True)
+class Table:
+    """`name` becomes tables/<name>.csv and .tex."""
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+
+    @cached_property
+    def shown(self) -> pd.DataFrame:
+        return show(self.frame)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """For each shown column: "number" where its cells are numbers, intervals or missing,
+        "prose" where a line of one is long enough to be broken, else "words".
+        """
+        return [_kind(list(self.shown.iloc[:, i])) for i in range(self.shown.shape[1])]
+
+    @property
+    def long(self) -> bool:
+        return len(self.frame) > _LONG_TABLE
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`name` becomes figures/<name>.png and .pdf; the caption is its text for those who cannot
+    see it, and says what the figure shows without any other text.
+
+    `raster`: the page holds it as PNG and not as SVG, for what is made of pixels.
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+    raster: bool = False
+
+    @cached_property
+    def png(self) -> bytes:
+        return png(self.figure)
+
+    @cached_property
+    def data_uri(self) -> str:
+        vector = b"" if self.raster else svg(self.figure)
+        if vector and (len(vector) <= _VECTOR_LIMIT or len(vector) <= len(self.png)):
+            return _data_uri("image/svg+xml", vector)
+        return _data_uri("image/png", self.png)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in CSS pixels, which are 96 an inch."""
+        width, height = self.figure.get_size_inches()
+        return round(96 * width), round(96 * height)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test image and what was predicted for it."""
+
+    png: bytes
+    index: int  # in the data set's test set
+    true: str
+    predicted: str
+    confidence: float  # the predicted class' probability
+
+    @property
+    def data_uri(self) -> str:
+        return _data_uri("image/png", self.png)
+
+    @property
+    def percent(self) -> str:
+        """Without decimals; what is not certain never reads 100 %."""
+        return "> 99 %" if 0.995 <= self.confidence < 1 else f"{100 * self.confidence:.0f} %"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images that a reader filters by their true and their predicted class."""
+
+    caption: str
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a section says about one launch, or about everything where `title` is empty."""
+
+    title: str = ""
+    notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    footnotes: list[str] = field(default_factory=list)
+    gallery: Gallery | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    parts: list[Part]
+
+    @property
+    def anchor(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+# --- formats ---------------------------------------------------------------------------------
+
+# As tables.show writes them: a number, a mean ± sd, an interval, n of planned.
+_PLAIN = r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|inf)"
+_NUMERIC = re.compile(rf"{_PLAIN}(?: (?:±|to|of) {_PLAIN})?(?: %)?")
+
+
+def _kind(cells: list[str]) -> str:
+    known = [cell for cell in cells if cell not in ("", "-")]
+    if known and all(map(_NUMERIC.fullmatch, known)):
+        return "number"
+    lines = [line for cell in known for line in cell.splitlines()]
+    return "prose" if max(map(len, lines), default=0) > _LONG_LINE else "words"
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,58 @@
+"""The table of a plan's trials, under a line that sums them up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sweeps.state.plan import Plan
+    from sweeps.state.progress import Progress
+
+
+COLUMNS = ("trial", "state", "epoch", "best val", "left", "note")
+
+
+def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
+    """The table of one plan's trials, under a line that sums them up, for a terminal of that
+    height, which shows no more rows."""
+    from rich.console import Group
+
+    from sweeps.cli import table
+
+    line, rows = _summed(plan, progress)
+    return Group(table.text(line), table.make(COLUMNS, rows[:height]))
+
+
+def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
+    """The line that sums a plan's trials up, and their rows."""
+    from sweeps.cost.estimate import tally
+    from sweeps.state.progress import duration, eta_seconds, summary
+
+    rows: list[tuple[str, ...]] = [
+        (
+            one.trial.name,
+            str(one.state),
+            f"{one.epochs_done}/{one.trial.epochs or '-'}",
+            "-" if one.best_val_accuracy is None else f"{100 * one.best_val_accuracy:.2f} %",
+            duration(one.eta_seconds),
+            one.note,
+        )
+        for one in progress
+    ]
+    line = f"{plan.sweep} ({plan.setting}): {summary(progress)}"
+    if (left := eta_seconds(progress)) is not None:
+        line += f"; about {duration(left)} left"
+    spent, to_come = tally(progress)
+    line += f"; {_hours(spent)} of training done" if spent else ""
+    line += f", {_hours(to_come)} to come" if spent and to_come else ""
+    best = [one for one in progress if one.best_val_accuracy is not None]
+    if best:
+        top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
+        line += f"; best validation {100 * (top.best_val_accuracy or 0):.2f} % ({top.trial.name})"
+    return line, rows
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -1,0 +1,46 @@
+"""What this machine has: GPUs, cores, and the name of its device."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; [] for none."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+
+
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def device_here(workers: int) -> str:
+    """The device of each of so many workers on this machine, under the name that runs give it."""
+    if gpus := visible_gpus():
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+            if gpus[0].isdecimal():
+                handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpus[0]))
+            else:
+                handle = pynvml.nvmlDeviceGetHandleByUUID(gpus[0])
+            return str(pynvml.nvmlDeviceGetName(handle))
+        except pynvml.NVMLError:
+            return "GPU"
+    from trainer.perf.cpu import processor_name
+
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // workers))
+    return f"{processor_name()}, {threads} threads"

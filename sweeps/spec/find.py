@@ -1,0 +1,67 @@
+"""Finding a definition by its name or its file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sweeps.spec.loader import Definition, load
+from sweeps.spec.sweep import Search, Sweep
+from trainer.config import TrainConfig
+from trial_records.errors import InputError, nearest
+from trial_records.trial_files import NAME_BYTES, is_name
+
+DEFINITIONS = Path(__file__).parents[1] / "definitions"
+
+
+def names(kind: str = "sweep") -> list[str]:
+    """The sweeps that come with the project; or the searches, for `search`."""
+    return sorted(
+        path.stem
+        for path in DEFINITIONS.glob("*.py")
+        if re.search(rf"^{kind} = ", path.read_text(), re.MULTILINE)
+    )
+
+
+def find(name: str) -> tuple[str, Sweep]:
+    """The sweep called `name`, or the one defined in the Python file at that path; with its name.
+
+    A configuration (.json) is a sweep of one trial. Raises InputError where there is none, or the
+    file fails or has no `sweep` in it.
+    """
+    if name.endswith(".json"):
+        return stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
+    return _loaded(name, Sweep)
+
+
+def find_search(name: str) -> tuple[str, Search]:
+    """The search called `name`, as `find` finds a sweep."""
+    return _loaded(name, Search)
+
+
+def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
+    """The definition of that kind and name, or at that path. Raises InputError."""
+    word = kind.__name__.lower()
+    path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
+    stem(path)
+    try:
+        return path.stem, load(path, word, kind)
+    except FileNotFoundError:
+        if name.endswith(".py"):
+            raise InputError(
+                f"no definition file {name}", "give the path of a Python file"
+            ) from None
+        raise InputError(
+            f"no {word} is called {name!r}",
+            f"{nearest(name, names(word))} Or give the path of a definition file (.py).",
+        ) from None
+
+
+def stem(path: Path) -> str:
+    """The name that a definition file gives. Raises InputError for one that names no folder."""
+    if not is_name(path.stem):
+        raise InputError(
+            f"{path.stem!r} is no name for a sweep",
+            f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
+        )
+    return path.stem
