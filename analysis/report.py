@@ -121,12 +121,12 @@ def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
     from analysis.cifar10 import ablations, architectures, grid, weight_decay
     from analysis.cifar10.claims_section import claims
-    from analysis.cifar10.discrepancies import oddities
+    from analysis.cifar10.discrepancies import discrepancies
     from analysis.output.model import Section
     from analysis.output.page import Page
     from analysis.sections import diagnostics, search, sweep, trials
     from analysis.sections.choices import choices
-    from analysis.sections.conclusions import verdict
+    from analysis.sections.conclusions import conclusions
     from analysis.sections.cost import cost
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.routing import Kind, kind
@@ -154,14 +154,14 @@ def build(study: Study) -> Page:
             *(Section(str(one), parts) for one, parts in found.items() if parts),
             *diagnostics.sections(study),
             claims(study),
-            oddities(study),
+            discrepancies(study),
             cost(study),
             Section("Every trial", everything),
             provenance(study),
             # Last, since the sections before read further files.
             problems(study),
         ],
-        lead=verdict(study),
+        lead=conclusions(study),
     )
 
 

@@ -33,12 +33,12 @@ def build(results: Path, definition: Path) -> None:
     from sweeps.spec.find import find
     from sweeps.spec.grid import axes_of
     from sweeps.state.plan import LOGS, Plan
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
     from trial_records import tables, trial_files
 
     name, sweep = find(str(definition))
     trials = expand(sweep)
-    ledger = Ledger(results, name)
+    ledger = TrialStore(results, name)
     ledger.write_plan(
         Plan(name, trials, "full", {}, axes_of(sweep.space), f"python -m sweeps.launch {name}")
     )

@@ -30,7 +30,7 @@ from pathlib import Path
 from done import build, define
 
 from sweeps.compact import archive_writer
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records import tables, trial_files
 
 
@@ -94,7 +94,7 @@ def _processor_seconds() -> float:
 def compact(results: Path) -> float:
     """Compact the sweep; in how many seconds."""
     start = time.perf_counter()
-    ledger = Ledger(results, "wide")
+    ledger = TrialStore(results, "wide")
     with archive_writer.held(ledger) as folder:
         found = archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
     assert not found.open
@@ -103,7 +103,7 @@ def compact(results: Path) -> float:
 
 
 def put_back(results: Path) -> None:
-    ledger = Ledger(results, "wide")
+    ledger = TrialStore(results, "wide")
     with archive_writer.held(ledger):
         archive_writer.put_back(ledger)
 

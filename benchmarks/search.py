@@ -25,7 +25,7 @@ from sweeps.spec.find import find_search
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Trial
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records import tables, trial_files
 
 EPOCHS = 12
@@ -41,7 +41,7 @@ def accuracy(weight_decay: float, epoch: int) -> float:
 class Instantly:
     """A runner whose trials are done at once."""
 
-    ledger: Ledger
+    ledger: TrialStore
     seconds: float = 0.0
 
     def holds(self, trial: Trial) -> bool:
@@ -74,7 +74,7 @@ class Instantly:
 
 
 def driver(results: Path, search: Search, trials: int) -> tuple[Driver, Instantly]:
-    ledger = Ledger(results, "weight_decay")
+    ledger = TrialStore(results, "weight_decay")
     folder = ledger.folder / "searches" / "00000000"
     folder.mkdir(parents=True, exist_ok=True)
     runner = Instantly(ledger)

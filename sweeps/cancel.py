@@ -23,8 +23,8 @@ from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 if TYPE_CHECKING:
     from slurm.job_state import Job
     from sweeps.spec.sweep import Trial
-    from sweeps.state.lease import Claim
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.lease import Lease
+    from sweeps.state.trial_store import TrialStore
 
 # A worker holds no trial for an instant between two, so a second look comes so much later.
 GAP_SECONDS = 1.0
@@ -95,7 +95,7 @@ class _Held:
     """Where nothing is proven: what a person may type, in words."""
 
 
-def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | None) -> _Held:
+def _from_claim(ledger: TrialStore, name: str, state: str, claim: Lease, job: Job | None) -> _Held:
     from sweeps.execution import holder_proof
 
     folder = ledger.folder / name
@@ -122,7 +122,7 @@ def _from_claim(ledger: Ledger, name: str, state: str, claim: Claim, job: Job | 
     return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: kill {claim.pid}")
 
 
-def _held(ledger: Ledger, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
+def _held(ledger: TrialStore, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
     """The drivers and waiting workers, which would start more, before the trials; and what cannot
     be told."""
     from sweeps.state.plan import LOGS

@@ -32,11 +32,11 @@ from sweeps.cli.options import (
     Workers,
     plan_of,
 )
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
-    from sweeps.cost.estimate import Price
+    from sweeps.cost.estimate import CostEstimate
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
 
@@ -46,7 +46,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
-    on: On = Where.AUTO,
+    on: On = Backend.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
@@ -76,14 +76,14 @@ def main(
 ) -> int:
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
-    from sweeps.cost.estimate import price
+    from sweeps.cost.estimate import estimate_cost
     from sweeps.execution import dispatch, gpu_sharing
     from sweeps.execution.preflight import ask_slurm
     from sweeps.spec.find import find
     from sweeps.state.access import warn_of_writers
-    from sweeps.state.liveness import Scheduler
+    from sweeps.state.liveness import Liveness
     from sweeps.state.progress import look
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
 
     sweep_name, sweep = find(name)
     warn_of_writers(results)
@@ -91,7 +91,7 @@ def main(
     place = dispatch.place(on)
     shared = dispatch.check_share(gpu_sharing.parse(per_gpu), place)
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
-    ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
+    ledger = TrialStore(results, sweep_name, Liveness.here(cluster.site.query_seconds))
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
     unread = ledger.readable_plans()[1]
     for problem in unread:
@@ -109,7 +109,7 @@ def main(
             ask_slurm(batch)
     if dry_run or budget is not None:
         world = dispatch.ranks(place, cluster)
-        cost = price(results, progress, place, gpu_sharing.at_once(workers, shared), world)
+        cost = estimate_cost(results, progress, place, gpu_sharing.at_once(workers, shared), world)
     if dry_run:
         _print_plan(plan, progress, cost, dispatch.shown(batch), as_json)
     if budget is not None:
@@ -124,7 +124,7 @@ def main(
 
 
 def _print_plan(
-    plan: Plan, progress: list[Progress], cost: Price, script: str | None, as_json: bool
+    plan: Plan, progress: list[Progress], cost: CostEstimate, script: str | None, as_json: bool
 ) -> None:
     from sweeps.cli import table
     from sweeps.state.plan import trial_to_json

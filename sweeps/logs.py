@@ -18,7 +18,7 @@ from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, r
 from trial_records.trial_files import read_file
 
 if TYPE_CHECKING:
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
 
@@ -68,7 +68,7 @@ def main(
     return EXIT_FLAGGED if problems else EXIT_DONE
 
 
-def _jobs(ledger: Ledger, name: str) -> list[str]:
+def _jobs(ledger: TrialStore, name: str) -> list[str]:
     """The jobs that ran, or were to run, this trial and no other: of each launch that sent it."""
     from sweeps.execution import job_entry
     from sweeps.state import lease as leases

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from sweeps.cli.options import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 app = typer.Typer(add_completion=False)
@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
-    on: On = Where.AUTO,
+    on: On = Backend.AUTO,
     workers: Workers = None,
     per_gpu: PerGpuWord = None,
     site: SiteName = "default",
@@ -47,7 +47,7 @@ def main(
     from slurm.site import Resources
     from sweeps.execution import dispatch, gpu_sharing
     from sweeps.state import elsewhere
-    from sweeps.state.liveness import Scheduler
+    from sweeps.state.liveness import Liveness
     from sweeps.state.trial_store import State, resolve
     from trial_records import trial_files
 
@@ -55,7 +55,7 @@ def main(
     shared = dispatch.check_share(gpu_sharing.parse(per_gpu), where)
     if host_gone is not None:
         # A study has no trials of its own, and so no plans.
-        is_sweep = elsewhere.take_back(host_gone, results, name, Scheduler.here())
+        is_sweep = elsewhere.take_back(host_gone, results, name, Liveness.here())
         if not is_sweep:
             return EXIT_DONE
     ledger = resolve(results, name)

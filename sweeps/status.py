@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeps.cli.options import Results
-from sweeps.cli.trial_table import COLUMNS, _summed, view
+from sweeps.cli.trial_table import COLUMNS, summed_up, view
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
     from trial_records.errors import InputError
 
 WATCH_SECONDS = 1.0
@@ -41,9 +41,9 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
-    from sweeps.state.liveness import Scheduler
+    from sweeps.state.liveness import Liveness
     from sweeps.state.progress import summary
-    from sweeps.state.trial_store import Ledger, launched, resolve
+    from sweeps.state.trial_store import TrialStore, launched, resolve
     from trial_records.errors import InputError
 
     if name is None:
@@ -54,7 +54,7 @@ def main(
             )
     else:
         names = [resolve(results, name).sweep]
-    ledgers = [Ledger(results, one, Scheduler.here()) for one in names]
+    ledgers = [TrialStore(results, one, Liveness.here()) for one in names]
     if watch and as_json:
         raise InputError("--watch with --json", "give one of them")
     if watch:
@@ -85,14 +85,14 @@ def main(
         from sweeps.cli import table
 
         for plan, progress in seen[names[0]]:
-            line, rows = _summed(plan, progress)
+            line, rows = summed_up(plan, progress)
             table.console(sys.stdout).print(table.text(line))
             table.show(COLUMNS, rows)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
 
 
 def _by_plan(
-    ledger: Ledger, known: dict[str, Progress], problems: list[InputError]
+    ledger: TrialStore, known: dict[str, Progress], problems: list[InputError]
 ) -> list[tuple[Plan, list[Progress]]]:
     """The plans that can be read, with their trials' progress; the others are added to problems."""
     from sweeps.state.progress import look
@@ -157,7 +157,7 @@ def _print_failures(progress: list[Progress]) -> None:
         print("no failures", file=sys.stderr)
 
 
-def _watch(ledgers: list[Ledger]) -> int:
+def _watch(ledgers: list[TrialStore]) -> int:
     """Redraw until every trial is over; off a terminal, print a line whenever something changed."""
     from rich.console import Group
     from rich.live import Live

@@ -27,9 +27,9 @@ from slurm.dev_cluster.cluster import Cluster
 from slurm.queue import Queue
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
-from sweeps.state.lease import Claim
-from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import Ledger, Standing, State
+from sweeps.state.lease import Lease
+from sweeps.state.liveness import Liveness
+from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import tables, trial_files
 from trial_records.errors import SlurmError
 
@@ -130,7 +130,7 @@ class Drill:
         (self.folder / "here.toml").write_text(self.site)
         self.results = self.folder / "results"
         self.logs_folder = self.results / "drill" / "logs"
-        self.ledger = Ledger(self.results, "drill", Scheduler(Queue(min_seconds=0.2)))
+        self.ledger = TrialStore(self.results, "drill", Liveness(Queue(min_seconds=0.2)))
 
     # What a user types
 
@@ -182,7 +182,7 @@ class Drill:
     # What is done to it
 
     @contextlib.contextmanager
-    def held(self, epochs: int = 2) -> Iterator[Claim]:
+    def held(self, epochs: int = 2) -> Iterator[Lease]:
         with held(self.ledger, epochs) as claim:
             yield claim
 
@@ -213,7 +213,7 @@ class Drill:
         assert not list(self.results.rglob("claim.json"))
 
 
-def trials_of(ledger: Ledger) -> list[Trial]:
+def trials_of(ledger: TrialStore) -> list[Trial]:
     return list({one.name: one for plan in ledger.plans() for one in plan.trials}.values())
 
 
@@ -223,12 +223,12 @@ def epochs_in(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def held(ledger: Ledger, epochs: int) -> Iterator[Claim]:
+def held(ledger: TrialStore, epochs: int) -> Iterator[Lease]:
     """Stop the process of a trial that has so many epochs behind it; whose claim it is.
 
     It goes on at the block's end, or where Slurm signals it: Slurm wakes it first.
     """
-    found: list[Claim] = []
+    found: list[Lease] = []
 
     def stopped() -> bool:
         for trial in trials_of(ledger):
@@ -250,7 +250,7 @@ def held(ledger: Ledger, epochs: int) -> Iterator[Claim]:
         go_on(found[0])
 
 
-def go_on(claim: Claim) -> None:
+def go_on(claim: Lease) -> None:
     with contextlib.suppress(ProcessLookupError):  # Slurm, or the test, has ended it
         os.kill(claim.pid, signal.SIGCONT)
 

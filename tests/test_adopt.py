@@ -21,7 +21,7 @@ from sweeps.spec.find import find
 from sweeps.spec.sweep import Trial
 from sweeps.state.adoption import adopt
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trainer.train import train
 from trial_records import tables, trial_files
 from trial_records.errors import run_command
@@ -64,10 +64,10 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.parent.name: pq.read_table(path).to_pylist()[0] for path in found}
 
 
-def ledger_of(folder: Path, name: str = "second") -> tuple[Ledger, list[Trial]]:
+def ledger_of(folder: Path, name: str = "second") -> tuple[TrialStore, list[Trial]]:
     """Of the second sweep, which has not begun."""
     sweep = find(str(folder / "second.py"))[1]
-    return Ledger(folder / "results", name), expand(sweep)
+    return TrialStore(folder / "results", name), expand(sweep)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_analysis import fail, files, finish, name_of, run, write_plan
 
-from analysis.cifar10.discrepancies import oddities
+from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
 from analysis.data.search_space import Range
 from analysis.data.study import Plan, Study, load
@@ -152,7 +152,7 @@ def test_a_search_is_read_with_its_trials_in_the_order_of_asking(tmp_path: Path)
 
 def test_a_search_speaks_of_the_reported_weight_decays(tmp_path: Path) -> None:
     search_in(tmp_path, [(1e-3, 0.9), (5e-4, 0.92)])
-    said = oddities(load(tmp_path, [])).parts[2].notes
+    said = discrepancies(load(tmp_path, [])).parts[2].notes
     assert "resnet18: 0.001 minus 0.0005 is -2.00 points" in said[1]
 
 

@@ -19,9 +19,9 @@ import sweeps.cancel
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import process as processes
-from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported
 from trial_records.errors import run_command
 
@@ -44,8 +44,8 @@ def cancel(results: Path, *words: str) -> int:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    found = Ledger(tmp_path, "sweep")
+def ledger(tmp_path: Path) -> TrialStore:
+    found = TrialStore(tmp_path, "sweep")
     found.write_plan(Plan("sweep", [trial()], "full", {}, [], "command"))
     return found
 
@@ -55,7 +55,7 @@ def trial() -> Trial:
 
 
 @pytest.fixture
-def process(ledger: Ledger, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(ledger: TrialStore, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """What a worker of the sweep looks like from outside, which takes no time to start."""
     (tmp_path / "made" / "sweeps").mkdir(parents=True)
     (tmp_path / "made" / "sweeps" / "worker.py").write_text("import time; time.sleep(60)")
@@ -77,22 +77,22 @@ def looking_like(
         one.kill()
 
 
-def hold(ledger: Ledger, pid: int, **more: str) -> None:
+def hold(ledger: TrialStore, pid: int, **more: str) -> None:
     started = processes.started(pid)
     assert started
-    claim = Claim(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
+    claim = Lease(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
     folder = ledger.folder_of(trial())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CLAIM).write_text(json.dumps(asdict(claim)))
 
 
-def test_nothing_to_cancel(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_cancel(ledger: TrialStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert cancel(ledger.folder.parent, "--yes") == 0
     assert "nothing of sweep" in capsys.readouterr().err
 
 
 def test_without_yes_it_lists(
-    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     hold(ledger, process.pid)
     assert cancel(ledger.folder.parent) == 1
@@ -101,7 +101,7 @@ def test_without_yes_it_lists(
 
 
 def test_a_worker_between_two_trials_is_found(
-    ledger: Ledger, process: subprocess.Popen[bytes]
+    ledger: TrialStore, process: subprocess.Popen[bytes]
 ) -> None:
     threading.Timer(0.4, hold, (ledger, process.pid)).start()
     assert cancel(ledger.folder.parent, "--yes") == 0
@@ -109,7 +109,7 @@ def test_a_worker_between_two_trials_is_found(
 
 
 def test_another_machines_process_is_out_of_reach_and_told(
-    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     hold(ledger, process.pid, host="elsewhere")
     assert cancel(ledger.folder.parent, "--yes") == 1
@@ -118,7 +118,7 @@ def test_another_machines_process_is_out_of_reach_and_told(
 
 
 def test_a_damaged_plan_keeps_no_other_from_being_cancelled(
-    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (ledger.folder / "plans" / "00000000.json").write_text("{")
     hold(ledger, process.pid)
@@ -128,7 +128,7 @@ def test_a_damaged_plan_keeps_no_other_from_being_cancelled(
 
 
 def test_a_damaged_drivers_claim_keeps_no_trial_from_being_cancelled(
-    ledger: Ledger, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number, make in enumerate((lambda path: path.mkdir(), lambda path: path.write_text("{"))):
         folder = ledger.folder / "searches" / str(number)

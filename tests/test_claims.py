@@ -18,7 +18,7 @@ from analysis.cifar10.answers import Standing, answers
 from analysis.cifar10.claims import CLAIMS
 from analysis.cifar10.claims_section import _row as section_row
 from analysis.cifar10.claims_section import answered, claims
-from analysis.cifar10.discrepancies import oddities
+from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.evidence import Comparison, Evidence
 from analysis.cifar10.reported import reported
 from analysis.data import study as loading
@@ -26,7 +26,7 @@ from analysis.data.study import Study, load
 from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
 from analysis.sections import diagnostics
-from analysis.sections.conclusions import verdict
+from analysis.sections.conclusions import conclusions
 from analysis.stats import summary_tables
 from trainer.config import TrainConfig
 from trainer.recipes import ARCHITECTURES
@@ -241,8 +241,8 @@ def says(patch: pytest.MonkeyPatch, results: Path, figures: Any) -> str:
         grid = summary_tables.grid_cells(found["grid_bs_epoch"], reported()["grid_bs_epoch"])
         compared = summary_tables.architectures(found["architectures"], reported()["architectures"])
         beside = Part(tables=[Table("grid", "", grid), Table("architectures", "", compared)])
-        sections = [*diagnostics.sections(study), claims(study), oddities(study)]
-        return text_of(Page("", [Section("", [beside]), *sections], verdict(study)))
+        sections = [*diagnostics.sections(study), claims(study), discrepancies(study)]
+        return text_of(Page("", [Section("", [beside]), *sections], conclusions(study)))
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +331,7 @@ def test_what_goes_the_other_way_is_contradicted(tmp_path: Path) -> None:
     del said[next(claim for claim in said if "within 1 point" in claim)]
     assert set(said.values()) == {"contradicted"}
     assert len(said) == 13
-    (line,) = [line for line in verdict(load(tmp_path, [])) if line.startswith("Of 16 claims")]
+    (line,) = [line for line in conclusions(load(tmp_path, [])) if line.startswith("Of 16 claims")]
     assert "contradicted (Batch 256 x 100 epochs is the best cell" in line
 
 

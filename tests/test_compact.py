@@ -28,10 +28,10 @@ from sweeps.compact import archive_writer
 from sweeps.cost import estimate
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
-from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.plan import Plan
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import archive, tables, trial_files
@@ -59,7 +59,7 @@ def results(tmp_path: Path) -> Path:
     for config in CONFIGS[:3]:
         done(tmp_path, config)
     begin(folder_of(tmp_path, POINTS[3]))
-    claim = Claim(1, 0, 0.0, "")
+    claim = Lease(1, 0, 0.0, "")
     trial_files.write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(claim))
     fail(folder_of(tmp_path, POINTS[4]), "NONFINITE")
     return tmp_path
@@ -74,7 +74,7 @@ def run(results: Path, *words: str) -> int:
 def seen(results: Path) -> Any:
     """What every reader makes of the results."""
     study = load(results, [])
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     (plan,) = ledger.plans()
     done_names = [name_of(config) for config in CONFIGS[:3]]
     return (
@@ -129,13 +129,13 @@ def dies_at(count: int, action: Callable[[], object]) -> bool:
 
 
 def compacted(results: Path) -> archive_writer.Gathered:
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     with archive_writer.held(ledger) as folder:
         return archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
 
 
 def put_back(results: Path) -> int:
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     with archive_writer.held(ledger):
         return archive_writer.put_back(ledger)
 
@@ -316,7 +316,7 @@ def test_checkpoints_go_only_when_that_is_said_twice(
 
 
 def test_one_command_at_a_time(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     with archive_writer.held(ledger):
         assert run(results) == 2
     said = capsys.readouterr().err
@@ -346,7 +346,7 @@ def test_a_launch_after_it_skips_what_is_compacted(
     )
     results = tmp_path / "results"
     trials = expand(Sweep(base=reported("resnet18")), seeds=2)
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     ledger.write_plan(Plan("grid", trials, "full", {}, [], "command"))
     for trial in trials:
         finish(ledger.folder_of(trial), trial.config)
@@ -373,7 +373,7 @@ def test_a_damaged_part_is_an_error_and_nothing_runs_again(
     (path,) = archive.parts(results / "grid")
     path.write_bytes(path.read_bytes()[:-100])
     archive._rows.cache_clear()
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     states = [one.state for one in ledger.standings(ledger.plans()[0].trials)]
     assert states == [*[State.UNKNOWN] * 3, State.RUNNING, State.UNKNOWN]
     assert status(results) == 1

@@ -14,12 +14,19 @@ from scipy import stats as scipy_stats
 from test_analysis import Point, fail, finish, folder_of, grid_points, run, write_plan
 
 from analysis.cifar10 import weight_decay
-from analysis.cifar10.discrepancies import oddities
+from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
 from analysis.data.study import Study, load
 from analysis.sections import diagnostics
 from analysis.sections.comparison import comparison
-from analysis.sections.conclusions import against_reported, evidence, flags, found, missing, verdict
+from analysis.sections.conclusions import (
+    against_reported,
+    conclusions,
+    evidence,
+    flags,
+    found,
+    missing,
+)
 from analysis.sections.cost import standstills
 from analysis.sections.summary import summary
 from analysis.sections.sweep import choice
@@ -257,7 +264,7 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
     write_plan(tmp_path, trials)
     for trial, accuracy in zip(trials, (0.8803, 0.91), strict=True):
         finish(folder_of(tmp_path, trial), trial[1], test_accuracy=accuracy)
-    said = " ".join(verdict(load(tmp_path, [])))
+    said = " ".join(conclusions(load(tmp_path, [])))
     assert "Of 2 reported figures beside it, 2 have too few seeds to tell." in said
     seeds = tmp_path / "seeds"
     many = [
@@ -267,13 +274,13 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
     near = (0.8793, 0.8803, 0.8813, 0.91, 0.911, 0.912)
     for trial, accuracy in zip(many, near, strict=True):
         finish(folder_of(seeds, trial), trial[1], test_accuracy=accuracy)
-    said = " ".join(verdict(load(seeds, [])))
+    said = " ".join(conclusions(load(seeds, [])))
     assert "Of 2 reported figures beside it, 1 is exceeded and 0 are missed by more than" in said
     assert "1 is not told from what is measured." in said
     smoke = tmp_path / "smoke"
     write_plan(smoke, trials, scale="smoke")
     finish(folder_of(smoke, trials[0]), trials[0][1])
-    assert "figures beside it" not in " ".join(verdict(load(smoke, [])))
+    assert "figures beside it" not in " ".join(conclusions(load(smoke, [])))
 
 
 # --- oddities --------------------------------------------------------------------------------
@@ -281,7 +288,7 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
 
 def told(study: Study) -> dict[str, str]:
     """What is said of each oddity."""
-    parts = oddities(study).parts
+    parts = discrepancies(study).parts
     assert len(parts) == len(reported()["oddities"])
     return {part.notes[0]: " ".join(part.notes[1:]) for part in parts}
 

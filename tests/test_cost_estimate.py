@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 import sweeps.launch
 import sweeps.status
-from sweeps.cost.estimate import PastRun, Price, past_runs, price, tally
+from sweeps.cost.estimate import CostEstimate, PastRun, estimate_cost, past_runs, tally
 from sweeps.devices import device_here
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from sweeps.spec.sweep import Trial
 from sweeps.state.progress import Progress, look
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.perf import device_peaks
-from trainer.perf.device_peaks import Peaks
+from trainer.perf.device_peaks import DevicePeaks
 from trial_records import tables, trial_files
 from trial_records.errors import InputError, run_command
 
@@ -60,11 +60,11 @@ def finish(results: Path, config: TrainConfig, rate: float, **more: Any) -> Path
 
 def progress(results: Path, configs: Iterable[TrainConfig]) -> list[Progress]:
     trials = [Trial.of(f"t-{one.fingerprint[:8]}", {}, one) for one in configs]
-    return look(Ledger(results, "new"), trials, {})
+    return look(TrialStore(results, "new"), trials, {})
 
 
-def predicted(results: Path, *configs: TrainConfig, where: Where = Where.DEBUG) -> Price:
-    return price(results, progress(results, configs), where)
+def predicted(results: Path, *configs: TrainConfig, where: Backend = Backend.DEBUG) -> CostEstimate:
+    return estimate_cost(results, progress(results, configs), where)
 
 
 def command(module: Any, *words: object) -> int:
@@ -136,7 +136,7 @@ def test_only_epochs_that_are_left_cost(tmp_path: Path) -> None:
 def test_the_roofline_carries_a_run_to_another_batch_and_another_model(tmp_path: Path) -> None:
     from trainer.perf.roofline import count
 
-    known = Peaks(HERE, 1e11, 5e10, 1e9, 1e-5)
+    known = DevicePeaks(HERE, 1e11, 5e10, 1e9, 1e-5)
     device_peaks.store(known)
     finish(tmp_path, SMALL, 100.0)
     other_batch, other_model = (
@@ -170,16 +170,16 @@ def test_without_peaks_arithmetic_alone_compares(tmp_path: Path) -> None:
 def test_nothing_known_is_said_and_peaks_alone_give_the_best(tmp_path: Path) -> None:
     assert predicted(tmp_path, SMALL).total is None
     assert "not known: nothing like them has run yet on" in predicted(tmp_path, SMALL).line()
-    device_peaks.store(Peaks(HERE, 1e11, 5e10, 1e9, 1e-5))
+    device_peaks.store(DevicePeaks(HERE, 1e11, 5e10, 1e9, 1e-5))
     found = predicted(tmp_path, SMALL)
     assert found.sources == ["roofline alone"] and found.total is not None and found.total > 0
     # This machine's device is not that of a job.
-    on_slurm = predicted(tmp_path, SMALL, where=Where.SLURM)
+    on_slurm = predicted(tmp_path, SMALL, where=Backend.SLURM)
     assert on_slurm.total is None and "nothing has run here on Slurm" in on_slurm.line()
 
 
 def test_a_step_that_was_counted_before_is_priced_without_torch(tmp_path: Path) -> None:
-    device_peaks.store(Peaks(HERE, 1e11, 5e10, 1e9, 1e-5))
+    device_peaks.store(DevicePeaks(HERE, 1e11, 5e10, 1e9, 1e-5))
     # A shape of its own, which this process has not counted yet.
     auto = SMALL.override({"precision": "auto", "batch_size": 24})
     counted = predicted(tmp_path, auto)
@@ -201,7 +201,7 @@ def test_on_slurm_the_device_is_that_of_the_last_job(tmp_path: Path) -> None:
     auto = SMALL.override({"precision": "auto"})
     finish(tmp_path, auto, 200.0, device="GPU B", slurm_job_id="2", precision_used="bf16")
     finish(tmp_path, SMALL.override({"seed": 1}), 300.0)
-    found = predicted(tmp_path, auto, where=Where.SLURM)
+    found = predicted(tmp_path, auto, where=Backend.SLURM)
     assert found.device == "GPU B" and found.unit == "GPU-hours"
     assert found.total == pytest.approx(10 * (1800 + 200 / 3) / 200 / 3600)
 
@@ -210,7 +210,7 @@ def test_gpu_hours_are_of_all_ranks(tmp_path: Path) -> None:
     """Four ranks with 64 images each: an hour of a trial is four of GPUs."""
     config = SMALL.override({"batch_size": 256})
     finish(tmp_path, config, 4000.0, device="GPU", slurm_job_id="1", world_size=4)
-    found = price(tmp_path, progress(tmp_path, [config]), Where.SLURM, world=4)
+    found = estimate_cost(tmp_path, progress(tmp_path, [config]), Backend.SLURM, world=4)
     assert found.total == pytest.approx(4 * 10 * (1800 + 200 / 3) / 4000 / 3600)
     assert found.sources == ["runs alike"]
 
@@ -238,7 +238,7 @@ def test_of_many_runs_some_are_read_and_soon(tmp_path: Path) -> None:
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1e6)), min_size=1), st.floats(0, 1e6))
 def test_a_budget_holds_or_is_refused(hours: list[float | None], budget: float) -> None:
-    cost = Price("GPU", hours, [None] * len(hours))
+    cost = CostEstimate("GPU", hours, [None] * len(hours))
     fits = None not in hours and sum(one or 0.0 for one in hours) <= budget
     if fits:
         cost.check_budget("s", budget)

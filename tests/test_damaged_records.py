@@ -27,7 +27,7 @@ from analysis.data.study import load
 from analysis.sections.provenance import provenance
 from sweeps.compact import archive_writer
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from sweeps.study.selection import candidates
 from trial_records import archive, seal, trial_files, values
 from trial_records import tables as trial_tables
@@ -61,7 +61,7 @@ def rewritten(path: Path, **changes: Any) -> None:
 
 def shown(results: Path) -> tuple[list[Any], pd.DataFrame, list[str]]:
     archive._rows.cache_clear()
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     (plan,) = ledger.plans()
     study = load(results, [])
     return look(ledger, plan.trials, {}), study.plans[0].runs, [p.what for p in study.problems]
@@ -219,7 +219,7 @@ def test_one_bad_file_is_its_own_trials_problem(
     if "epoch" not in name:
         assert read["state"].tolist() == ["done", "missing", "done"]
     # Each command goes on, and says it.
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     found, left_out = candidates(ledger, ledger.standings(ledger.plans()[0].trials))
     assert len(found) + bool(left_out) == 1  # all seeds of one point
     assert command(sweeps.status.app, results) == 1
@@ -258,7 +258,7 @@ def test_a_damaged_note_of_a_lost_trial_is_its_own_problem(results: Path) -> Non
     """It is read after the question who lives, in another loop."""
     folder = folder_of(results, POINTS[1])
     (folder / trial_files.RUN).unlink()
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     trials = ledger.plans()[0].trials
     taken = ledger.claim(trials[1], 1.0, "")
     assert taken is not None
@@ -359,7 +359,7 @@ def test_a_link_in_a_folders_place_is_not_followed(results: Path, tmp_path: Path
 
 
 def trial_of(results: Path) -> Any:
-    return Ledger(results, "grid").plans()[0].trials[0]
+    return TrialStore(results, "grid").plans()[0].trials[0]
 
 
 def forged(results: Path, rows: list[Any], **columns: str) -> None:
@@ -386,7 +386,7 @@ def test_what_is_in_a_compact_files_place_is_a_damaged_one(results: Path, make: 
     path.unlink()
     make(path)
     archive._rows.cache_clear()
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     states = {one.state for one in ledger.standings(ledger.plans()[0].trials)}
     assert states == {State.UNKNOWN}
     with pytest.raises(InputError, match="is damaged"):

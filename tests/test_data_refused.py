@@ -21,7 +21,7 @@ from sweeps.cost import estimate
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger, Standing, State
+from sweeps.state.trial_store import Standing, State, TrialStore
 from sweeps.study.selection import candidates
 from trainer.config import DataConfig
 from trainer.recipes import reported
@@ -107,7 +107,7 @@ def test_a_price_counts_the_folders_own_images(tmp_path: Path) -> None:
 
 
 def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, "cutout")
+    ledger = TrialStore(tmp_path, "cutout")
     trials = expand(Sweep(base=reported("resnet18")), seeds=2)
     ledger.write_plan(Plan("cutout", trials, "full", {}, [], "command"))
 

@@ -14,7 +14,7 @@ from analysis.data.dataset import OTHER_DATA
 from analysis.data.study import Plan, load
 from analysis.sections import wording
 from analysis.sections.comparison import comparison
-from analysis.sections.conclusions import verdict
+from analysis.sections.conclusions import conclusions
 from analysis.stats import paired
 from analysis.stats.seed_values import by_seed, ranked
 from trainer.data.known import CIFAR10, DIGITS
@@ -39,7 +39,7 @@ def launch(results: Path, points: list[Point], outcomes: list[dict[str, Any]]) -
 
 
 def said(results: Path) -> str:
-    return " ".join(verdict(load(results, [])))
+    return " ".join(conclusions(load(results, [])))
 
 
 def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sweeps.spec.find import find, find_search
 from sweeps.spec.grid import MAX_TRIALS, chain, grid, zipped
 from sweeps.spec.sweep import NAME_LENGTH, Search, Sweep
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from sweeps.study.stages import find_study
 from trainer.config import TrainConfig, field_types
 from trainer.recipes import reported
@@ -144,7 +144,7 @@ def test_what_a_value_may_be_is_stored_and_read_again(tmp_path: Path) -> None:
         "'data.train_limit': [None], 'schedule.milestones': [[0.1, 0.5]]}))"
     )
     trials = expand(find(str(path))[1])
-    ledger = Ledger(tmp_path, "fine")
+    ledger = TrialStore(tmp_path, "fine")
     ledger.write_plan(Plan("fine", trials, "full", {}, [], ""))
     assert ledger.plans()[0].trials[0].config == trials[0].config
 
@@ -324,7 +324,7 @@ def test_a_name_of_many_fields_is_bounded(tmp_path: Path) -> None:
         assert trial.name.startswith("epochs") or "-" in trial.name
     # A folder that has the long name keeps it.
     long = trials[0].renamed("x" * 150 + trials[0].name[-9:])
-    ledger = Ledger(tmp_path, "long")
+    ledger = TrialStore(tmp_path, "long")
     ledger.write_plan(Plan("long", [long], "full", {}, [], ""))
     assert ledger.settle_names(trials)[0].name == long.name
 

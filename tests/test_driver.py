@@ -24,7 +24,7 @@ from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Trial
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import tables, trial_files
@@ -42,7 +42,7 @@ class Killed(BaseException):
 class Writer:
     """Runs a trial by writing what a worker would leave, an epoch a look."""
 
-    ledger: Ledger
+    ledger: TrialStore
     kill_at: int = -1  # the how manyeth call dies
     ahead: float = 0.0  # the seconds by which its clock is
     failures: dict[str, str] = field(default_factory=dict)  # cause, by a part of the trial's name
@@ -121,7 +121,7 @@ def driver(results: Path, wanted: Search, trials: int, workers: int, writer: Wri
 
 
 def run(results: Path, wanted: Search, trials: int, workers: int = 2, **more: Any) -> Driver:
-    writer = Writer(Ledger(results, "s"), **more)
+    writer = Writer(TrialStore(results, "s"), **more)
     made = driver(results, wanted, trials, workers, writer)
     assert drive(made, lambda: False, lambda _: None, 0.0)
     return made
@@ -155,7 +155,7 @@ def test_killed_anywhere_and_started_again_nothing_is_twice_or_lost(
     results = tmp_path_factory.mktemp("r")
     started: Counter[str] = Counter()
     for kill_at in [*kills, -1]:
-        writer = Writer(Ledger(results, "s"), kill_at)
+        writer = Writer(TrialStore(results, "s"), kill_at)
         made = driver(results, search(), trials, workers, writer)
         with contextlib.suppress(Killed):
             drive(made, lambda: False, lambda _: None, 0.0)
@@ -174,7 +174,7 @@ def test_never_more_at_once_than_asked(tmp_path: Path) -> None:
         nonlocal most
         most = max(most, len(one.running))
 
-    writer = Writer(Ledger(tmp_path, "s"))
+    writer = Writer(TrialStore(tmp_path, "s"))
     made = driver(tmp_path, search(), 10, 3, writer)
     assert drive(made, lambda: False, show, 0.0)
     assert most == 3
@@ -183,7 +183,7 @@ def test_never_more_at_once_than_asked(tmp_path: Path) -> None:
 def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
     """The grid called its trials by other names, which they keep."""
     values = [1e-4, 1e-3]
-    ledger = Ledger(tmp_path, "s")
+    ledger = TrialStore(tmp_path, "s")
     base = search().base
     grid = [
         Trial.of(f"grid{number}-{base.override({DECAY: value}).fingerprint[:8]}", {DECAY: value},
@@ -241,7 +241,7 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
 
 @pytest.mark.parametrize("ahead", [-60.0, 3600.0])
 def test_a_failure_from_before_is_tried_again(tmp_path: Path, ahead: float) -> None:
-    ledger = Ledger(tmp_path, "s")
+    ledger = TrialStore(tmp_path, "s")
     trial = trial_at(search(), {DECAY: 1e-3}, Scale.FULL, {})
     ledger.folder_of(trial).mkdir(parents=True)
     trial_files.Failure("ERROR", "x", "", [], 1, time.time() + ahead, "h").write(
@@ -292,7 +292,7 @@ def test_fewer_workers_after_a_kill_start_fewer(tmp_path: Path) -> None:
             return trial.name in self.started
 
     for workers in (4, 1):
-        writer = Slow(Ledger(tmp_path, "s"))
+        writer = Slow(TrialStore(tmp_path, "s"))
         made = driver(tmp_path, search(), 8, workers, writer)
         made.step()
         made.step()
@@ -340,7 +340,7 @@ def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
             if len(self.started) == 1:
                 (self.ledger.folder_of(trial) / trial_files.RUN).write_bytes(b"PAR1")
 
-    writer = Damaging(Ledger(tmp_path, "s"))
+    writer = Damaging(TrialStore(tmp_path, "s"))
     made = driver(tmp_path, search(), 3, 1, writer)
     assert drive(made, lambda: False, lambda _: None, 0.0)
     first, *others = made.journal.told()

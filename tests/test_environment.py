@@ -16,7 +16,7 @@ from slurm import environment
 from slurm.environment import KEPT, TABLE, Child
 from sweeps.execution.local_pool import start_worker
 from sweeps.state.plan import LOGS
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported
 from trial_records import tables, trial_files
 
@@ -97,7 +97,7 @@ def test_leftovers_of_torchrun_hold_no_local_trial_up(tmp_path: Path, where: str
 
 
 def test_a_worker_says_whose_it_is(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     (ledger.folder / LOGS).mkdir(parents=True)
     process, _ = start_worker(ledger, ["--plan", "0"], 12.5, 0, 1, stays=False)
     assert variable(process.pid, "SWEEPS_LAUNCH") == "12.5"

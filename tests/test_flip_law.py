@@ -36,7 +36,7 @@ from sweeps.compact import archive_writer
 from sweeps.state import summary_cache
 from sweeps.state.plan import LOGS
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from sweeps.study import selection
 from trainer.config import TrainConfig
 from trial_records import archive, tables, trial_files
@@ -78,7 +78,7 @@ def sweep(results: Path) -> Path:
 
 
 def compacted(results: Path) -> Path:
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     with archive_writer.held(ledger) as folder:
         assert archive_writer.gather(ledger, ledger.plans()[0].trials, folder).added == 1
     (path,) = archive.parts(results / "grid")
@@ -87,7 +87,7 @@ def compacted(results: Path) -> Path:
 
 def cached(results: Path) -> Path:
     (results / "grid" / LOGS).mkdir()
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     look(ledger, ledger.plans()[0].trials, {})
     ledger.seen.save()
     return results / "grid" / LOGS / summary_cache.FILE
@@ -122,7 +122,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
 def status(results: Path, problems: list[str]) -> Figures:
     archive._rows.cache_clear()
     archive._kept_column.cache_clear()
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     found: Figures = {}
     for one in look(ledger, ledger.plans()[0].trials, {}):
         shown = one.to_json()

@@ -37,9 +37,9 @@ from test_definitions import BAD, HEAD
 
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
-from sweeps.state.lease import Claim
+from sweeps.state.lease import Lease
 from sweeps.state.plan import LOGS, Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
 from trial_records.errors import run_command
 
@@ -87,7 +87,7 @@ def build(folder: Path) -> None:
     results = folder / "results"
     trials = expand(find(str(folder / "tiny.py"))[1])
     for sweep in (DONE, TORN, PACKED):
-        ledger = Ledger(results, sweep)
+        ledger = TrialStore(results, sweep)
         ledger.write_plan(Plan(sweep, trials, "full", {}, ["optimizer.lr"], f"launch {HOSTILE}"))
         (ledger.folder / LOGS).mkdir()
         words = "".join(f"x === trial {one.name}, attempt 1\n{HOSTILE}\nx === end of {one.name}\n"
@@ -99,7 +99,7 @@ def build(folder: Path) -> None:
             if sweep == TORN and number < 2:
                 (where / trial_files.CONFIG).write_text(trial.config.to_json())
                 if number:
-                    text = json.dumps(Claim(1, 0, 1.0, "log").__dict__, default=str)
+                    text = json.dumps(Lease(1, 0, 1.0, "log").__dict__, default=str)
                     (where / "claim.json").write_text(text)
                 else:
                     trial_files.Failure(

@@ -35,13 +35,13 @@ from sweeps.cost.estimate import past_runs, tally
 from sweeps.devices import cores_here
 from sweeps.execution import gpu_mps, gpu_sharing
 from sweeps.execution.local_pool import environment
-from sweeps.execution.process_group import Crew
+from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.slurm_job import STOPPED
 from sweeps.spec.sweep import Trial
 from sweeps.state import process
-from sweeps.state.lease import WORKER, Claim
-from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.lease import WORKER, Lease
+from sweeps.state.liveness import Liveness
+from sweeps.state.trial_store import State, TrialStore
 from trainer.provenance import device_share
 from trial_records import tables, trial_files
 from trial_records.errors import InputError, run_command
@@ -298,16 +298,16 @@ class _Work:
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    assert Crew(_Work(tmp_path), 2, replacements=1).run(lambda: False) == [0, 0]
+    assert ProcessGroup(_Work(tmp_path), 2, replacements=1).run(lambda: False) == [0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1-done", "2-done"]
 
 
 def test_one_that_is_killed_again_and_again_is_given_up(tmp_path: Path) -> None:
-    assert sorted(Crew(_Work(tmp_path), 2, replacements=0).run(lambda: False)) == [-9, 0]
+    assert sorted(ProcessGroup(_Work(tmp_path), 2, replacements=0).run(lambda: False)) == [-9, 0]
 
 
 def test_a_stop_reaches_all() -> None:
-    codes = Crew(_wait, 2, replacements=9).run(lambda: True)
+    codes = ProcessGroup(_wait, 2, replacements=9).run(lambda: True)
     # A process that is stopped before it listens dies of the signal.
     assert len(codes) == 2
     assert set(codes) <= {STOPPED, -signal.SIGTERM}
@@ -323,7 +323,7 @@ class _Living(Queue):
 def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Path) -> None:
     trial = Trial.of("t", {}, SMALL)
     job = {"submission": f"{WORKER}{'0' * 12}", "job": "7", "started": True}
-    ledger = Ledger(tmp_path, "sweep", Scheduler(_Living()))
+    ledger = TrialStore(tmp_path, "sweep", Liveness(_Living()))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         started = process.started(other.pid)
         assert started
@@ -336,7 +336,7 @@ def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Pa
     assert ledger.standing(trial).state is State.LOST
     # On another node nobody can tell, nor for a job that is one trial's, of several processes.
     for word in ({"host": "elsewhere"}, {"boot": "another/pid:[1]"}, {"submission": "0" * 12}):
-        assert Scheduler(_Living()).is_alive(Claim(**vars(held) | word), ledger.folder_of(trial))
+        assert Liveness(_Living()).is_alive(Lease(**vars(held) | word), ledger.folder_of(trial))
     taken = ledger.claim(trial, 1.0, "log", **job)
     assert taken is not None
     assert (taken.attempt, taken.deaths) == (2, 1)

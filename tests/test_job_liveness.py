@@ -12,8 +12,8 @@ from test_queue import Slurm, live, past
 from slurm.queue import Queue
 from sweeps.execution import slurm_job
 from sweeps.state import liveness
-from sweeps.state.lease import Claim
-from sweeps.state.liveness import Scheduler
+from sweeps.state.lease import Lease
+from sweeps.state.liveness import Liveness
 
 TOKEN, OTHER = "0123456789ab", "ba9876543210"
 
@@ -27,12 +27,12 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return fakes
 
 
-def claim(submission: str = TOKEN, **of: object) -> Claim:
-    return Claim(1, 0, 1.0, "log", submission=submission, job="7", started=True, **of)  # type: ignore[arg-type]
+def claim(submission: str = TOKEN, **of: object) -> Lease:
+    return Lease(1, 0, 1.0, "log", submission=submission, job="7", started=True, **of)  # type: ignore[arg-type]
 
 
-def is_alive(one: Claim) -> bool:
-    return Scheduler(Queue()).is_alive(one, Path("/nowhere"))
+def is_alive(one: Lease) -> bool:
+    return Liveness(Queue()).is_alive(one, Path("/nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_the_workers_of_a_sweep_are_known_without_a_claim(slurm: Slurm, tmp_path
     (logs / liveness.mark_of(TOKEN)).touch()
     (logs / liveness.mark_of_array("10", 1795492001.0)).touch()
     (logs / liveness.mark_of_array("11", 1795000000.0)).touch()  # of an earlier cluster
-    found = Scheduler(Queue()).workers(logs)
+    found = Liveness(Queue()).workers(logs)
     assert [one.id for one in found] == ["7_0", "7_1", "10_0", "10_1"]
-    assert Scheduler(None).workers(logs) == []
+    assert Liveness(None).workers(logs) == []
 
 
 def test_an_array_begins_once_and_its_number_may_come_again(

@@ -22,7 +22,7 @@ import sweeps.retry
 import sweeps.status
 from sweeps.devices import visible_gpus
 from sweeps.execution.local_pool import Pool
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 from trial_records.errors import run_command
 
@@ -203,7 +203,7 @@ def test_a_failed_trial_is_told_apart_and_tried_again(tmp_path: Path) -> None:
     done = launch(definition, "--results", results, "--on", "debug")
     assert done.returncode == 1, done.stderr
     assert "1 done, 1 failed" in done.stderr or "1 failed, 1 done" in done.stderr
-    ledger = Ledger(results, "tiny")
+    ledger = TrialStore(results, "tiny")
     (plan,) = ledger.plans()
     good, bad = (ledger.standing(trial) for trial in plan.trials)
     assert (good.state, bad.state) == (State.DONE, State.FAILED)
@@ -269,9 +269,9 @@ def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_
     assert not list(results.rglob("claim.json"))
     rows = [pq.read_table(path).num_rows for path in results.rglob(trial_files.EPOCHS)]
     assert sum(rows) > 0
-    (plan,) = Ledger(results, "tiny").plans()
+    (plan,) = TrialStore(results, "tiny").plans()
     assert all(
-        Ledger(results, "tiny").standing(trial).state is State.PENDING for trial in plan.trials
+        TrialStore(results, "tiny").standing(trial).state is State.PENDING for trial in plan.trials
     )
 
 

@@ -30,11 +30,11 @@ from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state import driver_lock, elsewhere, process
 from sweeps.state import lease as leases
-from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
-from sweeps.state.liveness import Scheduler
+from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.errors import InputError
@@ -51,20 +51,20 @@ as_root = pytest.mark.skipif(
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    found = Ledger(tmp_path, "sweep")
+def ledger(tmp_path: Path) -> TrialStore:
+    found = TrialStore(tmp_path, "sweep")
     found.write_plan(Plan("sweep", [TRIAL], "full", {}, [], "command"))
     return found
 
 
 @pytest.fixture
-def folder(ledger: Ledger) -> Path:
+def folder(ledger: TrialStore) -> Path:
     path = ledger.folder_of(TRIAL)
     path.mkdir()
     return path
 
 
-def write(folder: Path, claim: Claim, seconds_ago: float = 0.0) -> None:
+def write(folder: Path, claim: Lease, seconds_ago: float = 0.0) -> None:
     (folder / CLAIM).write_text(json.dumps(asdict(claim)))
     age(folder, seconds_ago)
 
@@ -76,7 +76,7 @@ def age(folder: Path, seconds: float) -> None:
         os.utime(path, (then, then))
 
 
-def other_boot(claim: Claim) -> str:
+def other_boot(claim: Lease) -> str:
     boot, _, rest = claim.boot.partition("/")
     return f"{'0' if boot[0] != '0' else '1'}{boot[1:]}/{rest}"
 
@@ -85,7 +85,7 @@ def other_boot(claim: Claim) -> str:
 
 
 def test_only_what_is_proven_is_dead(folder: Path) -> None:
-    mine = Claim(1, 0, 1.0, "")
+    mine = Lease(1, 0, 1.0, "")
     assert process.machine()
     for claim, seconds_ago, dead in (
         (mine, LATE, False),
@@ -136,10 +136,10 @@ def test_a_number_that_only_a_thread_has_is_no_process_of_ours() -> None:
     ],
     ids=str,
 )
-def test_a_forged_claim_is_not_a_claim(ledger: Ledger, change: dict[str, object]) -> None:
+def test_a_forged_claim_is_not_a_claim(ledger: TrialStore, change: dict[str, object]) -> None:
     folder = ledger.folder_of(TRIAL)
     folder.mkdir()
-    values = asdict(Claim(1, 0, 1.0, "")) | change
+    values = asdict(Lease(1, 0, 1.0, "")) | change
     values = {key: value for key, value in values.items() if value is not None}
     (folder / CLAIM).write_text(json.dumps(values))
     standing = ledger.standing(TRIAL)
@@ -150,7 +150,7 @@ def test_a_forged_claim_is_not_a_claim(ledger: Ledger, change: dict[str, object]
 
 
 def test_a_circle_of_successors_has_an_end(folder: Path) -> None:
-    first, second = Claim(1, 0, 1.0, ""), Claim(2, 0, 1.0, "")
+    first, second = Lease(1, 0, 1.0, ""), Lease(2, 0, 1.0, "")
     write(folder, first)
     for one, other in ((first, second), (second, first)):
         (folder / f".{CLAIM}.{one.token}.next").write_text(json.dumps(asdict(other)))
@@ -158,7 +158,7 @@ def test_a_circle_of_successors_has_an_end(folder: Path) -> None:
 
 
 def test_a_claim_of_0_1_is_read(folder: Path) -> None:
-    old = {key: value for key, value in asdict(Claim(1, 0, 1.0, "logs/x.log")).items()
+    old = {key: value for key, value in asdict(Lease(1, 0, 1.0, "logs/x.log")).items()
            if key not in ("machine", "cluster", "saved", "host_gone")}  # fmt: skip
     (folder / CLAIM).write_text(json.dumps(old))
     claim = leases.read(folder)
@@ -175,7 +175,7 @@ def test_a_holder_sees_within_its_bound_that_another_has_its_trial(
 ) -> None:
     monkeypatch.setattr("sweeps.state.lease_watch.FENCE_SECONDS", 0.05)
     monkeypatch.setattr("sweeps.state.lease_watch.BEAT_SECONDS", 0.05)
-    mine = leases.take(folder, Claim(1, 0, 1.0, ""), lambda *_: True)
+    mine = leases.take(folder, Lease(1, 0, 1.0, ""), lambda *_: True)
     assert mine is not None
     with Watch(folder, mine) as watch:
         age(folder, LATE)
@@ -194,7 +194,7 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     """It was cut off, in the middle of a step: no question between steps comes before its write."""
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     first, second = expand(Sweep(base=reported("resnet18"), seeds=2))
 
     def train(
@@ -228,7 +228,7 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
     """Two hosts' launches, one host's clock being wrong by an hour."""
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     ran: list[float] = []
 
     def train(config: object, out: Path, **_: object) -> None:
@@ -250,7 +250,9 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     assert len(ran) == 3  # a retry is a launch of its own
 
 
-def test_a_pruned_trial_is_wanted_whole_by_every_other_launch(ledger: Ledger, folder: Path) -> None:
+def test_a_pruned_trial_is_wanted_whole_by_every_other_launch(
+    ledger: TrialStore, folder: Path
+) -> None:
     for pruned_at in (0.0, time.time() + 3600):
         trial_files.Pruned("00000000", 1, 2, pruned_at, [5.0]).write(folder)
         standing = ledger.standing(TRIAL)
@@ -269,7 +271,7 @@ def test_getting_on_is_another_checkpoint_and_no_time(folder: Path, ahead: float
         os.utime(folder / trial_files.CHECKPOINT, (then, then))
 
     checkpoint("of an attempt before")
-    held = leases.take(folder, Claim(1, 0, 1.0, ""), lambda *_: True)
+    held = leases.take(folder, Lease(1, 0, 1.0, ""), lambda *_: True)
     assert held is not None
     assert not leases.got_on(folder, held)
     checkpoint("of this one")
@@ -286,8 +288,8 @@ def test_a_submission_of_another_host_is_given_up_after_a_while(folder: Path) ->
         def mine(self) -> list[object]:
             return []
 
-    scheduler = Scheduler(Empty())  # type: ignore[arg-type]
-    sent = Claim(1, 0, 1.0, "logs", submission="0" * 12, claimed_at=time.time() + 3600)
+    scheduler = Liveness(Empty())  # type: ignore[arg-type]
+    sent = Lease(1, 0, 1.0, "logs", submission="0" * 12, claimed_at=time.time() + 3600)
     gone = {"pid": 2**31 - 1, "process_started": "1"}
     for claim, ages in (
         (replace(sent, host="elsewhere"), {30.0: True, 300.0: True, 700.0: False}),
@@ -382,7 +384,7 @@ def states(said: subprocess.CompletedProcess[str]) -> list[str]:
     return [trial["state"] for trial in json.loads(said.stdout)["trials"]]
 
 
-def claim_of(results: Path) -> Claim:
+def claim_of(results: Path) -> Lease:
     (path,) = results.rglob(CLAIM)
     claim = leases.read(path.parent)
     assert claim is not None
@@ -442,10 +444,10 @@ VM = Machine(host="vm", boot="a" * 36, identity="a" * 32)
 
 
 @contextlib.contextmanager
-def held_on(machine: Machine, results: Path) -> Iterator[Claim]:
+def held_on(machine: Machine, results: Path) -> Iterator[Lease]:
     """The trial held by a process of a machine, until the block's end."""
     program = (
-        "import sys, time; from pathlib import Path; from sweeps.state.trial_store import Ledger\n"
+        "import sys, time; from pathlib import Path; from sweeps.state.trial_store import TrialStore as Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]), 'sweep'); (plan,) = ledger.plans()\n"
         "assert ledger.claim(plan.trials[0], 1.0, ''); print('held', flush=True); time.sleep(100)"
     )
@@ -474,7 +476,7 @@ def held_on(machine: Machine, results: Path) -> Iterator[Claim]:
     ids=["other", "copy", "restarted", "named", "same"],
 )
 def test_two_machines_of_one_name(
-    ledger: Ledger, tmp_path: Path, here: Machine, seconds_ago: float, state: str
+    ledger: TrialStore, tmp_path: Path, here: Machine, seconds_ago: float, state: str
 ) -> None:
     there, here = replace(VM, home=tmp_path), replace(here, home=tmp_path)
     with held_on(there, tmp_path) as claim:
@@ -540,22 +542,22 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
 # Breaking what a host holds
 
 
-def test_a_host_that_lives_is_not_gone(ledger: Ledger, folder: Path) -> None:
-    write(folder, Claim(1, 0, 1.0, ""))
+def test_a_host_that_lives_is_not_gone(ledger: TrialStore, folder: Path) -> None:
+    write(folder, Lease(1, 0, 1.0, ""))
     with pytest.raises(InputError, match=f"process {os.getpid()} runs on this machine"):
-        elsewhere.take_from(process.host(), ledger.folder, Scheduler())
+        elsewhere.take_from(process.host(), ledger.folder, Liveness())
     assert ledger.standing(TRIAL).state is State.RUNNING
     with pytest.raises(InputError, match="holds nothing") as error:
-        elsewhere.take_from("nowhere", ledger.folder, Scheduler())
+        elsewhere.take_from("nowhere", ledger.folder, Liveness())
     assert process.host() in error.value.help
 
 
-def test_a_host_that_is_gone_lets_go_of_everything(ledger: Ledger, folder: Path) -> None:
+def test_a_host_that_is_gone_lets_go_of_everything(ledger: TrialStore, folder: Path) -> None:
     search, compacting = ledger.folder / "searches" / "00000000", ledger.folder / "compact"
     for place in (folder, search, compacting, ledger.folder):
         place.mkdir(parents=True, exist_ok=True)
-        write(place, Claim(1, 0, 1.0, "", host="gone"))
-    broken, kept = elsewhere.take_from("gone", ledger.folder, Scheduler())
+        write(place, Lease(1, 0, 1.0, "", host="gone"))
+    broken, kept = elsewhere.take_from("gone", ledger.folder, Liveness())
     assert (len(broken), kept) == (4, [])
     assert ledger.standing(TRIAL).state is State.LOST
     assert ledger.drivers() == ({}, [])
@@ -572,14 +574,14 @@ def test_a_host_that_is_gone_lets_go_of_everything(ledger: Ledger, folder: Path)
 def test_what_cannot_be_read_is_its_own_trials_problem(
     shared: Path, tmp_path: Path, what: str
 ) -> None:
-    ledger = Ledger(shared, "sweep")
+    ledger = TrialStore(shared, "sweep")
     bad, good = expand(Sweep(base=reported("resnet18"), seeds=2))
     ledger.write_plan(Plan("sweep", [bad, good], "full", {}, [], "command"))
     folder = ledger.folder_of(bad)
     folder.mkdir()
     if what == trial_files.PRUNED:
         # Where it stands beside the claim of one who is gone, too.
-        write(folder, Claim(1, 0, 1.0, "", process_started="1"))
+        write(folder, Lease(1, 0, 1.0, "", process_started="1"))
     path = folder if what == "folder" else folder / what
     if path != folder:
         path.write_text("{}")
@@ -600,7 +602,7 @@ def test_what_cannot_be_read_is_its_own_trials_problem(
 
 
 def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
-    ledger: Ledger, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ledger: TrialStore, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "made" / "sweeps"
     made.mkdir(parents=True)
@@ -626,7 +628,7 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
     ):
         with looking_like(words, tmp_path / "made", launch) as one:
             started = process.started(one.pid)
-            write(folder, Claim(1, 0, 0.0, "", pid=one.pid, process_started=started))
+            write(folder, Lease(1, 0, 0.0, "", pid=one.pid, process_started=started))
             with forking():
                 done = subprocess.run(
                     [sys.executable, "-m", "sweeps.cancel", "sweep", "--results", str(tmp_path),
@@ -641,11 +643,13 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
                 assert f"if it is yours: kill {one.pid}" in done.stderr
 
 
-def test_a_job_that_sees_its_claim_is_anothers_does_nothing(ledger: Ledger, folder: Path) -> None:
+def test_a_job_that_sees_its_claim_is_anothers_does_nothing(
+    ledger: TrialStore, folder: Path
+) -> None:
     """A launch of another machine was slow, and its submission was given up meanwhile."""
-    sent = Claim(1, 0, 1.0, "logs", submission="0" * 12, host="elsewhere")
+    sent = Lease(1, 0, 1.0, "logs", submission="0" * 12, host="elsewhere")
     write(folder, sent, LATE)
-    other = leases.take(folder, Claim(1, 0, 2.0, ""), lambda *_: False)
+    other = leases.take(folder, Lease(1, 0, 2.0, ""), lambda *_: False)
     assert other is not None
     assert not leases.is_held(folder, sent)
     assert not leases.install(folder, sent, replace(sent, job="7"))
@@ -659,25 +663,25 @@ def test_a_study_whose_machine_is_gone_is_taken_back_by_its_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "study").mkdir()
-    write(tmp_path / "study", Claim(1, 0, 1.0, "", host="gone"), LATE)
+    write(tmp_path / "study", Lease(1, 0, 1.0, "", host="gone"), LATE)
     with (
         pytest.raises(
             InputError, match=r"on gone, nothing heard since .* drives this study"
         ) as told,
-        driver_lock.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "wait for it"),
+        driver_lock.held(tmp_path / "study", tmp_path, {}, Liveness(), "study", "wait for it"),
     ):
         raise AssertionError
     advice = told.value.help.partition("for good: ")[2]
     assert subprocess.run(
         advice.replace("python", sys.executable, 1), shell=True, cwd=ROOT
     ).returncode == 0  # fmt: skip
-    with driver_lock.held(tmp_path / "study", tmp_path, {}, Scheduler(), "study", "") as check:
+    with driver_lock.held(tmp_path / "study", tmp_path, {}, Liveness(), "study", "") as check:
         check()
 
 
 def test_a_driver_that_was_cut_off_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.state.lease_watch.FENCE_SECONDS", 0.05)
-    with driver_lock.held(tmp_path, tmp_path.parent, {}, Scheduler(), "search", "") as check:
+    with driver_lock.held(tmp_path, tmp_path.parent, {}, Liveness(), "search", "") as check:
         held = leases.read(tmp_path)
         assert held is not None
         assert leases.give_up(tmp_path, held)
@@ -687,7 +691,7 @@ def test_a_driver_that_was_cut_off_stops(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("mode", "warns"), [(0o777, 1), (0o1777, 1), (0o2775, 0)])
 def test_a_folder_that_everybody_may_write_is_told_once(
-    ledger: Ledger, mode: int, warns: int
+    ledger: TrialStore, mode: int, warns: int
 ) -> None:
     results = ledger.folder.parent
     results.chmod(mode)

@@ -22,7 +22,7 @@ from sweeps.execution.worker import Worker
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer import checkpoint, origin
 from trainer.provenance import trained_by
 from trainer.train import train
@@ -298,7 +298,7 @@ def test_only_attempts_that_added_to_the_result_are_told(tmp_path: Path) -> None
 
 
 def test_a_failed_attempt_says_where_it_ran(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     base = TINY.override({"optimizer.lr": 1e30})
     (trial,) = expand(Sweep(base=base, space=grid({"epochs": [2]})))
     assert not Worker(ledger, 7.0, "log").run([trial])

@@ -27,7 +27,7 @@ from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.perf import device_peaks
 from trial_records import plan as plan_files
@@ -39,9 +39,9 @@ SWEEP = Sweep(
 )
 
 
-def planned(results: Path) -> tuple[Ledger, Path]:
+def planned(results: Path) -> tuple[TrialStore, Path]:
     """A plan as a launch writes it, and its file."""
-    ledger = Ledger(results, "sweep")
+    ledger = TrialStore(results, "sweep")
     plan = Plan("sweep", expand(SWEEP), "full", {}, ["optimizer.lr", "model.stem"], "command")
     ledger.write_plan(plan)
     return ledger, ledger.folder / "plans" / f"{plan.id}.json"
@@ -65,11 +65,11 @@ def test_another_layout_is_no_change(tmp_path: Path, indent: int | None) -> None
     ledger, path = planned(tmp_path)
     before = ledger.plans()
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=indent))
-    assert Ledger(tmp_path, "sweep").plans() == before
+    assert TrialStore(tmp_path, "sweep").plans() == before
     changed = path.read_text().replace("0.05", "0.06")
     path.write_text(changed)
     with pytest.raises(InputError, match="changed since it was written"):
-        Ledger(tmp_path, "sweep").plans()
+        TrialStore(tmp_path, "sweep").plans()
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -132,7 +132,7 @@ def test_an_old_plan_is_checked_by_its_fingerprints(
     values = json.loads(path.read_bytes())
     damage(values)
     path.write_text(json.dumps(values))
-    found, problems = Ledger(tmp_path, "sweep").readable_plans()
+    found, problems = TrialStore(tmp_path, "sweep").readable_plans()
     assert found == []
     assert [str(path) in one.what for one in problems] == [True]
     with pytest.raises(InputError, match=path.name):
@@ -164,7 +164,7 @@ def test_what_is_not_json_is_a_damaged_plan(tmp_path: Path, change: Any) -> None
         text = path.read_text()
         path.write_text(change(text))
         with pytest.raises(InputError, match=path.name):
-            Ledger(tmp_path, "sweep").plans()
+            TrialStore(tmp_path, "sweep").plans()
         path.unlink()
         planned(tmp_path)
 
@@ -174,7 +174,7 @@ def test_a_text_that_no_page_could_hold_is_a_damaged_plan(tmp_path: Path) -> Non
     unsealed(path)
     path.write_text(path.read_text().replace('"command": "command"', '"command": "\\ud800"'))
     with pytest.raises(InputError, match="surrogates"):
-        Ledger(tmp_path, "sweep").plans()
+        TrialStore(tmp_path, "sweep").plans()
 
 
 def test_a_launch_refuses_a_damaged_plan_of_its_own_and_goes_on_beside_others(
@@ -267,7 +267,7 @@ def test_a_mutated_plan_is_named_or_shows_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, kind: str, number: int
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "law"
-    truth = Ledger(folder, "sweep")
+    truth = TrialStore(folder, "sweep")
     if not folder.exists():
         planned(folder)
     (path,) = plan_files.paths(truth.folder)
@@ -277,7 +277,7 @@ def test_a_mutated_plan_is_named_or_shows_what_was_written(
     note(f"{kind} {number}: {mutated!r}")
     try:
         path.write_bytes(mutated)
-        found, problems = Ledger(folder, "sweep").readable_plans()
+        found, problems = TrialStore(folder, "sweep").readable_plans()
         if problems:
             assert found == []
             assert str(path) in problems[0].what
@@ -295,7 +295,7 @@ def test_of_a_mutated_old_plan_the_trials_are_what_was_written(
 ) -> None:
     """Of what a plan without a digest says beside its trials' content, nothing tells."""
     folder = tmp_path_factory.getbasetemp() / "old"
-    truth = Ledger(folder, "sweep")
+    truth = TrialStore(folder, "sweep")
     if not folder.exists():
         unsealed(planned(folder)[1])
     (path,) = plan_files.paths(truth.folder)
@@ -305,7 +305,7 @@ def test_of_a_mutated_old_plan_the_trials_are_what_was_written(
     note(f"{kind} {number}: {mutated!r}")
     try:
         path.write_bytes(mutated)
-        found, problems = Ledger(folder, "sweep").readable_plans()
+        found, problems = TrialStore(folder, "sweep").readable_plans()
         if problems:
             assert str(path) in problems[0].what
         else:
@@ -348,7 +348,7 @@ def test_what_says_a_choice_or_a_peak_is_sealed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path))
-    device_peaks.store(device_peaks.Peaks("some device", 4e14, 5e13, 2e12, 1e-6))
+    device_peaks.store(device_peaks.DevicePeaks("some device", 4e14, 5e13, 2e12, 1e-6))
     assert device_peaks.cached("some device") is not None
     (path,) = tmp_path.iterdir()
     path.write_text(path.read_text().replace("2000000000000.0", "3000000000000.0"))

@@ -19,7 +19,7 @@ import sweeps.status
 from analysis import report
 from analysis.data.study import load
 from sweeps.spec.sweep import Trial
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
 from trial_records import plan as plan_files
 from trial_records import trial_files
@@ -188,13 +188,13 @@ def test_a_field_that_came_later_has_the_value_of_before(tmp_path: Path) -> None
     assert trial["fingerprint"] == TrainConfig().fingerprint
     runs = only(tmp_path).runs
     assert {name: runs[name].tolist()[0] for name in ADDED} == ADDED
-    (planned,) = Ledger(tmp_path, "other").plans()[0].trials
+    (planned,) = TrialStore(tmp_path, "other").plans()[0].trials
     assert planned.config == TrainConfig()
 
 
 def test_a_plan_knows_its_trials_as_they_are_stored(tmp_path: Path) -> None:
     write_stored(tmp_path, [({}, values) for values, _ in OTHERS.values()])
-    ledger = Ledger(tmp_path, "other")
+    ledger = TrialStore(tmp_path, "other")
     (plan,) = ledger.plans()
     assert [one.values for one in plan.trials] == [values for values, _ in OTHERS.values()]
     for trial in plan.trials:
@@ -209,7 +209,7 @@ def test_what_is_asked_of_a_trial_that_today_would_make_another_of(tmp_path: Pat
     """Its values are fine, but today's version has a field more, and no word of before for it."""
     values = changed(schedule__gamma=None)
     (trial,) = write_stored(tmp_path, [({}, values)])
-    (planned,) = Ledger(tmp_path, "other").plans()[0].trials
+    (planned,) = TrialStore(tmp_path, "other").plans()[0].trials
     assert planned.problem is not None
     assert f"{trial['name']}: it was planned without schedule.gamma" in planned.problem.what
 
@@ -231,7 +231,7 @@ def test_of_a_retry_one_trial_is_a_problem_and_the_other_runs(
     assert "unknown architecture 'alexnet'" in said
     assert "bug" not in said
     assert "Traceback" not in said
-    ledger = Ledger(tmp_path, "other")
+    ledger = TrialStore(tmp_path, "other")
     assert [ledger.standing(one).state for one in ledger.plans()[0].trials] == [
         State.FAILED,
         State.DONE,
@@ -246,7 +246,7 @@ def test_the_configuration_in_a_trials_folder_is_compared_as_it_is_stored(tmp_pa
     folder.mkdir(parents=True)
     trial_files.write_json(folder / trial_files.CONFIG, values)
     longer = Trial.of(f"long-{TrainConfig().fingerprint[:8]}", {}, TrainConfig())
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     assert ledger.settle_names([longer])[0].name == folder.name
     trial_files.write_json(folder / trial_files.CONFIG, values | {"seed": 1})
     assert ledger.settle_names([longer])[0].name == longer.name
@@ -261,5 +261,5 @@ def test_a_damaged_configuration_is_its_own_trials_problem(
     (folder / trial_files.CONFIG).write_text(damage(TrainConfig().to_json()))
     longer = Trial.of(f"long-{TrainConfig().fingerprint[:8]}", {}, TrainConfig())
     other = Trial.of(f"o-{SMALL.fingerprint[:8]}", {}, SMALL)
-    settled = Ledger(tmp_path, "sweep").settle_names([longer, other])
+    settled = TrialStore(tmp_path, "sweep").settle_names([longer, other])
     assert [one.name for one in settled] == [folder.name, other.name]

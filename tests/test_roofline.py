@@ -14,12 +14,12 @@ from trainer.config import DataConfig, ModelConfig, OptimizerConfig
 from trainer.data import datasets
 from trainer.models.registry import MODELS
 from trainer.perf import device_peaks, roofline, step_cost
-from trainer.perf.device_peaks import Peaks
+from trainer.perf.device_peaks import DevicePeaks
 from trainer.perf.step_cost import Cost, Op, Step
 from trainer.provenance import device_name
 
 CPU = torch.device("cpu")
-FAST = Peaks("a device", 4e12, 1e12, 1e11, 1e-6)
+FAST = DevicePeaks("a device", 4e12, 1e12, 1e11, 1e-6)
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_seconds_are_the_larger_of_arithmetic_and_traffic_and_the_start() -> Non
     op = Op("a", 8_000, 100, "bf16")
     other = Op("b", 10, 1_000, "fp32")
     cost = Cost(1, (op,), (other,), 5, 200)
-    peak = Peaks("a device", 1_000.0, 100.0, 50.0, 0.25)
+    peak = DevicePeaks("a device", 1_000.0, 100.0, 50.0, 0.25)
     assert cost.seconds(peak, captured=True) == pytest.approx(8 + 20 + 4 + 3 * 2.5e-6)
     assert cost.seconds(peak) == 8 + 20 + 4 + 3 * 0.25
 
@@ -168,18 +168,18 @@ def test_peaks_are_measured_once_and_a_damaged_file_anew(cache: Path) -> None:
         path.write_text(damage)
         assert device_peaks.cached(found.device) is None
     assert device_peaks.cached("another device") is None
-    faster = Peaks(found.device, 1e18, 1e18, 1e18, 1e-12)
+    faster = DevicePeaks(found.device, 1e18, 1e18, 1e18, 1e-12)
     device_peaks.store(faster)
     assert roofline.peaks(CPU, anew=True) == faster == device_peaks.cached(found.device)
 
 
 def test_the_better_of_two_measurements_is_the_peak() -> None:
-    one, two = Peaks("d", 1.0, 20.0, 3.0, 40.0), Peaks("d", 10.0, 2.0, 30.0, 4.0)
-    assert one.or_better(two) == two.or_better(one) == Peaks("d", 10.0, 20.0, 30.0, 4.0)
+    one, two = DevicePeaks("d", 1.0, 20.0, 3.0, 40.0), DevicePeaks("d", 10.0, 2.0, 30.0, 4.0)
+    assert one.or_better(two) == two.or_better(one) == DevicePeaks("d", 10.0, 20.0, 30.0, 4.0)
 
 
 def test_utilisation_is_of_all_devices() -> None:
-    device_peaks.store(Peaks(device_name(CPU), 4e9, 2e9, 1e9, 1e-6))
+    device_peaks.store(DevicePeaks(device_name(CPU), 4e9, 2e9, 1e9, 1e-6))
     model = ModelConfig(width=0.125)
     one, two = (roofline.utilisation(model, 10, 32, "fp32", CPU, 10.0, world) for world in (1, 2))
     flops = roofline.count(model, "fp32", 2).flops_per_image
@@ -192,7 +192,7 @@ def test_utilisation_is_of_all_devices() -> None:
 
 
 def test_a_peak_that_a_run_exceeds_is_measured_anew() -> None:
-    device_peaks.store(Peaks(device_name(CPU), 1.0, 1.0, 1.0, 1.0))
+    device_peaks.store(DevicePeaks(device_name(CPU), 1.0, 1.0, 1.0, 1.0))
     found = roofline.utilisation(ModelConfig(width=0.125), 10, 32, "fp32", CPU, 10.0)
     assert (found["peak_flops_per_second"] or 0) > (found["flops_per_second"] or 0) > 1.0
     known = device_peaks.cached(device_name(CPU))

@@ -16,8 +16,8 @@ from test_study import definition
 
 from slurm.dev_cluster.cluster import Cluster
 from slurm.queue import Queue
-from sweeps.state.liveness import Scheduler
-from sweeps.state.trial_store import Ledger
+from sweeps.state.liveness import Liveness
+from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
 
 SCRIPTS = sorted((ROOT / "slurm").glob("*.sbatch"))
@@ -143,7 +143,7 @@ def test_a_cancelled_array_stays_cancelled_and_a_warned_one_comes_back(
 
     long = TINY.replace('"epochs": 2', '"epochs": 20').replace("[0.02, 0.05, 0.1]", "[0.05]")
     (project.folder / "long.py").write_text(long)
-    ledger = Ledger(project.results, "long", Scheduler(Queue(min_seconds=0.2)))
+    ledger = TrialStore(project.results, "long", Liveness(Queue(min_seconds=0.2)))
     logs = project.results / "long" / "logs"
     cancelled = start()
     with held(ledger, 1):

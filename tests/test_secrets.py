@@ -26,9 +26,9 @@ from sweeps.execution.slurm_submit import Submission
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
-from sweeps.state.liveness import Scheduler
+from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer import origin
 from trainer.config import field_types
 from trainer.recipes import reported
@@ -208,7 +208,7 @@ def holds(folder: Path) -> list[Path]:
 
 def test_a_plan_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["launch", *WORDS])
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     sweep = Sweep(base=reported("resnet18"), space=grid({"epochs": [1]}))
     settings = [f"data.root=s3://me:{SECRET}@bucket"]
     plan = plan_of(sweep, ledger, ScaleName.FULL, settings, None, "python -m sweeps.launch")
@@ -238,7 +238,7 @@ def test_a_failure_holds_no_secret_and_an_old_one_shows_none(tmp_path: Path) -> 
 def test_an_attempts_command_and_a_workers_log_hold_no_secret(tmp_path: Path) -> None:
     code = """
 import logging, sys
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore as Ledger
 from sweeps.execution.worker import Worker, start_logging
 from trainer import origin
 from pathlib import Path
@@ -268,7 +268,7 @@ def test_the_script_of_a_job_shows_and_leaves_no_secret(slurm: Slurm, tmp_path: 
         environment={"HF_TOKEN": SECRET, "MODE": "fast", "DSN": f"https://{SECRET}@x.org"},
         setup=(f"export API_KEY={SECRET}", "module load cuda"),
     )
-    ledger = Ledger(tmp_path / "results", "sweep", Scheduler(queue))
+    ledger = TrialStore(tmp_path / "results", "sweep", Liveness(queue))
     submission = Submission(ledger, plan, 1.0, site, Resources(), queue)
     script = dispatch.shown(submission.array("0" * 12, 2))
     assert script is not None and SECRET not in script

@@ -17,7 +17,7 @@ from analysis.data.study_choices import Choice as Made
 from analysis.sections.choices import choices
 from analysis.stats import selection_bias
 from sweeps.study.runner import _noise
-from sweeps.study.selection import RULE, Candidate, Choice, choose
+from sweeps.study.selection import RULE, Candidate, Selection, choose
 from trial_records.trial_files import write_sealed_json
 
 DECAY = "optimizer.weight_decay"
@@ -131,7 +131,7 @@ def test_a_run_of_one_epoch_is_no_maximum(tmp_path: Path) -> None:
 # --- within the noise -------------------------------------------------------------------------
 
 
-def drawn(points: list[tuple[float, ...]]) -> tuple[Choice, Made]:
+def drawn(points: list[tuple[float, ...]]) -> tuple[Selection, Made]:
     """A choice as it is made, and as the report reads it."""
     found = [
         Candidate({"x": number}, (f"t{number}",), values, 500, 1.0)

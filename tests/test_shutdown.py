@@ -16,7 +16,7 @@ from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.state.lease import CLAIM
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 
 # In a process of its own, for SIGALRM is pytest's here.
 PROGRAM = """
@@ -116,7 +116,7 @@ def test_a_worker_whose_step_blocks_ends_with_the_code_of_a_stop(
 ) -> None:
     """Not with that of an alarm, by which its launch would take it for killed and start another."""
     (tmp_path / "sweep.py").write_text(LONG)
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     trials = expand(find(str(tmp_path / "sweep.py"))[1])
     plan = Plan("sweep", trials, "full", {}, [], "command")
     ledger.write_plan(plan)
@@ -134,7 +134,7 @@ def test_a_worker_whose_step_blocks_ends_with_the_code_of_a_stop(
 def test_what_was_asked_to_stop_is_not_started_again(tmp_path: Path) -> None:
     """By a signal that came before it listened, too."""
     (tmp_path / "sweep.py").write_text(LONG)
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     plan = Plan("sweep", expand(find(str(tmp_path / "sweep.py"))[1]), "full", {}, [], "command")
     ledger.write_plan(plan)
     pool = Pool(ledger, [plan], 1.0, 1)

@@ -20,11 +20,11 @@ from sweeps.execution.worker import MAX_DEATHS, Worker
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
-from sweeps.state.lease import Claim
+from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trainer.recipes import reported
 from trial_records import trial_files
 
@@ -39,8 +39,8 @@ TrialJob(folder, plan, trial, token, task=0, launch=1.0)()
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path, "sweep")
+def ledger(tmp_path: Path) -> TrialStore:
+    return TrialStore(tmp_path, "sweep")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def trial() -> Trial:
     return expand(Sweep(base=reported("wrn_10_1").override(small)))[0]
 
 
-def start(ledger: Ledger, plan: Plan, restarts: int) -> subprocess.Popen[str]:
+def start(ledger: TrialStore, plan: Plan, restarts: int) -> subprocess.Popen[str]:
     """A job's process, as its first start or a later one."""
     job = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0",
            "SLURM_RESTART_COUNT": str(restarts)}  # fmt: skip
@@ -60,7 +60,7 @@ def start(ledger: Ledger, plan: Plan, restarts: int) -> subprocess.Popen[str]:
 
 
 def test_a_trial_that_dies_at_each_start_of_its_job_is_given_up_with_the_reason(
-    ledger: Ledger, trial: Trial
+    ledger: TrialStore, trial: Trial
 ) -> None:
     """Slurm requeues a job without end; nobody launches it again."""
     plan = Plan("sweep", [trial], "full", {}, [], "command")
@@ -83,11 +83,11 @@ def test_a_trial_that_dies_at_each_start_of_its_job_is_given_up_with_the_reason(
     assert f"died {MAX_DEATHS} times" in progress.note
 
 
-def test_a_death_counts_only_where_nothing_was_saved(ledger: Ledger, trial: Trial) -> None:
+def test_a_death_counts_only_where_nothing_was_saved(ledger: TrialStore, trial: Trial) -> None:
     """A worker that is preempted without a warning dies often, and gets on all the same."""
     dead = ledger.claim(trial, 1.0, "log")
     assert dead is not None
-    wanted = Claim(1, 0, 1.0, "log")
+    wanted = Lease(1, 0, 1.0, "log")
     folder = ledger.folder_of(trial)
     first = leases.take(folder, wanted, lambda *_: False)
     assert first is not None
@@ -107,7 +107,7 @@ def test_a_death_counts_only_where_nothing_was_saved(ledger: Ledger, trial: Tria
     ],
 )
 def test_a_worker_lets_go_of_a_trial_that_another_start_holds(
-    ledger: Ledger, trial: Trial, successor: dict[str, str | int]
+    ledger: TrialStore, trial: Trial, successor: dict[str, str | int]
 ) -> None:
     """As on a node that Slurm takes for dead, whose processes live on."""
     job = {"submission": "worker-1", "job": "7", "started": True, "restarts": 0}
@@ -123,7 +123,7 @@ def test_a_worker_lets_go_of_a_trial_that_another_start_holds(
 
 
 def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
-    ledger: Ledger, trial: Trial
+    ledger: TrialStore, trial: Trial
 ) -> None:
     sent = ledger.claim(trial, 1.0, LOGS, submission=TOKEN, task=0)
     assert sent is not None

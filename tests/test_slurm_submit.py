@@ -15,9 +15,9 @@ from sweeps.execution.slurm_submit import Submission
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
-from sweeps.state.liveness import Scheduler
+from sweeps.state.liveness import Liveness
 from sweeps.state.plan import LOGS, Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.errors import SlurmError
@@ -38,7 +38,7 @@ def submission(slurm: Slurm, tmp_path: Path) -> Submission:
     sweep = Sweep(base=reported("resnet18"), space=grid({"optimizer.lr": [0.1, 0.2, 0.3]}))
     plan = Plan("sweep", expand(sweep), "full", {}, [], "command")
     queue = Queue(min_seconds=0)
-    ledger = Ledger(tmp_path / "results", "sweep", Scheduler(queue))
+    ledger = TrialStore(tmp_path / "results", "sweep", Liveness(queue))
     return Submission(ledger, plan, 1.0, Site(max_submit=3), Resources(), queue)
 
 

@@ -27,10 +27,10 @@ import sweeps.retry
 import sweeps.status
 from sweeps.spec.sweep import Trial
 from sweeps.state import process
-from sweeps.state.lease import CLAIM, WORKER, Claim
-from sweeps.state.liveness import Scheduler
+from sweeps.state.lease import CLAIM, WORKER, Lease
+from sweeps.state.liveness import Liveness
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 
 # In one process, which imports torch once.
@@ -53,7 +53,7 @@ class Scene:
     """A sweep of one trial, in a folder of its own."""
 
     folder: Path
-    ledger: Ledger
+    ledger: TrialStore
     trial: Trial
     slurm: Slurm | None = None
 
@@ -64,7 +64,7 @@ class Scene:
         return path
 
     def hold(self, seconds_ago: float = 0.0, **of: object) -> None:
-        claim = Claim(1, 0, 1.0, "", **of)  # type: ignore[arg-type]
+        claim = Lease(1, 0, 1.0, "", **of)  # type: ignore[arg-type]
         (self.place / CLAIM).write_text(json.dumps(asdict(claim)))
         then = time.time() - seconds_ago
         os.utime(self.place / CLAIM, (then, then))
@@ -75,7 +75,7 @@ class Scene:
 
     def now(self) -> tuple[State, str]:
         """The state and the note that a person sees."""
-        ledger = Ledger(self.ledger.folder.parent, self.ledger.sweep, Scheduler.here(0.0))
+        ledger = TrialStore(self.ledger.folder.parent, self.ledger.sweep, Liveness.here(0.0))
         (one,) = look(ledger, [self.trial], {})
         return one.state, one.note
 
@@ -96,7 +96,7 @@ class Scene:
 def made(folder: Path, slurm: Slurm | None = None) -> Scene:
     (folder / "sweep.py").write_text(DEFINITION)
     results = folder / "results"
-    ledger = Ledger(results, "sweep")
+    ledger = TrialStore(results, "sweep")
     from sweeps.spec.expand import expand
     from sweeps.spec.find import find
     from sweeps.state.plan import Plan

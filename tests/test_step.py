@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_flatten
 import trainer.step
 from trainer import checkpoint, process_cache
 from trainer.config import TrainConfig
-from trainer.ema import Average
+from trainer.ema import Ema
 from trainer.history import Row
 from trainer.models.norm import BatchNorm
 from trainer.models.registry import MODELS
@@ -318,7 +318,7 @@ def test_deterministic_computes_the_same_on_a_cpu(tmp_path: Path) -> None:
 def test_the_average_follows_its_formula() -> None:
     torch.manual_seed(0)
     source = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    average = Average(source, 0.9)
+    average = Ema(source, 0.9)
     slow = {name: value.double() for name, value in source.state_dict().items()}
     for step in range(120):
         with torch.no_grad():

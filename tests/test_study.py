@@ -24,19 +24,19 @@ from analysis.data.study import Study, load
 from analysis.sections.choices import choices as chosen_section
 from sweeps.cli.options import ScaleName, Seeds
 from sweeps.devices import device_here
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from sweeps.spec.expand import expand, trial_at
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import Standing, State
 from sweeps.study import stages as study_stages
-from sweeps.study.runner import Course
+from sweeps.study.runner import StudyRunner
 from sweeps.study.selection import Candidate, choose
 from sweeps.study.stages import SoFar
 from trainer.config import TrainConfig
 from trainer.perf import device_peaks
-from trainer.perf.device_peaks import Peaks
+from trainer.perf.device_peaks import DevicePeaks
 from trainer.recipes import reported
 from trial_records import tables as trial_tables
 from trial_records import trial_files
@@ -397,7 +397,7 @@ def test_a_dry_run_touches_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
-    device_peaks.store(Peaks(device_here(1), 1e11, 5e10, 1e9, 1e-5))
+    device_peaks.store(DevicePeaks(device_here(1), 1e11, 5e10, 1e9, 1e-5))
     definition(tmp_path)
     assert command(*words(tmp_path, "--dry-run", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
@@ -439,10 +439,10 @@ def failed(progress: list[Progress], cause: str) -> list[Progress]:
     return [Progress(standing), *progress[1:]]
 
 
-def course_of(folder: Path) -> Course:
+def course_of(folder: Path) -> StudyRunner:
     name, study = study_stages.find_study(str(folder / "tiny.py"))
-    return Course(
-        name, study, folder / "results", ScaleName.FULL, [], None, Where.LOCAL, "default", None,
+    return StudyRunner(
+        name, study, folder / "results", ScaleName.FULL, [], None, Backend.LOCAL, "default", None,
         None, {},
     )  # fmt: skip
 

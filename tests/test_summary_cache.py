@@ -21,7 +21,7 @@ from sweeps.compact import archive_writer
 from sweeps.state import summary_cache
 from sweeps.state.plan import LOGS
 from sweeps.state.progress import look
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 
@@ -41,7 +41,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def looked(results: Path) -> list[dict[str, Any]]:
     """What a command shows, which then keeps it."""
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     (plan,) = ledger.plans()
     found = [one.to_json() for one in look(ledger, plan.trials, {})]
     ledger.seen.save()
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_seen_where_its_stamp_differs(results: Path) -> None:
 
 def test_compacted_and_put_back_it_shows_the_same(results: Path) -> None:
     first = looked(results)
-    ledger = Ledger(results, "grid")
+    ledger = TrialStore(results, "grid")
     with archive_writer.held(ledger) as folder:
         archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
     assert looked(results) == first

@@ -15,7 +15,7 @@ from sweeps.spec.find import find
 from sweeps.spec.grid import grid
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep, Trial
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import trial_files
@@ -219,4 +219,4 @@ def test_a_trial_keeps_its_folder_when_the_definition_gains_an_axis(tmp_path: Pa
     (folder / trial_files.CONFIG).write_text(trial.config.to_json())
     longer = Trial.of(f"dropout0-{trial.name}", trial.point, trial.config)
     other = Trial.of("other-00000000", trial.point, trial.config.override({"seed": 1}))
-    assert Ledger(tmp_path, "sweep").settle_names([longer, other]) == [trial, other]
+    assert TrialStore(tmp_path, "sweep").settle_names([longer, other]) == [trial, other]

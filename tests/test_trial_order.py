@@ -13,7 +13,7 @@ from sweeps.execution.trial_order import Order, read_seconds, shape_of, write_se
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep, Trial
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported
 
 SHAPES = {"batch_size": [32, 64, 128], "model.width": [0.5, 1.0]}
@@ -74,7 +74,7 @@ def test_ten_thousand_trials_are_ordered_while_nobody_waits() -> None:
 
 
 def test_what_the_launch_predicted_reaches_the_worker(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, "sweep")
+    ledger = TrialStore(tmp_path, "sweep")
     write_seconds(ledger, "one", {"a": 2.0})
     write_seconds(ledger, "two", {"b": 3.0})
     assert read_seconds(ledger, ["one", "two", "three"]) == {"a": 2.0, "b": 3.0}

@@ -22,9 +22,9 @@ from sweeps.spec.find import find
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
 from sweeps.state import process
-from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger, State, launched, resolve
+from sweeps.state.trial_store import State, TrialStore, launched, resolve
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.errors import InputError
@@ -40,8 +40,8 @@ def trial() -> Trial:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path, "sweep")
+def ledger(tmp_path: Path) -> TrialStore:
+    return TrialStore(tmp_path, "sweep")
 
 
 def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -> list[list[bool]]:
@@ -74,21 +74,21 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
     return won
 
 
-def claim_of_the_dead(ledger: Ledger, trial: Trial) -> Claim:
+def claim_of_the_dead(ledger: TrialStore, trial: Trial) -> Lease:
     """A claim whose process has ended, as its death left it."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     started = process.started(child.pid)
     assert started
     child.kill()
     child.wait()
-    claim = Claim(3, 0, 0.0, "log", pid=child.pid, process_started=started)
+    claim = Lease(3, 0, 0.0, "log", pid=child.pid, process_started=started)
     folder = ledger.folder_of(trial)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CLAIM).write_text(json.dumps(asdict(claim)))
     return claim
 
 
-def test_one_of_many_wins_a_free_trial(ledger: Ledger, trial: Trial) -> None:
+def test_one_of_many_wins_a_free_trial(ledger: TrialStore, trial: Trial) -> None:
     folder = ledger.folder_of(trial)
 
     def free(_: int) -> None:
@@ -98,7 +98,7 @@ def test_one_of_many_wins_a_free_trial(ledger: Ledger, trial: Trial) -> None:
         assert sum(winners) == 1
 
 
-def test_one_of_many_wins_a_dead_claim(ledger: Ledger, trial: Trial) -> None:
+def test_one_of_many_wins_a_dead_claim(ledger: TrialStore, trial: Trial) -> None:
     for winners in race(
         lambda: ledger.claim(trial, 1.0, ""), lambda _: void(claim_of_the_dead(ledger, trial)), 25
     ):
@@ -110,7 +110,7 @@ def void(_: object) -> None:
     """Takes a value and returns none."""
 
 
-def test_a_broken_claim_counts_its_attempts_and_deaths(ledger: Ledger, trial: Trial) -> None:
+def test_a_broken_claim_counts_its_attempts_and_deaths(ledger: TrialStore, trial: Trial) -> None:
     dead = claim_of_the_dead(ledger, trial)
     assert ledger.standing(trial).state is State.LOST
     claim = ledger.claim(trial, 1.0, "")
@@ -126,14 +126,14 @@ def test_a_broken_claim_counts_its_attempts_and_deaths(ledger: Ledger, trial: Tr
         assert again.deaths == deaths
 
 
-def test_a_living_claim_is_left_alone(ledger: Ledger, trial: Trial) -> None:
+def test_a_living_claim_is_left_alone(ledger: TrialStore, trial: Trial) -> None:
     claim = ledger.claim(trial, 1.0, "")
     assert claim is not None
     assert ledger.claim(trial, 1.0, "") is None
     assert ledger.standing(trial).claim == claim
 
 
-def test_a_breaker_that_died_half_way_is_itself_broken(ledger: Ledger, trial: Trial) -> None:
+def test_a_breaker_that_died_half_way_is_itself_broken(ledger: TrialStore, trial: Trial) -> None:
     first = claim_of_the_dead(ledger, trial)
     folder = ledger.folder_of(trial)
     text = (folder / CLAIM).read_text()
@@ -147,22 +147,22 @@ def test_a_breaker_that_died_half_way_is_itself_broken(ledger: Ledger, trial: Tr
     assert [path.name for path in folder.iterdir()] == [CLAIM]
 
 
-def test_a_breaker_about_to_install_holds_the_trial(ledger: Ledger, trial: Trial) -> None:
+def test_a_breaker_about_to_install_holds_the_trial(ledger: TrialStore, trial: Trial) -> None:
     dead = claim_of_the_dead(ledger, trial)
     folder = ledger.folder_of(trial)
-    living = Claim(dead.attempt + 1, 1, 1.0, "")
+    living = Lease(dead.attempt + 1, 1, 1.0, "")
     (folder / f".{CLAIM}.{dead.token}.next").write_text(json.dumps(asdict(living)))
     assert ledger.standing(trial).state is State.RUNNING
     assert ledger.claim(trial, 1.0, "") is None
 
 
 def test_a_slow_breaker_steps_back(
-    ledger: Ledger, trial: Trial, monkeypatch: pytest.MonkeyPatch
+    ledger: TrialStore, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It read the dead claim, slept while another broke it, and goes on from what it read."""
     dead = claim_of_the_dead(ledger, trial)
     folder = ledger.folder_of(trial)
-    winner = Ledger(ledger.folder.parent, ledger.sweep).claim(trial, 1.0, "")
+    winner = TrialStore(ledger.folder.parent, ledger.sweep).claim(trial, 1.0, "")
     real = leases.read
     answers = iter([dead])
     monkeypatch.setattr(leases, "read", lambda folder: next(answers, None) or real(folder))
@@ -183,11 +183,11 @@ def test_a_zombie_is_dead() -> None:
 
 
 def test_another_process_of_the_same_number_is_no_life() -> None:
-    assert not Claim(1, 0, 0.0, "").has_died_here
-    assert Claim(1, 0, 0.0, "", process_started="1").has_died_here
+    assert not Lease(1, 0, 0.0, "").has_died_here
+    assert Lease(1, 0, 0.0, "", process_started="1").has_died_here
 
 
-def test_release_leaves_another_workers_claim(ledger: Ledger, trial: Trial) -> None:
+def test_release_leaves_another_workers_claim(ledger: TrialStore, trial: Trial) -> None:
     claim = ledger.claim(trial, 1.0, "")
     assert claim is not None
     ledger.release(trial, replace(claim, token="other"))
@@ -201,7 +201,7 @@ def failure(attempt: int = 1) -> trial_files.Failure:
     return trial_files.Failure("ERROR", "ValueError: x", "tb", ["line"], attempt, 5.0, "host")
 
 
-def test_failure_and_its_next_attempt(ledger: Ledger, trial: Trial) -> None:
+def test_failure_and_its_next_attempt(ledger: TrialStore, trial: Trial) -> None:
     claim = ledger.claim(trial, 1.0, "")
     assert claim is not None
     ledger.fail(trial, claim, failure(claim.attempt))
@@ -216,7 +216,7 @@ def test_failure_and_its_next_attempt(ledger: Ledger, trial: Trial) -> None:
     assert not (ledger.folder_of(trial) / trial_files.FAILURE).exists()
 
 
-def test_a_done_trial_is_not_claimed(ledger: Ledger, trial: Trial) -> None:
+def test_a_done_trial_is_not_claimed(ledger: TrialStore, trial: Trial) -> None:
     ledger.folder_of(trial).mkdir(parents=True)
     (ledger.folder_of(trial) / trial_files.RUN).touch()
     assert ledger.claim(trial, 1.0, "") is None
@@ -228,7 +228,7 @@ def plan_of(name: str, seeds: int = 1) -> Plan:
     return Plan("sweep", expand(sweep, seeds=seeds), "full", {}, [], "command")
 
 
-def test_plans_come_back_and_the_same_trials_are_one_plan(ledger: Ledger) -> None:
+def test_plans_come_back_and_the_same_trials_are_one_plan(ledger: TrialStore) -> None:
     plan = plan_of("grid_bs_epoch")
     ledger.write_plan(plan)
     path = ledger.folder / "plans" / f"{plan.id}.json"
@@ -260,7 +260,7 @@ def test_plans_come_back_and_the_same_trials_are_one_plan(ledger: Ledger) -> Non
         ),
     ],
 )
-def test_a_damaged_plan_is_named_and_left(ledger: Ledger, damage: Any) -> None:
+def test_a_damaged_plan_is_named_and_left(ledger: TrialStore, damage: Any) -> None:
     plan = plan_of("wrn_final")
     ledger.write_plan(plan)
     path = ledger.folder / "plans" / f"{plan.id}.json"
@@ -271,7 +271,7 @@ def test_a_damaged_plan_is_named_and_left(ledger: Ledger, damage: Any) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_damaged_claim_is_its_own_trials_problem(ledger: Ledger, trial: Trial) -> None:
+def test_a_damaged_claim_is_its_own_trials_problem(ledger: TrialStore, trial: Trial) -> None:
     ledger.folder_of(trial).mkdir(parents=True)
     for text in ("{", '{"token": 1}', "", "[]", '{"attempt": 1, "boot": 5}'):
         (ledger.folder_of(trial) / CLAIM).write_text(text)
@@ -281,7 +281,7 @@ def test_a_damaged_claim_is_its_own_trials_problem(ledger: Ledger, trial: Trial)
         assert CLAIM in standing.problem
 
 
-def test_a_claim_survives_no_holder(ledger: Ledger, trial: Trial) -> None:
+def test_a_claim_survives_no_holder(ledger: TrialStore, trial: Trial) -> None:
     """A process killed while it holds a trial: lost, then claimed by the next."""
     pid = os.fork()
     if pid == 0:
@@ -294,7 +294,9 @@ def test_a_claim_survives_no_holder(ledger: Ledger, trial: Trial) -> None:
     assert (claim.attempt, claim.deaths) == (2, 1)
 
 
-def test_a_configuration_keeps_the_name_that_a_plan_gave_it(ledger: Ledger, trial: Trial) -> None:
+def test_a_configuration_keeps_the_name_that_a_plan_gave_it(
+    ledger: TrialStore, trial: Trial
+) -> None:
     """Also before its folder is there: two names would be two attempts at once."""
     ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
     longer = Trial.of(f"dropout0-{trial.name}", {"model.dropout": 0.0}, trial.config)
@@ -302,7 +304,7 @@ def test_a_configuration_keeps_the_name_that_a_plan_gave_it(ledger: Ledger, tria
 
 
 def test_only_a_process_of_this_machine_is_ones_own() -> None:
-    claim = Claim(1, 0, 0.0, "")
+    claim = Lease(1, 0, 0.0, "")
     assert claim.is_own_process
     boot, _, _ = claim.boot.partition("/")
     for other in (
@@ -313,7 +315,7 @@ def test_only_a_process_of_this_machine_is_ones_own() -> None:
         assert not other.is_own_process
 
 
-def test_a_neighbours_odd_folder_is_no_sweep(ledger: Ledger) -> None:
+def test_a_neighbours_odd_folder_is_no_sweep(ledger: TrialStore) -> None:
     ledger.write_plan(plan_of("wrn_final"))
     for name in (".hidden", "two words"):
         (ledger.folder.parent / name / "plans").mkdir(parents=True)

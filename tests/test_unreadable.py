@@ -26,7 +26,7 @@ from analysis.data.study import load
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state.plan import Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trial_records.errors import run_command
 
@@ -43,7 +43,7 @@ def results() -> Iterator[Path]:
     try:
         for sweep, seed in (("one", 1), ("two", 2)):
             trials = expand(Sweep(base=TrainConfig().override({"seed": seed})))
-            ledger = Ledger(folder / "results", sweep)
+            ledger = TrialStore(folder / "results", sweep)
             ledger.write_plan(Plan(sweep, trials, "full", {}, [], "command"))
             (ledger.folder / trials[0].name).mkdir()
         yield folder / "results"
@@ -112,7 +112,7 @@ def test_a_sweep_that_cannot_be_read_is_named(results: Path, hidden: str) -> Non
 
 
 def test_a_trial_that_cannot_be_read_is_named_in_its_row(results: Path) -> None:
-    (trial,) = Ledger(results, "one").plans()[0].trials
+    (trial,) = TrialStore(results, "one").plans()[0].trials
     (results / "one" / trial.name).chmod(0)
     said = nobody(sweeps.status, "one", "--results", results)
     assert said.code == 1

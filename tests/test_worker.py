@@ -19,7 +19,7 @@ from sweeps.execution.worker import Worker
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep, Trial
-from sweeps.state.trial_store import Ledger, Standing, State
+from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import process_cache
 from trainer.config import TrainConfig
 from trainer.history import Row
@@ -36,7 +36,7 @@ def trials(**axes: list[int] | list[float] | list[str]) -> list[Trial]:
     return expand(Sweep(base=TINY, space=grid(axes)))
 
 
-class Looks(Ledger):
+class Looks(TrialStore):
     """A ledger that counts how often each trial is looked at."""
 
     def __init__(self, results: Path) -> None:
@@ -161,7 +161,10 @@ def test_a_trial_is_the_same_whether_it_is_a_workers_first_or_a_later_one(tmp_pa
         "augment.mixup": [0.0, 0.3], "augment.crop_padding": [2, 4], "optimizer.lr": [0.1],
         "data.split_seed": [1, 2],
     })  # fmt: skip
-    forward, backward = Ledger(tmp_path / "forward", "sweep"), Ledger(tmp_path / "back", "sweep")
+    forward, backward = (
+        TrialStore(tmp_path / "forward", "sweep"),
+        TrialStore(tmp_path / "back", "sweep"),
+    )
     assert not Worker(forward, 1.0, "log").run(mixed)
     for number, trial in enumerate(reversed(mixed)):
         if number % 3 == 0:

@@ -17,7 +17,7 @@ from outcome import assert_one_at_a_time, attempts
 from test_kill import kill, start, workers_of
 
 from sweeps.state.lease import read
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
@@ -58,7 +58,7 @@ def survive(folder: Path, trials: int) -> str:
     assert code == 0
     assert kills >= trials // (4 * TRIALS_BETWEEN)
 
-    ledger = Ledger(results, "killed")
+    ledger = TrialStore(results, "killed")
     (plan,) = ledger.plans()
     assert len(plan.trials) == trials
     assert {one.state for one in ledger.standings(plan.trials)} == {"done"}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class Ema:
     """`model` is the averaged network. Never waits for the device."""
 
     def __init__(self, source: nn.Module, decay: float) -> None:

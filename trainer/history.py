@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.ema import Average
+from trainer.ema import Ema
 
 Row = dict[str, Any]
 
@@ -57,7 +57,7 @@ class History:
         self.partial = Partial()
 
     def state(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None = None
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Ema | None = None
     ) -> dict[str, Any]:
         """What to save. Once training has finished only the best weights are needed."""
         state = {**vars(self), "rows": list(self.rows), "attempts": list(self.attempts)}
@@ -74,7 +74,7 @@ class History:
         state: dict[str, Any],
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        average: Average | None = None,
+        average: Ema | None = None,
     ) -> History:
         """From what was saved; model, optimizer and average are set where training goes on."""
         if not state["finished_training"]:

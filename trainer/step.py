@@ -25,7 +25,7 @@ from trainer import process_cache
 from trainer.augment.batch import Augmenter, Draws
 from trainer.config import TrainConfig
 from trainer.distributed import Group
-from trainer.ema import Average
+from trainer.ema import Ema
 from trainer.perf.precision import Precision, autocast
 
 log = logging.getLogger("trainer")
@@ -73,7 +73,7 @@ class Step:
         config: TrainConfig,
         precision: Precision,
         group: Group,
-        average: Average | None,
+        average: Ema | None,
         sizes: set[int],
     ) -> None:
         self._network = network

@@ -31,7 +31,7 @@ from trainer.data.class_names import join
 from trainer.data.datasets import Dataset
 from trainer.data.preflight import check_last_batch
 from trainer.distributed import Group
-from trainer.ema import Average
+from trainer.ema import Ema
 from trainer.evaluate import evaluate
 from trainer.history import History, Partial, Row
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
@@ -113,7 +113,7 @@ def train(
         model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = make_optimizer(model, config.optimizer)
         stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
-        average = Average(model, decay) if (decay := config.optimizer.ema_decay) else None
+        average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
         evaluated = model if average is None else average.model
         history = History()
         state = _resume(out / trial_files.CHECKPOINT, config, group)

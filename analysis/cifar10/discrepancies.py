@@ -25,7 +25,7 @@ STEM, CUTOUT = "model.stem", "augment.cutout"
 _TELLING = {"EARLY_STOP", "DIVERGED", "NONFINITE", "OUTLIER"}
 
 
-def oddities(study: Study) -> Section:
+def discrepancies(study: Study) -> Section:
     parts = []
     for oddity, (title, speak, command) in zip(reported()["oddities"], _SPEAKERS, strict=True):
         said = [

@@ -8,7 +8,7 @@ import re
 
 from markupsafe import Markup
 
-from analysis.output.model import _NUMERIC, Table
+from analysis.output.model import NUMERIC, Table
 from analysis.stats.summary_tables import show
 
 # C0 and C1 but tab and line breaks: a terminal obeys them, XML and LaTeX refuse them. And what
@@ -54,7 +54,7 @@ def latex(value: object) -> str:
     return re.sub(r"[\r\n]+", "; ", text)
 
 
-def _latex(table: Table) -> str:
+def latex_table(table: Table) -> str:
     """A tabular for `booktabs`."""
     rows = [" & ".join(map(latex, row)) for row in table.shown.itertuples(index=False)]
     # After a row's end LaTeX takes a star or a bracket for an argument of that end.
@@ -75,7 +75,7 @@ def _latex(table: Table) -> str:
     )
 
 
-def _csv(table: Table) -> str:
+def csv_table(table: Table) -> str:
     """Every number in its own column, nothing where one is missing, a line break as a semicolon.
 
     An apostrophe stands before text that a spreadsheet would take for a formula and run, such as a
@@ -91,5 +91,5 @@ def _csv(table: Table) -> str:
 
 def _cell(text: str) -> str:
     text = _CONTROLS.sub("", text)
-    formula = re.match(r"[\t\r]|\s*[=+@-]", text) and not _NUMERIC.fullmatch(text)
+    formula = re.match(r"[\t\r]|\s*[=+@-]", text) and not NUMERIC.fullmatch(text)
     return "'" * bool(formula) + re.sub(r"[\r\n]+", "; ", text)

@@ -127,12 +127,12 @@ class Section:
 
 # As tables.show writes them: a number, a mean ± sd, an interval, n of planned.
 _PLAIN = r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|inf)"
-_NUMERIC = re.compile(rf"{_PLAIN}(?: (?:±|to|of) {_PLAIN})?(?: %)?")
+NUMERIC = re.compile(rf"{_PLAIN}(?: (?:±|to|of) {_PLAIN})?(?: %)?")
 
 
 def _kind(cells: list[str]) -> str:
     known = [cell for cell in cells if cell not in ("", "-")]
-    if known and all(map(_NUMERIC.fullmatch, known)):
+    if known and all(map(NUMERIC.fullmatch, known)):
         return "number"
     lines = [line for cell in known for line in cell.splitlines()]
     return "prose" if max(map(len, lines), default=0) > _LONG_LINE else "words"

@@ -19,9 +19,9 @@ from markupsafe import Markup
 
 from analysis.figures import glyphs
 from analysis.figures.style import pdf
-from analysis.output.formats import _csv, _latex, markdown, without_controls
+from analysis.output.formats import csv_table, latex_table, markdown, without_controls
 from analysis.output.model import Part, Section, Table
-from analysis.output.publish import MANIFEST, _put, _replacing
+from analysis.output.publish import MANIFEST, put, replacing
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -51,21 +51,21 @@ class Page:
         InputError as `check_out` does, and where a file that is not a report's stands where one of
         this report belongs; OSError where it cannot be written.
         """
-        with _replacing(Path(os.path.realpath(out))) as folder:
+        with replacing(Path(os.path.realpath(out))) as folder:
             sums: dict[str, str] = {}
             for name, content in self.files():
                 if name in sums:
                     raise ValueError(f"two tables or figures are called {name}")
-                sums[name] = _put(folder / name, content)
-            _put(folder / MANIFEST, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+                sums[name] = put(folder / name, content)
+            put(folder / MANIFEST, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
         return out / "report.html"
 
     def files(self) -> Iterator[tuple[str, str | bytes]]:
         """Name and content of every file of the report."""
         for part in (part for section in self.sections for part in section.parts):
             for table in part.tables:
-                yield f"tables/{table.name}.csv", _csv(table)
-                yield f"tables/{table.name}.tex", _latex(table)
+                yield f"tables/{table.name}.csv", csv_table(table)
+                yield f"tables/{table.name}.tex", latex_table(table)
             for picture in part.pictures:
                 yield f"figures/{picture.name}.png", picture.png
                 yield f"figures/{picture.name}.pdf", pdf(picture.figure)

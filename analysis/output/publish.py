@@ -47,7 +47,7 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `folder` when the block ends without error.
 
     Between two renames there is no `folder` for an instant; who is killed in it leaves the earlier
@@ -170,7 +170,7 @@ def _recover(folder: Path) -> None:
                 shutil.rmtree(part, ignore_errors=True)
 
 
-def _put(path: Path, content: str | bytes) -> str:
+def put(path: Path, content: str | bytes) -> str:
     """Write a file; returns the SHA-256 of its bytes in hexadecimal."""
     # A lone surrogate, as a file's name can hold, has no UTF-8.
     data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")

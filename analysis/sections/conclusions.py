@@ -33,7 +33,7 @@ from analysis.stats import seed_values, summary_tables
 from analysis.stats.intervals import sample_interval
 
 
-def verdict(study: Study) -> list[str]:
+def conclusions(study: Study) -> list[str]:
     """Paragraphs: evidence or not, the claims' answers, one for each launch, then what is missing
     and flagged."""
     launches = [

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from trial_records.errors import InputError, folder_named
 from trial_records.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.spec.sweep import Sweep
     from sweeps.state.plan import Plan
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
 
 
 class ScaleName(StrEnum):
@@ -43,7 +43,7 @@ Seeds = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Run every point with so many seeds.")
 ]
 On = Annotated[
-    Where,
+    Backend,
     typer.Option(
         help="slurm: as jobs; local: worker processes on this machine; debug: in this process; "
         "auto: slurm where there is sbatch, else local."
@@ -78,7 +78,7 @@ Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time li
 
 def plan_of(
     sweep: Sweep,
-    ledger: Ledger,
+    ledger: TrialStore,
     scale: ScaleName,
     settings: list[str] | None,
     seeds: int | None,

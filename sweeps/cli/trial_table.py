@@ -21,11 +21,11 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 
     from sweeps.cli import table
 
-    line, rows = _summed(plan, progress)
+    line, rows = summed_up(plan, progress)
     return Group(table.text(line), table.make(COLUMNS, rows[:height]))
 
 
-def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
+def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
     from sweeps.cost.estimate import tally
     from sweeps.state.progress import duration, eta_seconds, summary
@@ -45,8 +45,8 @@ def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, 
     if (left := eta_seconds(progress)) is not None:
         line += f"; about {duration(left)} left"
     spent, to_come = tally(progress)
-    line += f"; {_hours(spent)} of training done" if spent else ""
-    line += f", {_hours(to_come)} to come" if spent and to_come else ""
+    line += f"; {hours_in_words(spent)} of training done" if spent else ""
+    line += f", {hours_in_words(to_come)} to come" if spent and to_come else ""
     best = [one for one in progress if one.best_val_accuracy is not None]
     if best:
         top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
@@ -54,5 +54,5 @@ def _summed(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, 
     return line, rows
 
 
-def _hours(hours: float) -> str:
+def hours_in_words(hours: float) -> str:
     return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

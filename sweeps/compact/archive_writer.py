@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
-from sweeps.state.lease import CLAIM, Claim
+from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.lease_watch import Watch
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trial_records import archive, seal, trial_files
 from trial_records import tables as trial_tables
 from trial_records.config import fingerprint_of
@@ -73,14 +73,14 @@ class Gathered:
 
 
 @contextlib.contextmanager
-def held(ledger: Ledger) -> Iterator[Path]:
+def held(ledger: TrialStore) -> Iterator[Path]:
     """The folder of the sweep's compact files, for this process alone.
 
     Raises InputError where another process has it, OSError where it cannot be written.
     """
     folder = ledger.folder / archive.FOLDER
     folder.mkdir(exist_ok=True)
-    taken = leases.take(folder, Claim(1, 0, time.time(), ""), ledger.scheduler.is_alive)
+    taken = leases.take(folder, Lease(1, 0, time.time(), ""), ledger.scheduler.is_alive)
     if taken is None:
         other = leases.read(folder)
         who = f"process {other.pid} on {other.host}" if other else "another process"
@@ -99,7 +99,7 @@ def held(ledger: Ledger) -> Iterator[Path]:
             folder.rmdir()
 
 
-def gather(ledger: Ledger, trials: Iterable[Trial], folder: Path) -> Gathered:
+def gather(ledger: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered:
     """Compact what is done and held by nobody, and remove the files that are compacted.
 
     Raises InputError where a compact file is damaged, OSError where the disk is full: what was
@@ -139,7 +139,7 @@ def gather(ledger: Ledger, trials: Iterable[Trial], folder: Path) -> Gathered:
     return found
 
 
-def _let_go(ledger: Ledger, folder: Path) -> bool:
+def _let_go(ledger: TrialStore, folder: Path) -> bool:
     """Whether nobody holds the finished trial; the claim of one who died at its end is removed."""
     claim = leases.read(folder)
     if claim is not None and not ledger.scheduler.is_alive(claim, folder):
@@ -314,7 +314,7 @@ def _is_there(file: dict[str, Any] | None) -> bool:
     return file is not None and file["bytes"] is not None
 
 
-def put_back(ledger: Ledger) -> int:
+def put_back(ledger: TrialStore) -> int:
     """Write every compacted trial's folder as it was, then remove the compact files; how many.
 
     A file that was written since under the same name stays; the compacted one is put beside it.
@@ -361,7 +361,7 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def drop_checkpoints(ledger: Ledger, *, really: bool) -> tuple[int, int]:
+def drop_checkpoints(ledger: TrialStore, *, really: bool) -> tuple[int, int]:
     """Remove the compacted trials' checkpoints, or only count them; how many, and their bytes."""
     count = size = 0
     for name in archive.trials(ledger.folder):

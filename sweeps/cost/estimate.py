@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from sweeps.devices import device_here, visible_gpus
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
 from trainer.config import DataConfig, ModelConfig, TrainConfig
@@ -34,7 +34,7 @@ from trial_records import archive, trial_files
 from trial_records.errors import InputError
 
 if TYPE_CHECKING:
-    from trainer.perf.device_peaks import Peaks
+    from trainer.perf.device_peaks import DevicePeaks
     from trainer.perf.precision import Precision
 
 # Reading a run takes half a millisecond, so of many only some are read: the newest, and others
@@ -81,7 +81,7 @@ class PastRun:
 
 
 @dataclass(frozen=True)
-class Price:
+class CostEstimate:
     """What is left of some trials costs, in hours of one device; a price of 0 has no source."""
 
     device: str | None
@@ -129,13 +129,13 @@ class Price:
             )
 
 
-def price(
+def estimate_cost(
     results: Path,
     progress: Sequence[Progress],
-    where: Where,
+    where: Backend,
     workers: int | None = None,
     world: int = 1,
-) -> Price:
+) -> CostEstimate:
     """What is left of the trials costs where they are to run, `world` devices a trial.
 
     On Slurm the device is that of the newest run which Slurm had in the results folder. Reads only
@@ -143,7 +143,7 @@ def price(
     """
     epochs = [_epochs_left(one) for one in progress]
     if not any(epochs):
-        return Price(None, [0.0] * len(epochs), [None] * len(epochs))
+        return CostEstimate(None, [0.0] * len(epochs), [None] * len(epochs))
     runs = past_runs(results)
     device = _device(runs, where, workers, sum(count > 0 for count in epochs))
     book = _Book([run for run in runs if run.device == device], device, where)
@@ -162,19 +162,19 @@ def price(
         else:
             hours.append(left * (train + VALIDATION * val) * found[0] / 3600)
         sources.append(found[1] if found else None)
-    return Price(device, hours, sources)
+    return CostEstimate(device, hours, sources)
 
 
-def _device(runs: list[PastRun], where: Where, workers: int | None, left: int) -> str | None:
+def _device(runs: list[PastRun], where: Backend, workers: int | None, left: int) -> str | None:
     """What so many trials are to run on; None where nobody can tell."""
-    if where is Where.SLURM:
+    if where is Backend.SLURM:
         return next((run.device for run in runs if run.on_slurm), None)
     at_once = min(workers or len(visible_gpus()) or 1, left)
-    return device_here(1 if where is Where.DEBUG else at_once)
+    return device_here(1 if where is Backend.DEBUG else at_once)
 
 
 def seconds_alike(
-    results: Path, progress: Sequence[Progress], where: Where, workers: int | None
+    results: Path, progress: Sequence[Progress], where: Backend, workers: int | None
 ) -> dict[str, float]:
     """What is left of the trials takes so many seconds, by name, of those that past runs alike on
     the device tell of. Imports no torch."""
@@ -337,7 +337,7 @@ class _Book:
 
     runs: list[PastRun]
     device: str | None
-    where: Where
+    where: Backend
     known: dict[Any, tuple[float, Source] | None] = field(default_factory=dict)
 
     def seconds_per_image(self, config: TrainConfig, world: int) -> tuple[float, Source] | None:
@@ -384,10 +384,10 @@ class _Book:
         """Seconds an image by the roofline. Where the device's peaks are not known, by arithmetic
         alone and in no unit, which is enough to compare two."""
         from trainer.perf import step_cost
-        from trainer.perf.device_peaks import Peaks
+        from trainer.perf.device_peaks import DevicePeaks
 
         # Bytes and starts take no time.
-        unknown = Peaks("", 1.0, 1.0, math.inf, 0.0)
+        unknown = DevicePeaks("", 1.0, 1.0, math.inf, 0.0)
         # Behind an ImageNet stem one image has no variance to normalise by.
         batch = max(2, batch)
         cost = step_cost.cached(step_cost.Step(model, precision, batch))
@@ -399,7 +399,7 @@ class _Book:
         return cost.seconds(self.peaks or unknown, captured=captured) / batch
 
     @functools.cached_property
-    def peaks(self) -> Peaks | None:
+    def peaks(self) -> DevicePeaks | None:
         from trainer.perf.device_peaks import cached
 
         return None if self.device is None else cached(self.device)
@@ -409,7 +409,7 @@ class _Book:
         if config.precision != "auto":
             return config.precision
         used = (run.arithmetic.precision for run in self.runs if run.asked_precision == "auto")
-        if (found := next(used, None)) is not None or self.where is Where.SLURM:
+        if (found := next(used, None)) is not None or self.where is Backend.SLURM:
             return found
         if self.peaks is None:
             return None  # nor could a price be told

@@ -32,7 +32,7 @@ from sweeps.execution.worker import (
     prepare_data,
     start_logging,
 )
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from sweeps.spec.sweep import Trial
 from sweeps.state import job_log
 from sweeps.state import lease as leases
@@ -40,7 +40,7 @@ from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import Progress, counts, look, lost_alike, summary, why_lost
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, SlurmError
 from trial_records.secrets import masked
 
@@ -60,11 +60,11 @@ class Cluster:
     resources: Resources
 
 
-def place(on: Where) -> Where:
+def place(on: Backend) -> Backend:
     """Where `on` means. Raises SlurmError where Slurm is asked for and not there."""
-    if on is Where.AUTO:
-        return Where.SLURM if commands.available() else Where.LOCAL
-    if on is Where.SLURM and not commands.available():
+    if on is Backend.AUTO:
+        return Backend.SLURM if commands.available() else Backend.LOCAL
+    if on is Backend.SLURM and not commands.available():
         raise SlurmError(
             "there is no Slurm here: no sbatch on PATH, or no SLURM_CONF that it could read",
             "run on this machine with --on local, or try a small Slurm of your own: "
@@ -73,9 +73,9 @@ def place(on: Where) -> Where:
     return on
 
 
-def check_share(per_gpu: PerGpu, where: Where) -> PerGpu:
+def check_share(per_gpu: PerGpu, where: Backend) -> PerGpu:
     """What is asked for of sharing GPUs. Raises InputError where that cannot be had there."""
-    if where is Where.SLURM and per_gpu == "auto":
+    if where is Backend.SLURM and per_gpu == "auto":
         raise InputError(
             "--per-gpu auto measures this machine's GPU, and the jobs run on others",
             "give a number; on a GPU node, --on local --per-gpu auto says which is best",
@@ -96,16 +96,16 @@ def cluster(
     return Cluster(find_site(site), replace(resources, **given))
 
 
-def ranks(where: Where, cluster: Cluster) -> int:
+def ranks(where: Backend, cluster: Cluster) -> int:
     """On how many ranks a trial runs."""
-    return cluster.resources.ranks if where is Where.SLURM else 1
+    return cluster.resources.ranks if where is Backend.SLURM else 1
 
 
 def check(
-    ledger: Ledger,
+    ledger: TrialStore,
     plan: Plan,
     trials: list[Trial],
-    where: Where,
+    where: Backend,
     cluster: Cluster,
     workers: int | None,
     per_gpu: PerGpu,
@@ -122,9 +122,9 @@ def check(
     check_data((trial.config for trial in trials), ranks(where, cluster))
     from sweeps.execution import preflight
 
-    if defined_here and where is not Where.DEBUG:
+    if defined_here and where is not Backend.DEBUG:
         preflight.check_elsewhere(trial.config for trial in trials)
-    if where is not Where.SLURM:
+    if where is not Backend.SLURM:
         return None
     from sweeps.execution.slurm_submit import Submission
 
@@ -158,7 +158,7 @@ def _jobs(
     return count, size, True
 
 
-def to_run(ledger: Ledger, progress: list[Progress]) -> list[Trial]:
+def to_run(ledger: TrialStore, progress: list[Progress]) -> list[Trial]:
     """The trials that a launch would run now."""
     return _wanted(Worker(ledger, time.time(), log=""), progress)
 
@@ -179,7 +179,7 @@ class Jobs:
     """Slurm's jobs as something to wait for: until every trial is done, or none is queued or
     running."""
 
-    ledger: Ledger
+    ledger: TrialStore
     trials: list[Trial]
     workers: list[str]
     queue: Queue
@@ -212,10 +212,10 @@ class Jobs:
 
 
 def run(
-    ledger: Ledger,
+    ledger: TrialStore,
     plans: list[Plan],
     known: dict[str, Progress],
-    where: Where,
+    where: Backend,
     cluster: Cluster,
     workers: int | None,
     per_gpu: PerGpu = None,
@@ -229,7 +229,7 @@ def run(
 
     `defined_here` is check's.
     """
-    if where is Where.DEBUG:
+    if where is Backend.DEBUG:
         environment.enter(Child.WORKER)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
     launch = time.time()
@@ -264,12 +264,12 @@ def run(
     if not open_trials:
         # What others have queued or running is no failure where nobody waits for it.
         return max(flag, _end(ledger, progress, as_json, retry=retry or detach))
-    if where is not Where.SLURM or workers is not None:
+    if where is not Backend.SLURM or workers is not None:
         # Workers take the trials in an order of their own.
         worker.seconds = seconds_alike(ledger.folder.parent, progress, where, workers)
         for plan in plans:
             write_seconds(ledger, plan.id, worker.seconds)
-    if where is Where.DEBUG:
+    if where is Backend.DEBUG:
         start_logging(worker)
         worker.stop.listen(signal.SIGTERM)
         try:
@@ -279,7 +279,7 @@ def run(
         if stopped:
             return _interrupted(ledger, "gave its trial")
         return max(flag, _end(ledger, look(ledger, trials, known), as_json, retry=retry))
-    if where is Where.SLURM:
+    if where is Backend.SLURM:
         running: Running = _submit(
             ledger, plans, open_trials, launch, cluster, workers, per_gpu, retry=retry
         )
@@ -301,7 +301,7 @@ def shared(
 
 
 def _watch(
-    ledger: Ledger,
+    ledger: TrialStore,
     plans: list[Plan],
     trials: list[Trial],
     running: Running,
@@ -340,7 +340,7 @@ def _watch(
 
 
 def _submit(
-    ledger: Ledger,
+    ledger: TrialStore,
     plans: list[Plan],
     trials: list[Trial],
     launch: float,
@@ -371,7 +371,7 @@ def _submit(
 
 
 def _see_through(
-    ledger: Ledger,
+    ledger: TrialStore,
     plans: list[Plan],
     trials: list[Trial],
     running: Running,
@@ -390,7 +390,7 @@ def _see_through(
             time.sleep(seconds)
 
 
-def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool) -> int:
+def _end(ledger: TrialStore, progress: list[Progress], as_json: bool, *, retry: bool) -> int:
     print(f"{ledger.sweep}: {summary(progress)}", file=sys.stderr)
     _print(ledger, progress, as_json)
     failed = [one for one in progress if one.state == "failed"]
@@ -413,7 +413,7 @@ def _end(ledger: Ledger, progress: list[Progress], as_json: bool, *, retry: bool
     return EXIT_FLAGGED if bad or silent else EXIT_DONE
 
 
-def _print_elsewhere(ledger: Ledger, progress: list[Progress]) -> bool:
+def _print_elsewhere(ledger: TrialStore, progress: list[Progress]) -> bool:
     """Say which trials other machines hold; whether nothing was heard of any of them for a while,
     by the file server's own clock."""
     by_host: dict[str, list[Progress]] = {}
@@ -434,7 +434,7 @@ def _print_elsewhere(ledger: Ledger, progress: list[Progress]) -> bool:
     return any_silent
 
 
-def _print(ledger: Ledger, progress: list[Progress], as_json: bool) -> None:
+def _print(ledger: TrialStore, progress: list[Progress], as_json: bool) -> None:
     """What the command has to say on stdout: the folder, or every trial as JSON."""
     ledger.seen.save()
     if not as_json:
@@ -445,12 +445,12 @@ def _print(ledger: Ledger, progress: list[Progress], as_json: bool) -> None:
     print(json.dumps(value))
 
 
-def _command(ledger: Ledger, name: str) -> str:
+def _command(ledger: TrialStore, name: str) -> str:
     results = shlex.quote(str(ledger.folder.parent))
     return f"python -m sweeps.{name} {ledger.sweep} --results {results}"
 
 
-def _interrupted(ledger: Ledger, gave: str) -> int:
+def _interrupted(ledger: TrialStore, gave: str) -> int:
     print(
         f"interrupted: {ledger.sweep} {gave} back; the same command goes on from where it stopped",
         file=sys.stderr,
@@ -458,7 +458,7 @@ def _interrupted(ledger: Ledger, gave: str) -> int:
     return EXIT_INTERRUPTED
 
 
-def _left(ledger: Ledger) -> int:
+def _left(ledger: TrialStore) -> int:
     print(
         f"the jobs go on; watch: {_command(ledger, 'status')} --watch, "
         f"cancel: {_command(ledger, 'cancel')} --yes",

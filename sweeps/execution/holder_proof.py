@@ -14,7 +14,7 @@ from slurm.job_state import Job
 from sweeps.execution.local_pool import LAUNCH
 from sweeps.state import process
 from sweeps.state.access import is_written_by_us
-from sweeps.state.lease import CLAIM, WORKER, Claim
+from sweeps.state.lease import CLAIM, WORKER, Lease
 from sweeps.state.liveness import has_mark, marks, submission_of
 from sweeps.state.plan import LOGS
 
@@ -24,7 +24,7 @@ _WORKERS = ("sweeps.execution.worker", "sweeps.worker")
 _COMMANDS = re.compile(r"sweeps\.(launch|search|study|retry|compact)")
 
 
-def against_process(sweep: Path, folder: Path, claim: Claim) -> str | None:
+def against_process(sweep: Path, folder: Path, claim: Lease) -> str | None:
     """What speaks against the process that holds `folder` being one of the sweep's, run by this
     user; None where nothing does."""
     if not claim.is_own_process:
@@ -43,7 +43,7 @@ def against_process(sweep: Path, folder: Path, claim: Claim) -> str | None:
     return "its command line is not that of a worker of this sweep"
 
 
-def against_job(sweep: Path, folder: Path, claim: Claim, job: Job) -> str | None:
+def against_job(sweep: Path, folder: Path, claim: Lease, job: Job) -> str | None:
     """What speaks against the job that holds `folder` being the claim's own; None where nothing
     does."""
     if not is_written_by_us(folder / CLAIM):
@@ -57,7 +57,7 @@ def against_job(sweep: Path, folder: Path, claim: Claim, job: Job) -> str | None
     return f"its comment does not begin with {claim.submission}"
 
 
-def _is_worker(words: list[str], sweep: Path, claim: Claim) -> bool:
+def _is_worker(words: list[str], sweep: Path, claim: Lease) -> bool:
     at = words.index("-m") + 2
     launch = _option(words, "--launch")
     return (
@@ -68,7 +68,7 @@ def _is_worker(words: list[str], sweep: Path, claim: Claim) -> bool:
     )
 
 
-def _names(words: list[str], sweep: Path, claim: Claim) -> bool:
+def _names(words: list[str], sweep: Path, claim: Lease) -> bool:
     """Whether a command was given this sweep, or a study, and its results folder."""
     given = {*words, *(Path(word).stem for word in words)}
     results = _option(words, "--results") or "results"

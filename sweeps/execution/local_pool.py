@@ -18,7 +18,7 @@ from sweeps.execution.shutdown import was_killed
 from sweeps.execution.worker import MAX_DEATHS
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import LOGS, Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
 from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError
 
@@ -48,7 +48,7 @@ def environment(slot: int, workers: int) -> dict[str, str]:
 
 
 def start_worker(
-    ledger: Ledger, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
+    ledger: TrialStore, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
 ) -> tuple[subprocess.Popen[bytes], Path]:
     """Start a `sweeps.execution.worker` as number `slot` of `workers` on this machine; it, and its log.
 
@@ -107,7 +107,7 @@ def stop_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
 class Pool:
     """The worker processes of one launch."""
 
-    ledger: Ledger
+    ledger: TrialStore
     plans: list[Plan]
     launch: float
     workers: int

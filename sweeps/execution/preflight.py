@@ -17,7 +17,7 @@ from slurm import environment
 from slurm.environment import Child
 from slurm.site import Resources, Site
 from sweeps.state.plan import LOGS
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.models.registry import MODELS
 from trial_records.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
@@ -77,7 +77,7 @@ def check_batch(batch: Batch, trials: int) -> None:
         )
 
 
-def check_jobs(site: Site, resources: Resources, ledger: Ledger) -> None:
+def check_jobs(site: Site, resources: Resources, ledger: TrialStore) -> None:
     """The same of jobs whose trials are not known yet, as those of a search."""
     from slurm.send import Batch
 

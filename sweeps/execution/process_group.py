@@ -1,4 +1,4 @@
-"""Crew: processes that do the same work side by side in one Slurm job, on the GPU that they share.
+"""A process group: processes that do the same work side by side in one Slurm job, on the GPU that they share.
 
 Each is on its own: what one dies of is nothing to the others. One that was killed is replaced.
 """
@@ -15,7 +15,7 @@ SECONDS = 0.2
 
 
 @dataclass
-class Crew:
+class ProcessGroup:
     """So many processes of one piece of work, which is told its process's number, from 1."""
 
     work: Callable[[int], None]

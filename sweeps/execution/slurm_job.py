@@ -30,7 +30,7 @@ from slurm.queue import Queue
 from slurm.rank_info import Place, address, free_port
 from sweeps.cli.options import AtScale, Results, ScaleName, Seeds, Settings, plan_of
 from sweeps.execution import gpu_mps
-from sweeps.execution.process_group import Crew
+from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import read_seconds
 from sweeps.execution.worker import (
@@ -44,10 +44,10 @@ from sweeps.execution.worker import (
 from sweeps.spec.find import find
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
-from sweeps.state.lease import WORKER, Claim
-from sweeps.state.liveness import Scheduler, mark_of, mark_of_array
+from sweeps.state.lease import WORKER, Lease
+from sweeps.state.liveness import Liveness, mark_of, mark_of_array
 from sweeps.state.plan import LOGS
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trainer import origin
 from trial_records import trial_files
 from trial_records.errors import EXIT_IO, InputError, SlurmError, run_command
@@ -83,7 +83,7 @@ class TrialJob:
         """
         place, stop = _enter()
         path = Path(self.folder)
-        ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
+        ledger = TrialStore(path.parent, path.name, Liveness(Queue()))
         trial = next(one for one in ledger.plan(self.plan).trials if one.name == self.trial)
         worker = Worker(ledger, self.launch, _log_name(place), stop=stop)
         start_logging(worker)
@@ -110,7 +110,7 @@ class TrialJob:
             ledger.release(trial, claim)
             sys.exit(HANDED_BACK)
 
-    def _adopt(self, ledger: Ledger, trial: Trial, place: Place) -> Claim | None:
+    def _adopt(self, ledger: TrialStore, trial: Trial, place: Place) -> Lease | None:
         """Make the claim that launch took for this job the job's own; None where it is not there.
 
         A start that got no further than the one before it counts as a death.
@@ -122,7 +122,7 @@ class TrialJob:
         if (folder / trial_files.RUN).exists():
             leases.release(folder, held)
             return None
-        fresh = Claim(
+        fresh = Lease(
             attempt=held.attempt + held.started,
             deaths=held.deaths + 1 if held.started and not leases.got_on(folder, held) else 0,
             launch=held.launch,
@@ -167,11 +167,11 @@ class WorkerJob:
         trials = {
             trial.name
             for plan in self.plans
-            for trial in Ledger(path.parent, path.name).plan(plan).trials
+            for trial in TrialStore(path.parent, path.name).plan(plan).trials
         }
         with gpu_mps.running(required=True) if self.mps else contextlib.nullcontext():
             work = functools.partial(self._work_beside, os.getpid())
-            codes = Crew(work, self.per_gpu, MAX_DEATHS * len(trials)).run(stop)
+            codes = ProcessGroup(work, self.per_gpu, MAX_DEATHS * len(trials)).run(stop)
         if bad := [code for code in codes if code not in (0, STOPPED) and not stop()]:
             raise InputError(
                 f"{len(bad)} of {self.per_gpu} workers gave up, with exit code {bad[0]}",
@@ -203,7 +203,7 @@ class WorkerJob:
         """Run trial after trial, as number `number` of the job's workers; whether it was stopped
         before the last."""
         path = Path(self.folder)
-        ledger = Ledger(path.parent, path.name, Scheduler(Queue()))
+        ledger = TrialStore(path.parent, path.name, Liveness(Queue()))
         job = {
             "submission": f"{WORKER}{self.submission}", "job": _job_id(), "started": True,
             "restarts": place.restarts,
@@ -349,7 +349,7 @@ def main(
             f"sbatch slurm/sweep.sbatch {name}, or on this machine: python -m sweeps.launch {name}",
         )
     sweep_name, sweep = find(name)
-    ledger = Ledger(results, sweep_name)
+    ledger = TrialStore(results, sweep_name)
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="sbatch slurm/sweep.sbatch")
     check_data(trial.config for trial in plan.trials)
     prepare_data(trial.config.data for trial in plan.trials)

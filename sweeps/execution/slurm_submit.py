@@ -21,10 +21,10 @@ from sweeps.execution import job_entry
 from sweeps.execution.job_entry import SentTrial, SentWorkers
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
-from sweeps.state.lease import WORKER, Claim
+from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import mark_of
 from sweeps.state.plan import LOGS, Plan
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records.errors import SlurmError
 
 
@@ -32,7 +32,7 @@ from trial_records.errors import SlurmError
 class Submission:
     """What one launch sends to one site."""
 
-    ledger: Ledger
+    ledger: TrialStore
     plan: Plan
     launch: float
     site: Site
@@ -101,7 +101,7 @@ class Submission:
 
     def _array(self, trials: Sequence[Trial]) -> int:
         token = uuid.uuid4().hex[:12]
-        held: list[tuple[Trial, Claim]] = []
+        held: list[tuple[Trial, Lease]] = []
         for trial in trials:
             claim = self.ledger.claim(trial, self.launch, LOGS, submission=token, task=len(held))
             if claim is not None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import LOGS
-from sweeps.state.trial_store import Ledger
+from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
 from trial_records.config import as_before
 from trial_records.errors import InputError
@@ -87,14 +87,14 @@ class Order:
         return trial
 
 
-def write_seconds(ledger: Ledger, plan: str, seconds: Mapping[str, float]) -> None:
+def write_seconds(ledger: TrialStore, plan: str, seconds: Mapping[str, float]) -> None:
     """What the trials of a plan are predicted to take, for its workers. Raises OSError."""
     path = _path(ledger, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
     trial_files.write_sealed_json(path, {"schema_version": 1, "seconds": dict(seconds)})
 
 
-def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
+def read_seconds(ledger: TrialStore, plans: Iterable[str]) -> dict[str, float]:
     """Seconds by trial, as the last launch predicted them; where it left no word, nothing."""
     found: dict[str, float] = {}
     for plan in plans:
@@ -106,5 +106,5 @@ def read_seconds(ledger: Ledger, plans: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def _path(ledger: Ledger, plan: str) -> Path:
+def _path(ledger: TrialStore, plan: str) -> Path:
     return ledger.folder / LOGS / f".seconds-{plan}.json"

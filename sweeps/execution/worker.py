@@ -30,9 +30,9 @@ from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
 from sweeps.spec.sweep import Trial
-from sweeps.state.lease import Claim
+from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
-from sweeps.state.trial_store import Ledger, Standing, State
+from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import origin
 from trainer.config import DataConfig, TrainConfig
 from trial_records import trial_files
@@ -61,7 +61,7 @@ END = "=== end of"
 class Worker:
     """One process's run through a sweep's open trials."""
 
-    ledger: Ledger
+    ledger: TrialStore
     launch: float  # whose worker it is: what failed within it is not tried again within it
     log: str  # the file that this process's output goes to, in the sweep's folder
     retry_only: bool = False  # lost and failed trials, not those that never ran
@@ -151,7 +151,7 @@ class Worker:
             return not self.retry_only
         return standing.state is State.LOST
 
-    def run_claimed(self, trial: Trial, claim: Claim) -> bool:
+    def run_claimed(self, trial: Trial, claim: Lease) -> bool:
         """Run a trial that this process holds. True where it was stopped and is still held."""
         self.tail.clear()
         log.info("%s %s, attempt %d", START, trial.name, claim.attempt)
@@ -182,7 +182,7 @@ class Worker:
             return not (folder / trial_files.PRUNED).exists()
         return False
 
-    def _train(self, trial: Trial, claim: Claim, watch: Watch) -> bool:
+    def _train(self, trial: Trial, claim: Lease, watch: Watch) -> bool:
         from trainer import process_cache
 
         if trial.problem is None:
@@ -235,7 +235,7 @@ class Worker:
         return False
 
     def _failure(
-        self, error: Exception, claim: Claim, about: dict[str, Any] | None = None
+        self, error: Exception, claim: Lease, about: dict[str, Any] | None = None
     ) -> trial_files.Failure:
         return trial_files.Failure(
             cause=cause_of(error),
@@ -249,7 +249,7 @@ class Worker:
             origin=about,
         )
 
-    def _give_up(self, trial: Trial, claim: Claim) -> None:
+    def _give_up(self, trial: Trial, claim: Lease) -> None:
         error = ChildProcessError(
             f"its worker died {claim.deaths} times without a word; the kernel kills a process that "
             "takes too much memory (dmesg tells)"
@@ -366,7 +366,7 @@ def main(
     stop.listen(signal.SIGTERM)
 
     def work() -> bool:
-        ledger = Ledger(folder.parent, folder.name)
+        ledger = TrialStore(folder.parent, folder.name)
         seconds = read_seconds(ledger, plan)
         worker = Worker(ledger, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
         start_logging(worker)

@@ -31,13 +31,13 @@ from sweeps.cli.options import (
     parse_settings,
 )
 from sweeps.search.runner import Asked, check_place, through
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, run_command
 from trial_records.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
 
@@ -45,7 +45,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A search's name, or a definition file (.py).")],
-    on: On = Where.AUTO,
+    on: On = Backend.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     trials: Annotated[
@@ -81,8 +81,8 @@ def main(
     from sweeps.spec.scale import Scale
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
-    from sweeps.state.liveness import Scheduler
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.liveness import Liveness
+    from sweeps.state.trial_store import TrialStore
 
     job = driver_lock.leave_job()
     sweep_name, search = find_search(name)
@@ -91,13 +91,13 @@ def main(
     place = dispatch.place(on)
     shared = check_place(place, gpu_sharing.parse(per_gpu))
     cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
-    ledger = Ledger(results, sweep_name, Scheduler.here(cluster.site.query_seconds))
+    ledger = TrialStore(results, sweep_name, Liveness.here(cluster.site.query_seconds))
     overrides = parse_settings(settings or [])
     asked = Asked.of(search, Scale(str(scale)), overrides, trials)
     check_data((end.config for end in asked.ends), dispatch.ranks(place, cluster))
     if name.endswith(".py"):
         preflight.check_elsewhere(end.config for end in asked.ends)
-    if place is Where.SLURM:
+    if place is Backend.SLURM:
         preflight.check_jobs(cluster.site, cluster.resources, ledger)
     if dry_run:
         return _print_search(asked, ledger, as_json)
@@ -108,9 +108,9 @@ def main(
 
 def _end(driver: Driver, as_json: bool) -> int:
     from sweeps.search.driver import BEST
-    from sweeps.search.summary import Finding
+    from sweeps.search.summary import SearchSummary
 
-    finding = Finding.of(driver.plan.id, driver.journal, driver.folder / BEST)
+    finding = SearchSummary.of(driver.plan.id, driver.journal, driver.folder / BEST)
     for line in finding.lines():
         print(line, file=sys.stderr)
     if as_json:
@@ -120,7 +120,7 @@ def _end(driver: Driver, as_json: bool) -> int:
     return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
-def _print_search(asked: Asked, ledger: Ledger, as_json: bool) -> int:
+def _print_search(asked: Asked, ledger: TrialStore, as_json: bool) -> int:
     from sweeps.cli import table
     from sweeps.state.plan import SEARCHES
 

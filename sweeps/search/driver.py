@@ -31,7 +31,7 @@ from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
 from sweeps.state.plan import LOGS, Plan, trial_to_json
 from sweeps.state.progress import Progress, look
-from sweeps.state.trial_store import Ledger, State
+from sweeps.state.trial_store import State, TrialStore
 from trial_records import tables, trial_files
 from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
 
@@ -71,7 +71,7 @@ class Runner(Protocol):
 class Processes:
     """A worker process on this machine for each trial."""
 
-    ledger: Ledger
+    ledger: TrialStore
     workers: int
     running: dict[int, tuple[str, subprocess.Popen[bytes], Path]] = field(default_factory=dict)
 
@@ -108,7 +108,7 @@ class Processes:
 class Jobs:
     """A Slurm job for each trial. They go on when the driver ends."""
 
-    ledger: Ledger
+    ledger: TrialStore
     cluster: Cluster
 
     def holds(self, trial: Trial) -> bool:
@@ -133,7 +133,7 @@ class Jobs:
 class Driver:
     """One search being driven. The caller holds the claim on its folder."""
 
-    ledger: Ledger
+    ledger: TrialStore
     folder: Path
     search: Search
     scale: Scale

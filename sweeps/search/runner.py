@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from trial_records.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sweeps.search.driver import Driver
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Trial
-    from sweeps.state.trial_store import Ledger
+    from sweeps.state.trial_store import TrialStore
     from trainer.config import DataConfig
 
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 JOBS = 8
 
 
-def check_place(place: Where, shared: PerGpu) -> PerGpu:
+def check_place(place: Backend, shared: PerGpu) -> PerGpu:
     """What is asked for of sharing GPUs. Raises InputError where a search cannot run so."""
-    if place is Where.DEBUG:
+    if place is Backend.DEBUG:
         raise InputError(
             "--on debug", "a search runs its trials in workers: --on local --workers 1"
         )
-    if place is Where.SLURM and shared not in (None, 1):
+    if place is Backend.SLURM and shared not in (None, 1):
         raise InputError(
             "--per-gpu on Slurm: a search sends each trial as a job of its own",
             "drive it in a job on a GPU node: --on local --per-gpu N",
@@ -113,8 +113,8 @@ class Asked:
 
 def through(
     asked: Asked,
-    ledger: Ledger,
-    place: Where,
+    ledger: TrialStore,
+    place: Backend,
     cluster: Cluster,
     workers: int | None,
     shared: PerGpu,
@@ -147,7 +147,7 @@ def through(
         journal = Journal(folder, search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
-        if place is Where.SLURM:
+        if place is Backend.SLURM:
             count = workers or JOBS
             runner: Runner = Jobs(ledger, cluster)
         else:
@@ -181,7 +181,7 @@ def through(
             file=sys.stderr,
             flush=True,
         )
-        seconds = dispatch.SLURM_SECONDS if place is Where.SLURM else dispatch.LOCAL_SECONDS
+        seconds = dispatch.SLURM_SECONDS if place is Backend.SLURM else dispatch.LOCAL_SECONDS
 
         def should_stop() -> bool:
             check_seat()
@@ -196,7 +196,7 @@ def through(
             # The workers may take longer than this process's own patience.
             runner.stop()
         if stopped:
-            goes = "the jobs go on" if place is Where.SLURM else "its trials were given back"
+            goes = "the jobs go on" if place is Backend.SLURM else "its trials were given back"
             print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
             return None
         return driver

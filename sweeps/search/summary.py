@@ -15,7 +15,7 @@ from sweeps.spec.distributions import Numbers, Range
 
 
 @dataclass(frozen=True)
-class Finding:
+class SearchSummary:
     """A search's told trials, and what they say."""
 
     search: str
@@ -28,7 +28,7 @@ class Finding:
     """The file that holds the best configuration."""
 
     @classmethod
-    def of(cls, search: str, journal: Journal, config: Path) -> Finding:
+    def of(cls, search: str, journal: Journal, config: Path) -> SearchSummary:
         return cls(search, journal.told(), journal.complete(), dict(journal.search.space), config)
 
     @property

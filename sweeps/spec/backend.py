@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Where(StrEnum):
+class Backend(StrEnum):
     """What runs the trials."""
 
     AUTO = "auto"

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.spec.sweep import Trial
-from sweeps.state.lease import Claim
-from sweeps.state.trial_store import Ledger
+from sweeps.state.lease import Lease
+from sweeps.state.trial_store import TrialStore
 from trainer.config import DataConfig, is_of
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
@@ -38,7 +38,7 @@ class _Found:
     files: dict[str, bytes]
 
 
-def adopt(ledger: Ledger, trials: Iterable[Trial], launch: float) -> set[str]:
+def adopt(ledger: TrialStore, trials: Iterable[Trial], launch: float) -> set[str]:
     """Take over those of the trials that another sweep has finished; their names.
 
     A trial that somebody holds is left to them, and what cannot be read is trained. Raises
@@ -57,7 +57,7 @@ def adopt(ledger: Ledger, trials: Iterable[Trial], launch: float) -> set[str]:
     return taken
 
 
-def _alike(ledger: Ledger, wanted: Iterable[str]) -> dict[str, list[Path]]:
+def _alike(ledger: TrialStore, wanted: Iterable[str]) -> dict[str, list[Path]]:
     """For each fingerprint, the folders of other sweeps' trials whose names end in its digits."""
     by_digits = {fingerprint[:8]: fingerprint for fingerprint in wanted}
     found: dict[str, list[Path]] = {}
@@ -110,7 +110,7 @@ def _read(folder: Path, trial: Trial, content: Callable[[DataConfig], str]) -> _
     return _Found(folder, run, files)
 
 
-def _take_over(ledger: Ledger, trial: Trial, found: _Found, launch: float) -> bool:
+def _take_over(ledger: TrialStore, trial: Trial, found: _Found, launch: float) -> bool:
     """Whether the trial is done by it. Raises InputError where the folder cannot be written."""
     folder = ledger.folder_of(trial)
     try:
@@ -128,7 +128,7 @@ def _take_over(ledger: Ledger, trial: Trial, found: _Found, launch: float) -> bo
     return True
 
 
-def _claim(ledger: Ledger, trial: Trial, launch: float) -> Claim | None:
+def _claim(ledger: TrialStore, trial: Trial, launch: float) -> Lease | None:
     """None where the trial is not to be had: held, damaged, or with another one in its folder."""
     try:
         if not is_of(trial_files.read_values(ledger.folder_of(trial)), trial.fingerprint):

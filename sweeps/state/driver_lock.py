@@ -1,4 +1,4 @@
-"""The seat of a driver: one process at a time drives a search, or a study.
+"""The lock of a driver: one process at a time drives a search, or a study.
 
 It is held by a claim on the folder of what is driven, and watched as a trial's is. A driver that is
 a Slurm job, requeued, finds its own claim from before and takes it over.
@@ -18,9 +18,9 @@ from slurm.commands import describe
 from slurm.environment import Child
 from sweeps.state import lease as leases
 from sweeps.state.elsewhere import way_out
-from sweeps.state.lease import Claim
+from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import Watch
-from sweeps.state.liveness import Scheduler
+from sweeps.state.liveness import Liveness
 from trial_records.errors import EXIT_IO, InputError, SlurmError
 
 
@@ -49,16 +49,16 @@ def leave_job() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def held(
-    folder: Path, results: Path, job: dict[str, Any], scheduler: Scheduler, what: str, advice: str
+    folder: Path, results: Path, job: dict[str, Any], scheduler: Liveness, what: str, advice: str
 ) -> Iterator[Callable[[], None]]:
     """The claim on a folder while `what` is driven; `job` is leave_job's. Raises InputError where
     another has it, with `advice`, and OSError where the folder cannot be written.
 
     Gives what raises InputError once another driver has taken the claim over.
     """
-    wanted = Claim(1, 0, time.time(), "", **job)
+    wanted = Lease(1, 0, time.time(), "", **job)
 
-    def is_alive(found: Claim, folder: Path) -> bool:
+    def is_alive(found: Lease, folder: Path) -> bool:
         # A requeued job finds its own claim from before.
         is_own = bool(found.job) and found.job == wanted.job and found.restarts < wanted.restarts
         return not is_own and scheduler.is_alive(found, folder)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from slurm.job_state import Job
 from sweeps.state import lease as leases
-from sweeps.state.lease import CLAIM, Claim
-from sweeps.state.liveness import Scheduler
+from sweeps.state.lease import CLAIM, Lease
+from sweeps.state.liveness import Liveness
 from sweeps.state.plan import PLANS
 from trial_records import trial_files
 from trial_records.errors import EXIT_IO, InputError, nearest
@@ -26,7 +26,7 @@ def way_out(results: Path, sweep: str, host: str) -> str:
     return f"if {host} is gone for good: {shlex.join([*words, '--host-gone', host])}"
 
 
-def take_from(host: str, folder: Path, scheduler: Scheduler) -> tuple[list[str], list[str]]:
+def take_from(host: str, folder: Path, scheduler: Liveness) -> tuple[list[str], list[str]]:
     """Break every claim of the host beneath a sweep's folder: those of its trials, of searches and
     of whatever drives or compacts it. What was broken, by name, and in words what was not and why.
 
@@ -55,7 +55,7 @@ def take_from(host: str, folder: Path, scheduler: Scheduler) -> tuple[list[str],
     return broken, kept
 
 
-def take_back(host: str, results: Path, name: str, scheduler: Scheduler) -> bool:
+def take_back(host: str, results: Path, name: str, scheduler: Liveness) -> bool:
     """Break the claims of a host that a person says is gone, and say so on stderr; whether the
     folder is a sweep's, where what it held can be tried again.
 
@@ -72,7 +72,7 @@ def take_back(host: str, results: Path, name: str, scheduler: Scheduler) -> bool
     return (folder / PLANS).is_dir()
 
 
-def _lives(claim: Claim, scheduler: Scheduler) -> str | None:
+def _lives(claim: Lease, scheduler: Liveness) -> str | None:
     """Why a claim is not a person's to break; None where it is."""
     if claim.is_own_process:
         return f"process {claim.pid} runs on this machine"
@@ -89,7 +89,7 @@ def _advice(folder: Path) -> str:
     return f"stop it instead: {shlex.join([*words, '--yes'])}"
 
 
-def _held(folder: Path) -> Iterator[tuple[Path, Claim]]:
+def _held(folder: Path) -> Iterator[tuple[Path, Lease]]:
     """Every folder beneath a sweep's that somebody holds, itself included; what cannot be read is
     left to those who want it."""
     places: Iterable[Path] = (

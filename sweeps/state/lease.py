@@ -63,7 +63,7 @@ Moment = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """Who holds a trial."""
 
     attempt: Count  # from 1; one more after each that failed or died, not after a hand-back
@@ -116,13 +116,13 @@ class Claim:
         return self.host == process.host() and self.boot == process.boot() != "/"
 
 
-_CLAIM = TypeAdapter(Claim)
+_CLAIM = TypeAdapter(Lease)
 # What a file must say itself, since the defaults are this process's; and what 0.1 does not say.
 _SAID = {"token", "host", "boot", "pid", "process_started"}
 _UNSAID = {"machine": "", "cluster": ""}
 
 
-def is_dead(folder: Path, claim: Claim) -> bool:
+def is_dead(folder: Path, claim: Lease) -> bool:
     """Whether the process that holds the folder is known to be gone."""
     if claim.host_gone or claim.has_died_here:
         return True
@@ -132,7 +132,7 @@ def is_dead(folder: Path, claim: Claim) -> bool:
     return quiet is not None and quiet > SILENT_SECONDS
 
 
-def is_held(folder: Path, mine: Claim) -> bool:
+def is_held(folder: Path, mine: Lease) -> bool:
     """Whether the holder of `mine` still holds the folder. Raises InputError where the claim in
     force cannot be read."""
     now = read(folder)
@@ -143,12 +143,12 @@ def is_held(folder: Path, mine: Claim) -> bool:
     return now.token == mine.token or (is_late_note and _start(now) == _start(mine))
 
 
-def _start(claim: Claim) -> tuple[str, int, str, int]:
+def _start(claim: Lease) -> tuple[str, int, str, int]:
     """Which start of which job holds it."""
     return claim.submission, claim.task, claim.job, claim.restarts
 
 
-def read(folder: Path) -> Claim | None:
+def read(folder: Path) -> Lease | None:
     """The claim in force: claim.json, or a successor whose maker died before installing it.
 
     Raises InputError where the file is damaged or cannot be read.
@@ -164,7 +164,7 @@ def read(folder: Path) -> Claim | None:
     return claim
 
 
-def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim, Path], bool]) -> Claim | None:
+def take(folder: Path, wanted: Lease, is_alive: Callable[[Lease, Path], bool]) -> Lease | None:
     """Hold the trial in `folder` by the claim `wanted`; None where a living holder has it.
 
     Where a dead holder's claim is broken, the claim returned counts its attempt, and its death
@@ -184,13 +184,13 @@ def take(folder: Path, wanted: Claim, is_alive: Callable[[Claim, Path], bool]) -
     return claim if _succeed(folder, dead, claim) else None
 
 
-def give_up(folder: Path, held: Claim) -> bool:
+def give_up(folder: Path, held: Lease) -> bool:
     """Mark the claim as one whose host is gone, because a person says so; False where it is no
     longer in force. Its holder, should it come back, finds that it holds nothing any more."""
     return _succeed(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
 
 
-def _succeed(folder: Path, dead: Claim, claim: Claim) -> bool:
+def _succeed(folder: Path, dead: Lease, claim: Lease) -> bool:
     """Put `claim` in the place of the dead one; False where another was first."""
     successor = _successor(folder, dead)
     if not _create(successor, claim):
@@ -216,7 +216,7 @@ def checkpoint(folder: Path) -> str:
     return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
 
-def got_on(folder: Path, claim: Claim) -> bool:
+def got_on(folder: Path, claim: Lease) -> bool:
     """Whether the claim's holder saved anything; of one that did not note what was there, whether
     anything is."""
     return checkpoint(folder) != (claim.saved or "")
@@ -261,7 +261,7 @@ def since(heard: float | None) -> str:
     return f", nothing heard since {moment} ({seconds / size:.0f} {unit})"
 
 
-def install(folder: Path, held: Claim, claim: Claim) -> bool:
+def install(folder: Path, held: Lease, claim: Lease) -> bool:
     """Put `claim` in the place of `held`, by its holder; False where that is no longer in force."""
     if read(folder) != held:
         return False
@@ -269,18 +269,18 @@ def install(folder: Path, held: Claim, claim: Claim) -> bool:
     return True
 
 
-def release(folder: Path, claim: Claim) -> None:
+def release(folder: Path, claim: Lease) -> None:
     """Remove the claim. One that is no longer in force is left alone."""
     path = folder / CLAIM
     if _read(path) == claim:
         path.unlink()
 
 
-def _successor(folder: Path, claim: Claim) -> Path:
+def _successor(folder: Path, claim: Lease) -> Path:
     return folder / f".{CLAIM}.{claim.token}.next"
 
 
-def _read(path: Path) -> Claim | None:
+def _read(path: Path) -> Lease | None:
     try:
         values = trial_files.read_json(path)
     except FileNotFoundError:
@@ -300,7 +300,7 @@ def _read(path: Path) -> Claim | None:
     )
 
 
-def _create(path: Path, claim: Claim) -> bool:
+def _create(path: Path, claim: Lease) -> bool:
     """Create the file whole, or not at all where there is one already."""
     part = path.with_name(f".{claim.token}.part")
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from sweeps.state import lease as leases
-from sweeps.state.lease import Claim
+from sweeps.state.lease import Lease
 from trial_records.errors import InputError
 
 # How often a holder looks whether the claim is still its own, and how often it says that it lives.
@@ -34,7 +34,7 @@ class LostTrialError(BaseException):
 class Watch:
     """A context in which a held claim is watched."""
 
-    def __init__(self, folder: Path, claim: Claim) -> None:
+    def __init__(self, folder: Path, claim: Lease) -> None:
         self.folder = folder
         self.claim = claim
         self.is_lost = False

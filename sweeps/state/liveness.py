@@ -14,7 +14,7 @@ from slurm.queue import Queue
 from sweeps.state import job_log
 from sweeps.state import lease as leases
 from sweeps.state.access import probe
-from sweeps.state.lease import WORKER, Claim
+from sweeps.state.lease import WORKER, Lease
 
 # How long after its launch died a submission may still be on its way into the queue; and how long
 # where nobody can tell from here whether its launch lives. A job that comes later finds that its
@@ -25,7 +25,7 @@ _TOKEN = re.compile(rf"(?:{WORKER})?[0-9a-f]{{12}}")
 
 
 @dataclass
-class Scheduler:
+class Liveness:
     """Answers for claims, with one question to Slurm for all of them.
 
     Without a queue (no Slurm on this machine) a claim held by a job counts as alive: nobody can
@@ -37,11 +37,11 @@ class Scheduler:
     _submitted: dict[str, Job] = field(default_factory=dict)  # by submission and task
 
     @classmethod
-    def here(cls, min_seconds: float = 15.0) -> Scheduler:
+    def here(cls, min_seconds: float = 15.0) -> Liveness:
         """One that asks this machine's Slurm, where it has one, at most once in `min_seconds`."""
         return cls(Queue(min_seconds=min_seconds) if available() else None)
 
-    def look(self, claims: Iterable[Claim]) -> None:
+    def look(self, claims: Iterable[Lease]) -> None:
         """Ask about all these claims at once. Raises SlurmError where Slurm does not answer."""
         held = [claim for claim in claims if claim.submission]
         if self.queue is None or not held:
@@ -52,7 +52,7 @@ class Scheduler:
                 f"{submission_of(job)} {_task(job.id)}": job for job in self.queue.mine()
             }
 
-    def job(self, claim: Claim) -> Job | None:
+    def job(self, claim: Lease) -> Job | None:
         """The job that holds the claim, as `look` found it; None for none, or none any more."""
         if not claim.job:
             return self._submitted.get(f"{claim.submission} {claim.task}")
@@ -62,7 +62,7 @@ class Scheduler:
             return job if word == claim.submission else None
         return job
 
-    def is_alive(self, claim: Claim, folder: Path) -> bool:
+    def is_alive(self, claim: Lease, folder: Path) -> bool:
         """False only where the holder of the folder is known to be gone."""
         if not claim.submission or claim.host_gone:
             return not leases.is_dead(folder, claim)
@@ -77,7 +77,7 @@ class Scheduler:
         # Not in the queue. With a job id, it was; without one, it may still be on its way.
         return not claim.job and _is_on_its_way(claim, folder)
 
-    def _is_of_another_cluster(self, claim: Claim) -> bool:
+    def _is_of_another_cluster(self, claim: Lease) -> bool:
         """Whether this Slurm knows nothing of the job because another one runs it, on the same
         files."""
         named = claim.started and claim.cluster != ""
@@ -87,7 +87,7 @@ class Scheduler:
     def _cluster(self) -> str:
         return config().get("ClusterName", "").lower()
 
-    def why_lost(self, claim: Claim) -> str:
+    def why_lost(self, claim: Lease) -> str:
         """In words, why the holder of a claim that is not alive is gone."""
         if claim.host_gone:
             return f"its machine {claim.host} was declared gone"
@@ -152,7 +152,7 @@ def has_mark(job: Job, marks: set[str]) -> bool:
     )
 
 
-def _is_on_its_way(claim: Claim, folder: Path) -> bool:
+def _is_on_its_way(claim: Lease, folder: Path) -> bool:
     """Whether the launch that claimed the folder may still send the job, or has just sent it."""
     if claim.is_own_process:
         return True
@@ -161,7 +161,7 @@ def _is_on_its_way(claim: Claim, folder: Path) -> bool:
     return quiet is None or quiet < limit
 
 
-def _was_left_behind(claim: Claim, job: Job) -> bool:
+def _was_left_behind(claim: Lease, job: Job) -> bool:
     """Whether a worker was killed and its job started again: it knows nothing of the trial it had.
 
     A trial's own job takes its claim over at each start instead. While a job is completing, what
@@ -175,7 +175,7 @@ def _was_left_behind(claim: Claim, job: Job) -> bool:
     )
 
 
-def _died_alone(claim: Claim) -> bool:
+def _died_alone(claim: Lease) -> bool:
     """Whether one of a job's workers is gone, which only its own node can see, and the job is not.
 
     A trial's own job has other processes, which may still run.

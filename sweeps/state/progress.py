@@ -14,10 +14,10 @@ from slurm.job_state import JobState
 from sweeps.spec.sweep import Trial
 from sweeps.state import job_log, summary_cache
 from sweeps.state import lease as leases
-from sweeps.state.lease import Claim
+from sweeps.state.lease import Lease
 from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
-from sweeps.state.trial_store import Ledger, Standing, State
+from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import archive, trial_files
 from trial_records.errors import InputError
 
@@ -81,7 +81,7 @@ class Progress:
             return self._whereabouts(claim)
         return "stopped early" if self.stopped_early else ""
 
-    def _whereabouts(self, claim: Claim) -> str:
+    def _whereabouts(self, claim: Lease) -> str:
         words = [f"pid {claim.pid} on {claim.host}{leases.since(self.standing.heard)}"]
         if self.standing.lost is not None:
             words = [self.standing.lost, self.said]
@@ -96,7 +96,7 @@ class Progress:
             words.append(f"attempt {claim.attempt}")
         return ", ".join(word for word in words if word)
 
-    def _unseen(self, claim: Claim) -> str:
+    def _unseen(self, claim: Lease) -> str:
         """Of a job that Slurm did not tell of."""
         return (
             f"which only the Slurm of {claim.host} can tell of"
@@ -138,7 +138,7 @@ class Progress:
         }
 
 
-def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
+def look(ledger: TrialStore, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
     """How far the trials have come. `known` keeps what can no longer change between looks.
 
     A damaged file becomes the problem of its trial. Raises SlurmError where Slurm does not answer.
@@ -159,7 +159,7 @@ def look(ledger: Ledger, trials: Iterable[Trial], known: dict[str, Progress]) ->
 
 
 def _look(
-    ledger: Ledger,
+    ledger: TrialStore,
     standing: Standing,
     known: dict[str, Progress],
     parts: Mapping[str, Path],
@@ -206,7 +206,7 @@ def _devices(run: Mapping[str, Any]) -> float:
     return (run.get("world_size") or 1) * (run.get("device_share") or 1.0)
 
 
-def _said(ledger: Ledger, standing: Standing) -> str:
+def _said(ledger: TrialStore, standing: Standing) -> str:
     """Why a job lost its trial, in the last words of its log."""
     claim, job = standing.claim, standing.job
     if standing.state is not State.LOST or claim is None or not claim.submission:

@@ -1,4 +1,4 @@
-"""Seen: what finished trials told of themselves, kept between commands.
+"""The summary cache: what finished trials told of themselves, kept between commands.
 
 results/<sweep>/logs/.seen.json
 
@@ -54,7 +54,7 @@ class _File(BaseModel):
     sha256: str
 
 
-class Seen:
+class SummaryCache:
     """The figures of a sweep's finished trials. `logs` is its folder of logs."""
 
     def __init__(self, logs: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ledger: a sweep's folder, read as plans, claims and states.
+"""The trial store: a sweep's folder, read as plans, leases and states.
 
 results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
 results/<sweep>/<trial>/              a trial's folder, made by its first attempt
@@ -21,10 +21,10 @@ from slurm.job_state import Job
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.access import warn_of_writers
-from sweeps.state.lease import Claim
-from sweeps.state.liveness import Scheduler
+from sweeps.state.lease import Lease
+from sweeps.state.liveness import Liveness
 from sweeps.state.plan import LOGS, PLANS, SEARCHES, Plan, trial_to_json
-from sweeps.state.summary_cache import Seen
+from sweeps.state.summary_cache import SummaryCache
 from trainer.config import is_of
 from trial_records import archive, sealed_json, trial_files
 from trial_records import plan as plan_files
@@ -58,7 +58,7 @@ class Standing:
 
     trial: Trial
     state: State
-    claim: Claim | None = None
+    claim: Lease | None = None
     failure: trial_files.Failure | None = None
     pruned: trial_files.Pruned | None = None
     job: Job | None = None  # the Slurm job that holds it, or held it
@@ -67,14 +67,14 @@ class Standing:
     problem: str | None = None  # why nobody can tell: a file that is damaged or cannot be read
 
 
-class Ledger:
+class TrialStore:
     """One sweep's folder under a results folder."""
 
-    def __init__(self, results: Path, sweep: str, scheduler: Scheduler | None = None) -> None:
+    def __init__(self, results: Path, sweep: str, scheduler: Liveness | None = None) -> None:
         self.sweep = sweep
         self.folder = results / sweep
-        self.scheduler = scheduler or Scheduler()
-        self.seen = Seen(self.folder / LOGS)
+        self.scheduler = scheduler or Liveness()
+        self.seen = SummaryCache(self.folder / LOGS)
         self._plans: dict[Path, tuple[tuple[int, ...], Plan]] = {}
 
     # Plans
@@ -323,7 +323,7 @@ class Ledger:
             heard = leases.heard(folder)
         return replace(standing, state=state, job=job, lost=lost, heard=heard)
 
-    def drivers(self) -> tuple[dict[str, Claim], list[InputError]]:
+    def drivers(self) -> tuple[dict[str, Lease], list[InputError]]:
         """The claims of the drivers that its searches have now, by folder; and damaged ones."""
         found, problems = {}, []
         for folder in sorted(self.folder.glob(f"{SEARCHES}/*/")):
@@ -339,7 +339,7 @@ class Ledger:
 
     # Claims
 
-    def claim(self, trial: Trial, launch: float, log: str, **job: Any) -> Claim | None:
+    def claim(self, trial: Trial, launch: float, log: str, **job: Any) -> Lease | None:
         """Hold the trial for this process; None where it is done, or held by another.
 
         `job` gives submission and task where the claim is for a Slurm job to come. Creates the
@@ -350,7 +350,7 @@ class Ledger:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         failure = trial_files.Failure.read(folder)
-        wanted = Claim(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
+        wanted = Lease(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
         held = leases.take(folder, wanted, self.scheduler.is_alive)
         if held is not None:
             # Whoever runs it now wants all of it.
@@ -361,16 +361,16 @@ class Ledger:
             return None
         return held
 
-    def release(self, trial: Trial, claim: Claim) -> None:
+    def release(self, trial: Trial, claim: Lease) -> None:
         """Give the trial back. A claim that is no longer ours is left alone."""
         leases.release(self.folder_of(trial), claim)
 
-    def finish(self, trial: Trial, claim: Claim) -> None:
+    def finish(self, trial: Trial, claim: Lease) -> None:
         """The trial is done: an earlier attempt's failure no longer matters."""
         (self.folder_of(trial) / trial_files.FAILURE).unlink(missing_ok=True)
         self.release(trial, claim)
 
-    def fail(self, trial: Trial, claim: Claim, failure: trial_files.Failure) -> None:
+    def fail(self, trial: Trial, claim: Lease, failure: trial_files.Failure) -> None:
         """The attempt failed: say why, and within which launch, then give the trial back.
 
         Where another attempt holds it by now, this one's failure is nothing to it.
@@ -387,7 +387,7 @@ class Ledger:
         self.release(trial, claim)
 
 
-def resolve(results: Path, name: str) -> Ledger:
+def resolve(results: Path, name: str) -> TrialStore:
     """The ledger of a sweep that was launched. Raises InputError, with near names, where there is
     none, and where the results folder cannot be read."""
     warn_of_writers(results)
@@ -397,7 +397,7 @@ def resolve(results: Path, name: str) -> Ledger:
             f"no sweep {name!r} in {results}",
             nearest(name, known) if known else f"launch it: python -m sweeps.launch {name}",
         )
-    return Ledger(results, name, Scheduler.here())
+    return TrialStore(results, name, Liveness.here())
 
 
 def launched(results: Path) -> list[str]:

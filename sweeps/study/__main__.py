@@ -30,11 +30,11 @@ from sweeps.cli.options import (
     SiteName,
     Workers,
 )
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from trial_records.errors import EXIT_DONE, EXIT_INTERRUPTED, run_command
 
 if TYPE_CHECKING:
-    from sweeps.study.runner import Course
+    from sweeps.study.runner import StudyRunner
 
 app = typer.Typer(add_completion=False)
 
@@ -42,7 +42,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A study's name, or its file (.py).")],
-    on: On = Where.AUTO,
+    on: On = Backend.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
@@ -72,7 +72,7 @@ def main(
     from sweeps.search.runner import check_place
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
-    from sweeps.study.runner import Course
+    from sweeps.study.runner import StudyRunner
     from sweeps.study.stages import find_study
     from trial_records.errors import InputError
 
@@ -88,7 +88,7 @@ def main(
         raise InputError("--json without --dry-run", "what a study chose is in its choices.json")
     place = dispatch.place(on)
     shared = check_place(place, dispatch.check_share(gpu_sharing.parse(per_gpu), place))
-    course = Course(
+    course = StudyRunner(
         study_name, study, results, scale, settings or [], seeds, place, site, workers, shared, job
     )
     if begin:
@@ -123,7 +123,7 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _print(course: Course, begin: int, end: int, as_json: bool) -> int:
+def _print(course: StudyRunner, begin: int, end: int, as_json: bool) -> int:
     from sweeps.cli import table
     from sweeps.state.plan import Plan
     from sweeps.study.runner import CHOICES

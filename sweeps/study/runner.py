@@ -1,4 +1,4 @@
-"""The course of a study: each stage run to its end, and its choice made and written down.
+"""The runner of a study: each stage run to its end, and its choice made and written down.
 
 Everything is derived anew from what lies in the results: trials that are done are not run again,
 and a choice is made from their records. So a study that was killed goes on where it was, and one
@@ -24,20 +24,20 @@ from slurm.environment import Child
 from slurm.site import find_site
 from sweeps.cli.live_view import Display
 from sweeps.cli.options import ScaleName, parse_settings, plan_of
-from sweeps.cost.estimate import Price, price
+from sweeps.cost.estimate import CostEstimate, estimate_cost
 from sweeps.execution import dispatch
 from sweeps.execution.gpu_sharing import PerGpu, at_once
 from sweeps.execution.worker import check_data
 from sweeps.search.runner import Asked, through
-from sweeps.spec.backend import Where
+from sweeps.spec.backend import Backend
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep
-from sweeps.state.liveness import Scheduler
+from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look
-from sweeps.state.trial_store import Ledger, Standing, State
-from sweeps.study.selection import RULE, Choice, LeftOut, candidates, choose
+from sweeps.state.trial_store import Standing, State, TrialStore
+from sweeps.study.selection import RULE, LeftOut, Selection, candidates, choose
 from sweeps.study.stages import SoFar, Stage, Study
 from trainer.config import TrainConfig
 from trial_records import trial_files
@@ -63,7 +63,7 @@ class Run:
     """A stage as it is run: the trials of a sweep, or what a search is asked for."""
 
     stage: Stage
-    ledger: Ledger
+    ledger: TrialStore
     cluster: dispatch.Cluster
     asked: Plan | Asked
 
@@ -107,7 +107,7 @@ class Run:
 
 
 @dataclass
-class Course:
+class StudyRunner:
     """A study at a scale, with overrides, in a results folder."""
 
     name: str
@@ -116,7 +116,7 @@ class Course:
     scale: ScaleName
     settings: list[str]
     seeds: int | None
-    place: Where
+    place: Backend
     site: str
     workers: int | None
     shared: PerGpu
@@ -127,8 +127,8 @@ class Course:
     """Of choices.json, by stage."""
 
     @functools.cached_property
-    def scheduler(self) -> Scheduler:
-        return Scheduler.here(find_site(self.site).query_seconds)
+    def scheduler(self) -> Liveness:
+        return Liveness.here(find_site(self.site).query_seconds)
 
     @property
     def folder(self) -> Path:
@@ -145,7 +145,7 @@ class Course:
     def run_of(self, stage: Stage, chosen: Mapping[str, Point]) -> Run:
         """Raises InputError for a stage that cannot be made, or cannot take the settings."""
         made = stage.made(SoFar(Scale(str(self.scale)), chosen))
-        ledger = Ledger(self.results, stage.name, self.scheduler)
+        ledger = TrialStore(self.results, stage.name, self.scheduler)
         cluster = dispatch.cluster(self.site, made.resources, None, None, None)
         try:
             if isinstance(made, Sweep):
@@ -204,12 +204,12 @@ class Course:
             except InputError:
                 return
 
-    def price(self, run: Run, shared: Collection[str] = ()) -> Price:
+    def price(self, run: Run, shared: Collection[str] = ()) -> CostEstimate:
         """Of what it has yet to train; `shared` are fingerprints that another stage trains."""
         left = [one for one in run.to_price() if one.trial.fingerprint not in shared]
         world = dispatch.ranks(self.place, run.cluster)
         workers = at_once(self.workers, self.shared)
-        return price(self.results, left, self.place, workers, world)
+        return estimate_cost(self.results, left, self.place, workers, world)
 
     def recall(self, first: int) -> None:
         """Take the choices before the stage of that number from choices.json.
@@ -289,7 +289,7 @@ class Course:
                 break
         return EXIT_DONE if states == {State.DONE} else EXIT_FLAGGED
 
-    def wait(self, ledger: Ledger, plan: Plan) -> bool:
+    def wait(self, ledger: TrialStore, plan: Plan) -> bool:
         """Until no trial is queued or running; whether one was."""
         waited = False
         known: dict[str, Progress] = {}
@@ -301,7 +301,7 @@ class Course:
                 waited = True
                 over = sum(one.state.is_over for one in progress)
                 display.show(plan, progress, over, len(progress))
-                on_slurm = self.place is Where.SLURM
+                on_slurm = self.place is Backend.SLURM
                 time.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
 
     def choose(self, run: Run, progress: list[Progress]) -> str:
@@ -377,7 +377,7 @@ class Course:
         return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode
 
 
-def _noise(choice: Choice) -> str:
+def _noise(choice: Selection) -> str:
     """What training again may change of the choice, in words."""
     other = choice.following
     if other is None or choice.told_apart:

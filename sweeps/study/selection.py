@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.spec.grid import Point
-from sweeps.state.trial_store import Ledger, Standing, State
+from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import tables
 from trial_records.errors import EXIT_FLAGGED, InputError
 from trial_records.trial_files import RUN
@@ -81,7 +81,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """The point chosen, and from what."""
 
     chosen: Candidate
@@ -142,7 +142,7 @@ class Choice:
         }
 
 
-def choose(candidates: Sequence[Candidate]) -> Choice:
+def choose(candidates: Sequence[Candidate]) -> Selection:
     """By the rule, whatever the order of the candidates, of which there is at least one."""
     best = min(candidates, key=lambda one: (-_comparable(one.mean), one.cost, one.name))
     bar = best.mean - best.standard_error[0]
@@ -150,7 +150,7 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
         one for one in candidates if one is best or _comparable(one.mean) >= _comparable(bar)
     )
     chosen = min(near, key=lambda one: (one.cost, -_comparable(one.mean), one.name))
-    return Choice(chosen, best, near, tuple(candidates))
+    return Selection(chosen, best, near, tuple(candidates))
 
 
 def _comparable(accuracy: float) -> float:
@@ -159,7 +159,7 @@ def _comparable(accuracy: float) -> float:
 
 
 def candidates(
-    ledger: Ledger, standings: Iterable[Standing], column: str = "val_accuracy"
+    ledger: TrialStore, standings: Iterable[Standing], column: str = "val_accuracy"
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """The points whose trials have all finished, and the trials that have not, or whose run.parquet
     cannot be used. Raises InputError where they are not of the same images.
@@ -193,7 +193,7 @@ def candidates(
     ], left_out
 
 
-def _check_same_images(ledger: Ledger, runs: Iterable[dict[str, Any]]) -> None:
+def _check_same_images(ledger: TrialStore, runs: Iterable[dict[str, Any]]) -> None:
     """Raises InputError where runs are of different data sets; older ones do not say."""
     known = {run.get("data_sha256") for run in runs} - {None}
     if len(known) > 1:
@@ -211,7 +211,7 @@ def _point(standing: Standing) -> dict[str, Any]:
     return {key: value for key, value in standing.trial.point.items() if key != "seed"}
 
 
-def _run(ledger: Ledger, standing: Standing, column: str) -> dict[str, Any] | LeftOut:
+def _run(ledger: TrialStore, standing: Standing, column: str) -> dict[str, Any] | LeftOut:
     """What a choice reads of the trial's run.parquet; or why it has none to read."""
     if standing.state is not State.DONE:
         return _left_out(standing)

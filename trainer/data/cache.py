@@ -30,7 +30,7 @@ def cache_file(kind: str, key: Sequence[Any]) -> Path:
     return cache_home() / f"{kind}-{digest}.json"
 
 
-def _key(root: Path | None) -> str:
+def source_key(root: Path | None) -> str:
     """Names the decoded form of these very source files: a changed file is another cache."""
     files = []
     for path in [] if root is None else layouts.files(root):
@@ -41,7 +41,7 @@ def _key(root: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         # Some network filesystems refuse locks. Then several may decode: wasteful, but each
         # renames a whole file into place.
@@ -50,7 +50,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _read(cache: Path, names: Sequence[str]) -> list[Any]:
+def read_cache(cache: Path, names: Sequence[str]) -> list[Any]:
     """Some of the cache's arrays. Raises InputError where the file is damaged: every member of a
     zip file has a CRC."""
     try:

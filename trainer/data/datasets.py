@@ -25,21 +25,21 @@ import numpy.typing as npt
 
 from trainer.config import DataConfig
 from trainer.data import layouts
-from trainer.data.cache import _key, _locked, _read
+from trainer.data.cache import locked, read_cache, source_key
 from trainer.data.class_names import check_names
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
 from trainer.data.layouts import SIDE as SIDE
 from trainer.data.layouts import Images, Indices, Labels
 from trainer.data.split import (
-    _TEST_LIMIT,
-    _TRAIN_LIMIT,
-    _balanced,
-    _hash,
-    _held_out,
-    _needed,
-    _quota,
+    TEST_LIMIT,
+    TRAIN_LIMIT,
+    balanced,
+    class_quota,
+    count_held_out,
+    images_needed,
     split,
+    split_sha256,
 )
 from trial_records.errors import EXIT_IO, InputError, move_away
 from trial_records.private_folder import cache_home
@@ -120,7 +120,7 @@ def labels(config: DataConfig) -> Labels:
         digits = _digits()
         return Labels(digits.train_labels, digits.test_labels, DIGITS.classes)
     if path.exists():
-        found = _read(path, ("train_labels", "test_labels", "classes"))
+        found = read_cache(path, ("train_labels", "test_labels", "classes"))
         return Labels(found[0], found[1], tuple(map(str, found[2])))
     root = _root(config)
     if root is not None:
@@ -136,15 +136,15 @@ def counts(full: Labels, config: DataConfig) -> Counts:
     classes = full.classes
     train, test = (np.bincount(part, minlength=len(classes)) for part in full[:2])
     _check_classes(classes, train, test)
-    kept = np.minimum(train, _quota(len(full.train), config.train_limit, len(classes)))
+    kept = np.minimum(train, class_quota(len(full.train), config.train_limit, len(classes)))
     if kept.sum() < len(full.train):
-        enough = len(classes) * _needed(config.val_fraction)
+        enough = len(classes) * images_needed(config.val_fraction)
         limited = f" under data.train_limit={config.train_limit}"
         remedy = f"raise data.train_limit to at least {enough}"
-        val = _held_out(kept, classes, config.val_fraction, limited, remedy)
+        val = count_held_out(kept, classes, config.val_fraction, limited, remedy)
     else:
-        val = _held_out(kept, classes, config.val_fraction)
-    tested = np.minimum(test, _quota(len(full.test), config.test_limit, len(classes)))
+        val = count_held_out(kept, classes, config.val_fraction)
+    tested = np.minimum(test, class_quota(len(full.test), config.test_limit, len(classes)))
     if not tested.all():
         raise InputError(
             f"data: data.test_limit={config.test_limit} leaves class "
@@ -199,7 +199,7 @@ def cache(config: DataConfig) -> Path | None:
     Raises InputError where data.root is no folder with data in it. Touches nothing.
     """
     root = _root(config)
-    return None if config.name == "digits" else cache_home() / f"images-{_key(root)}.npz"
+    return None if config.name == "digits" else cache_home() / f"images-{source_key(root)}.npz"
 
 
 def prepare(config: DataConfig) -> Path | None:
@@ -214,7 +214,7 @@ def prepare(config: DataConfig) -> Path | None:
     root = _root(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if not path.exists():
                 decoded = _download(path.parent) if root is None else _decode(root)
                 write_atomic(path, lambda file: np.savez(file, **decoded._asdict()))
@@ -231,21 +231,21 @@ def content_of(config: DataConfig) -> str:
     """`content_sha256` of the configuration's whole data set, prepared. Raises as `prepare`
     does."""
     path = prepare(config)
-    return str((_digits().sha256 if path is None else _read(path, ("sha256",))[0])[0])
+    return str((_digits().sha256 if path is None else read_cache(path, ("sha256",))[0])[0])
 
 
 def load(config: DataConfig) -> Dataset:
     """The configuration's images: prepared, limited, split. Raises InputError for bad data."""
     path = prepare(config)
-    full = _digits() if path is None else _Decoded(*_read(path, _Decoded._fields))
+    full = _digits() if path is None else _Decoded(*read_cache(path, _Decoded._fields))
     classes = tuple(str(name) for name in full.classes)
     counts(Labels(full.train_labels, full.test_labels, classes), config)
     sha256 = str(full.sha256[0])
     seed = config.split_seed
-    kept = _balanced(full.train_labels, config.train_limit, len(classes), seed, _TRAIN_LIMIT)
+    kept = balanced(full.train_labels, config.train_limit, len(classes), seed, TRAIN_LIMIT)
     train, val = split(full.train_labels[kept], classes, config.val_fraction, seed)
     train, val = kept[train], kept[val]
-    test = _balanced(full.test_labels, config.test_limit, len(classes), seed, _TEST_LIMIT)
+    test = balanced(full.test_labels, config.test_limit, len(classes), seed, TEST_LIMIT)
     train_images = full.train_images[train]
     if sha256 == KNOWN_CIFAR10.sha256:
         mean, std = CIFAR10_MEAN, CIFAR10_STD
@@ -262,7 +262,7 @@ def load(config: DataConfig) -> Dataset:
         classes=classes,
         mean=mean,
         std=std,
-        split_sha256=_hash(train, val),
+        split_sha256=split_sha256(train, val),
         sha256=sha256,
     )
 

@@ -12,7 +12,7 @@ from trainer.data.layouts import Indices
 from trial_records.errors import InputError
 
 # One random stream for each use of the split's seed, so that none moves another.
-_SPLIT, _TRAIN_LIMIT, _TEST_LIMIT = 1, 2, 3
+_SPLIT, TRAIN_LIMIT, TEST_LIMIT = 1, 2, 3
 
 
 def split(
@@ -23,12 +23,12 @@ def split(
     Validation has round(N * val_fraction) images, and of every class within one of its share
     (largest remainders). Raises InputError where a class is left without either.
     """
-    held_out = _held_out(np.bincount(labels, minlength=len(classes)), classes, val_fraction)
+    held_out = count_held_out(np.bincount(labels, minlength=len(classes)), classes, val_fraction)
     is_val = _ranks(labels, len(classes), seed, _SPLIT) < held_out[labels]
     return np.flatnonzero(~is_val), np.flatnonzero(is_val)
 
 
-def _held_out(
+def count_held_out(
     counts: Indices,
     classes: Sequence[str],
     val_fraction: float,
@@ -47,13 +47,13 @@ def _held_out(
                 f"data: class {name!r} has {count} training images{limited}, of which "
                 f"data.val_fraction={val_fraction} takes {val_count} for validation: "
                 "both parts need at least one",
-                f"each class needs at least {_needed(val_fraction)} images: {remedy}"
+                f"each class needs at least {images_needed(val_fraction)} images: {remedy}"
                 + _or_fraction(int(counts.min()), val_fraction),
             )
     return held_out
 
 
-def _needed(val_fraction: float) -> int:
+def images_needed(val_fraction: float) -> int:
     """So many images of a class are enough, whatever the others have."""
     # 1 / 0.1 is 10, and 1 / (1 - 0.9) is a little more.
     return math.ceil(1 / min(val_fraction, 1 - val_fraction) - 1e-6)
@@ -70,22 +70,22 @@ def _or_fraction(fewest: int, val_fraction: float) -> str:
     return f"; or lower data.val_fraction to {(digits - part) / digits}"
 
 
-def _hash(train: Indices, val: Indices) -> str:
+def split_sha256(train: Indices, val: Indices) -> str:
     return hashlib.sha256(np.concatenate([train, val]).astype("<i8").tobytes()).hexdigest()
 
 
-def _balanced(labels: Indices, limit: int | None, classes: int, seed: int, stream: int) -> Indices:
+def balanced(labels: Indices, limit: int | None, classes: int, seed: int, stream: int) -> Indices:
     """Ascending indices of at most `limit` images, as many of each class (give or take one).
 
     A class that has fewer than its part keeps them all, and the others get no more for it.
     """
     if limit is None or limit >= len(labels):
         return np.arange(len(labels))
-    quota = _quota(len(labels), limit, classes)
+    quota = class_quota(len(labels), limit, classes)
     return np.flatnonzero(_ranks(labels, classes, seed, stream) < quota[labels])
 
 
-def _quota(images: int, limit: int | None, classes: int) -> Indices:
+def class_quota(images: int, limit: int | None, classes: int) -> Indices:
     """The most images that each class keeps under the limit."""
     if limit is None or limit >= images:
         return np.full(classes, images)

@@ -19,7 +19,7 @@ from trial_records.errors import InputError
 
 
 @dataclass(frozen=True)
-class Peaks:
+class DevicePeaks:
     device: str
     """As `trainer.provenance.device_name` has it, on a CPU with the number of threads."""
     bf16_flops_per_second: Positive
@@ -34,9 +34,9 @@ class Peaks:
     def flops_per_second(self, precision: Literal["bf16", "fp32"]) -> float:
         return self.bf16_flops_per_second if precision == "bf16" else self.fp32_flops_per_second
 
-    def or_better(self, other: Peaks) -> Peaks:
+    def or_better(self, other: DevicePeaks) -> DevicePeaks:
         """The better one of each, of two measurements of one device."""
-        return Peaks(
+        return DevicePeaks(
             self.device,
             max(self.bf16_flops_per_second, other.bf16_flops_per_second),
             max(self.fp32_flops_per_second, other.fp32_flops_per_second),
@@ -45,19 +45,19 @@ class Peaks:
         )
 
 
-def cached(device: str) -> Peaks | None:
+def cached(device: str) -> DevicePeaks | None:
     """The peaks of the device of that name, where they were measured with this torch before.
 
     None where the file is damaged, too.
     """
     try:
-        found = TypeAdapter(Peaks).validate_python(trial_files.read_json(_file(device)))
+        found = TypeAdapter(DevicePeaks).validate_python(trial_files.read_json(_file(device)))
     except (OSError, InputError, ValidationError):
         return None
     return found if found.device == device else None
 
 
-def store(peaks: Peaks) -> None:
+def store(peaks: DevicePeaks) -> None:
     """Raises OSError where the cache cannot be written."""
     path = _file(peaks.device)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import datasets
 from trainer.models.head import Head
 from trainer.perf import step_cost
-from trainer.perf.device_peaks import Peaks, cached, store
+from trainer.perf.device_peaks import DevicePeaks, cached, store
 from trainer.perf.precision import Precision
 from trainer.perf.step_cost import Cost, Op, Step
 from trainer.provenance import device_name
@@ -164,7 +164,7 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.element_size() * math.prod(size for size, stride in shape if stride)
 
 
-def measure(device: torch.device) -> Peaks:
+def measure(device: torch.device) -> DevicePeaks:
     """Measure the device's peaks, which takes a second or two. What else runs on it lowers them."""
     kind = device.type
     flops = {
@@ -179,7 +179,7 @@ def measure(device: torch.device) -> Peaks:
         for _ in range(1000):
             small.add_(1.0)
 
-    return Peaks(
+    return DevicePeaks(
         device=device_name(device),
         bf16_flops_per_second=flops["bf16"],
         fp32_flops_per_second=flops["fp32"],
@@ -251,7 +251,7 @@ def _seconds(run: Callable[[], object], kind: str) -> float:
     return min(found[1:])
 
 
-def peaks(device: torch.device, *, anew: bool = False) -> Peaks:
+def peaks(device: torch.device, *, anew: bool = False) -> DevicePeaks:
     """The device's peaks: those in the cache, or measured now, which fills it.
 
     Measured `anew`, each is the better one of the two: what slowed a measurement was other work.

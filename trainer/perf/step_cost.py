@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import cache, datasets
-from trainer.perf.device_peaks import Peaks
+from trainer.perf.device_peaks import DevicePeaks
 from trial_records import trial_files
 from trial_records.errors import InputError
 
@@ -62,7 +62,7 @@ class Cost:
         """Without the optimizer's."""
         return sum(op.bytes for op in self.forward + self.backward) / self.batch
 
-    def seconds(self, peaks: Peaks, *, captured: bool = False) -> float:
+    def seconds(self, peaks: DevicePeaks, *, captured: bool = False) -> float:
         """The best time of the step: each operation as fast as arithmetic and memory let it, and
         its start, which takes less where the step is `captured` in a graph."""
         ops = self.forward + self.backward
