@@ -8,8 +8,7 @@ from pathlib import Path
 EPOCHS = 100
 SEEDS = 10
 
-_DEFINITION = """from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+_DEFINITION = """from sweeps import Sweep, grid
 from trainer.config import TrainConfig
 
 rates = [0.1 * (1 + i) / {rates} for i in range({rates})]

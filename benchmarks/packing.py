@@ -36,8 +36,7 @@ from rounds import machine
 ROOT = Path(__file__).resolve().parent.parent
 WORK_SECONDS = 0.5
 DEFINITION = """
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 base = reported("resnet18").override({{
@@ -49,7 +48,7 @@ sweep = Sweep(base=base, space=grid({{"seed": list(range({trials}))}}))
 CALIBRATE = """
 import sys, time
 from pathlib import Path
-from sweeps.spec.expand import expand; from sweeps.spec.find import find
+from sweeps.spec.expand import expand; from sweeps import find
 from trainer.train import train
 for trial in expand(find(sys.argv[1])[1]):
     began = time.process_time()

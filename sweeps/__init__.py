@@ -1,5 +1,60 @@
-"""What to run, and seeing it through."""
+"""What to run, and seeing it through. A sweep file needs no more than these names."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sweeps import moved_modules
 from trial_records.errors import quiet_while_importing
 
+if TYPE_CHECKING:
+    from sweeps.spec.distributions import choice, integers, log_integers, log_uniform, uniform
+    from sweeps.spec.find import find, find_search
+    from sweeps.spec.grid import Point, Space, chain, grid, zipped
+    from sweeps.spec.scale import Scale
+    from sweeps.spec.sweep import Search, Sweep, Trial
+    from sweeps.study.stages import SoFar, Stage, Study, taking
+
+__all__ = [
+    "Point",
+    "Scale",
+    "Search",
+    "SoFar",
+    "Space",
+    "Stage",
+    "Study",
+    "Sweep",
+    "Trial",
+    "chain",
+    "choice",
+    "find",
+    "find_search",
+    "grid",
+    "integers",
+    "log_integers",
+    "log_uniform",
+    "taking",
+    "uniform",
+    "zipped",
+]
+
+# Loaded when they are asked for: a command that needs none of them starts without.
+_HOMES = {
+    "sweeps.spec.distributions": ("choice", "integers", "log_integers", "log_uniform", "uniform"),
+    "sweeps.spec.find": ("find", "find_search"),
+    "sweeps.spec.grid": ("Point", "Space", "chain", "grid", "zipped"),
+    "sweeps.spec.scale": ("Scale",),
+    "sweeps.spec.sweep": ("Search", "Sweep", "Trial"),
+    "sweeps.study.stages": ("SoFar", "Stage", "Study", "taking"),
+}
+
 quiet_while_importing()
+moved_modules.install()
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,8 +37,7 @@ ROOT = Path(__file__).parent.parent
 # Images that nothing needs scikit-learn for, whose import takes as long as half the training.
 DEFINITION = """
 import os
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({

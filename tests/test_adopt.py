@@ -30,9 +30,7 @@ pytestmark = [pytest.mark.xdist_group("adopt"), pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parent.parent
 TINY = """
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Search, Sweep
-from sweeps.spec.distributions import choice
+from sweeps import Search, Sweep, choice, grid
 from trainer.recipes import reported
 
 base = reported("resnet18").override({

@@ -27,7 +27,7 @@ from trial_records.errors import run_command
 
 ROOT = Path(__file__).parent.parent
 LONG = """
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18").override({

@@ -341,7 +341,7 @@ def test_a_launch_after_it_skips_what_is_compacted(
 ) -> None:
     definition = tmp_path / "grid.py"
     definition.write_text(
-        "from sweeps.spec.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "from sweeps import Sweep\nfrom trainer.recipes import reported\n"
         "sweep = Sweep(base=reported('resnet18'))\n"
     )
     results = tmp_path / "results"

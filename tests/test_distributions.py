@@ -96,7 +96,7 @@ def test_the_studys_searches() -> None:
 
 def test_a_definition_with_a_bad_range_names_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("from sweeps.spec.distributions import uniform\n\nsearch = uniform(2, 1)\n")
+    path.write_text("from sweeps import uniform\n\nsearch = uniform(2, 1)\n")
     error = refused(lambda: find_search(str(path)))
     assert f"{path}:3: uniform(2, 1) is inverted" in error.what
 

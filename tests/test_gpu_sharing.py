@@ -48,8 +48,7 @@ from trial_records.errors import InputError, run_command
 
 ROOT = Path(__file__).parent.parent
 DEFINITION = """
-from sweeps.spec.grid import zipped
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, zipped
 from trainer.recipes import reported
 
 base = reported("resnet18").override({

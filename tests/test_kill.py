@@ -24,8 +24,7 @@ pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked"
 ROOT = Path(__file__).parent.parent
 # Dropout and MixUp are on, since they too must be drawn alike after a resume.
 DEFINITION = """
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({

@@ -31,8 +31,7 @@ pytestmark = [pytest.mark.xdist_group("launch"), pytest.mark.usefixtures("forked
 
 ROOT = Path(__file__).parent.parent
 TINY = """
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 base = reported("resnet18").override({

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("forked")
 
 ROOT = Path(__file__).parent.parent
 REGISTERS = """
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep
 from trainer.models import registry as architectures
 from trainer.recipes import reported
 architectures.MODELS[{name!r}] = "trainer.models.resnet:resnet18"
@@ -22,8 +22,7 @@ sweep = Sweep(base=reported("resnet18").override(small))
 
 
 SEARCH = """
-from sweeps.spec.distributions import log_uniform
-from sweeps.spec.sweep import Search
+from sweeps import Search, log_uniform
 search = Search(sweep.base, {{"optimizer.lr": log_uniform(0.01, 0.1)}}, trials=1)
 """
 

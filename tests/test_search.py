@@ -31,9 +31,7 @@ pytestmark = [pytest.mark.xdist_group("search"), pytest.mark.usefixtures("forked
 
 ROOT = Path(__file__).parent.parent
 TINY = """
-from sweeps.spec.distributions import log_uniform
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Search, Sweep
+from sweeps import Search, Sweep, grid, log_uniform
 from trainer.recipes import reported
 
 base = reported("resnet18").override({

@@ -27,8 +27,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(500)]
 
 TRIALS, JOBS = 16, 8
 SEARCH = """
-from sweeps.spec.distributions import log_uniform
-from sweeps.spec.sweep import Search
+from sweeps import Search, log_uniform
 from trainer.recipes import reported
 
 search = Search(

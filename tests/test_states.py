@@ -38,7 +38,7 @@ pytestmark = pytest.mark.xdist_group("states")
 
 TOKEN = "0123456789ab"
 DEFINITION = """
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("wrn_10_1").override({

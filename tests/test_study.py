@@ -48,10 +48,7 @@ pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked"
 ROOT = Path(__file__).parent.parent
 TEST_COLUMNS = ("test_accuracy", "test_loss", "top_1", "top_3", "top_5")
 TINY = """
-from sweeps.spec.distributions import log_uniform
-from sweeps.spec.grid import grid
-from sweeps.study.stages import Stage, Study
-from sweeps.spec.sweep import Search, Sweep
+from sweeps import Search, Stage, Study, Sweep, grid, log_uniform
 from trainer.recipes import reported
 
 base = reported("resnet18").override({

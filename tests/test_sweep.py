@@ -128,17 +128,17 @@ BAD = {
     "other": ("sweep = 5", "a `sweep` that is a int"),
     "exits": ("sweep = 5\nraise SystemExit(3)", "SystemExit"),
     "empty": (
-        "from sweeps.spec.grid import grid\nsweep = grid({'epochs': []})",
+        "from sweeps import grid\nsweep = grid({'epochs': []})",
         r":2: an empty grid: axis 'epochs'",
     ),
-    "base": ("from sweeps.spec.sweep import Sweep\nsweep = Sweep(base={})", "base is a dict"),
+    "base": ("from sweeps import Sweep\nsweep = Sweep(base={})", "base is a dict"),
     "seeds": (
-        "from sweeps.spec.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "from sweeps import Sweep\nfrom trainer.recipes import reported\n"
         "sweep = Sweep(base=reported(), seeds='3')",
         "seeds is '3'",
     ),
     "space": (
-        "from sweeps.spec.sweep import Sweep\nfrom trainer.recipes import reported\n"
+        "from sweeps import Sweep\nfrom trainer.recipes import reported\n"
         "sweep = Sweep(base=reported(), space=5)",
         "space is 5",
     ),

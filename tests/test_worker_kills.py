@@ -22,8 +22,7 @@ from sweeps.state.trial_store import TrialStore
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
 DEFINITION = """
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 base = reported("wrn_10_1").override({{

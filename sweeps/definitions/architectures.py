@@ -6,8 +6,7 @@ Six trials, 600 passes over 45,000 images. Reported test accuracy: WRN-28-10 96.
 95.77 %, ResNet-34 95.59 %, ResNet-50 95.03 %, DLA-34 90.69 %, ViT 53.48 %.
 """
 
-from sweeps.spec.grid import Point, grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Point, Sweep, grid
 from trainer.config import TrainConfig
 from trainer.recipes import ARCHITECTURES, reported
 

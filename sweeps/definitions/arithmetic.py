@@ -7,8 +7,7 @@ trials of a seed differ by their rounding alone; accuracy should differ by less 
 between seeds.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(

@@ -5,8 +5,7 @@
 Three trials a seed. The study has none; `mixup` is the sweep beside it.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"augment.cutmix": [0.0, 0.5, 1.0]}))

@@ -5,8 +5,7 @@
 Four trials a seed. The study used 12 in general and 16 for WRN-28-10, and does not compare them.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"augment.cutout": [0, 8, 12, 16]}))

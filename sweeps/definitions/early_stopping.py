@@ -6,8 +6,7 @@ Two trials a seed. Reported: 52.11 % test accuracy, far below the cells around i
 divergence or bad luck would each explain it.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(

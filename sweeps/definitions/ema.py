@@ -6,8 +6,7 @@ Three trials a seed. The study has none. A decay of 0.999 a step looks back over
 of 176 steps, 0.99 over half of one.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"optimizer.ema_decay": [0.0, 0.99, 0.999]}))

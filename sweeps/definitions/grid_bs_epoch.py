@@ -6,8 +6,7 @@ Nine trials, 525 passes over 45,000 images. Reported: 90.69 % test accuracy at b
 epochs, the cell that was chosen; 52.11 % at 128 x 100.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(

@@ -5,8 +5,7 @@
 Two trials a seed. The study used the plain form.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"optimizer.nesterov": [False, True]}))

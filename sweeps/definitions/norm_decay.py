@@ -5,8 +5,7 @@
 Two trials a seed. The study decayed them all alike.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(

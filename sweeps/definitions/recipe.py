@@ -5,8 +5,7 @@
 Sixty trials at most, most of which end early.
 """
 
-from sweeps.spec.distributions import choice, integers, log_uniform, uniform
-from sweeps.spec.sweep import Search
+from sweeps import Search, choice, integers, log_uniform, uniform
 from trainer.recipes import reported
 
 search = Search(

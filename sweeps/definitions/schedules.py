@@ -5,8 +5,7 @@
 Four trials a seed. Reported without figures: cosine was chosen over step and multi-step.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(

@@ -6,8 +6,7 @@ Two trials a seed. The ImageNet stem leaves a 32x32 image a last map of 1x1, whi
 the reported 90.69 %.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("dla34"), space=grid({"model.stem": ["cifar", "imagenet"]}))

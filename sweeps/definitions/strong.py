@@ -8,8 +8,7 @@ test accuracy: WRN-28-10 96.45 %, ResNet-18 95.77 %, ResNet-34 95.59 %, ResNet-5
 90.69 %, ViT 53.48 %.
 """
 
-from sweeps.spec.grid import Point, grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Point, Sweep, grid
 from trainer.config import TrainConfig
 from trainer.recipes import ARCHITECTURES, reported, strong
 

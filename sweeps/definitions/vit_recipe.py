@@ -6,8 +6,7 @@ Two trials a seed. Reported: 53.48 % test accuracy at a training accuracy of 50.
 0.1 and no warm-up.
 """
 
-from sweeps.spec.grid import Point, grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Point, Sweep, grid
 from trainer.config import TrainConfig
 from trainer.recipes import reported, vit_trained
 

@@ -5,8 +5,7 @@
 Two trials a seed. The learning rate moves once an epoch, as in the study.
 """
 
-from sweeps.spec.grid import grid
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep, grid
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("resnet18"), space=grid({"schedule.warmup_epochs": [0, 5]}))

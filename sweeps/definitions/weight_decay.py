@@ -7,9 +7,7 @@ The grid is fourteen trials, 1,400 passes over 45,000 images; the search twenty 
 of which end early. Reported choice: 1e-3 for ResNet-18, 5e-4 for WRN-28-10.
 """
 
-from sweeps.spec.distributions import log_uniform
-from sweeps.spec.grid import Point, grid
-from sweeps.spec.sweep import Search, Sweep
+from sweeps import Point, Search, Sweep, grid, log_uniform
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 

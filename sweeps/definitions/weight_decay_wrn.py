@@ -5,8 +5,7 @@
 Twenty trials at most, most of which end early. Reported choice: 5e-4.
 """
 
-from sweeps.spec.distributions import log_uniform
-from sweeps.spec.sweep import Search
+from sweeps import Search, log_uniform
 from trainer.recipes import reported
 
 search = Search(

@@ -5,7 +5,7 @@
 One trial a seed, 100 passes over 45,000 images. Reported: 96.54 % validation, 96.45 % test.
 """
 
-from sweeps.spec.sweep import Sweep
+from sweeps import Sweep
 from trainer.recipes import reported
 
 sweep = Sweep(base=reported("wrn_28_10"))

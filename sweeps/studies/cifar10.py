@@ -14,11 +14,7 @@ the reported runs, under the reported settings.
 
 from dataclasses import replace
 
-from sweeps.spec.find import find_search
-from sweeps.spec.grid import Point
-from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Search, Sweep
-from sweeps.study.stages import SoFar, Stage, Study, taking
+from sweeps import Point, Scale, Search, SoFar, Stage, Study, Sweep, find_search, taking
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 
