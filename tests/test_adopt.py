@@ -115,8 +115,12 @@ def test_a_launch_trains_only_what_no_other_sweep_has(
 
     trial = folder / "results" / "second" / name
     assert {path.name for path in trial.iterdir()} == {
-        trial_files.CONFIG, trial_files.EPOCHS, trial_files.CHECKPOINT, trial_files.PREDICTIONS, trial_files.RUN,
-    }  # fmt: skip
+        trial_files.CONFIG,
+        trial_files.EPOCHS,
+        trial_files.CHECKPOINT,
+        trial_files.PREDICTIONS,
+        trial_files.RUN,
+    }
     for file in (
         trial_files.EPOCHS,
         trial_files.PREDICTIONS,

@@ -33,14 +33,31 @@ ALLOWED = {
     "trial_records": {"trainer.config"},
     "trainer": set(),
     "slurm": set(),
-    "sweeps": {"trainer", "trainer.models.registry", "trainer.config", "trainer.recipes", "trainer.data.known",
-               "trainer.origin",
-               "slurm", "slurm.queue", "slurm.commands", "slurm.job_state", "slurm.site", "slurm.rank_info",
-               "slurm.environment", "slurm.send"},
-    "analysis": {"trainer", "trainer.config", "trainer.recipes",
-                 "trainer.data.known", "trainer.data.class_names",
-                 "trial_records.secrets"},
-}  # fmt: skip
+    "sweeps": {
+        "trainer",
+        "trainer.models.registry",
+        "trainer.config",
+        "trainer.recipes",
+        "trainer.data.known",
+        "trainer.origin",
+        "slurm",
+        "slurm.queue",
+        "slurm.commands",
+        "slurm.job_state",
+        "slurm.site",
+        "slurm.rank_info",
+        "slurm.environment",
+        "slurm.send",
+    },
+    "analysis": {
+        "trainer",
+        "trainer.config",
+        "trainer.recipes",
+        "trainer.data.known",
+        "trainer.data.class_names",
+        "trial_records.secrets",
+    },
+}
 EXTRA = {
     "sweeps/devices.py": {"trainer.perf.cpu"},
     "sweeps/state/adoption.py": {"trainer.data.datasets", "trainer.data.cache"},
@@ -203,5 +220,8 @@ def test_the_package_installs_without_the_checkouts_folder() -> None:
 
 def test_looking_at_a_sweep_loads_no_pyarrow() -> None:
     """Figures that were seen before are in a JSON file; numpy and pyarrow take a quarter second."""
-    code = "import sweeps.execution.dispatch, sweeps.state.trial_store, sweeps.cost.estimate, sweeps.state.progress"
+    code = (
+        "import sweeps.execution.dispatch, sweeps.state.trial_store, sweeps.cost.estimate, "
+        "sweeps.state.progress"
+    )
     assert not loaded_by(code) & {"torch", "numpy", "pyarrow", "pandas"}

@@ -185,8 +185,10 @@ def test_a_step_that_was_counted_before_is_priced_without_torch(tmp_path: Path) 
     counted = predicted(tmp_path, auto)
     assert counted.sources == ["roofline alone"]
     program = (
-        "import sys, test_cost_estimate; from pathlib import Path; from trainer.config import TrainConfig\n"
-        "found = test_cost_estimate.predicted(Path(sys.argv[1]), TrainConfig.from_json(sys.argv[2]))\n"
+        "import sys, test_cost_estimate; from pathlib import Path; from trainer.config import "
+        "TrainConfig\n"
+        "found = test_cost_estimate.predicted(Path(sys.argv[1]), "
+        "TrainConfig.from_json(sys.argv[2]))\n"
         "print(found.total, 'torch' in sys.modules)"
     )
     words = [sys.executable, "-c", program, str(tmp_path), auto.to_json()]

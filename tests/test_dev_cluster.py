@@ -419,7 +419,8 @@ def test_a_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path, word: str)
         pytest.skip(f"{error.what}; {error.help}")
     folders = list(odd_folders(tmp_path))
     code = (
-        "import sys; from slurm.dev_cluster import __main__ as d; from trial_records.errors import run_command\n"
+        "import sys; from slurm.dev_cluster import __main__ as d; from trial_records.errors "
+        "import run_command\n"
         "for one in sys.argv[2:]:\n"
         "    sys.argv = ['x', sys.argv[1], '--dir', one]\n"
         "    try: run_command(d.app)\n"

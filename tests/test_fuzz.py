@@ -47,11 +47,19 @@ ROOT = Path(__file__).parent.parent
 SECONDS = 20.0
 IDLE_SECONDS = 5.0
 MODULES = {
-    "launch": "sweeps.launch", "status": "sweeps.status", "retry": "sweeps.retry",
-    "logs": "sweeps.logs", "cancel": "sweeps.cancel", "compact": "sweeps.compact.__main__",
-    "search": "sweeps.search.__main__", "study": "sweeps.study.__main__", "doctor": "sweeps.doctor.__main__",
-    "report": "analysis.report", "trainer": "trainer.__main__", "dev_cluster": "slurm.dev_cluster",
-}  # fmt: skip
+    "launch": "sweeps.launch",
+    "status": "sweeps.status",
+    "retry": "sweeps.retry",
+    "logs": "sweeps.logs",
+    "cancel": "sweeps.cancel",
+    "compact": "sweeps.compact.__main__",
+    "search": "sweeps.search.__main__",
+    "study": "sweeps.study.__main__",
+    "doctor": "sweeps.doctor.__main__",
+    "report": "analysis.report",
+    "trainer": "trainer.__main__",
+    "dev_cluster": "slurm.dev_cluster",
+}
 SHOWS = ("status", "logs")
 BASE = """
 base = reported("resnet18").override({
@@ -500,10 +508,24 @@ def run(kind: str, number: int, template: Path) -> tuple[Case, Outcome, list[str
 
 
 def load_everything() -> None:
-    for name in (*MODULES.values(), "torch", "trainer.train", "trainer.process_cache", "sweeps.cost.estimate",
-                 "sweeps.execution.worker", "sweeps.execution.dispatch", "sweeps.compact.archive_writer", "sweeps.study.runner",
-                 "sweeps.search.driver", "sweeps.doctor.slurm_limits", "analysis.data.study", "analysis.sections.routing",
-                 "analysis.output.page", "analysis.stats.grad_cam", "matplotlib.pyplot"):  # fmt: skip
+    for name in (
+        *MODULES.values(),
+        "torch",
+        "trainer.train",
+        "trainer.process_cache",
+        "sweeps.cost.estimate",
+        "sweeps.execution.worker",
+        "sweeps.execution.dispatch",
+        "sweeps.compact.archive_writer",
+        "sweeps.study.runner",
+        "sweeps.search.driver",
+        "sweeps.doctor.slurm_limits",
+        "analysis.data.study",
+        "analysis.sections.routing",
+        "analysis.output.page",
+        "analysis.stats.grad_cam",
+        "matplotlib.pyplot",
+    ):
         importlib.import_module(name)
     for path in (ROOT / "analysis").rglob("*.py"):
         importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

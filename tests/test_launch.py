@@ -90,8 +90,12 @@ def test_a_finished_trial_has_its_five_files(finished: tuple[Path, Path]) -> Non
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
         assert names == {
-            trial_files.CONFIG, trial_files.EPOCHS, trial_files.CHECKPOINT, trial_files.PREDICTIONS, trial_files.RUN,
-        }  # fmt: skip
+            trial_files.CONFIG,
+            trial_files.EPOCHS,
+            trial_files.CHECKPOINT,
+            trial_files.PREDICTIONS,
+            trial_files.RUN,
+        }
         run = pq.read_table(folder / trial_files.RUN).to_pylist()[0]
         assert run["status"] == "done"
         assert folder.name.endswith(run["fingerprint"][:8])

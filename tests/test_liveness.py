@@ -447,7 +447,8 @@ VM = Machine(host="vm", boot="a" * 36, identity="a" * 32)
 def held_on(machine: Machine, results: Path) -> Iterator[Lease]:
     """The trial held by a process of a machine, until the block's end."""
     program = (
-        "import sys, time; from pathlib import Path; from sweeps.state.trial_store import TrialStore as Ledger\n"
+        "import sys, time; from pathlib import Path; from sweeps.state.trial_store import "
+        "TrialStore as Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]), 'sweep'); (plan,) = ledger.plans()\n"
         "assert ledger.claim(plan.trials[0], 1.0, ''); print('held', flush=True); time.sleep(100)"
     )

@@ -158,18 +158,22 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     (
         "running elsewhere",
         lambda scene: scene.hold(**AWAY),
-        State.RUNNING, r"pid 12 on elsewhere", "retry --host-gone elsewhere",
+        State.RUNNING,
+        r"pid 12 on elsewhere",
+        "retry --host-gone elsewhere",
     ),
     (
         "running elsewhere, silent",
         lambda scene: scene.hold(7300.0, **AWAY),
-        State.RUNNING, r"pid 12 on elsewhere, nothing heard since [-: 0-9]+ \(2 h\)",
+        State.RUNNING,
+        r"pid 12 on elsewhere, nothing heard since [-: 0-9]+ \(2 h\)",
         "retry --host-gone elsewhere",
     ),
     (
         "held by a job of a Slurm that is not here",
         lambda scene: scene.hold(submission=TOKEN, job="7", started=True, **AWAY),
-        State.QUEUED, r"job 7, which only the Slurm of elsewhere can tell of",
+        State.QUEUED,
+        r"job 7, which only the Slurm of elsewhere can tell of",
         "retry --host-gone elsewhere",
     ),
     ("lost", lambda scene: scene.hold(**GONE), State.LOST, r"process \d+ on .* is gone", "retry"),
@@ -177,12 +181,16 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     (
         "lost with the machine's restart",
         lambda scene: scene.hold(1000.0, **other_boot()),
-        State.LOST, r"process \d+ on .* is gone", "retry",
+        State.LOST,
+        r"process \d+ on .* is gone",
+        "retry",
     ),
     (
         "lost because a person said so",
         lambda scene: scene.hold(host_gone=True, **AWAY),
-        State.LOST, r"its machine elsewhere was declared gone", "retry",
+        State.LOST,
+        r"its machine elsewhere was declared gone",
+        "retry",
     ),
     ("failed", failed, State.FAILED, r"DATA: ValueError: x", "retry"),
     ("failed, launched", failed, State.FAILED, r"DATA: ValueError: x", "launch"),
@@ -190,18 +198,33 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     ("pruned", pruned, State.PRUNED, r"", "launch"),
     ("done", done, State.DONE, r"", "launch"),
     ("unknown by its claim", unreadable(CLAIM), State.UNKNOWN, r"claim.json is damaged", ""),
-    ("unknown by failure", unreadable(trial_files.FAILURE), State.UNKNOWN, r"failure.json is dam", ""),
-    ("unknown by pruning", unreadable(trial_files.PRUNED), State.UNKNOWN, r"pruned.json is damaged", ""),
+    (
+        "unknown by failure",
+        unreadable(trial_files.FAILURE),
+        State.UNKNOWN,
+        r"failure.json is dam",
+        "",
+    ),
+    (
+        "unknown by pruning",
+        unreadable(trial_files.PRUNED),
+        State.UNKNOWN,
+        r"pruned.json is damaged",
+        "",
+    ),
     (
         "unknown, a link to nowhere",
         lambda scene: scene.ledger.folder_of(scene.trial).symlink_to("nowhere"),
-        State.UNKNOWN, r"is no folder, or a link to nowhere", "",
+        State.UNKNOWN,
+        r"is no folder, or a link to nowhere",
+        "",
     ),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("enter", "state", "note", "out"), [row[1:] for row in ALONE],
-                         ids=[row[0] for row in ALONE])  # fmt: skip
+@pytest.mark.parametrize(
+    ("enter", "state", "note", "out"), [row[1:] for row in ALONE], ids=[row[0] for row in ALONE]
+)
 def test_each_state_has_a_way_in_and_a_way_out(
     scene: Scene, enter: Callable[[Scene], None], state: State, note: str, out: str,
     capsys: pytest.CaptureFixture[str],

@@ -60,7 +60,8 @@ _compiled: Hashable = None
 
 
 def dataset(config: DataConfig) -> Dataset:
-    """The configuration's images, as trainer.data.datasets.load has them. Raises InputError for bad data.
+    """The configuration's images, as trainer.data.datasets.load has them. Raises InputError for bad
+    data.
 
     What changes in data.root while the process lives is seen by the next process.
     """

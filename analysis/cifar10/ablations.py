@@ -32,7 +32,8 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     table = points_table(plan)
     name, against = wording.name(plan), value_words(base[axis])
     caption = (
-        f"Accuracy (%) of {plan.sweep}: {wording.over_seeds(plan)}. train is the running accuracy on "
+        f"Accuracy (%) of {plan.sweep}: {wording.over_seeds(plan)}. train is the running accuracy "
+        "on "
         "the images named beside it, train clean that on plain ones"
     )
     said = f"Every {axis} (A) of {plan.sweep} against the baseline {against} (B)"

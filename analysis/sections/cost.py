@@ -157,7 +157,8 @@ def shared(study: Study) -> list[str]:
     if n == 0:
         return []
     return [
-        f"{wording.count(n, 'trial')} not counted: another sweep had trained the same configuration, "
+        f"{wording.count(n, 'trial')} not counted: another sweep had trained the same "
+        "configuration, "
         "and its hours are counted there (shared_from in run.parquet names the trial)."
     ]
 

@@ -1,7 +1,7 @@
 """The price of trials: device-hours of training, predicted before they are spent.
 
-A trial that is like none before it is priced by the roofline (trainer.perf.roofline), corrected by what
-past runs in the results folder took beside theirs. A price is of training and validation, as
+A trial that is like none before it is priced by the roofline (trainer.perf.roofline), corrected by
+what past runs in the results folder took beside theirs. A price is of training and validation, as
 run.parquet's `seconds` is: a worker's start-up, compilation and the evaluation at a trial's end
 come on top. All epochs that are left count, so that where trials may stop early the price is an
 upper bound. Where nothing has run on the device yet, the roofline alone is the best that it could

@@ -175,7 +175,8 @@ def gpus() -> list[str]:
 
 
 def bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What precision=auto comes to on the CPU, by the words that trainer.perf.precision looks for."""
+    """What precision=auto comes to on the CPU, by the words that trainer.perf.precision looks
+    for."""
     try:
         words = set(cpuinfo.read_text().split())
     except OSError:

@@ -1,6 +1,7 @@
 """A probe: a one-minute job on the site that says what a compute node sees.
 
-    srun python -m sweeps.doctor.node_probe FOLDER      # what the job runs, which answers into the folder
+    srun python -m sweeps.doctor.node_probe FOLDER # what the job runs, which answers into the
+    folder
 
 Here and there leave each other word in one scratch folder, so that only a folder that both share
 makes the job answer.
@@ -146,9 +147,14 @@ def _send(site: Site, folder: Path) -> str:
     # A minute is shorter than the warning that most sites set.
     brief = replace(site, signal_seconds=min(site.signal_seconds, 10))
     batch = Batch(
-        brief, Resources(minutes=1), "doctor", "doctor", folder.resolve(), "sweeps.doctor.node_probe",
+        brief,
+        Resources(minutes=1),
+        "doctor",
+        "doctor",
+        folder.resolve(),
+        "sweeps.doctor.node_probe",
         (str(folder.resolve()),),
-    )  # fmt: skip
+    )
     return batch.send()[0]
 
 

@@ -50,7 +50,8 @@ def environment(slot: int, workers: int) -> dict[str, str]:
 def start_worker(
     ledger: TrialStore, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
 ) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start a `sweeps.execution.worker` as number `slot` of `workers` on this machine; it, and its log.
+    """Start a `sweeps.execution.worker` as number `slot` of `workers` on this machine; it, and its
+    log.
 
     It ends with this process unless it `stays`. Raises OSError where the log cannot be written.
     """

@@ -1,4 +1,5 @@
-"""A process group: processes that do the same work side by side in one Slurm job, on the GPU that they share.
+"""A process group: processes that do the same work side by side in one Slurm job, on the GPU that
+they share.
 
 Each is on its own: what one dies of is nothing to the others. One that was killed is replaced.
 """

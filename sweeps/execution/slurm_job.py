@@ -1,9 +1,10 @@
 """What a Slurm job runs: one trial on all its ranks, or a worker that takes trial after trial.
 
-    srun python -m sweeps.execution.slurm_job NAME      # a worker, in a job that launch did not send: sweep.sbatch
+    srun python -m sweeps.execution.slurm_job NAME # a worker, in a job that launch did not send:
+    sweep.sbatch
 
-`sweeps.execution.job_entry` runs these in the jobs that a launch sends. They hold plain values only; what there is
-to resume is found on disk. The warning signal sets a flag that training polls.
+`sweeps.execution.job_entry` runs these in the jobs that a launch sends. They hold plain values
+only; what there is to resume is found on disk. The warning signal sets a flag that training polls.
 """
 
 from __future__ import annotations

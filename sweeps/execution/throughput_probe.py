@@ -2,8 +2,9 @@
 
     python -m sweeps.execution.throughput_probe CONFIG.json
 
-`sweeps.execution.gpu_sharing` starts some of these at once. It says `ready`, waits for a line, then trains; last it
-prints one JSON object: images a second, and the GPU's used and whole memory in bytes.
+`sweeps.execution.gpu_sharing` starts some of these at once. It says `ready`, waits for a line, then
+trains; last it prints one JSON object: images a second, and the GPU's used and whole memory in
+bytes.
 """
 
 from __future__ import annotations
