@@ -34,8 +34,8 @@ from analysis.data.predictions import of
 from analysis.data.study import POINT, Plan, Study
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
-from analysis.stats.intervals import binomial_error, deviation, mean_p, seeds_to_tell
-from analysis.stats.seed_values import between, by_seed, difference, would_words
+from analysis.stats.intervals import binomial_error, deviation, mean_p
+from analysis.stats.seed_values import between, by_seed, difference
 
 Reported = Mapping[str, Any]
 MODEL, MIXUP, SCHEDULE = "model.name", "augment.mixup", "schedule.name"
@@ -276,9 +276,8 @@ def _gap(study: Study, known: Reported) -> Evidence | None:
     measured = f"{spread(gaps)} points in the last epoch"
     measured += f", {spread(chosen)} points in the best one" if chosen else ""
     over = [gap - most for gap in gaps]
-    mean, spread_over = statistics.fmean(over), deviation(over)
-    would = "" if spread_over is None else would_words(seeds_to_tell(mean, spread_over))
-    one = Comparison(mean < 0, mean_p(over), would)
+    mean = statistics.fmean(over)
+    one = Comparison(mean < 0, mean_p(over), mean, deviation(over))
     return Evidence(measured, f"Student's t over seeds against {100 * most:g} point", (one,), why)
 
 

@@ -11,7 +11,7 @@ from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.stats.intervals import deviation, prediction_interval, prediction_p, seeds_to_tell
 from analysis.stats.paired import value_words
-from analysis.stats.seed_values import Difference, Point, between, by_seed, would_tell, would_words
+from analysis.stats.seed_values import Difference, Point, between, by_seed, would_words
 
 PAIRED = "Student's paired t over seeds"
 PREDICTION = "prediction of one more run"
@@ -25,8 +25,18 @@ class Comparison:
 
     agrees: bool
     p: float | None
-    would: str = ""
-    """How many seeds would tell, in words."""
+    away: float = 0.0
+    """By how much it differs."""
+    spread: float | None = None
+    """Of one seed's difference, or, of a `single` reported run, of one of ours."""
+    single: bool = False
+
+    @property
+    def would(self) -> str:
+        """How many seeds would tell, in words; empty where no spread is known."""
+        if self.spread is None:
+            return ""
+        return would_words(seeds_to_tell(self.away, self.spread, single=self.single))
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def compared(gap: Difference | None) -> Comparison:
     """What has no result yet neither agrees nor speaks against."""
     if gap is None:
         return Comparison(True, None)
-    return Comparison(gap.mean > 0, gap.p, would_tell(gap))
+    return Comparison(gap.mean > 0, gap.p, gap.mean, gap.deviation)
 
 
 def figure(
@@ -115,9 +125,8 @@ def figure(
     near = interval is not None and interval[0] <= reported <= interval[1]
     narrow = interval is not None and interval[1] - interval[0] <= 2 * margin
     away = reported - statistics.fmean(values)
-    spread = deviation(values, resolution)
-    would = "" if spread is None else would_words(seeds_to_tell(away, spread, single=True))
-    return Comparison(False, p, would), near and narrow
+    one = Comparison(False, p, away, deviation(values, resolution), single=True)
+    return one, near and narrow
 
 
 def spread(values: Sequence[float], scale: float = 100, digits: int = 2) -> str:
