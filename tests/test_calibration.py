@@ -311,7 +311,7 @@ def asserts_of_the_final_model(random: np.random.Generator, spread: float, seeds
     return any(one.larger == "yes" for one in final_figures(random, spread, seeds))
 
 
-def asserts_of_two_networks(random: np.random.Generator) -> bool:
+def asserts_of_two_single_runs(random: np.random.Generator) -> bool:
     """Any figure of two single runs whose networks are equally often right."""
     return any(
         one.images_p is not None and one.images_p <= 0.05 for one in final_figures(random, 0.0, 1)
@@ -367,7 +367,7 @@ def test_of_one_run_nothing_is_asserted_of_the_recipe() -> None:
 
 def test_two_networks_that_are_equally_often_right_are_rarely_told_apart() -> None:
     random = np.random.default_rng(0)
-    found = sum(asserts_of_two_networks(random) for _ in range(20))
+    found = sum(asserts_of_two_single_runs(random) for _ in range(20))
     assert found <= stats.binom.ppf(0.999, 20, 0.05)
 
 
@@ -392,10 +392,10 @@ def main(studies: int = 2_000) -> None:
         found, _ = rate(asserts_of_a_pair_stated_beforehand, 0.5, seeds, studies, true=2.0)
         print(f"power, spread 0.5, 2 points, {seeds} seeds: {found / studies:.2%}")
     random = np.random.default_rng(studies)
-    found = sum(asserts_of_two_networks(random) for _ in range(studies))
+    found = sum(asserts_of_two_single_runs(random) for _ in range(studies))
     upper = float(stats.binomtest(found, studies).proportion_ci(0.95).high)
     bad += upper > 0.065
-    print(f"{'asserts_of_two_networks':40} {'0':>6} {1:5} {found / studies:7.2%} {upper:7.2%}")
+    print(f"{'asserts_of_two_single_runs':40} {'0':>6} {1:5} {found / studies:7.2%} {upper:7.2%}")
     sys.exit(bad > 0)
 
 
