@@ -57,8 +57,9 @@ def trial() -> Trial:
 @pytest.fixture
 def process(ledger: TrialStore, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """What a worker of the sweep looks like from outside, which takes no time to start."""
-    (tmp_path / "made" / "sweeps").mkdir(parents=True)
-    (tmp_path / "made" / "sweeps" / "worker.py").write_text("import time; time.sleep(60)")
+    room = tmp_path / "made" / "sweeps" / "execution"
+    room.mkdir(parents=True)
+    (room / "worker.py").write_text("import time; time.sleep(60)")
     words = ["sweeps.execution.worker", str(ledger.folder), "--plan", "x", "--launch", "0.0"]
     with looking_like(words, tmp_path / "made") as one:
         yield one

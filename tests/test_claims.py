@@ -21,7 +21,6 @@ from analysis.cifar10.claims_section import answered, claims
 from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.evidence import Comparison, Evidence
 from analysis.cifar10.reported import reported
-from analysis.data import study as loading
 from analysis.data.study import Study, load
 from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
@@ -235,7 +234,7 @@ def says(patch: pytest.MonkeyPatch, results: Path, figures: Any) -> str:
     tables of grid and architectures without what is drawn around them."""
     given = SimpleNamespace(loads=lambda _: figures, dumps=json.dumps)
     with patch.context() as here:
-        here.setattr(loading, "json", given)
+        here.setattr("analysis.cifar10.reported.json", given)
         study = load(results, [])
         found = {plan.sweep: plan.runs for plan in study.plans}
         grid = summary_tables.grid_cells(found["grid_bs_epoch"], reported()["grid_bs_epoch"])

@@ -606,8 +606,8 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
     ledger: TrialStore, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "made" / "sweeps"
-    made.mkdir(parents=True)
-    for name in ("worker", "search", "status"):
+    (made / "execution").mkdir(parents=True)
+    for name in ("execution/worker", "search", "status"):
         (made / f"{name}.py").write_text("import time; time.sleep(60)")
     other = tmp_path / "other"
     other.mkdir()

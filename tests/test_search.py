@@ -259,7 +259,7 @@ def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     )
     text = text.replace('"data.train_limit": 200', '"data.train_limit": 400')
     text = text.replace('start=[{"optimizer.weight_decay": 1e-3}], ', "")
-    path.write_text(text.replace("import log_uniform", "import choice"))
+    path.write_text(text.replace("log_uniform", "choice"))
     done = subprocess.run(
         program(*words(path, "--json", "--set", "early_stopping.patience=99")), cwd=ROOT,
         capture_output=True, text=True,

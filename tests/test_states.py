@@ -246,8 +246,9 @@ def test_each_state_has_a_way_in_and_a_way_out(
 
 
 def test_running_here_is_left_by_cancel(scene: Scene, tmp_path: Path) -> None:
-    (tmp_path / "made" / "sweeps").mkdir(parents=True)
-    (tmp_path / "made" / "sweeps" / "worker.py").write_text("import time; time.sleep(60)")
+    room = tmp_path / "made" / "sweeps" / "execution"
+    room.mkdir(parents=True)
+    (room / "worker.py").write_text("import time; time.sleep(60)")
     words = ["sweeps.execution.worker", str(scene.ledger.folder), "--launch", "1.0"]
     with looking_like(words, tmp_path / "made", "1.0") as one:
         scene.hold(pid=one.pid, process_started=process.started(one.pid))

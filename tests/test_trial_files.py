@@ -192,12 +192,12 @@ def test_writers_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
 REWRITER = """
 import itertools, sys
 from pathlib import Path
-from trainer import parquet, record
+from trial_records import tables
 path = Path(sys.argv[1])
-first = parquet.read_table(path).num_rows if path.exists() else 0
+first = tables.read_table(path).num_rows if path.exists() else 0
 for count in itertools.count(first + 1):
     rows = [{"epoch": count, "lr": float(count)}] * count
-    parquet.write_table(path, rows, parquet.EPOCHS_SCHEMA)
+    tables.write_table(path, rows, tables.EPOCHS_SCHEMA)
     if count == first + 1:
         print("started", flush=True)
 """
