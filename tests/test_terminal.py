@@ -21,12 +21,11 @@ import trial_records.terminal
 from trial_records.errors import InputError, storage_error
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("trial_records",)
 # A command of three kinds of words: it says, shows, fails and writes a file that proves its work.
 APP = """
 import sys, typer
 from pathlib import Path
-from {package}.terminal import run_command
+from trial_records.terminal import run_command
 app = typer.Typer(add_completion=False)
 @app.command()
 def main(json: bool = False, dry_run: bool = False, lines: int = 20_000) -> int:
@@ -45,16 +44,13 @@ run_command(app{shows})
 def run(
     folder: Path,
     *words: str,
-    package: str = "trial_records",
     more: str = "",
     shows: bool = False,
     shell: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """The command with these words, behind some of the shell's, such as `>&-`."""
     program = folder / "program.py"
-    program.write_text(
-        APP.format(package=package, more=more, shows=", shows=True" if shows else "")
-    )
+    program.write_text(APP.format(more=more, shows=", shows=True" if shows else ""))
     command = " ".join([sys.executable, str(program), *words, shell])
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
@@ -67,13 +63,12 @@ def clean(text: str) -> bool:
     return not any(word in text for word in ("Traceback", "Exception ignored", "this is a bug"))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize(
     "shell",
     ["2>/dev/full", "2>&-", "2> >(head -1 >/dev/null)", "2>&1 | head -2", "</dev/null 2>&- <&-"],
 )
-def test_no_reader_of_the_progress_ends_the_work(tmp_path: Path, package: str, shell: str) -> None:
-    done = run(tmp_path, package=package, shell=shell)
+def test_no_reader_of_the_progress_ends_the_work(tmp_path: Path, shell: str) -> None:
+    done = run(tmp_path, shell=shell)
     assert done.returncode == 1
     assert (tmp_path / "first").read_text() == "work"
     assert clean(done.stderr)
@@ -138,7 +133,7 @@ def test_a_terminal_that_closes_interrupts_the_work(tmp_path: Path) -> None:
     wait = "import time; Path('here').touch()\n    try:\n        time.sleep(60)\n" + (
         "    except KeyboardInterrupt:\n        Path('back').touch(); raise"
     )
-    (tmp_path / "program.py").write_text(APP.format(package="trial_records", more=wait, shows=""))
+    (tmp_path / "program.py").write_text(APP.format(more=wait, shows=""))
     for ignored, code in ((False, 130), (True, -signal.SIGTERM)):
         (tmp_path / "here").unlink(missing_ok=True)
         process = subprocess.Popen(
@@ -201,7 +196,7 @@ def test_nothing_printed_is_obeyed_by_a_terminal(tmp_path: Path) -> None:
     sys.argv.append("--debug")
     raise FileNotFoundError(2, "x", hostile + "\\nhelp: rm -rf /")
     """
-    (tmp_path / "program.py").write_text(APP.format(package="trial_records", more=more, shows=""))
+    (tmp_path / "program.py").write_text(APP.format(more=more, shows=""))
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
@@ -223,7 +218,6 @@ def test_nothing_printed_is_obeyed_by_a_terminal(tmp_path: Path) -> None:
     assert not any(line.startswith("help: rm") for line in text.splitlines())
 
 
-@pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
@@ -253,15 +247,13 @@ def test_trouble_is_told_in_two_lines(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    package: str,
     more: str,
     code: int,
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    module = {"trial_records": trial_records.terminal, "slurm": trial_records.terminal}[package]
     with pytest.raises(SystemExit) as end:
-        module.run_command(lambda **_: exec(more, {"sys": sys}), [])
+        trial_records.terminal.run_command(lambda **_: exec(more, {"sys": sys}), [])
     printed = capsys.readouterr()
     assert (end.value.code, printed.out) == (code, "")
     kinds = [line.partition(":")[0] for line in printed.err.splitlines()]
@@ -277,9 +269,8 @@ def test_trouble_is_told_in_two_lines(
     ids=repr,
 )
 def test_no_operating_system_error_is_a_bug(error: OSError) -> None:
-    for module in (trial_records.terminal, trial_records.terminal):
-        found = module.explained(error)
-        assert found is not None and found[2] == 3 and found[0] and found[1]
+    found = trial_records.terminal.explained(error)
+    assert found is not None and found[2] == 3 and found[0] and found[1]
     if (stored := storage_error(error)) is not None:
         assert isinstance(stored, InputError) and stored.exit_code == 3
 

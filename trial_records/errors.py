@@ -13,8 +13,9 @@ import gc
 import os
 import shlex
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from trial_records.terminal import (
     EXIT_DONE,
@@ -37,6 +38,7 @@ __all__ = [
     "EXIT_IO",
     "EXIT_USAGE",
     "STORAGE_ERRNOS",
+    "GuidedError",
     "InputError",
     "SlurmError",
     "drawn_on",
@@ -58,50 +60,34 @@ STORAGE_ERRNOS = frozenset(
 )
 
 
-class InputError(Exception):
+class GuidedError(Exception):
     """What is wrong, where, and what to type next.
 
     `exit_code` is 2 for usage and configuration, 3 for Slurm and I/O.
     """
 
-    def __init__(self, what: str, help: str, *, exit_code: int = EXIT_USAGE) -> None:
+    _EXIT_CODE: ClassVar[int]
+
+    def __init__(self, what: str, help: str, *, exit_code: int | None = None) -> None:
         super().__init__(what, help)
         self.what = what
         self.help = help
-        self.exit_code = exit_code
+        self.exit_code = self._EXIT_CODE if exit_code is None else exit_code
 
     def __str__(self) -> str:
         return f"{self.what}\n{self.help}"
 
-    def __reduce__(self) -> tuple[Callable[..., InputError], tuple[str, str, int]]:
-        return _rebuild, (self.what, self.help, self.exit_code)
+
+class InputError(GuidedError):
+    """What a person or a file gave is wrong."""
+
+    _EXIT_CODE = EXIT_USAGE
 
 
-def _rebuild(what: str, help: str, exit_code: int) -> InputError:
-    return InputError(what, help, exit_code=exit_code)
+class SlurmError(GuidedError):
+    """Slurm refused something, or could not do it."""
 
-
-class SlurmError(Exception):
-    """What Slurm refused or could not do, where, and what to type next; shaped as InputError.
-
-    `exit_code` is 3 for Slurm and I/O, 2 for usage.
-    """
-
-    def __init__(self, what: str, help: str, *, exit_code: int = EXIT_IO) -> None:
-        super().__init__(what, help)
-        self.what = what
-        self.help = help
-        self.exit_code = exit_code
-
-    def __str__(self) -> str:
-        return f"{self.what}\n{self.help}"
-
-    def __reduce__(self) -> tuple[Callable[..., SlurmError], tuple[str, str, int]]:
-        return _rebuild_slurm_error, (self.what, self.help, self.exit_code)
-
-
-def _rebuild_slurm_error(what: str, help: str, exit_code: int) -> SlurmError:
-    return SlurmError(what, help, exit_code=exit_code)
+    _EXIT_CODE = EXIT_IO
 
 
 def storage_error(error: OSError) -> InputError | None:
