@@ -237,7 +237,7 @@ def _accuracies(study: Study, known: Reported) -> Evidence | None:
 
 
 def _of_final(study: Study, known: Reported) -> tuple[Plan, tuple[str, ...], pd.DataFrame] | None:
-    """Its launch, why it is no evidence, and its finished runs."""
+    """Its launch, why that is not evidence, and its finished runs."""
     if (plan := final(study)) is None:
         return None
     done = plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]

@@ -49,8 +49,8 @@ class Evidence:
     why_not: tuple[str, ...] = ()
     """In what the launch is not the reported study, so that nothing is answered."""
     any_value: bool = False
-    """Whether the claim does not say of which of the compared values it is true: then it is
-    contradicted only where all go the other way."""
+    """Whether the claim does not say which of the compared values it means: then it is contradicted
+    only where all go the other way."""
     is_near: bool | None = None
     """Of a claim of figures: whether every reported one lies in the interval of one more run, and
     that within the margin. None for a claim of order."""
@@ -69,7 +69,7 @@ def launch(
     if not found:
         return None
     plan, why_not = max(found, key=lambda one: (not one[1], one[0].created))
-    # Looking at points takes rows of all columns, of which there are a hundred.
+    # A hundred columns make it slow to look at points.
     points = [name for name in plan.runs.columns if name.startswith(POINT)]
     return replace(plan, runs=plan.runs[[*points, *_COLUMNS]]), why_not
 
