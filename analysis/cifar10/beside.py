@@ -98,12 +98,22 @@ def _adjusted(found: Sequence[float | None]) -> list[float | None]:
 
 
 def _seeds_p(one: Figure) -> float | None:
-    values = [_angle(value) for value in one.values]
-    error = 1 / (2 * math.sqrt(one.theirs.images))
+    """The larger p-value of two scales. A share that seeds move far is cut off at 1, where ours
+    then agree by accident: by the angle alone, or the share alone, too many studies assert
+    something.
+    """
+    single, values = one.theirs.value, one.values
+    share, image = statistics.fmean(values), 1 / max(1, one.shown.images)
     # Of one image more that is wrong, or right where few are.
-    share, image = statistics.fmean(one.values), 1 / max(1, one.shown.images)
     step = abs(_angle(share) - _angle(share - image if share > 0.5 else share + image))
-    return prediction_p(_angle(one.theirs.value), values, step, error)
+    error = 1 / (2 * math.sqrt(one.theirs.images))
+    on_angle = prediction_p(_angle(single), [_angle(value) for value in values], step, error)
+    # The best guess of the probability, where nothing differs.
+    pooled = (share * len(values) + single) / (len(values) + 1)
+    images = one.theirs.images
+    error = math.sqrt(max(pooled * (1 - pooled), 1 / images) / images)
+    on_share = prediction_p(single, values, image, error)
+    return None if on_angle is None or on_share is None else max(on_angle, on_share)
 
 
 def _angle(share: float) -> float:
@@ -278,11 +288,12 @@ def footnotes(figures: Sequence[Figure]) -> list[str]:
         found.append(
             f"{LARGER}: yes where {SEEDS_P} is at most {ALPHA:g}. {SEEDS_P}: how likely one more "
             "run of our recipe lies as far from our mean as the reported run does (Student's t, "
-            "the prediction of one more run, on the arcsine of the root, under which shares near 0 "
-            "and 1 spread as others do; its variance is increased by the binomial one of the "
-            f"images that the figure is of). All {judged} figures of the tables of this part are "
-            "one family, and Holm's method adjusts for their number: where nothing differs, at "
-            "most one family in twenty has a yes."
+            "the prediction of one more run; the larger p-value of two scales, the share itself "
+            "and the arcsine of its root, under which shares near 0 and 1 spread as others do; "
+            "its variance is increased by the binomial one of the images that the figure is of). "
+            f"All {judged} figures of the tables of this part are one family, and Holm's method "
+            "adjusts for their number: where nothing differs, at most one family in twenty has a "
+            "yes."
         )
     if compared := sum(one.images_p is not None for one in figures):
         found.append(
