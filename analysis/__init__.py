@@ -1,5 +1,5 @@
 """From Parquet to tables, figures and a report."""
 
-from trial_records.errors import quiet_while_importing
+from local_machine.errors import quiet_while_importing
 
 quiet_while_importing()

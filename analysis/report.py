@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_command, seldom_collect
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from analysis.data.study import Study

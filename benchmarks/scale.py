@@ -36,7 +36,7 @@ LOAD = """
 import sys
 from pathlib import Path
 from analysis.data.study import load
-from trial_records.errors import seldom_collect
+from local_machine.errors import seldom_collect
 seldom_collect()  # as the report does
 load(Path(sys.argv[1]), [])
 """

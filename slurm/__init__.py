@@ -1,5 +1,5 @@
 """What a cluster is."""
 
-from trial_records.terminal import quiet_while_importing
+from local_machine.terminal import quiet_while_importing
 
 quiet_while_importing()

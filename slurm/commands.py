@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from local_machine.errors import SlurmError
 from slurm import environment
 from slurm.environment import Child
-from trial_records.errors import SlurmError
 
 SECONDS = 30.0
 """How long a command of Slurm may take."""

@@ -17,11 +17,11 @@ from pathlib import Path
 from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from local_machine.errors import EXIT_USAGE, SlurmError
 from slurm import environment
 from slurm.commands import run_slurm
 from slurm.environment import Child
 from slurm.site import Resources, Site, submitit_parameters
-from trial_records.errors import EXIT_USAGE, SlurmError
 
 
 @dataclass(frozen=True)

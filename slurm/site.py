@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import SlurmError
+from local_machine.files import read_regular
 from slurm.environment import NEEDED
-from trial_records.errors import SlurmError
-from trial_records.files import read_regular
 
 SITES = Path(__file__).parent / "sites"
 USAGE = 2

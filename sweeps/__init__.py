@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from local_machine.errors import quiet_while_importing
 from sweeps import moved_modules
-from trial_records.errors import quiet_while_importing
 
 if TYPE_CHECKING:
     from sweeps.spec.distributions import choice, integers, log_integers, log_uniform, uniform

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from sweeps.cli.options import Results
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
     from slurm.job_state import Job

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 from sweeps.cli.options import (
     AtScale,
     Gpus,
@@ -33,7 +34,6 @@ from sweeps.cli.options import (
     plan_of,
 )
 from sweeps.spec.backend import Backend
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
     from sweeps.cost.estimate import CostEstimate

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
 from sweeps.cli.options import Results
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
 from trial_records.trial_files import read_file
 
 if TYPE_CHECKING:

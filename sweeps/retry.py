@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from sweeps.cli.options import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
 from sweeps.spec.backend import Backend
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 app = typer.Typer(add_completion=False)
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 from sweeps.cli.options import Results
 from sweeps.cli.trial_table import COLUMNS, summed_up, view
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 
 if TYPE_CHECKING:
+    from local_machine.errors import InputError
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
     from sweeps.state.trial_store import TrialStore
-    from trial_records.errors import InputError
 
 WATCH_SECONDS = 1.0
 # A worker holds no trial for an instant between two: so many looks in a row must find none held.
@@ -41,10 +41,10 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
+    from local_machine.errors import InputError
     from sweeps.state.liveness import Liveness
     from sweeps.state.progress import summary
     from sweeps.state.trial_store import TrialStore, launched, resolve
-    from trial_records.errors import InputError
 
     if name is None:
         names = launched(results)

@@ -22,6 +22,7 @@ import pytest
 from outcome import assert_one_at_a_time, attempts, outcome
 from PIL import Image
 
+from local_machine.errors import SlurmError
 from slurm.dev_cluster import cluster as dev_cluster
 from slurm.dev_cluster.cluster import Cluster
 from slurm.queue import Queue
@@ -31,7 +32,6 @@ from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import tables, trial_files
-from trial_records.errors import SlurmError
 
 ROOT = Path(__file__).parent.parent
 # Images that nothing needs scikit-learn for, whose import takes as long as half the training.

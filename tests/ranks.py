@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import InputError, run_command
 from trainer.__main__ import app
 from trainer.config import TrainConfig
 from trainer.train import Row, train
 from trial_records import trial_files
-from trial_records.errors import InputError, run_command
 
 # LayerNorm and no dropout: nothing in it depends on how a batch is dealt. Batches of 179 of the
 # 180 images leave one for the last, so that a rank of two has none.

@@ -15,6 +15,7 @@ import pytest
 import sweeps.launch
 from analysis.data.study import load
 from analysis.sections import cost, provenance, summary
+from local_machine.errors import run_command
 from sweeps.cost.estimate import tally
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
@@ -24,7 +25,6 @@ from sweeps.state.progress import look
 from sweeps.state.trial_store import State, TrialStore
 from trainer.train import train
 from trial_records import tables, trial_files
-from trial_records.errors import run_command
 
 pytestmark = [pytest.mark.xdist_group("adopt"), pytest.mark.timeout(300)]
 

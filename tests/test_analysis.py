@@ -31,12 +31,12 @@ from analysis.stats import summary_tables
 from analysis.stats.intervals import difference_interval, sample_interval, seed_interval
 from analysis.stats.outliers import FLAGS
 from analysis.stats.seed_values import ranked
+from local_machine.errors import InputError, run_command
 from trainer.config import TrainConfig
 from trainer.data.known import KNOWN
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
 from trial_records import trial_files
-from trial_records.errors import InputError, run_command
 from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
 from trial_records.trial_files import CONFIG, EPOCHS, RUN, Failure, write_json, write_sealed_json
 

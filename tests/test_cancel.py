@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 import sweeps.cancel
+from local_machine import processes
+from local_machine.errors import run_command
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep, Trial
-from sweeps.state import process as processes
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported
-from trial_records.errors import run_command
 
 ROOT = Path(__file__).parent.parent
 LONG = """

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from local_machine.errors import EXIT_IO, storage_error
 from trainer import checkpoint
 from trainer.checkpoint import DamagedCheckpointError, Writer
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.models import build
 from trainer.optim import make_optimizer
 from trial_records import tables, trial_files
-from trial_records.errors import EXIT_IO, storage_error
 
 TRIAL = "0123456789abcdef" * 4
 

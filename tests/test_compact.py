@@ -24,6 +24,7 @@ import sweeps.launch
 import sweeps.status
 from analysis.data.study import load
 from analysis.stats import grad_cam
+from local_machine.errors import EXIT_IO, InputError, run_command
 from sweeps.compact import archive_writer
 from sweeps.cost import estimate
 from sweeps.spec.expand import expand
@@ -35,7 +36,6 @@ from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import archive, tables, trial_files
-from trial_records.errors import EXIT_IO, InputError, run_command
 
 CONFIGS = [TrainConfig().override({"seed": seed, "epochs": 3}) for seed in range(5)]
 POINTS: list[tuple[dict[str, Any], TrainConfig]] = [({}, config) for config in CONFIGS]

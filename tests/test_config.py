@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from local_machine.errors import EXIT_USAGE, InputError
 from trainer.config import SCHEMA_VERSION, OptimizerConfig, TrainConfig, describe, field_types
 from trainer.recipes import ARCHITECTURES, reported, strong, vit_strong, vit_trained
 from trial_records.config import ADDED
-from trial_records.errors import EXIT_USAGE, InputError
 
 BASE = TrainConfig()
 FIELDS = [name for name in field_types() if name != "schema_version"]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import sweeps.launch
 import sweeps.status
+from local_machine.errors import InputError, run_command
 from sweeps.cost.estimate import CostEstimate, PastRun, estimate_cost, past_runs, tally
 from sweeps.devices import device_here
 from sweeps.spec.backend import Backend
@@ -28,7 +29,6 @@ from trainer.config import TrainConfig
 from trainer.perf import device_peaks
 from trainer.perf.device_peaks import DevicePeaks
 from trial_records import tables, trial_files
-from trial_records.errors import InputError, run_command
 
 ROOT = Path(__file__).parent.parent
 SMALL = TrainConfig().override(

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from local_machine.errors import InputError
 from trainer.config import DataConfig
 from trainer.data.datasets import CIFAR10, CIFAR10_MEAN, CIFAR10_STD, check, load, prepare
 from trainer.data.split import split
-from trial_records.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get("CIFAR10_ROOT") or REPOSITORY.parent / "shared" / "data" / "cifar10")
@@ -460,7 +460,7 @@ def test_a_download_without_network_says_what_to_do(cache: Path) -> None:
     code = (
         "from trainer.config import DataConfig\n"
         "from trainer.data.datasets import prepare\n"
-        "from trial_records.errors import InputError\n"
+        "from local_machine.errors import InputError\n"
         "try: prepare(DataConfig())\n"
         "except InputError as error: print(error.exit_code, error.what, error.help)\n"
     )

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import encoded, from_root, pixels
 
+from local_machine.errors import InputError
 from trainer.config import DataConfig, TrainConfig
 from trainer.data import class_names as class_names
 from trainer.data import preflight
@@ -36,7 +37,6 @@ from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import DIGITS
 from trainer.data.layouts import Labels
 from trainer.data.split import split
-from trial_records.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get("CIFAR10_ROOT") or REPOSITORY.parent / "shared" / "data" / "cifar10")

@@ -17,6 +17,7 @@ import sweeps.execution.worker
 import sweeps.launch
 import sweeps.search.__main__
 import sweeps.study.__main__
+from local_machine.errors import InputError, run_command
 from sweeps.cost import estimate
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
@@ -26,7 +27,6 @@ from sweeps.study.selection import candidates
 from trainer.config import DataConfig
 from trainer.recipes import reported
 from trial_records import trial_files
-from trial_records.errors import InputError, run_command
 from trial_records.tables import run_schema, write_table
 
 

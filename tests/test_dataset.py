@@ -177,9 +177,9 @@ def test_images_of_another_content_explain_nothing() -> None:
     import numpy as np
 
     from analysis.stats import grad_cam
+    from local_machine.errors import InputError
     from trainer.config import DataConfig
     from trainer.data.datasets import load as load_data
-    from trial_records.errors import InputError
 
     config = DataConfig(name="digits", test_limit=100)
     data = load_data(config)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_machine.errors import InputError, run_command
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find, find_search
 from sweeps.spec.grid import MAX_TRIALS, chain, grid, zipped
@@ -24,7 +25,6 @@ from sweeps.state.trial_store import TrialStore
 from sweeps.study.stages import find_study
 from trainer.config import TrainConfig, field_types
 from trainer.recipes import reported
-from trial_records.errors import InputError, run_command
 from trial_records.trial_files import is_name
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ from sweeps.spec.sweep import *
 from sweeps.study.stages import *
 from sweeps.spec.distributions import *
 from trainer.recipes import reported
-from trial_records.errors import InputError
+from local_machine.errors import InputError
 class Odd(BaseException): pass
 class OddKeyboard(KeyboardInterrupt): pass
 def deep(n=10**5):

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from local_machine.errors import SlurmError
 from slurm.dev_cluster import cluster as dev_cluster
 from slurm.dev_cluster import config, daemons
 from slurm.dev_cluster import folder as cluster_folder
 from slurm.dev_cluster.cluster import Cluster
 from slurm.dev_cluster.config import Machine, Shape
-from trial_records.errors import SlurmError
 
 ROOT = Path(__file__).parent.parent
 NODES = 4
@@ -419,7 +419,7 @@ def test_a_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path, word: str)
         pytest.skip(f"{error.what}; {error.help}")
     folders = list(odd_folders(tmp_path))
     code = (
-        "import sys; from slurm.dev_cluster import __main__ as d; from trial_records.errors "
+        "import sys; from slurm.dev_cluster import __main__ as d; from local_machine.errors "
         "import run_command\n"
         "for one in sys.argv[2:]:\n"
         "    sys.argv = ['x', sys.argv[1], '--dir', one]\n"

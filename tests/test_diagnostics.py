@@ -35,9 +35,9 @@ from analysis.output.page import Page
 from analysis.sections import diagnostics as section
 from analysis.sections import one_run
 from analysis.stats import classification
+from local_machine.errors import EXIT_IO, InputError
 from trainer.config import TrainConfig
 from trainer.recipes import reported as protocol
-from trial_records.errors import EXIT_IO, InputError
 from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
 from trial_records.trial_files import EPOCHS, PREDICTIONS
 

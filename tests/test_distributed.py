@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranks import UNEVEN, VIT, WRN
 
+from local_machine.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
 from trainer import checkpoint
 from trainer.augment.batch import Augmenter, draw
 from trainer.config import AugmentConfig, TrainConfig
 from trainer.distributed import Group, join
 from trainer.train import Row, train
 from trial_records import trial_files
-from trial_records.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
 from trial_records.tables import read_table
 
 REPOSITORY = Path(__file__).parents[1]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_machine.errors import InputError
 from sweeps.spec.distributions import Range, choice, integers, log_integers, log_uniform, uniform
 from sweeps.spec.find import find_search, names
 from sweeps.spec.sweep import Search
 from trainer.recipes import reported
-from trial_records.errors import InputError
 
 
 def refused(action: Callable[[], Any]) -> InputError:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from local_machine.errors import SlurmError
 from slurm.dev_cluster import cluster as dev_cluster
 from slurm.dev_cluster.cluster import Cluster
 from slurm.queue import Queue
@@ -24,7 +25,6 @@ from sweeps.doctor import __main__ as doctor
 from sweeps.doctor import filesystem, node_probe, slurm_limits
 from sweeps.doctor.check import Check, State, failure
 from sweeps.doctor.slurm_limits import ASSOCIATION, QUALITY, Limits, parse_partitions, parse_table
-from trial_records.errors import SlurmError
 
 ROOT = Path(__file__).parent.parent
 

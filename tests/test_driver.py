@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from local_machine.errors import InputError
 from sweeps.search.driver import BEST, LAUNCHES, Driver, drive
 from sweeps.search.optuna_journal import Journal
 from sweeps.spec.distributions import choice, log_uniform
@@ -28,7 +29,6 @@ from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import tables, trial_files
-from trial_records.errors import InputError
 
 EPOCHS = 6
 DECAY = "optimizer.weight_decay"

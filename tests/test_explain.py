@@ -28,6 +28,7 @@ from analysis.output.page import Page
 from analysis.sections import explain as section
 from analysis.stats import grad_cam
 from analysis.stats.grad_cam import Images, Pair
+from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
 from trainer import checkpoint, models
 from trainer.augment.batch import plain
 from trainer.config import DataConfig, ModelConfig, TrainConfig
@@ -35,7 +36,6 @@ from trainer.data.datasets import Dataset
 from trainer.data.datasets import load as load_data
 from trainer.models.registry import MODELS
 from trainer.train import train
-from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError
 from trial_records.trial_files import CHECKPOINT, CONFIG
 
 # In one process, for its trained trials are what takes time.

@@ -32,6 +32,7 @@ from test_analysis import begin, finish, folder_of, write_plan
 from analysis.data import frames, predictions
 from analysis.data.study import load
 from analysis.stats import grad_cam
+from local_machine.errors import InputError
 from sweeps.compact import archive_writer
 from sweeps.state import summary_cache
 from sweeps.state.plan import LOGS
@@ -41,7 +42,6 @@ from sweeps.study import selection
 from trainer.config import TrainConfig
 from trial_records import archive, tables, trial_files
 from trial_records import plan as plan_files
-from trial_records.errors import InputError
 
 CONFIGS = [TrainConfig().override({"seed": seed, "epochs": 3}) for seed in range(2)]
 DONE, RUNNING = ({}, CONFIGS[0]), ({}, CONFIGS[1])

@@ -25,8 +25,8 @@ from analysis.data import frames as reading
 from analysis.data.study import load
 from analysis.sections import cost, sweep
 from analysis.stats.outliers import flags
+from local_machine.errors import EXIT_IO, InputError
 from trainer.config import TrainConfig
-from trial_records.errors import EXIT_IO, InputError
 from trial_records.tables import EPOCHS_SCHEMA, write_table
 from trial_records.trial_files import EPOCHS, RUN, read_json, write_json
 

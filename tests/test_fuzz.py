@@ -35,13 +35,13 @@ import pytest
 from test_analysis import finish
 from test_definitions import BAD, HEAD
 
+from local_machine.errors import run_command
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.state.lease import Lease
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
-from trial_records.errors import run_command
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 20.0

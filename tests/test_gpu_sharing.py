@@ -27,6 +27,8 @@ import sweeps.search.__main__
 from analysis.data.study import load
 from analysis.sections import cost
 from analysis.stats import summary_tables
+from local_machine import processes
+from local_machine.errors import InputError, run_command
 from slurm.dev_cluster.cluster import Cluster
 from slurm.job_state import Job, JobState
 from slurm.queue import Queue
@@ -38,13 +40,11 @@ from sweeps.execution.local_pool import environment
 from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.slurm_job import STOPPED
 from sweeps.spec.sweep import Trial
-from sweeps.state import process
 from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import State, TrialStore
 from trainer.provenance import device_share
 from trial_records import tables, trial_files
-from trial_records.errors import InputError, run_command
 
 ROOT = Path(__file__).parent.parent
 DEFINITION = """
@@ -324,7 +324,7 @@ def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Pa
     job = {"submission": f"{WORKER}{'0' * 12}", "job": "7", "started": True}
     ledger = TrialStore(tmp_path, "sweep", Liveness(_Living()))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        started = process.started(other.pid)
+        started = processes.started(other.pid)
         assert started
         its = {"pid": other.pid, "process_started": started}
         held = ledger.claim(trial, 1.0, "log", **job, **its)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_machine.errors import InputError
 from sweeps.spec.grid import axes_of, chain, grid, zipped
-from trial_records.errors import InputError
 
 axes = st.dictionaries(
     st.text("abc.", min_size=1, max_size=4),

@@ -20,11 +20,11 @@ import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
+from local_machine.errors import run_command
 from sweeps.devices import visible_gpus
 from sweeps.execution.local_pool import Pool
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
-from trial_records.errors import run_command
 
 # In one process, for its one launch is what takes time.
 pytestmark = [pytest.mark.xdist_group("launch"), pytest.mark.usefixtures("forked")]

@@ -25,10 +25,13 @@ from forked import forking
 from test_cancel import LONG, looking_like, wait_for
 
 import trainer.train
+from local_machine import processes
+from local_machine.errors import InputError
+from local_machine.private_folder import CODE_CACHES
 from sweeps.execution.worker import Worker
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
-from sweeps.state import driver_lock, elsewhere, process
+from sweeps.state import driver_lock, elsewhere
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
@@ -37,8 +40,6 @@ from sweeps.state.plan import Plan
 from sweeps.state.trial_store import State, TrialStore
 from trainer.recipes import reported
 from trial_records import trial_files
-from trial_records.errors import InputError
-from trial_records.private_folder import CODE_CACHES
 
 ROOT = Path(__file__).parent.parent
 TRIAL = expand(Sweep(base=reported("resnet18")))[0]
@@ -86,7 +87,7 @@ def other_boot(claim: Lease) -> str:
 
 def test_only_what_is_proven_is_dead(folder: Path) -> None:
     mine = Lease(1, 0, 1.0, "")
-    assert process.machine()
+    assert processes.machine()
     for claim, seconds_ago, dead in (
         (mine, LATE, False),
         (replace(mine, process_started="1"), 0.0, True),
@@ -108,9 +109,9 @@ def test_only_what_is_proven_is_dead(folder: Path) -> None:
 
 def test_a_number_that_only_a_thread_has_is_no_process_of_ours() -> None:
     """`kill -0` of a thread's number succeeds; its start time is another's."""
-    assert process.is_gone(os.getpid(), "1")
-    assert not process.is_gone(os.getpid(), process.started(os.getpid()))
-    assert process.started(2**31 - 1) == ""
+    assert processes.is_gone(os.getpid(), "1")
+    assert not processes.is_gone(os.getpid(), processes.started(os.getpid()))
+    assert processes.started(2**31 - 1) == ""
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Pa
     )
     sane(one.run("sweeps.launch", *launch), 0)
     held = claim_of(results)
-    assert process.owner(held.pid) == 1001
+    assert processes.owner(held.pid) == 1001
     try:
         # The other one's process cannot be seen, and lives.
         assert states(sane(two.run("sweeps.status", *words, "--json"), 0)) == ["running"]
@@ -426,7 +427,7 @@ def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Pa
         # It is gone, which every user can tell.
         assert "1 to run" in sane(two.run("sweeps.launch", *launch), 0).stderr
         successor = claim_of(results)
-        assert process.owner(successor.pid) == 1002
+        assert processes.owner(successor.pid) == 1002
         assert successor.attempt == 2
         for path in results.rglob("*"):
             mode, owner = path.stat().st_mode, path.stat()
@@ -528,7 +529,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
             log = results / "sweep" / held.log
             wait_for(lambda: "another attempt holds" in log.read_text())
             now = claim_of(results)
-            assert (now.attempt, now.host) == (2, process.host())
+            assert (now.attempt, now.host) == (2, processes.host())
             retry.send_signal(signal.SIGINT)
             assert retry.wait(60) == 130
         wait_for(lambda: launch.poll() is not None)
@@ -546,11 +547,11 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
 def test_a_host_that_lives_is_not_gone(ledger: TrialStore, folder: Path) -> None:
     write(folder, Lease(1, 0, 1.0, ""))
     with pytest.raises(InputError, match=f"process {os.getpid()} runs on this machine"):
-        elsewhere.take_from(process.host(), ledger.folder, Liveness())
+        elsewhere.take_from(processes.host(), ledger.folder, Liveness())
     assert ledger.standing(TRIAL).state is State.RUNNING
     with pytest.raises(InputError, match="holds nothing") as error:
         elsewhere.take_from("nowhere", ledger.folder, Liveness())
-    assert process.host() in error.value.help
+    assert processes.host() in error.value.help
 
 
 def test_a_host_that_is_gone_lets_go_of_everything(ledger: TrialStore, folder: Path) -> None:
@@ -628,7 +629,7 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
         (["sweeps.status", "sweep", "--results", str(ledger.folder.parent)], "", False),
     ):
         with looking_like(words, tmp_path / "made", launch) as one:
-            started = process.started(one.pid)
+            started = processes.started(one.pid)
             write(folder, Lease(1, 0, 0.0, "", pid=one.pid, process_started=started))
             with forking():
                 done = subprocess.run(

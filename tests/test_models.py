@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from local_machine.errors import InputError
 from trainer.config import ModelConfig
 from trainer.models import build, scaled
 from trainer.models.registry import MODELS
-from trial_records.errors import InputError
 
 EVERY = [
     *(("cifar", name) for name in [*MODELS, "wrn_16_4"]),

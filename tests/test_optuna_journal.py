@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from local_machine.errors import EXIT_IO, InputError
 from sweeps.search.optuna_journal import JOURNAL, Journal, grid_size
 from sweeps.spec.distributions import choice, integers, log_uniform
 from sweeps.spec.sweep import Search
 from trainer.recipes import reported
-from trial_records.errors import EXIT_IO, InputError
 
 DEFINITION = {"objective": "best", "epochs": 10}
 

@@ -18,6 +18,7 @@ from test_train import TINY, Interruption, interrupt_after, row_of
 from analysis.data.study import load
 from analysis.sections.provenance import provenance as provenance_section
 from analysis.stats import outliers, summary_tables
+from local_machine.errors import InputError
 from sweeps.execution.worker import Worker
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
@@ -27,7 +28,6 @@ from trainer import checkpoint, origin
 from trainer.provenance import trained_by
 from trainer.train import train
 from trial_records import tables, trial_files
-from trial_records.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 ATTEMPT = {
@@ -180,7 +180,7 @@ train(TrainConfig.from_file(Path(sys.argv[1])), Path(sys.argv[2]), say)
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages that run a trial, in a repository of their own."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("trainer", "sweeps", "slurm"):
+    for name in ("local_machine", "trial_records", "trainer", "sweeps", "slurm"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "config.json").write_text(TINY.override({"epochs": 2}).to_json())

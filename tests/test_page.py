@@ -39,7 +39,7 @@ from analysis.output.formats import markdown as markdown_text
 from analysis.output.model import Gallery, Part, Picture, Sample, Section, Table
 from analysis.output.page import Page
 from analysis.output.publish import MANIFEST
-from trial_records.errors import InputError
+from local_machine.errors import InputError
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
 # The last ones keep the browser itself from asking the network for anything.

@@ -23,6 +23,7 @@ import sweeps.retry
 import sweeps.status
 from analysis.data.study import load
 from analysis.data.study_choices import read_all
+from local_machine.errors import InputError
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
@@ -32,7 +33,6 @@ from trainer.config import TrainConfig
 from trainer.perf import device_peaks
 from trial_records import plan as plan_files
 from trial_records import trial_files
-from trial_records.errors import InputError
 
 SWEEP = Sweep(
     base=TrainConfig(), space=grid({"optimizer.lr": [0.1, 0.05], "model.stem": ["cifar"]})

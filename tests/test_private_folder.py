@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from local_machine import private_folder
+from local_machine.private_folder import CODE_CACHES, _make_private
 from trainer.recipes import reported
-from trial_records import private_folder
-from trial_records.private_folder import CODE_CACHES, _make_private
 
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
 SAY = """
 import json, os
-from trial_records.private_folder import CODE_CACHES, use_private_caches
+from local_machine.private_folder import CODE_CACHES, use_private_caches
 use_private_caches()
 print(json.dumps([os.environ[name] for name in CODE_CACHES]))
 """

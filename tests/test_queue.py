@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from local_machine.errors import SlurmError
 from slurm.commands import available, cancel, config, requeue
 from slurm.job_state import OVER, QUEUED, RUNNING, Job, JobState
 from slurm.queue import Queue
-from trial_records.errors import SlurmError
 
 ME = str(os.getuid())
 

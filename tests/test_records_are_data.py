@@ -18,13 +18,13 @@ import sweeps.retry
 import sweeps.status
 from analysis import report
 from analysis.data.study import load
+from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
 from trial_records import plan as plan_files
 from trial_records import trial_files
 from trial_records.config import ADDED, fingerprint_of
-from trial_records.errors import InputError
 
 Values = dict[str, Any]
 Item = tuple[dict[str, Any], Values]

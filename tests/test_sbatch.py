@@ -72,7 +72,7 @@ class Project:
     folder: Path
 
     def __post_init__(self) -> None:
-        for name in ("slurm", "sweeps", "trainer", "analysis"):
+        for name in ("local_machine", "trial_records", "slurm", "sweeps", "trainer", "analysis"):
             (self.folder / name).symlink_to(ROOT / name)
         python = self.folder / ".venv" / "bin" / "python"
         python.parent.mkdir(parents=True)

@@ -21,10 +21,10 @@ import sweeps.cancel
 import sweeps.launch
 import sweeps.search.__main__
 import sweeps.status
+from local_machine.errors import run_command
 from sweeps.search.optuna_journal import JOURNAL, STUDY
 from trainer.config import TrainConfig
 from trial_records import tables, trial_files
-from trial_records.errors import run_command
 
 # In one process, for its one search is what takes time.
 pytestmark = [pytest.mark.xdist_group("search"), pytest.mark.usefixtures("forked")]

@@ -18,6 +18,14 @@ from test_analysis import run as command
 from test_queue import Slurm
 from test_slurm_submit import slurm
 
+from local_machine.secrets import (
+    MASK,
+    is_secret,
+    masked,
+    masked_command,
+    masked_values,
+    masked_words,
+)
 from slurm.queue import Queue
 from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, plan_of
@@ -32,14 +40,6 @@ from sweeps.state.trial_store import TrialStore
 from trainer import origin
 from trainer.config import field_types
 from trainer.recipes import reported
-from trial_records.secrets import (
-    MASK,
-    is_secret,
-    masked,
-    masked_command,
-    masked_values,
-    masked_words,
-)
 from trial_records.trial_files import FAILURE, Failure
 
 ROOT = Path(__file__).parent.parent

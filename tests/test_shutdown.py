@@ -87,7 +87,7 @@ BLOCKING = """
 import os, signal, sys, threading, time
 import sweeps.MODULE as module
 import trainer.train
-from trial_records.errors import run_command
+from local_machine.errors import run_command
 
 def train(*_, should_stop, **__):
     should_stop()

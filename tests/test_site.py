@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from submitit.slurm import slurm as submitit_slurm
 
+from local_machine.errors import SlurmError
 from slurm.send import log_pattern
 from slurm.site import SITES, Resources, Site, find_site, sites, submitit_parameters
-from trial_records.errors import SlurmError
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from test_queue import Slurm, live
 
+from local_machine.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site
 from sweeps.execution.dispatch import Jobs
@@ -20,7 +21,6 @@ from sweeps.state.plan import LOGS, Plan
 from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported
 from trial_records import trial_files
-from trial_records.errors import SlurmError
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ import sweeps.cancel
 import sweeps.launch
 import sweeps.retry
 import sweeps.status
+from local_machine import processes
 from sweeps.spec.sweep import Trial
-from sweeps.state import process
 from sweeps.state.lease import CLAIM, WORKER, Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.progress import look
@@ -143,7 +143,7 @@ def done(scene: Scene) -> None:
 
 
 def other_boot() -> dict[str, object]:
-    return {"boot": f"0{process.boot()}"}
+    return {"boot": f"0{processes.boot()}"}
 
 
 def unreadable(name: str) -> Callable[[Scene], None]:
@@ -251,8 +251,8 @@ def test_running_here_is_left_by_cancel(scene: Scene, tmp_path: Path) -> None:
     (room / "worker.py").write_text("import time; time.sleep(60)")
     words = ["sweeps.execution.worker", str(scene.ledger.folder), "--launch", "1.0"]
     with looking_like(words, tmp_path / "made", "1.0") as one:
-        scene.hold(pid=one.pid, process_started=process.started(one.pid))
-        assert scene.now() == (State.RUNNING, f"pid {one.pid} on {process.host()}")
+        scene.hold(pid=one.pid, process_started=processes.started(one.pid))
+        assert scene.now() == (State.RUNNING, f"pid {one.pid} on {processes.host()}")
         scene.types("cancel --yes")
         assert one.wait(10)
     assert scene.now()[0] is State.LOST

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import sweeps.study.__main__
 from analysis.data.study import Study, load
 from analysis.sections.choices import choices as chosen_section
+from local_machine.errors import InputError, run_command
 from sweeps.cli.options import ScaleName, Seeds
 from sweeps.devices import device_here
 from sweeps.spec.backend import Backend
@@ -40,7 +41,6 @@ from trainer.perf.device_peaks import DevicePeaks
 from trainer.recipes import reported
 from trial_records import tables as trial_tables
 from trial_records import trial_files
-from trial_records.errors import InputError, run_command
 
 # In one process, for its one study is what takes time.
 pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked")]

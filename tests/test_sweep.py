@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_machine.errors import InputError
 from sweeps.spec import find as definitions
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
@@ -19,7 +20,6 @@ from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import trial_files
-from trial_records.errors import InputError
 
 
 @pytest.mark.parametrize("name", definitions.names())

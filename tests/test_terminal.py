@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import trial_records.terminal
-from trial_records.errors import InputError, storage_error
+import local_machine.terminal
+from local_machine.errors import InputError, storage_error
 
 ROOT = Path(__file__).parent.parent
 # A command of three kinds of words: it says, shows, fails and writes a file that proves its work.
 APP = """
 import sys, typer
 from pathlib import Path
-from trial_records.terminal import run_command
+from local_machine.terminal import run_command
 app = typer.Typer(add_completion=False)
 @app.command()
 def main(json: bool = False, dry_run: bool = False, lines: int = 20_000) -> int:
@@ -175,9 +175,9 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\rgone\x08\u202eevil\udc80"
 
 @given(st.text())
 def test_nothing_that_is_printable_obeys(text: str) -> None:
-    shown = trial_records.terminal.printable(text)
+    shown = local_machine.terminal.printable(text)
     assert all(char.isprintable() or char in "\n\t" for char in shown)
-    assert trial_records.terminal.printable(shown) == shown
+    assert local_machine.terminal.printable(shown) == shown
     if text.isprintable():
         assert shown == text
 
@@ -253,7 +253,7 @@ def test_trouble_is_told_in_two_lines(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
-        trial_records.terminal.run_command(lambda **_: exec(more, {"sys": sys}), [])
+        local_machine.terminal.run_command(lambda **_: exec(more, {"sys": sys}), [])
     printed = capsys.readouterr()
     assert (end.value.code, printed.out) == (code, "")
     kinds = [line.partition(":")[0] for line in printed.err.splitlines()]
@@ -269,7 +269,7 @@ def test_trouble_is_told_in_two_lines(
     ids=repr,
 )
 def test_no_operating_system_error_is_a_bug(error: OSError) -> None:
-    found = trial_records.terminal.explained(error)
+    found = local_machine.terminal.explained(error)
     assert found is not None and found[2] == 3 and found[0] and found[1]
     if (stored := storage_error(error)) is not None:
         assert isinstance(stored, InputError) and stored.exit_code == 3

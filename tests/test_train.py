@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from local_machine.errors import EXIT_IO, InputError
 from trainer import checkpoint, models
 from trainer.augment.batch import plain
 from trainer.config import TrainConfig
@@ -21,7 +22,6 @@ from trainer.history import Row
 from trainer.optim import lr_at
 from trainer.train import NonFiniteLossError, PreemptedError, train
 from trial_records import tables, trial_files
-from trial_records.errors import EXIT_IO, InputError
 from trial_records.tables import read_table
 
 # In one process, for the undisturbed trials are what takes time.

@@ -17,17 +17,17 @@ from typing import Any
 
 import pytest
 
+from local_machine import processes
+from local_machine.errors import InputError
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
-from sweeps.state import process
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import State, TrialStore, launched, resolve
 from trainer.recipes import reported
 from trial_records import trial_files
-from trial_records.errors import InputError
 
 # The ledger imports no torch, so forking a racer takes a millisecond.
 FORK = multiprocessing.get_context("fork")
@@ -77,7 +77,7 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
 def claim_of_the_dead(ledger: TrialStore, trial: Trial) -> Lease:
     """A claim whose process has ended, as its death left it."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    started = process.started(child.pid)
+    started = processes.started(child.pid)
     assert started
     child.kill()
     child.wait()
@@ -173,12 +173,12 @@ def test_a_slow_breaker_steps_back(
 
 def test_a_zombie_is_dead() -> None:
     child = subprocess.Popen(["true"])
-    since = process.started(child.pid)
+    since = processes.started(child.pid)
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and process.started(child.pid):
+    while time.monotonic() < deadline and processes.started(child.pid):
         time.sleep(0.01)
-    assert process.started(child.pid) == ""  # not waited for yet
-    assert process.is_gone(child.pid, since)
+    assert processes.started(child.pid) == ""  # not waited for yet
+    assert processes.is_gone(child.pid, since)
     child.wait()
 
 

@@ -23,12 +23,12 @@ import sweeps.logs
 import sweeps.retry
 import sweeps.status
 from analysis.data.study import load
+from local_machine.errors import run_command
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
-from trial_records.errors import run_command
 
 NOBODY = 65534
 

@@ -14,8 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trainer import origin
-from trial_records.errors import (
+from local_machine.errors import (
     EXIT_DONE,
     EXIT_FLAGGED,
     drawn_on,
@@ -23,6 +22,7 @@ from trial_records.errors import (
     print_error,
     run_command,
 )
+from trainer import origin
 
 app = typer.Typer(add_completion=False)
 

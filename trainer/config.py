@@ -24,10 +24,10 @@ from pydantic import (
     model_validator,
 )
 
+from local_machine.errors import InputError, nearest
+from local_machine.files import read_file
 from trainer.models.registry import MODELS, WRN_NAME
 from trial_records.config import _leaves, as_before, fingerprint_of, flat_of
-from trial_records.errors import InputError, nearest
-from trial_records.files import read_file
 
 SCHEMA_VERSION = 1
 

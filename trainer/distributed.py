@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from trial_records.errors import EXIT_IO, InputError
+from local_machine.errors import EXIT_IO, InputError
 
 RENDEZVOUS_SECONDS = 180
 

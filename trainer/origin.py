@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trial_records.secrets import masked_words
+from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
 
 _PACKAGE = Path(__file__).resolve().parent
 # What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
-_RUNS_A_TRIAL = ("trainer", "sweeps", "slurm")
+_RUNS_A_TRIAL = ("trainer", "sweeps", "slurm", "trial_records", "local_machine")
 _GIT_SECONDS = 10
 
 

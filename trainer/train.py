@@ -24,6 +24,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from local_machine.errors import EXIT_IO, InputError
+from local_machine.private_folder import use_private_caches
 from trainer import checkpoint, distributed, models, origin, process_cache
 from trainer.augment.batch import Draws, draw
 from trainer.config import TrainConfig, is_of
@@ -45,8 +47,6 @@ from trainer.provenance import (
 )
 from trainer.step import Step, seed_dropout
 from trial_records import tables, trial_files
-from trial_records.errors import EXIT_IO, InputError
-from trial_records.private_folder import use_private_caches
 
 log = logging.getLogger("trainer")
 

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
-from trial_records.errors import EXIT_IO, InputError, move_away, printable
+from local_machine.errors import EXIT_IO, InputError, move_away, printable
 from trial_records.names import is_file_name, is_name
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from local_machine.errors import EXIT_IO, InputError, printable
 from trainer.config import field_types
 from trial_records import seal, values
-from trial_records.errors import EXIT_IO, InputError, printable
 from trial_records.trial_files import (
     EPOCHS,
     PREDICTIONS,

@@ -21,14 +21,14 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import read_file as read_file
+from local_machine.files import unreadable as unreadable
+from local_machine.secrets import masked
 from trial_records import archive, sealed_json
-from trial_records.errors import EXIT_IO, InputError, move_away
-from trial_records.files import read_file as read_file
-from trial_records.files import unreadable as unreadable
 from trial_records.names import NAME as NAME
 from trial_records.names import NAME_BYTES as NAME_BYTES
 from trial_records.names import is_name as is_name
-from trial_records.secrets import masked
 
 SCHEMA_VERSION = 1
 

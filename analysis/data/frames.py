@@ -21,10 +21,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from local_machine.errors import InputError
 from trainer.config import field_types
 from trial_records import archive
 from trial_records import tables as trial_tables
-from trial_records.errors import InputError
 from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, OF_ROW, Checked
 from trial_records.tables import run_schema as full_run_schema
 from trial_records.trial_files import EPOCHS, RUN, read_file

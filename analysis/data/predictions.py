@@ -17,9 +17,9 @@ from scipy.special import softmax
 
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
+from local_machine.errors import InputError
 from trainer.data.class_names import parse
 from trial_records import tables
-from trial_records.errors import InputError
 from trial_records.trial_files import PREDICTIONS, RUN, unusable
 
 

@@ -23,13 +23,13 @@ from analysis.data import frames as record_frames
 from analysis.data.search_space import Search
 from analysis.stats import outliers
 from analysis.stats.outliers import FLAGS
+from local_machine.errors import EXIT_IO, InputError, move_away, nearest
+from local_machine.secrets import masked_command, masked_values
 from trainer.config import TrainConfig, field_types
 from trial_records import archive
 from trial_records import plan as plan_files
 from trial_records.config import ADDED, flat_of
-from trial_records.errors import EXIT_IO, InputError, move_away, nearest
 from trial_records.plan import PlanFile, PlannedTrial
-from trial_records.secrets import masked_command, masked_values
 from trial_records.trial_files import PRUNED, RUN, Failure, Note, Pruned
 
 POINT = "point."

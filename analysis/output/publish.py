@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from trial_records.errors import InputError, move_away, storage_error
+from local_machine.errors import InputError, move_away, storage_error
 from trial_records.trial_files import read_file, write_atomic
 
 # Lists a report's files, for `sha256sum --check` and for the next report to know them by.

@@ -14,7 +14,7 @@ from analysis.output.model import Part, Section, Table
 from analysis.sections import wording
 from analysis.stats import selection_bias
 from analysis.stats.paired import value_words
-from trial_records.errors import EXIT_IO, InputError
+from local_machine.errors import EXIT_IO, InputError
 
 _FOOTNOTE = (
     "Accuracies are of validation images, the mean over a point's seeds; the test images chose "

@@ -14,8 +14,8 @@ from analysis.figures.explain import Tile, grad_cam, sheet
 from analysis.output.model import Gallery, Part, Picture, Sample
 from analysis.sections import wording
 from analysis.stats import grad_cam as explanations
+from local_machine.errors import EXIT_IO, InputError
 from trainer.config import TrainConfig
-from trial_records.errors import EXIT_IO, InputError
 
 Run = Mapping[str, Any]
 

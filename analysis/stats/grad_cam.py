@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from analysis.data import dataset
 from analysis.data.predictions import Predictions
+from local_machine.errors import EXIT_IO, InputError, move_away
 from trainer.config import DataConfig, TrainConfig, is_of
 from trial_records.config import as_before
-from trial_records.errors import EXIT_IO, InputError, move_away
 from trial_records.trial_files import CHECKPOINT, CONFIG, read_values
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def grad_cam(
     divided by its maximum. In evaluation mode, fp32, on the CPU. Raises InputError where the
     weights do not fit the model.
     """
-    from trial_records.private_folder import use_private_caches
+    from local_machine.private_folder import use_private_caches
 
     use_private_caches()
     import torch

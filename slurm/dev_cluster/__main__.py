@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from local_machine.errors import SlurmError, run_command
 from slurm.dev_cluster.cluster import DEFAULT_FOLDER, _say, boot, find, shut
-from trial_records.errors import SlurmError, run_command
 
 app = typer.Typer(
     add_completion=False, help="A real Slurm on this machine, to develop and test against."

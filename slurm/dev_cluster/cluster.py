@@ -35,12 +35,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import SlurmError
+from local_machine.files import read_regular
 from slurm.dev_cluster import config
 from slurm.dev_cluster import folder as cluster_folder
 from slurm.dev_cluster.config import ACCOUNT, CLUSTER, LOOPBACK, Machine, Shape
 from slurm.dev_cluster.daemons import Daemon, end_all, environment, system_path
-from trial_records.errors import SlurmError
-from trial_records.files import read_regular
 
 DEFAULT_FOLDER = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slurm-dev-cluster"

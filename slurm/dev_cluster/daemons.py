@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trial_records.errors import SlurmError
-from trial_records.files import read_regular
+from local_machine.errors import SlurmError
+from local_machine.files import read_regular
 
 MARK = "SLURM_DEV_CLUSTER"
 PROC = Path("/proc")

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from trial_records.errors import SlurmError
+from local_machine.errors import SlurmError
 
 STATE = "cluster.json"
 # How often the folder may be removed by others while we take hold of it.

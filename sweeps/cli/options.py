@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from local_machine.errors import InputError, folder_named
+from local_machine.secrets import masked_words
 from sweeps.spec.backend import Backend
-from trial_records.errors import InputError, folder_named
-from trial_records.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.spec.sweep import Sweep

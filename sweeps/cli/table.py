@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trial_records.errors import drawn_on, printable
+from local_machine.errors import drawn_on, printable
 
 WIDE = 10_000
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "lost": "yellow"}

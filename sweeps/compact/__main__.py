@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, run_command
 from sweeps.cli.options import Results
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, InputError, run_command
 
 app = typer.Typer(add_completion=False)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from local_machine.errors import EXIT_IO, InputError, move_away
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
@@ -27,7 +28,6 @@ from sweeps.state.trial_store import State, TrialStore
 from trial_records import archive, seal, trial_files
 from trial_records import tables as trial_tables
 from trial_records.config import fingerprint_of
-from trial_records.errors import EXIT_IO, InputError, move_away
 
 # Files of so many bytes are held in memory, and on the disk twice, at a time.
 PART_BYTES = 64 * 2**20

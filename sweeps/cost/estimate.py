@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from local_machine.errors import InputError
 from sweeps.devices import device_here, visible_gpus
 from sweeps.spec.backend import Backend
 from sweeps.state.progress import Progress
@@ -31,7 +32,6 @@ from sweeps.state.trial_store import State
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data.known import KNOWN
 from trial_records import archive, trial_files
-from trial_records.errors import InputError
 
 if TYPE_CHECKING:
     from trainer.perf.device_peaks import DevicePeaks

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from sweeps.cli.options import Results
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 
 if TYPE_CHECKING:
     from slurm.site import Site
@@ -103,9 +103,9 @@ def checks(site: Site, results: Path, data: Path | None = None, *, job: bool) ->
 
 def cluster(site: Site) -> Iterator[Check]:
     """What Slurm allows; one failure where it does not answer."""
+    from local_machine.errors import SlurmError
     from sweeps.doctor.check import failure
     from sweeps.doctor.slurm_limits import Limits
-    from trial_records.errors import SlurmError
 
     try:
         limits = Limits.read()
@@ -210,10 +210,10 @@ def cache(*, shared: bool) -> Check:
 
 def images(root: Path) -> Check:
     """Whether trials can be made of a folder's images, by what a launch looks at."""
+    from local_machine.errors import InputError
     from sweeps.doctor.check import failure, ok
     from sweeps.execution.worker import count_data
     from trainer.config import TrainConfig
-    from trial_records.errors import InputError
 
     try:
         found = count_data(TrainConfig().override({"data.root": str(root)}).data)

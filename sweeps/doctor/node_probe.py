@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import SlurmError
 from slurm.commands import cancel
 from slurm.job_state import Job
 from slurm.queue import Queue
@@ -30,7 +31,6 @@ from slurm.rank_info import Place
 from slurm.site import Resources, Site
 from sweeps.doctor.check import Check, failure, ok, warning
 from trial_records import trial_files
-from trial_records.errors import SlurmError
 
 SECONDS = 180
 LOOK_SECONDS, ASK_SECONDS = 0.2, 3.0

@@ -9,13 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from local_machine.errors import SlurmError, nearest
 from slurm import environment
 from slurm.commands import config
 from slurm.environment import Child
 from slurm.queue import Queue
 from slurm.site import Site
 from sweeps.doctor.check import Check, failure, ok, warning
-from trial_records.errors import SlurmError, nearest
 
 SECONDS = 30
 # Above every id that Slurm gives (MaxJobId): a question about no job.

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, SlurmError
+from local_machine.secrets import masked
 from slurm import commands, environment
 from slurm.environment import Child
 from slurm.job_state import JobState
@@ -41,8 +43,6 @@ from sweeps.state.elsewhere import way_out
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import Progress, counts, look, lost_alike, summary, why_lost
 from sweeps.state.trial_store import TrialStore
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, SlurmError
-from trial_records.secrets import masked
 
 if TYPE_CHECKING:
     from slurm.send import Batch

@@ -12,12 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from local_machine.errors import InputError
 from slurm import environment as environments
 from slurm.environment import Child
 from sweeps.devices import cores_here, visible_gpus
 from trainer.config import TrainConfig
 from trial_records import trial_files
-from trial_records.errors import InputError
 
 # NVIDIA's MPS serves at most 48 clients a GPU.
 MOST = 48

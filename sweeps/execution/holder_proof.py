@@ -10,9 +10,9 @@ import os
 import re
 from pathlib import Path
 
+from local_machine import processes
 from slurm.job_state import Job
 from sweeps.execution.local_pool import LAUNCH
-from sweeps.state import process
 from sweeps.state.access import is_written_by_us
 from sweeps.state.lease import CLAIM, WORKER, Lease
 from sweeps.state.liveness import has_mark, marks, submission_of
@@ -29,9 +29,9 @@ def against_process(sweep: Path, folder: Path, claim: Lease) -> str | None:
     user; None where nothing does."""
     if not claim.is_own_process:
         return "it cannot be seen whether it still runs"
-    if process.owner(claim.pid) != os.geteuid() or not is_written_by_us(folder / CLAIM):
+    if processes.owner(claim.pid) != os.geteuid() or not is_written_by_us(folder / CLAIM):
         return "it is another user's"
-    words = process.command(claim.pid)
+    words = processes.command(claim.pid)
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
     if module in _WORKERS:
         ours = _is_worker(words, sweep, claim)
@@ -64,7 +64,7 @@ def _is_worker(words: list[str], sweep: Path, claim: Lease) -> bool:
         at < len(words)
         and _same(claim.pid, words[at], sweep)
         and launch == repr(claim.launch)
-        and process.variables(claim.pid).get(LAUNCH) == launch
+        and processes.variables(claim.pid).get(LAUNCH) == launch
     )
 
 
@@ -88,7 +88,7 @@ def _option(words: list[str], name: str) -> str:
 
 def _same(pid: int, word: str, folder: Path) -> bool:
     """Whether a word of the process's command line names the folder."""
-    cwd = process.folder(pid)
+    cwd = processes.folder(pid)
     with contextlib.suppress(OSError):
         return cwd is not None and (cwd / word).samefile(folder)
     return False

@@ -17,9 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from sweeps.state.plan import LOGS
-from trial_records import trial_files
-from trial_records.errors import (
+from local_machine.errors import (
     EXIT_FLAGGED,
     EXIT_IO,
     InputError,
@@ -28,6 +26,8 @@ from trial_records.errors import (
     print_error,
     storage_error,
 )
+from sweeps.state.plan import LOGS
+from trial_records import trial_files
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
 from slurm import environment as environments
 from slurm.environment import Child
 from sweeps.devices import cores_here, visible_gpus
@@ -20,7 +21,6 @@ from sweeps.spec.sweep import Trial
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
-from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError
 
 # The variable by which `cancel` knows a process to be a worker of a launch.
 LAUNCH = "SWEEPS_LAUNCH"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from local_machine.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 from slurm import environment
 from slurm.environment import Child
 from slurm.site import Resources, Site
@@ -20,7 +21,6 @@ from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.models.registry import MODELS
-from trial_records.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 
 if TYPE_CHECKING:
     from slurm.send import Batch

@@ -23,6 +23,7 @@ from typing import Annotated, Any
 
 import typer
 
+from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
 from slurm import environment
 from slurm.commands import describe, requeue
 from slurm.environment import Child
@@ -51,7 +52,6 @@ from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
 from trainer import origin
 from trial_records import trial_files
-from trial_records.errors import EXIT_IO, InputError, SlurmError, run_command
 
 log = logging.getLogger("sweeps.execution.slurm_job")
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from local_machine.errors import SlurmError
 from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.send import Batch
@@ -25,7 +26,6 @@ from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import mark_of
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.trial_store import TrialStore
-from trial_records.errors import SlurmError
 
 
 @dataclass

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from trial_records.errors import run_command
+from local_machine.errors import run_command
 
 WARM_STEPS = 20
 SECONDS = 4.0

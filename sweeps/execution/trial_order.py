@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
+from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
 from trial_records.config import as_before
-from trial_records.errors import InputError
 
 # What may differ between two trials of one shape: values that no data, image or code depends on.
 _FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from local_machine.errors import run_command, storage_error
+from local_machine.secrets import masked
 from slurm import environment
 from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
@@ -36,8 +38,6 @@ from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import origin
 from trainer.config import DataConfig, TrainConfig
 from trial_records import trial_files
-from trial_records.errors import run_command, storage_error
-from trial_records.secrets import masked
 
 if TYPE_CHECKING:
     from trainer.data.datasets import Counts

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, run_command
+from local_machine.secrets import masked_words
 from sweeps.cli.options import (
     AtScale,
     Gpus,
@@ -32,8 +34,6 @@ from sweeps.cli.options import (
 )
 from sweeps.search.runner import Asked, check_place, through
 from sweeps.spec.backend import Backend
-from trial_records.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, run_command
-from trial_records.secrets import masked_words
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver

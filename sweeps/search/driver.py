@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
+from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
 from sweeps.cli.live_view import Display
 from sweeps.execution.dispatch import Cluster
 from sweeps.execution.local_pool import start_worker, stop_all, words_of
@@ -33,7 +34,6 @@ from sweeps.state.plan import LOGS, Plan, trial_to_json
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import tables, trial_files
-from trial_records.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
 
 BEST = "best.json"
 # Of an Optuna trial: what the claims of its attempts name as their launch.

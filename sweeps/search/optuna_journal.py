@@ -18,8 +18,8 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from local_machine.errors import EXIT_IO, InputError, move_away
 from sweeps.spec.sweep import Search
-from trial_records.errors import EXIT_IO, InputError, move_away
 from trial_records.trial_files import read_file
 
 JOURNAL = "journal.log"

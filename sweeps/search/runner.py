@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from local_machine.errors import InputError
 from sweeps.spec.backend import Backend
-from trial_records.errors import InputError
 
 if TYPE_CHECKING:
     from sweeps.execution.dispatch import Cluster

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from trial_records.errors import InputError
+from local_machine.errors import InputError
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as OptunaTrial

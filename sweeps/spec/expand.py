@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from local_machine.errors import InputError
 from sweeps.spec.grid import Point, axes_of, check_count
 from sweeps.spec.loader import guarded, shown
 from sweeps.spec.scale import Scale, scaled
 from sweeps.spec.sweep import NAME_LENGTH, Search, Sweep, Trial
 from trainer.config import TrainConfig
-from trial_records.errors import InputError
 
 
 def expand(

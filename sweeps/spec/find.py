@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from local_machine.errors import InputError, nearest
 from sweeps.spec.loader import Definition, load
 from sweeps.spec.sweep import Search, Sweep
 from trainer.config import TrainConfig
-from trial_records.errors import InputError, nearest
 from trial_records.trial_files import NAME_BYTES, is_name
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trial_records.errors import InputError
+from local_machine.errors import InputError
 
 Point = Mapping[str, Any]
 Space = tuple[Point, ...]

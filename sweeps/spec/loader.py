@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from trial_records.errors import InputError
+from local_machine.errors import InputError
 from trial_records.trial_files import read_file
 
 Definition = TypeVar("Definition")

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from local_machine.errors import InputError, nearest
 from slurm.site import Resources
 from sweeps.spec.distributions import Choice, Numbers, Range
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
 from sweeps.spec.loader import shown
 from trainer.config import TrainConfig
 from trial_records.config import as_before, fingerprint_of, flat_of
-from trial_records.errors import InputError, nearest
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "gp")
 PRUNERS = ("successive_halving", "hyperband", "median", "none")

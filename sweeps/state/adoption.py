@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import InputError, storage_error
 from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
 from sweeps.state.trial_store import TrialStore
 from trainer.config import DataConfig, is_of
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
-from trial_records.errors import InputError, storage_error
 
 _COPIED = (trial_files.EPOCHS, trial_files.PREDICTIONS)
 

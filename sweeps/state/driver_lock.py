@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import EXIT_IO, InputError, SlurmError
 from slurm import environment
 from slurm.commands import describe
 from slurm.environment import Child
@@ -21,7 +22,6 @@ from sweeps.state.elsewhere import way_out
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import Watch
 from sweeps.state.liveness import Liveness
-from trial_records.errors import EXIT_IO, InputError, SlurmError
 
 
 def leave_job() -> dict[str, Any]:

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from local_machine.errors import EXIT_IO, InputError, nearest
 from slurm.job_state import Job
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import PLANS
 from trial_records import trial_files
-from trial_records.errors import EXIT_IO, InputError, nearest
 
 
 def way_out(results: Path, sweep: str, host: str) -> str:

@@ -12,9 +12,9 @@ import re
 import stat
 from pathlib import Path
 
+from local_machine.errors import printable
+from local_machine.secrets import masked
 from slurm.job_state import Job
-from trial_records.errors import printable
-from trial_records.secrets import masked
 
 TAIL_BYTES = 16_384
 LINE = 300

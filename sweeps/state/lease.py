@@ -24,10 +24,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from sweeps.state import process
+from local_machine import processes
+from local_machine.errors import EXIT_IO, InputError, printable
 from sweeps.state.access import PROBE, probe
 from trial_records import trial_files
-from trial_records.errors import EXIT_IO, InputError, printable
 
 SCHEMA_VERSION = 1
 CLAIM = "claim.json"
@@ -71,10 +71,10 @@ class Lease:
     launch: Moment  # the launch that the worker belongs to: its identity, only ever compared so
     log: LogFile  # the worker's log file, in the sweep's folder
     token: Token = field(default_factory=lambda: uuid.uuid4().hex)
-    host: Text = field(default_factory=process.host)
-    boot: Text = field(default_factory=process.boot)
+    host: Text = field(default_factory=processes.host)
+    boot: Text = field(default_factory=processes.boot)
     pid: Process = field(default_factory=os.getpid)
-    process_started: Text = field(default_factory=lambda: process.started(os.getpid()))
+    process_started: Text = field(default_factory=lambda: processes.started(os.getpid()))
     claimed_at: Moment = field(default_factory=time.time)  # for people
     submission: Text = ""  # of the Slurm job that is to run the trial: the token in its comment
     task: Count = 0  # which of the submission's array
@@ -83,7 +83,7 @@ class Lease:
     restarts: Count = 0  # of the job, by Slurm's count
     # Of the job that has taken it over; "" where Slurm does not tell.
     cluster: Text = field(default_factory=lambda: os.environ.get("SLURM_CLUSTER_NAME", ""))
-    machine: Text = field(default_factory=process.machine)  # "" where nothing tells
+    machine: Text = field(default_factory=processes.machine)  # "" where nothing tells
     saved: Text | None = None  # which checkpoint was there when it was taken; "" for none
     host_gone: bool = False  # a person has said that the host is gone for good
     schema_version: int = SCHEMA_VERSION
@@ -91,12 +91,12 @@ class Lease:
     @property
     def is_own_process(self) -> bool:
         """Whether its process is, beyond doubt, one that runs on this machine now."""
-        return self._is_of_this_boot and process.is_running(self.pid, self.process_started)
+        return self._is_of_this_boot and processes.is_running(self.pid, self.process_started)
 
     @property
     def has_died_here(self) -> bool:
         """Whether its process ran, beyond doubt, on this machine since it started, and is gone."""
-        return self._is_of_this_boot and process.is_gone(self.pid, self.process_started)
+        return self._is_of_this_boot and processes.is_gone(self.pid, self.process_started)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -107,13 +107,13 @@ class Lease:
     @property
     def is_of_earlier_boot(self) -> bool:
         """Whether this machine, by all that tells it from others, was restarted since."""
-        boot, here = self.boot.partition("/")[0], process.boot().partition("/")[0]
-        same = self.host == process.host() and self.machine == process.machine() != ""
+        boot, here = self.boot.partition("/")[0], processes.boot().partition("/")[0]
+        same = self.host == processes.host() and self.machine == processes.machine() != ""
         return same and "" not in (boot, here) and boot != here
 
     @property
     def _is_of_this_boot(self) -> bool:
-        return self.host == process.host() and self.boot == process.boot() != "/"
+        return self.host == processes.host() and self.boot == processes.boot() != "/"
 
 
 _CLAIM = TypeAdapter(Lease)

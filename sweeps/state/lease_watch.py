@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Self
 
+from local_machine.errors import InputError
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
-from trial_records.errors import InputError
 
 # How often a holder looks whether the claim is still its own, and how often it says that it lives.
 FENCE_SECONDS = 5.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from local_machine.secrets import masked_command, masked_values
 from sweeps.spec.sweep import Trial
 from trial_records import plan as plan_files
-from trial_records.secrets import masked_command, masked_values
 
 PLANS = plan_files.FOLDER
 LOGS = "logs"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local_machine.errors import InputError
 from slurm.job_state import JobState
 from sweeps.spec.sweep import Trial
 from sweeps.state import job_log, summary_cache
@@ -19,7 +20,6 @@ from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import archive, trial_files
-from trial_records.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa

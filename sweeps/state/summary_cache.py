@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from trial_records import seal, trial_files
-from trial_records.errors import InputError
 
 FILE = ".seen.json"
 # So many trials are worth a file: to read fewer takes no tenth of a second.

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from local_machine.errors import EXIT_IO, InputError, move_away, nearest
 from slurm.job_state import Job
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
@@ -28,7 +29,6 @@ from sweeps.state.summary_cache import SummaryCache
 from trainer.config import is_of
 from trial_records import archive, sealed_json, trial_files
 from trial_records import plan as plan_files
-from trial_records.errors import EXIT_IO, InputError, move_away, nearest
 
 
 class State(StrEnum):

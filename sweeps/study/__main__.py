@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from local_machine.errors import EXIT_DONE, EXIT_INTERRUPTED, run_command
 from sweeps.cli.options import (
     AtScale,
     On,
@@ -31,7 +32,6 @@ from sweeps.cli.options import (
     Workers,
 )
 from sweeps.spec.backend import Backend
-from trial_records.errors import EXIT_DONE, EXIT_INTERRUPTED, run_command
 
 if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
@@ -68,13 +68,13 @@ def main(
     ] = False,
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
+    from local_machine.errors import InputError
     from sweeps.execution import dispatch, gpu_sharing, preflight
     from sweeps.search.runner import check_place
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
     from sweeps.study.runner import StudyRunner
     from sweeps.study.stages import find_study
-    from trial_records.errors import InputError
 
     job = driver_lock.leave_job()
     study_name, study = find_study(name)

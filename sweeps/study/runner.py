@@ -19,6 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import (
+    EXIT_DONE,
+    EXIT_FLAGGED,
+    EXIT_INTERRUPTED,
+    EXIT_IO,
+    InputError,
+    move_away,
+)
+from local_machine.secrets import masked_values, masked_words
 from slurm import environment
 from slurm.environment import Child
 from slurm.site import find_site
@@ -41,15 +50,6 @@ from sweeps.study.selection import RULE, LeftOut, Selection, candidates, choose
 from sweeps.study.stages import SoFar, Stage, Study
 from trainer.config import TrainConfig
 from trial_records import trial_files
-from trial_records.errors import (
-    EXIT_DONE,
-    EXIT_FLAGGED,
-    EXIT_INTERRUPTED,
-    EXIT_IO,
-    InputError,
-    move_away,
-)
-from trial_records.secrets import masked_values, masked_words
 
 SCHEMA_VERSION = 1
 CHOICES = "choices.json"

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from local_machine.errors import EXIT_FLAGGED, InputError
 from sweeps.spec.grid import Point
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import tables
-from trial_records.errors import EXIT_FLAGGED, InputError
 from trial_records.trial_files import RUN
 
 RULE = (

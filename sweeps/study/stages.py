@@ -22,13 +22,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from local_machine.errors import InputError, nearest
 from sweeps.spec.find import find, stem
 from sweeps.spec.grid import Point, axes_of
 from sweeps.spec.loader import guarded, load, shown
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
 from trainer.config import TrainConfig
-from trial_records.errors import InputError, nearest
 from trial_records.trial_files import is_name
 
 STUDIES = Path(__file__).parents[1] / "studies"

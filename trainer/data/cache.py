@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from local_machine.errors import EXIT_IO, InputError
+from local_machine.private_folder import cache_home
 from trainer.data import layouts
-from trial_records.errors import EXIT_IO, InputError
-from trial_records.private_folder import cache_home
 
 _CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
 

@@ -11,7 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 
-from trial_records.errors import InputError, printable
+from local_machine.errors import InputError, printable
 
 MOST = 2**15
 """Classes: the labels of predictions.parquet are 16-bit integers."""

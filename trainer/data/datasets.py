@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.private_folder import cache_home
 from trainer.config import DataConfig
 from trainer.data import layouts
 from trainer.data.cache import locked, read_cache, source_key
@@ -41,8 +43,6 @@ from trainer.data.split import (
     split,
     split_sha256,
 )
-from trial_records.errors import EXIT_IO, InputError, move_away
-from trial_records.private_folder import cache_home
 from trial_records.trial_files import write_atomic
 
 CIFAR10 = KNOWN_CIFAR10.classes

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from local_machine.errors import EXIT_IO, InputError
+from local_machine.files import open_file
 from trainer.data.class_names import MOST, check_names
-from trial_records.errors import EXIT_IO, InputError
-from trial_records.files import open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

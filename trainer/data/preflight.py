@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from local_machine.errors import InputError
 from trainer.config import TrainConfig
 from trainer.data import datasets
 from trainer.data.layouts import Labels
-from trial_records.errors import InputError
 
 
 def check(configs: Iterable[TrainConfig], ranks: int) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from local_machine.errors import InputError
 from trainer.data.layouts import Indices
-from trial_records.errors import InputError
 
 # One random stream for each use of the split's seed, so that none moves another.
 _SPLIT, TRAIN_LIMIT, TEST_LIMIT = 1, 2, 3

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from local_machine.errors import InputError
 from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.head import Head
-from trial_records.errors import InputError
 
 CHANNELS = 384
 HEADS = 6

@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from local_machine.errors import InputError
 from trainer.config import Positive
 from trainer.data import cache
 from trial_records import trial_files
-from trial_records.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+from local_machine.private_folder import use_private_caches
 from trainer import models
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import datasets
@@ -33,7 +34,6 @@ from trainer.perf.device_peaks import DevicePeaks, cached, store
 from trainer.perf.precision import Precision
 from trainer.perf.step_cost import Cost, Op, Step
 from trainer.provenance import device_name
-from trial_records.private_folder import use_private_caches
 
 log = logging.getLogger("trainer")
 

@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from local_machine.errors import InputError
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import cache, datasets
 from trainer.perf.device_peaks import DevicePeaks
 from trial_records import trial_files
-from trial_records.errors import InputError
 
 # What a kernel of a recorded step takes beside arithmetic and memory. With it, 20 steps of the six
 # models at batches of 64 to 256 on an H100 and an H200 take 1.3 to 1.4 times what the roofline

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from trial_records.errors import EXIT_IO, InputError, move_away
+from local_machine.errors import EXIT_IO, InputError, move_away
 
 # The plan of a million trials has fewer bytes. A file with holes may claim any number.
 LARGEST = 2**31

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from trial_records.errors import EXIT_IO, InputError
+from local_machine.errors import EXIT_IO, InputError
 
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 CODE_CACHES = (COMPILED, "TRITON_CACHE_DIR")

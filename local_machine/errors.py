@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from trial_records.terminal import (
+from local_machine.terminal import (
     EXIT_DONE,
     EXIT_FLAGGED,
     EXIT_INTERRUPTED,

@@ -14,7 +14,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from trial_records.errors import printable
+from local_machine.errors import printable
 
 PROC = Path("/proc")
 # Of the time namespace that a machine starts with. Start times are told as the reader's has them.
