@@ -1,12 +1,18 @@
-"""Files that others may have put there: read as what they are, or not at all."""
+"""Files: read as what they are, or not at all, since others may have put them there; written whole
+or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
+import itertools
 import os
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from local_machine.errors import EXIT_IO, InputError, move_away
 
@@ -77,3 +83,41 @@ def read_regular(path: Path) -> bytes:
         if facts.st_size > LARGEST_REGULAR:
             raise OSError(errno.EFBIG, "it is far too large", str(path))
         return file.readall()
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write aside in the same folder, fsync, rename: a reader sees the old file or the new one.
+
+    Raises OSError (disk full, no permission); the file that was there is then still there, and
+    nothing is left beside it.
+    """
+    # The process and thread are in the name so that two writers cannot share a part file.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        # A read-only disk answers EROFS also where there is no file.
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            # A failing write does not say where, and the part file's name helps nobody.
+            error.filename = str(path)
+        raise
+    # Without this a power cut can forget the rename.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Keep the file under another name, `path.word`, numbered where that is taken; the new name."""
+    names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    path.replace(aside)
+    return aside

@@ -1,4 +1,5 @@
 """Processes: which machine this is, which process a number meant, and whether that one is gone.
+The one way to start processes, to send them signals and to learn this machine's name.
 
 What cannot be seen proves nothing: a process of another user, of another container, or of a machine
 that has only the same name, is never taken for gone.
@@ -16,14 +17,25 @@ from pathlib import Path
 
 from local_machine.errors import printable
 
+Process = subprocess.Popen
+# For a simulation to replace.
+run = subprocess.run
+start = subprocess.Popen
+send_signal = os.kill
+signal_group = os.killpg
+
 PROC = Path("/proc")
 # Of the time namespace that a machine starts with. Start times are told as the reader's has them.
 _FIRST_TIME = "time:[4026531834]"
 
 
+def host_name() -> str:
+    return socket.gethostname()
+
+
 def host() -> str:
     """This machine's name, as claims have it."""
-    return printable(socket.gethostname())[:255]
+    return printable(host_name())[:255]
 
 
 @cache

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO, cast
 
+from local_machine import signals
+
 EXIT_DONE = 0
 EXIT_FLAGGED = 1
 EXIT_USAGE = 2
@@ -149,8 +151,8 @@ def drawn_on(stream: TextIO | Output) -> TextIO:
 def quiet_while_importing() -> None:
     """Have Ctrl-C end `python -m` without a traceback until `run_command` takes it over."""
     at_start = sys.argv[:1] == ["-m"]  # so it is while Python looks for the module
-    if at_start and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if at_start and signals.handler_of(signal.SIGINT) is signal.default_int_handler:
+        signals.handle(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_command(
@@ -206,11 +208,11 @@ def _surroundings(shows: bool, drawn: bool) -> Iterator[Output]:
     # Typer draws its help by escape sequences, and nobody else's words are in it.
     sys.stdout, sys.stderr = drawn_on(out) if drawn else cast(TextIO, out), cast(TextIO, err)
     # nohup has it ignored.
-    hears = _in_main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    hears = _in_main_thread() and signals.handler_of(signal.SIGHUP) is signal.SIG_DFL
     if hears:
-        signal.signal(signal.SIGHUP, _interrupt)
-    if _in_main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signals.handle(signal.SIGHUP, _interrupt)
+    if _in_main_thread() and signals.handler_of(signal.SIGINT) is signal.SIG_DFL:
+        signals.handle(signal.SIGINT, signal.default_int_handler)
     try:
         yield out
     finally:
@@ -219,7 +221,7 @@ def _surroundings(shows: bool, drawn: bool) -> Iterator[Output]:
         err.flush()
         sys.stdout, sys.stderr = before
         if hears:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            signals.handle(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _in_main_thread() -> bool:

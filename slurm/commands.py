@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from local_machine import processes
 from local_machine.errors import SlurmError
 from slurm import environment
 from slurm.environment import Child
@@ -109,7 +110,7 @@ def run_slurm(
     Raises SlurmError where it is missing, cannot be run or gives no answer.
     """
     try:
-        process = subprocess.Popen(
+        process = processes.start(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -132,7 +133,7 @@ def run_slurm(
         # The whole group: a cluster's wrapper around the command has children that hold our pipes.
         # It may have ended by itself just now: that must not take the interruption's place.
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            processes.signal_group(process.pid, signal.SIGKILL)
         process.communicate()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise

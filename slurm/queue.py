@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from local_machine import clock
 from slurm.commands import (
     ID,
     SECONDS,
@@ -57,7 +57,7 @@ class Queue:
         *,
         min_seconds: float = 15,
         timeout: float = SECONDS,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = clock.monotonic,
     ) -> None:
         self.min_seconds = min_seconds
         self.timeout = timeout

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 from dataclasses import dataclass
 
+from local_machine import processes
 from slurm import environment
 from slurm.environment import Child
 
@@ -39,7 +39,7 @@ class Place:
             world=int(get["SLURM_NTASKS"]),
             local_rank=int(get["SLURM_LOCALID"]),
             nodes=int(get.get("SLURM_NNODES", "1")),
-            node=get.get("SLURMD_NODENAME", socket.gethostname()),
+            node=get.get("SLURMD_NODENAME", processes.host_name()),
         )
 
 
@@ -54,7 +54,7 @@ def address(place: Place) -> str:
     try:
         return socket.gethostbyname(place.node)
     except OSError:
-        done = subprocess.run(
+        done = processes.run(
             ["scontrol", "show", "node", place.node, "--oneliner"],
             capture_output=True,
             text=True,

@@ -7,16 +7,15 @@ python -m sweeps.cancel NAME --yes    # cancels it
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine import clock, processes
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from sweeps.cli.options import Results
 
@@ -49,7 +48,7 @@ def main(
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
     held, unknown = _held(ledger, trials)
     if not held:
-        time.sleep(GAP_SECONDS)
+        clock.sleep(GAP_SECONDS)
         held, unknown = _held(ledger, trials)
     for what in unknown:
         print(f"warning: {what}; whether it runs cannot be told", file=sys.stderr)
@@ -70,7 +69,7 @@ def main(
             print(f"{one.name}  {one.state}  {one.where}")
         seen |= {one.where for one in new}
         ended |= _cancel(new)
-        time.sleep(GAP_SECONDS)
+        clock.sleep(GAP_SECONDS)
         held, _ = _held(ledger, trials)
     print(f"cancelled {len(ended)} jobs and processes", file=sys.stderr)
     left = {one.where: one.by_hand for one in held if one.where not in ended}
@@ -156,7 +155,7 @@ def _cancel(held: list[_Held]) -> set[str]:
         cancel(jobs)
     for process in dict.fromkeys(one.process for one in held if one.process):
         with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
-            os.kill(process, signal.SIGTERM)
+            processes.send_signal(process, signal.SIGTERM)
     return {one.where for one in held if one.job or one.process}
 
 

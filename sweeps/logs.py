@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
+from local_machine.files import read_file
 from sweeps.cli.options import Results
-from trial_records.trial_files import read_file
 
 if TYPE_CHECKING:
     from sweeps.state.trial_store import TrialStore

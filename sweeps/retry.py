@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+from local_machine.files import set_aside
 from sweeps.cli.options import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
 from sweeps.spec.backend import Backend
 
@@ -71,7 +72,7 @@ def main(
                 if ledger.standing(trial).state in (State.FAILED, State.LOST):
                     checkpoint = ledger.folder_of(trial) / trial_files.CHECKPOINT
                     if checkpoint.exists():
-                        trial_files.set_aside(checkpoint, "before-retry")
+                        set_aside(checkpoint, "before-retry")
     code = dispatch.run(ledger, plans, {}, where, cluster, workers, shared, retry=True)
     return max(code, EXIT_FLAGGED if problems else EXIT_DONE)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 from sweeps.cli.options import Results
 from sweeps.cli.trial_table import COLUMNS, summed_up, view
@@ -193,7 +193,7 @@ def _watch(ledgers: list[TrialStore]) -> int:
             idle = 0 if held else idle + 1
             if idle == IDLE_LOOKS:
                 break
-            time.sleep(WATCH_SECONDS)
+            clock.sleep(WATCH_SECONDS)
     return max(_code(progress), EXIT_FLAGGED if problems else EXIT_DONE)
 
 

@@ -201,17 +201,16 @@ def test_killed_after_any_file_it_is_not_done_and_adopted_again(folder: Path, fi
 import os, sys, time
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from pathlib import Path
-from trial_records import trial_files as record
-import trial_records.tables
-from sweeps.state.adoption import adopt
-from test_adopt import ledger_of
+from local_machine import files as record
 write, left = record.write_atomic, [{files}]
 def killing(path, content):
     if left[0] == 0:
         write(path, lambda file: (file.write(b"half"), file.flush(), os.kill(os.getpid(), 9)))
     left[0] -= 1
     write(path, content)
-record.write_atomic = trial_records.tables.write_atomic = killing
+record.write_atomic = killing
+from sweeps.state.adoption import adopt
+from test_adopt import ledger_of
 ledger, trials = ledger_of(Path({str(folder)!r}))
 adopt(ledger, trials, time.time())
 """

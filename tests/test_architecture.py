@@ -144,6 +144,27 @@ def test_what_trains_is_imported_late() -> None:
                 assert module not in EXTRA[name], f"{name} imports {module} at its top"
 
 
+EDGES = {
+    "clock": {"time.time", "time.monotonic", "time.perf_counter", "time.sleep"},
+    "signals": {"signal.signal", "signal.getsignal", "signal.setitimer"},
+    "processes": {
+        "subprocess.run", "subprocess.Popen", "subprocess.check_output", "os.kill", "os.killpg",
+        "os.fork", "socket.gethostname",
+    },
+}  # fmt: skip
+
+
+def test_time_signals_and_processes_are_reached_through_one_module_each() -> None:
+    for package in PACKAGES:
+        for path in files(package):
+            used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text()))}
+            for edge, names in EDGES.items():
+                if path != ROOT / "local_machine" / f"{edge}.py":
+                    assert not used & names, (
+                        f"{path} goes past local_machine.{edge}: {used & names}"
+                    )
+
+
 def test_no_import_circles() -> None:
     graph = {}
     for package in PACKAGES:

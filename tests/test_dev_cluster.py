@@ -257,7 +257,7 @@ def strays(cluster: Cluster, out: Path) -> list[int]:
     submit(cluster, out, script)
 
     def sleeping() -> list[int]:
-        pids = daemons.processes(cluster.folder)
+        pids = daemons.pids_in(cluster.folder)
         return [pid for pid in pids if b"sleep\x00321" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     wait_for(lambda: len(sleeping()) == 3)

@@ -21,6 +21,7 @@ import sweeps.logs
 import sweeps.retry
 import sweeps.status
 from local_machine.errors import run_command
+from local_machine.files import set_aside
 from sweeps.devices import visible_gpus
 from sweeps.execution.local_pool import Pool
 from sweeps.state.trial_store import State, TrialStore
@@ -586,5 +587,5 @@ def test_two_retries_keep_two_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for text in ("first", "second"):
         path.write_text(text)
-        trial_files.set_aside(path, "before-retry")
+        set_aside(path, "before-retry")
     assert {one.read_text() for one in tmp_path.iterdir()} == {"first", "second"}

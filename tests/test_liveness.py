@@ -27,6 +27,7 @@ from test_cancel import LONG, looking_like, wait_for
 import trainer.train
 from local_machine import processes
 from local_machine.errors import InputError
+from local_machine.files import write_atomic
 from local_machine.private_folder import CODE_CACHES
 from sweeps.execution.worker import Worker
 from sweeps.spec.expand import expand
@@ -265,9 +266,7 @@ def test_a_pruned_trial_is_wanted_whole_by_every_other_launch(
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_getting_on_is_another_checkpoint_and_no_time(folder: Path, ahead: float) -> None:
     def checkpoint(text: str) -> None:
-        trial_files.write_atomic(
-            folder / trial_files.CHECKPOINT, lambda file: file.write(text.encode())
-        )
+        write_atomic(folder / trial_files.CHECKPOINT, lambda file: file.write(text.encode()))
         then = time.time() + ahead
         os.utime(folder / trial_files.CHECKPOINT, (then, then))
 

@@ -20,11 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local_machine.errors import EXIT_IO, InputError, storage_error
+from local_machine.files import write_atomic
 from trainer.config import TrainConfig, field_types
 from trainer.recipes import reported, vit_trained
 from trial_records import tables, trial_files
 from trial_records.tables import read_table, run_schema, write_table
-from trial_records.trial_files import Failure, read_json, write_atomic
+from trial_records.trial_files import Failure, read_json
 
 EPOCH: dict[str, Any] = {
     "epoch": 0,

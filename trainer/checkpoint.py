@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch.utils._pytree import tree_map_only
 
-from trial_records.trial_files import write_atomic
+from local_machine.files import write_atomic
 
 log = logging.getLogger("trainer")
 

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local_machine import processes
 from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
@@ -42,7 +42,7 @@ def attempt(**known: Any) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     return {
         "started_at": now(),
-        "host": socket.gethostname(),
+        "host": processes.host_name(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "command": command(),
         **begin().code,
@@ -139,7 +139,7 @@ def _git(top: Path, package: Path, *words: str) -> str:
     # owner of the code, that code already runs.
     if (top / ".git").stat().st_uid == package.stat().st_uid:
         settings += ["-c", f"safe.directory={top}"]
-    done = subprocess.run(
+    done = processes.run(
         ["git", "-C", str(top), *settings, *words],
         env=environment,
         stdin=subprocess.DEVNULL,

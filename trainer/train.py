@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,7 +23,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError
+from local_machine.files import read_file, set_aside, write_atomic
 from local_machine.private_folder import use_private_caches
 from trainer import checkpoint, distributed, models, origin, process_cache
 from trainer.augment.batch import Draws, draw
@@ -156,11 +157,11 @@ def train(
             # Before the clock of the first epoch: what compiling takes is no pace of training.
             step.prepare(drawn(len(history.rows)))
         while not history.finished_training:
-            epoch, before, started = len(history.rows), history.partial, time.perf_counter()
+            epoch, before, started = len(history.rows), history.partial, clock.perf_counter()
             draws = drawn(epoch)
             network.train()
             seen = _train_epoch(step, draws, config, epoch, group, before, should_stop)
-            train_seconds = before.seconds + time.perf_counter() - started
+            train_seconds = before.seconds + clock.perf_counter() - started
             _average_statistics(model, group)
             if average is not None:
                 _average_statistics(average.model, group)
@@ -186,7 +187,7 @@ def train(
                 "val_loss": val.loss,
                 "val_loss_smoothed": val.loss_smoothed,
                 "val_accuracy": val.top(1),
-                "seconds": before.seconds + time.perf_counter() - started,
+                "seconds": before.seconds + clock.perf_counter() - started,
                 "images_per_second": len(train_labels) / train_seconds,
             }
             stop = stopper.update(val.correct[0])
@@ -375,8 +376,8 @@ def _open_folder(out: Path, config: TrainConfig) -> Row | None:
             part.unlink(missing_ok=True)
     path = out / trial_files.CONFIG
     if not path.exists():
-        trial_files.write_atomic(path, lambda file: file.write(config.to_json().encode()))
-    elif not is_of(trial_files.parse_values(path, trial_files.read_file(path)), config.fingerprint):
+        write_atomic(path, lambda file: file.write(config.to_json().encode()))
+    elif not is_of(trial_files.parse_values(path, read_file(path)), config.fingerprint):
         raise InputError(
             f"{out} holds another trial: its {trial_files.CONFIG} differs from the one given",
             "give a folder of its own to each trial",
@@ -398,7 +399,7 @@ def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | N
         try:
             state = checkpoint.load(path, config.fingerprint)
         except checkpoint.DamagedCheckpointError as error:
-            aside = trial_files.set_aside(path, "damaged")
+            aside = set_aside(path, "damaged")
             log.warning(
                 "%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside.name
             )

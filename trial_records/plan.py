@@ -21,9 +21,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import read_file, unreadable
 from trainer.config import is_of
 from trial_records import sealed_json
-from trial_records.trial_files import read_file, unreadable
 
 SCHEMA_VERSION = 1
 FOLDER = "plans"

@@ -24,17 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from local_machine.errors import EXIT_IO, InputError, printable
+from local_machine.files import write_atomic
 from trainer.config import field_types
 from trial_records import seal, values
-from trial_records.trial_files import (
-    EPOCHS,
-    PREDICTIONS,
-    RUN,
-    SCHEMA_VERSION,
-    content,
-    unusable,
-    write_atomic,
-)
+from trial_records.trial_files import EPOCHS, PREDICTIONS, RUN, SCHEMA_VERSION, content, unusable
 
 _VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
 

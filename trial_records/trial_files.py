@@ -9,21 +9,15 @@ in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter o
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import os
-import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
-from local_machine.files import read_file as read_file
-from local_machine.files import unreadable as unreadable
+from local_machine.files import read_file, write_atomic
 from local_machine.secrets import masked
 from trial_records import archive, sealed_json
 from trial_records.names import NAME as NAME
@@ -45,36 +39,6 @@ Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL",
 
 # How many workers the launcher put on the process's GPU, as it tells them; unset is one.
 PER_GPU = "SWEEPS_PER_GPU"
-
-
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write aside in the same folder, fsync, rename: a reader sees the old file or the new one.
-
-    Raises OSError (disk full, no permission); the file that was there is then still there, and
-    nothing is left beside it.
-    """
-    # The process and thread are in the name so that two writers cannot share a part file.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException as error:
-        # A read-only disk answers EROFS also where there is no file.
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError):
-            # A failing write does not say where, and the part file's name helps nobody.
-            error.filename = str(path)
-        raise
-    # Without this a power cut can forget the rename.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -131,14 +95,6 @@ def parse_values(path: Path, content: bytes) -> dict[str, Any]:
             exit_code=EXIT_IO,
         )  # fmt: skip
     return values
-
-
-def set_aside(path: Path, word: str) -> Path:
-    """Keep the file under another name, `path.word`, numbered where that is taken; the new name."""
-    names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in itertools.count())
-    aside = next(name for name in names if not name.exists())
-    path.replace(aside)
-    return aside
 
 
 def unusable(path: Path, what: str) -> InputError:

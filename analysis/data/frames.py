@@ -22,12 +22,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from local_machine.errors import InputError
+from local_machine.files import read_file
 from trainer.config import field_types
 from trial_records import archive
 from trial_records import tables as trial_tables
 from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, OF_ROW, Checked
 from trial_records.tables import run_schema as full_run_schema
-from trial_records.trial_files import EPOCHS, RUN, read_file
+from trial_records.trial_files import EPOCHS, RUN
 
 # Trials whose files one process reads at a time: enough of them that sending the answer back is
 # nothing beside reading, and under twice as many a second process would cost more than it saves.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from local_machine.errors import InputError, move_away, storage_error
-from trial_records.trial_files import read_file, write_atomic
+from local_machine.files import read_file, write_atomic
 
 # Lists a report's files, for `sha256sum --check` and for the next report to know them by.
 MANIFEST = "report.sha256"

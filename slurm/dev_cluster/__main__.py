@@ -5,12 +5,12 @@ python -m slurm.dev_cluster up --nodes 2 --gpus-per-node 2
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from local_machine import clock
 from local_machine.errors import SlurmError, run_command
 from slurm.dev_cluster.cluster import DEFAULT_FOLDER, _say, boot, find, shut
 
@@ -47,9 +47,9 @@ def up(
         "preempt_warning": preempt_warning,
         "enforce_limits": enforce_limits,
     }
-    start = time.monotonic()
+    start = clock.monotonic()
     cluster, was_running = boot(folder, **{k: v for k, v in given.items() if v is not None})
-    took = "already running" if was_running else f"up in {time.monotonic() - start:.1f} s"
+    took = "already running" if was_running else f"up in {clock.monotonic() - start:.1f} s"
     _say(f"{took}: {cluster.shape}, in {cluster.folder}")
     print(cluster.export, end="")
 

@@ -28,13 +28,12 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from local_machine import clock, processes
 from local_machine.errors import SlurmError
 from local_machine.files import read_regular
 from slurm.dev_cluster import config
@@ -145,7 +144,7 @@ class Cluster:
         """Start a daemon that does not run, and wait until it answers."""
         one = self._daemon(daemon, node)
         one.start()
-        one.wait_ready(time.monotonic() + BOOT_SECONDS)
+        one.wait_ready(clock.monotonic() + BOOT_SECONDS)
 
     def kill(self, daemon: str, node: str | None = None, number: int = signal.SIGKILL) -> None:
         """End a daemon, by default as a crash would; jobs run on."""
@@ -158,7 +157,7 @@ class Cluster:
 
     def command(self, *words: str, check: bool = True) -> str:
         """What a Slurm command prints, asked as root from outside any job."""
-        done = subprocess.run(
+        done = processes.run(
             words, env=environment(self.folder), capture_output=True, text=True, check=False
         )
         if check and done.returncode:
@@ -276,7 +275,7 @@ def _write(cluster: Cluster) -> None:
 
 
 def _machine(cluster: Cluster) -> Machine:
-    name = socket.gethostname()
+    name = processes.host_name()
     try:
         loopback_name = socket.gethostbyname(name) == LOOPBACK
     except OSError:
@@ -293,7 +292,7 @@ def _secret(path: Path, content: str | bytes) -> None:
 
 def _start(cluster: Cluster) -> None:
     folder, daemons = cluster.folder, cluster.daemons
-    deadline = time.monotonic() + BOOT_SECONDS
+    deadline = clock.monotonic() + BOOT_SECONDS
     daemons["munged"].start()
     _say("database")
     cluster.command(
@@ -317,12 +316,12 @@ def _start(cluster: Cluster) -> None:
     for daemon in slurm:
         daemon.wait_ready(deadline)
     while (idle := _idle_nodes(cluster)) < cluster.shape.nodes:
-        if time.monotonic() > deadline:
+        if clock.monotonic() > deadline:
             raise SlurmError(
                 f"{idle} of {cluster.shape.nodes} nodes are idle after {BOOT_SECONDS:.0f} s",
                 f"read the logs in {folder}/log; `up` again starts from nothing",
             )
-        time.sleep(0.1)
+        clock.sleep(0.1)
     _booted(cluster).touch()
 
 

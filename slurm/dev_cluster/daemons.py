@@ -11,11 +11,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_machine import clock, processes
 from local_machine.errors import SlurmError
 from local_machine.files import read_regular
 
@@ -40,7 +40,7 @@ class Daemon:
     folder: Path
     ready: Callable[[], bool]
     # Set in the process that started it, which alone can collect its end.
-    _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _child: processes.Process[bytes] | None = field(default=None, repr=False)
 
     @property
     def output(self) -> Path:
@@ -66,7 +66,7 @@ class Daemon:
         if self.pid() is not None:
             return
         with self.output.open("ab") as output:
-            self._child = subprocess.Popen(
+            self._child = processes.start(
                 self.command,
                 cwd=self.folder,
                 env=environment(self.folder),
@@ -81,26 +81,26 @@ class Daemon:
     def wait_ready(self, deadline: float) -> None:
         """Wait until it answers.
 
-        Raises SlurmError, with the end of its log, when it ends or `deadline` (time.monotonic)
+        Raises SlurmError, with the end of its log, when it ends or `deadline` (clock.monotonic)
         passes.
         """
         while self.pid() is not None:
             if self.ready():
                 return
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise SlurmError(f"{self.name} does not answer{self._last_words()}", self._help())
-            time.sleep(POLL_SECONDS)
+            clock.sleep(POLL_SECONDS)
         raise SlurmError(f"{self.name} ended at its start{self._last_words()}", self._help())
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal and wait for its end: ten seconds at most, and then kill it."""
-        deadline = time.monotonic() + TERM_SECONDS
+        deadline = clock.monotonic() + TERM_SECONDS
         while (pid := self.pid()) is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-            while self.pid() is not None and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-            number, deadline = signal.SIGKILL, time.monotonic() + KILL_SECONDS
+                processes.send_signal(pid, number)
+            while self.pid() is not None and clock.monotonic() < deadline:
+                clock.sleep(POLL_SECONDS)
+            number, deadline = signal.SIGKILL, clock.monotonic() + KILL_SECONDS
         self._file.unlink(missing_ok=True)
 
     def _last_words(self) -> str:
@@ -129,20 +129,20 @@ def end_all(folder: Path) -> None:
 
     Raises SlurmError where one survives.
     """
-    deadline = time.monotonic() + KILL_SECONDS
-    while pids := processes(folder):
-        if time.monotonic() > deadline:
+    deadline = clock.monotonic() + KILL_SECONDS
+    while pids := pids_in(folder):
+        if clock.monotonic() > deadline:
             raise SlurmError(
                 f"cannot kill {', '.join(map(str, pids))} of the cluster in {folder}",
                 "they wait for the kernel (`ps -o pid,stat,wchan,args`): once gone, `down` again",
             )
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(POLL_SECONDS)
+                processes.send_signal(pid, signal.SIGKILL)
+        clock.sleep(POLL_SECONDS)
 
 
-def processes(folder: Path) -> list[int]:
+def pids_in(folder: Path) -> list[int]:
     """The pids of all that belongs to the cluster in `folder`, except our own.
 
     Those that carry its marks and their descendants; a shell in which SLURM_CONF was exported, or

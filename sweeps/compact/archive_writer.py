@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import read_file, set_aside, unreadable, write_atomic
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
@@ -80,7 +81,7 @@ def held(ledger: TrialStore) -> Iterator[Path]:
     """
     folder = ledger.folder / archive.FOLDER
     folder.mkdir(exist_ok=True)
-    taken = leases.take(folder, Lease(1, 0, time.time(), ""), ledger.scheduler.is_alive)
+    taken = leases.take(folder, Lease(1, 0, clock.now(), ""), ledger.scheduler.is_alive)
     if taken is None:
         other = leases.read(folder)
         who = f"process {other.pid} on {other.host}" if other else "another process"
@@ -125,7 +126,7 @@ def gather(ledger: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathere
             found.damaged[standing.trial.name] = problem
             continue
         except OSError as error:
-            found.damaged[standing.trial.name] = trial_files.unreadable(path, error)
+            found.damaged[standing.trial.name] = unreadable(path, error)
             continue
         if waiting and (size + row.size > PART_BYTES or len(waiting) == PART_TRIALS):
             _move(folder, waiting)
@@ -161,7 +162,7 @@ def _read(folder: Path, trial: Trial) -> _Row:
     files = {}
     for name in sorted(names):
         path = folder / name
-        files[name] = trial_files.read_file(path), path.stat().st_mtime_ns
+        files[name] = read_file(path), path.stat().st_mtime_ns
     path = folder / trial_files.CONFIG
     if trial_files.CONFIG in files:
         values = trial_files.parse_values(path, files[trial_files.CONFIG][0])
@@ -193,10 +194,10 @@ def _move(folder: Path, rows: list[_Row]) -> None:
     table = _table(rows)
     content = _encoded(table)
     path = folder / archive.name_of(io.BytesIO(content))
-    trial_files.write_atomic(path, lambda file: file.write(content))
+    write_atomic(path, lambda file: file.write(content))
     back = archive.read(path)
     if path.read_bytes() != content or _encoded(back.cast(table.schema)) != content:
-        aside = trial_files.set_aside(path, "damaged")
+        aside = set_aside(path, "damaged")
         raise InputError(
             f"{aside} does not read back as it was written",
             f"nothing was removed; see to the disk, rm {aside}, then run the same command again",
@@ -348,7 +349,7 @@ def _restore(path: Path, content: bytes, mtime_ns: int) -> None:
     if path.exists() and path.read_bytes() != content:
         path = path.with_name(f"{path.name}.compacted")
     if not path.exists():
-        trial_files.write_atomic(path, lambda file: file.write(content))
+        write_atomic(path, lambda file: file.write(content))
     os.utime(path, ns=(mtime_ns, mtime_ns))
 
 

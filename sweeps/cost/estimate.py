@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from local_machine.errors import InputError
+from local_machine.files import read_file
 from sweeps.devices import device_here, visible_gpus
 from sweeps.spec.backend import Backend
 from sweeps.state.progress import Progress
@@ -282,7 +283,7 @@ def _read(path: Path, content: bytes | None = None) -> PastRun | None:
     from trial_records import tables
 
     try:
-        found = trial_files.read_file(path) if content is None else content
+        found = read_file(path) if content is None else content
         table = tables.checked(path, found, _COLUMNS).table
         tables.check_is_one_row(path, table)
         schema = pa.schema([one for one in tables.run_schema() if one.name in _COLUMNS])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine import processes
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from sweeps.cli.options import Results
 
@@ -145,7 +146,7 @@ def machine() -> Iterator[Check]:
         todo = "use --scale smoke here: at full scale a sweep would train for days on the CPU"
         yield warning("GPUs", f"none that NVIDIA's driver shows{limited}", todo)
     try:
-        done = subprocess.run(
+        done = processes.run(
             [sys.executable, "-c", ASK_TORCH], capture_output=True, text=True, timeout=SECONDS,
             check=True,
         )  # fmt: skip

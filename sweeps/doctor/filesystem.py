@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from local_machine import clock, processes
 from sweeps.doctor.check import Check, failure, ok, warning
 
 MOUNTS = Path("/proc/mounts")
@@ -64,7 +64,7 @@ def scratch(folder: Path) -> Iterator[Path]:
     finally:
         # Over NFS a file that is still open keeps its folder from going, at first.
         for wait in (0.0, 0.5, 2.0):
-            time.sleep(wait)
+            clock.sleep(wait)
             shutil.rmtree(path, ignore_errors=True)
             if not path.exists():
                 break
@@ -158,7 +158,7 @@ def exclusive(path: Path) -> Check:
 
 def sync(path: Path) -> Check:
     """What every write of a result waits for: file and folder on disk."""
-    start = time.monotonic()
+    start = clock.monotonic()
     with (path / "synced").open("wb") as file:
         file.write(b"0" * 4096)
         file.flush()
@@ -168,7 +168,7 @@ def sync(path: Path) -> Check:
         os.fsync(handle)
     finally:
         os.close(handle)
-    seconds = time.monotonic() - start
+    seconds = clock.monotonic() - start
     found = f"a file and its folder in {1000 * seconds:.0f} ms"
     if seconds > SLOW_SYNC_SECONDS:
         return warning("fsync", found, f"every epoch waits so long twice: {ELSEWHERE}")
@@ -195,12 +195,12 @@ def lock(path: Path) -> Check:
     return ok("flock", "keeps a second process out")
 
 
-def clock(path: Path) -> Check:
+def file_times(path: Path) -> Check:
     """A resumed trial holds a checkpoint's time, which the server gives, against a claim's."""
     file = path / "stamped"
-    before = time.time()
+    before = clock.now()
     file.write_bytes(b"0")
-    after, stamp = time.time(), file.stat().st_mtime
+    after, stamp = clock.now(), file.stat().st_mtime
     # A file's time may be as coarse as a tick of the kernel, or of a second.
     skew = stamp - after if stamp > after else min(0.0, stamp - before)
     if abs(skew) > SKEW_SECONDS:
@@ -218,7 +218,7 @@ TRIED: dict[str, Callable[[Path], Check]] = {
     "exclusive create": exclusive,
     "fsync": sync,
     "flock": lock,
-    "file times": clock,
+    "file times": file_times,
 }
 
 
@@ -247,7 +247,7 @@ def quota() -> Check | None:
     if shutil.which("quota") is None:
         return None
     try:
-        done = subprocess.run(
+        done = processes.run(
             ["quota", "-s"], capture_output=True, text=True, timeout=SECONDS, check=False,
             stdin=subprocess.DEVNULL, errors="replace",
         )  # fmt: skip

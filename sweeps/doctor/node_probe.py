@@ -16,13 +16,13 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from local_machine import clock, processes
 from local_machine.errors import SlurmError
 from slurm.commands import cancel
 from slurm.job_state import Job
@@ -46,7 +46,7 @@ def leave_answer(folder: Path) -> None:
     """What this node sees, into the folder."""
     answer = {
         "heard": _read(folder, TOKEN),
-        "host": socket.gethostname(),
+        "host": processes.host_name(),
         "python": platform.python_version(),
         "executable": sys.executable,
         "gpus": _gpus(),
@@ -54,7 +54,7 @@ def leave_answer(folder: Path) -> None:
         **_node(),
         **_torch(),
     }
-    trial_files.write_json(folder / ANSWER, answer | {"time": time.time()})
+    trial_files.write_json(folder / ANSWER, answer | {"time": clock.now()})
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
     except SlurmError as error:
         yield failure("test job", error.what, error.help)
         return
-    queue, start = Queue(min_seconds=ASK_SECONDS), time.time()
+    queue, start = Queue(min_seconds=ASK_SECONDS), clock.now()
     try:
         say(f"sent test job {number}, waiting for it at most {seconds:.0f} s")
         answer, seen, job = _wait(queue, number, folder, seconds)
@@ -162,11 +162,11 @@ def _wait(
     queue: Queue, number: str, folder: Path, seconds: float
 ) -> tuple[dict[str, Any] | None, float, Job | None]:
     """The answer, when it was seen, and the job as it was then."""
-    deadline, job, over = time.monotonic() + seconds, None, False
+    deadline, job, over = clock.monotonic() + seconds, None, False
     while True:
         if (answer := _read(folder, ANSWER)) is not None:
-            return answer, time.time(), job
-        if time.monotonic() > deadline:
+            return answer, clock.now(), job
+        if clock.monotonic() > deadline:
             return None, 0.0, job
         # A controller that is busy for a moment is no end of the job.
         with contextlib.suppress(SlurmError):
@@ -174,25 +174,25 @@ def _wait(
                 job = queue.jobs([number])[number]
                 over = job is None or job.state.is_over
                 if over:
-                    deadline = min(deadline, time.monotonic() + LATE_SECONDS)
-        time.sleep(LOOK_SECONDS)
+                    deadline = min(deadline, clock.monotonic() + LATE_SECONDS)
+        clock.sleep(LOOK_SECONDS)
 
 
 def _end(queue: Queue, number: str) -> None:
     """End the job and wait until it writes nothing more into its folder."""
-    deadline = time.monotonic() + END_SECONDS
+    deadline = clock.monotonic() + END_SECONDS
     # A job that ends by itself leaves no noise.
-    polite = time.monotonic() + 2
-    while time.monotonic() < deadline:
+    polite = clock.monotonic() + 2
+    while clock.monotonic() < deadline:
         # Not the whole loop: a controller that is busy once must not leave the job behind.
         with contextlib.suppress(SlurmError):
             queue.forget()
             job = queue.jobs([number])[number]
             if job is None or job.state.is_over:
                 return
-            if time.monotonic() > polite or job.state.is_queued:
+            if clock.monotonic() > polite or job.state.is_queued:
                 cancel([number])
-        time.sleep(LOOK_SECONDS * 2)
+        clock.sleep(LOOK_SECONDS * 2)
 
 
 def _silence(number: str, job: Job | None, folder: Path, seconds: float) -> Check:
@@ -240,7 +240,7 @@ def _node() -> dict[str, str]:
 def _gpus() -> list[str]:
     """The names that nvidia-smi shows."""
     try:
-        done = subprocess.run(
+        done = processes.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
             capture_output=True, text=True, timeout=20, check=True,
         )  # fmt: skip

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from local_machine import processes
 from local_machine.errors import SlurmError, nearest
 from slurm import environment
 from slurm.commands import config
@@ -275,7 +276,7 @@ def _sacctmgr(*what: str) -> list[str]:
 
 def _ask(*command: str) -> str:
     try:
-        done = subprocess.run(
+        done = processes.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False,
             stdin=subprocess.DEVNULL, env=environment.built(Child.SLURM), errors="backslashreplace",
         )  # fmt: skip

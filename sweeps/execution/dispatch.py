@@ -8,10 +8,10 @@ import math
 import shlex
 import signal
 import sys
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, InputError, SlurmError
 from local_machine.secrets import masked
 from slurm import commands, environment
@@ -160,7 +160,7 @@ def _jobs(
 
 def to_run(ledger: TrialStore, progress: list[Progress]) -> list[Trial]:
     """The trials that a launch would run now."""
-    return _wanted(Worker(ledger, time.time(), log=""), progress)
+    return _wanted(Worker(ledger, clock.now(), log=""), progress)
 
 
 def _wanted(worker: Worker, progress: list[Progress]) -> list[Trial]:
@@ -232,7 +232,7 @@ def run(
     if where is Backend.DEBUG:
         environment.enter(Child.WORKER)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
-    launch = time.time()
+    launch = clock.now()
     worker = Worker(ledger, launch, log="", retry_only=retry, stop=Stop(PATIENCE_SECONDS))
     progress = look(ledger, trials, known)
     wanted = _wanted(worker, progress)
@@ -387,7 +387,7 @@ def _see_through(
             display.show(plans[0], progress, over, len(progress))
             if not alive:
                 return
-            time.sleep(seconds)
+            clock.sleep(seconds)
 
 
 def _end(ledger: TrialStore, progress: list[Progress], as_json: bool, *, retry: bool) -> int:

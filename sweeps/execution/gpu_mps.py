@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from local_machine import processes
 from slurm import environment
 from slurm.environment import Child
 from sweeps.devices import visible_gpus
@@ -75,7 +76,7 @@ def _start(folder: str) -> str | None:
     for command in ([CONTROL, "-d"], [sys.executable, "-c", _CLIENT]):
         try:
             # The daemon keeps what it inherits: a pipe for its words would never end.
-            done = subprocess.run(
+            done = processes.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -94,9 +95,7 @@ def _start(folder: str) -> str | None:
 
 def _stop() -> None:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(
-            [CONTROL], input=b"quit\n", timeout=SECONDS, capture_output=True, check=False
-        )
+        processes.run([CONTROL], input=b"quit\n", timeout=SECONDS, capture_output=True, check=False)
 
 
 def _restore(before: dict[str, str]) -> None:

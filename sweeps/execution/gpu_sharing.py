@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from local_machine import processes
 from local_machine.errors import InputError
 from slurm import environment as environments
 from slurm.environment import Child
@@ -126,7 +127,7 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
         file.write(config.to_json())
         file.flush()
         processes = [
-            subprocess.Popen(
+            processes.start(
                 [sys.executable, "-m", "sweeps.execution.throughput_probe", file.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
+from local_machine.files import read_file
 from slurm import environment as environments
 from slurm.environment import Child
 from sweeps.devices import cores_here, visible_gpus
@@ -49,7 +51,7 @@ def environment(slot: int, workers: int) -> dict[str, str]:
 
 def start_worker(
     ledger: TrialStore, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
-) -> tuple[subprocess.Popen[bytes], Path]:
+) -> tuple[processes.Process[bytes], Path]:
     """Start a `sweeps.execution.worker` as number `slot` of `workers` on this machine; it, and its
     log.
 
@@ -65,7 +67,7 @@ def start_worker(
     ]  # fmt: skip
     with log.open("ab") as output:
         # A session of its own: Ctrl-C on the terminal reaches its parent, which decides.
-        process = subprocess.Popen(
+        process = processes.start(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -78,7 +80,7 @@ def start_worker(
 
 def words_of(log: Path, code: int) -> InputError:
     """The error with which a worker ended, in its own words."""
-    lines = trial_files.read_file(log).decode(errors="replace").splitlines()
+    lines = read_file(log).decode(errors="replace").splitlines()
     said = {
         word: next((x.removeprefix(word) for x in reversed(lines) if x.startswith(word)), "")
         for word in ("error: ", "help: ")
@@ -90,15 +92,15 @@ def words_of(log: Path, code: int) -> InputError:
     )
 
 
-def stop_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+def stop_all(processes: Iterable[processes.Process[bytes]]) -> None:
     """Ask the workers to give their trials back, and wait until they have."""
     processes = list(processes)
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = clock.monotonic() + STOP_SECONDS
     for process in processes:
         try:
-            process.wait(max(0.1, deadline - time.monotonic()))
+            process.wait(max(0.1, deadline - clock.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -114,7 +116,7 @@ class Pool:
     workers: int
     retry: bool = False
     detach: bool = False
-    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)  # by slot
+    processes: dict[int, processes.Process[bytes]] = field(default_factory=dict)  # by slot
     logs: dict[int, Path] = field(default_factory=dict)
     restarts: int = 0
 
@@ -133,12 +135,12 @@ class Pool:
 
     def wait_for_claims(self, trials: list[Trial]) -> None:
         """Wait until every worker holds a trial or has ended, so that status and cancel see it."""
-        deadline = time.monotonic() + CLAIM_SECONDS
-        while time.monotonic() < deadline:
+        deadline = clock.monotonic() + CLAIM_SECONDS
+        while clock.monotonic() < deadline:
             held = {one.claim.pid for one in self.ledger.standings(trials) if one.claim is not None}
             if all(p.pid in held or p.poll() is not None for p in self.processes.values()):
                 return
-            time.sleep(0.1)
+            clock.sleep(0.1)
 
     def poll(self) -> bool:
         """Look after the workers; False when none is left. One that was killed is replaced, but

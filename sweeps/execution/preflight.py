@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from local_machine import processes
 from local_machine.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 from slurm import environment
 from slurm.environment import Child
@@ -45,7 +46,7 @@ def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
     models = json.dumps({name: MODELS.get(name) for name in sorted(set(shapes.values()))})
     asked = f'{{"models": {models}, "configs": [{",".join(sorted(shapes))}]}}'
     try:
-        done = subprocess.run(
+        done = processes.run(
             [sys.executable, "-m", "sweeps.execution.preflight"], input=asked, capture_output=True,
             text=True, timeout=SECONDS, check=False,
             env=environment.built(Child.WORKER),

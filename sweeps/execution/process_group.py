@@ -7,10 +7,11 @@ Each is on its own: what one dies of is nothing to the others. One that was kill
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+
+from local_machine import clock
 
 SECONDS = 0.2
 
@@ -56,7 +57,7 @@ class ProcessGroup:
                     warned = True
                     for process in running.values():
                         process.terminate()
-                time.sleep(SECONDS)
+                clock.sleep(SECONDS)
         finally:
             for process in running.values():
                 process.terminate()

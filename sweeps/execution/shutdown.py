@@ -11,6 +11,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from local_machine import signals
+
 log = logging.getLogger("sweeps.execution.shutdown")
 
 # What asks a process to stop, before it listens or where it does not. Any other signal that ends
@@ -35,9 +37,9 @@ class Stop:
     def listen(self, *numbers: signal.Signals) -> None:
         """Take these signals as requests to stop. Only in the main thread."""
         for number in numbers:
-            signal.signal(number, self._hear)
+            signals.handle(number, self._hear)
         if self.patience_seconds:
-            signal.signal(signal.SIGALRM, self._end_at_once)
+            signals.handle(signal.SIGALRM, self._end_at_once)
 
     def during(self, work: Callable[[], bool]) -> bool:
         """Do the work; whether it was stopped. A request ends nothing any more after that: the
@@ -55,14 +57,14 @@ class Stop:
     def disarm(self) -> None:
         """The request was heard: it ends nothing any more."""
         self.patience_seconds = 0.0
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signals.alarm(0)
 
     def _hear(self, number: int, _: object) -> None:
         log.warning("%s: stopping after this step", signal.Signals(number).name)
         self.warned = True
         if self.patience_seconds:
             # Once more and again after that, since one exception may be lost.
-            signal.setitimer(signal.ITIMER_REAL, self.patience_seconds, self.patience_seconds)
+            signals.alarm(self.patience_seconds, self.patience_seconds)
             # In imports and between trials nobody asks for seconds. Lost, it leaves the flag.
             if not self.in_steps:
                 raise StopRequested

@@ -16,13 +16,13 @@ import math
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from local_machine import clock, signals
 from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
 from slurm import environment
 from slurm.commands import describe, requeue
@@ -215,7 +215,7 @@ class WorkerJob:
         )  # fmt: skip
         start_logging(worker)
         worker.ends = _end() - self.signal_seconds
-        worker.limit = worker.ends - time.time()
+        worker.limit = worker.ends - clock.now()
         return worker.run([trial for plan in self.plans for trial in ledger.plan(plan).trials])
 
 
@@ -227,7 +227,7 @@ def _enter() -> tuple[Place, Stop]:
     # What announces an end: of time, and of a preempted job.
     stop.listen(signal.SIGUSR2, signal.SIGTERM)
     # Slurm sends it with SIGTERM to wake a stopped process.
-    signal.signal(signal.SIGCONT, signal.SIG_IGN)
+    signals.handle(signal.SIGCONT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     return place, stop
 
@@ -246,16 +246,16 @@ def _join_ranks(place: Place, where: dict[str, Any]) -> None:
 
 def _meet(meeting: Path, place: Place) -> bool:
     """Wait for rank 0's word where to meet; False where there is nothing to do."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = clock.monotonic() + PATIENCE_SECONDS
     while not meeting.exists():
-        if time.monotonic() > deadline:
+        if clock.monotonic() > deadline:
             raise InputError(
                 f"rank {place.rank} on {place.node} heard nothing from rank 0 in "
                 f"{PATIENCE_SECONDS} s",
                 f"see that {meeting.parent} is on a filesystem that every node shares",
                 exit_code=EXIT_IO,
             )
-        time.sleep(0.1)
+        clock.sleep(0.1)
     where = trial_files.read_json(meeting)
     if where is not None:
         _join_ranks(place, where)
@@ -287,7 +287,7 @@ def _start_again() -> bool:
 
 def _await_end() -> None:
     """Slurm ends a requeued job's processes; to return before that would end the job as done."""
-    time.sleep(PATIENCE_SECONDS)
+    clock.sleep(PATIENCE_SECONDS)
 
 
 def _job_id() -> str:

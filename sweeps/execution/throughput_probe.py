@@ -13,13 +13,13 @@ import contextlib
 import json
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from local_machine import clock
 from local_machine.errors import run_command
 
 WARM_STEPS = 20
@@ -45,8 +45,8 @@ class _Clock:
             _synchronize()
             print("ready", flush=True)
             sys.stdin.readline()
-            self.started = time.monotonic()
-        return time.monotonic() - self.started > SECONDS
+            self.started = clock.monotonic()
+        return clock.monotonic() - self.started > SECONDS
 
 
 def _synchronize() -> None:
@@ -66,13 +66,13 @@ def main(config_file: Annotated[Path, typer.Argument(help="The configuration.")]
 
     wanted = {"epochs": EPOCHS, "early_stopping.patience": 0, "optimizer.lr": 1e-4}
     config = TrainConfig.from_file(config_file).override(wanted)
-    clock = _Clock()
+    limit = _Clock()
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(PreemptedError):
-        train(config, Path(folder), should_stop=clock)
+        train(config, Path(folder), should_stop=limit)
     _synchronize()
-    seconds = time.monotonic() - clock.started
+    seconds = clock.monotonic() - limit.started
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
-    steps = clock.calls - WARM_STEPS
+    steps = limit.calls - WARM_STEPS
     value = {
         "images_per_second": steps * config.batch_size / seconds,
         "used_bytes": total - free,

@@ -14,9 +14,7 @@ import logging
 import math
 import os
 import signal
-import socket
 import sys
-import time
 import traceback
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from local_machine import clock, processes
 from local_machine.errors import run_command, storage_error
 from local_machine.secrets import masked
 from slurm import environment
@@ -139,7 +138,7 @@ class Worker:
         if seconds is None or not self.has_run:
             return True
         needed = SAFETY * seconds + AROUND_SECONDS
-        return needed <= self.ends - time.time() or needed > self.limit
+        return needed <= self.ends - clock.now() or needed > self.limit
 
     def wants(self, standing: Standing) -> bool:
         """Whether this worker should run the trial now."""
@@ -192,7 +191,7 @@ class Worker:
 
         folder = self.ledger.folder_of(trial)
         about = origin.attempt(attempt=claim.attempt, launch=claim.launch)
-        looked = time.monotonic()
+        looked = clock.monotonic()
 
         def say(row: dict[str, Any]) -> None:
             log.info("%s", epoch_line(row, trial.config.epochs))
@@ -203,9 +202,9 @@ class Worker:
             watch.check()
             if self.stop():
                 return True
-            if time.monotonic() - looked < LOOK_SECONDS:
+            if clock.monotonic() - looked < LOOK_SECONDS:
                 return False
-            looked = time.monotonic()
+            looked = clock.monotonic()
             return (folder / trial_files.PRUNED).exists()
 
         try:
@@ -243,8 +242,8 @@ class Worker:
             traceback=traceback.format_exc(),
             log_tail=list(self.tail),
             attempt=claim.attempt,
-            failed_at=time.time(),
-            host=socket.gethostname(),
+            failed_at=clock.now(),
+            host=processes.host_name(),
             epoch=getattr(error, "epoch", None),
             origin=about,
         )

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +17,9 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
+from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
+from local_machine.files import read_file, write_atomic
 from sweeps.cli.live_view import Display
 from sweeps.execution.dispatch import Cluster
 from sweeps.execution.local_pool import start_worker, stop_all, words_of
@@ -73,7 +73,7 @@ class Processes:
 
     ledger: TrialStore
     workers: int
-    running: dict[int, tuple[str, subprocess.Popen[bytes], Path]] = field(default_factory=dict)
+    running: dict[int, tuple[str, processes.Process[bytes], Path]] = field(default_factory=dict)
 
     def holds(self, trial: Trial) -> bool:
         return trial.name in [name for name, _, _ in self.running.values()]
@@ -227,7 +227,7 @@ class Driver:
             trial = self.journal.ask()
             if (ours := self._take(trial)) is not None:
                 new[ours.name] = ours
-                adopt(self.ledger, [ours], time.time())
+                adopt(self.ledger, [ours], clock.now())
                 # What the ledger has finished already needs no worker: another one is asked for.
                 self._see([trial.number])
         self._note(new.values())
@@ -246,7 +246,7 @@ class Driver:
         by_launch: dict[float, list[Trial]] = {}
         for trial in list(to_start.values())[: max(0, room)]:
             # The same at a second start: that is how an attempt's deaths are counted.
-            launch = self._launches.setdefault(trial.name, time.time())
+            launch = self._launches.setdefault(trial.name, clock.now())
             by_launch.setdefault(launch, []).append(trial)
         for launch, trials in by_launch.items():
             names = {trial.name for trial in trials}
@@ -342,7 +342,7 @@ class Driver:
             and wants_no_more
         ):
             pruned = trial_files.Pruned(
-                self.plan.id, number, one.epochs_done - 1, time.time(), [claim.launch]
+                self.plan.id, number, one.epochs_done - 1, clock.now(), [claim.launch]
             )
             pruned.write(self.ledger.folder_of(ours))
         return False
@@ -393,8 +393,8 @@ class Driver:
             return
         text = self._trial_of(complete[0].params).config.to_json()
         path = self.folder / BEST
-        if not path.is_file() or trial_files.read_file(path) != text.encode():
-            trial_files.write_atomic(path, lambda file: file.write(text.encode()))
+        if not path.is_file() or read_file(path) != text.encode():
+            write_atomic(path, lambda file: file.write(text.encode()))
 
     def _tell_failure(self, trial: OptunaTrial, words: str) -> None:
         trial.set_user_attr(CAUSE, words.partition("\n")[0])
@@ -429,8 +429,8 @@ def drive(
             # A controller that is away, or a full queue, passes; a refusal at the start stays.
             if trouble is None and not driver.has_stepped:
                 raise
-            trouble = trouble or time.monotonic()
-            if time.monotonic() - trouble > TROUBLE_SECONDS:
+            trouble = trouble or clock.monotonic()
+            if clock.monotonic() - trouble > TROUBLE_SECONDS:
                 raise
             print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
         else:
@@ -439,9 +439,9 @@ def drive(
             show(driver)
         if driver.is_over:
             break
-        until = time.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
-        while time.monotonic() < until:
+        until = clock.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
+        while clock.monotonic() < until:
             if stop():
                 return False
-            time.sleep(min(seconds, SLICE_SECONDS))
+            clock.sleep(min(seconds, SLICE_SECONDS))
     return True

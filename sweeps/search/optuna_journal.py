@@ -19,8 +19,8 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import read_file
 from sweeps.spec.sweep import Search
-from trial_records.trial_files import read_file
 
 JOURNAL = "journal.log"
 STUDY = "search"

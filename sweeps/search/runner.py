@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from local_machine import signals
 from local_machine.errors import InputError
 from sweeps.spec.backend import Backend
 
@@ -206,13 +207,13 @@ def through(
 def _handlers_kept() -> Iterator[None]:
     """Signals are taken as before once the search has ended."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signals.handler_of(number) for number in numbers}
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signals.alarm(0)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signals.handle(number, handler)
 
 
 def _identity(parts: list[Any]) -> str:

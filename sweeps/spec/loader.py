@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TypeVar, cast
 
 from local_machine.errors import InputError
-from trial_records.trial_files import read_file
+from local_machine.files import read_file
 
 Definition = TypeVar("Definition")
 Result = TypeVar("Result")

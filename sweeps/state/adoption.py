@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from local_machine.errors import InputError, storage_error
+from local_machine.files import read_file, write_atomic
 from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
 from sweeps.state.trial_store import TrialStore
@@ -148,7 +149,7 @@ def _copy(folder: Path, trial: Trial, found: _Found) -> None:
 
     files = {trial_files.CONFIG: trial.config.to_json().encode(), **found.files}
     try:
-        files[trial_files.CHECKPOINT] = trial_files.read_file(found.folder / trial_files.CHECKPOINT)
+        files[trial_files.CHECKPOINT] = read_file(found.folder / trial_files.CHECKPOINT)
     except (FileNotFoundError, InputError):
         # An earlier attempt's would pass for the weights that were tested.
         (folder / trial_files.CHECKPOINT).unlink(missing_ok=True)
@@ -157,7 +158,7 @@ def _copy(folder: Path, trial: Trial, found: _Found) -> None:
         for part in folder.glob(f".{name}.*.part"):
             part.unlink(missing_ok=True)
     for name, content in files.items():
-        trial_files.write_atomic(folder / name, functools.partial(_write, content))
+        write_atomic(folder / name, functools.partial(_write, content))
     origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
     tables.write_run(folder, {**found.run, "shared_from": origin})
 

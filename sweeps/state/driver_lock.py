@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError, SlurmError
 from slurm import environment
 from slurm.commands import describe
@@ -56,7 +56,7 @@ def held(
 
     Gives what raises InputError once another driver has taken the claim over.
     """
-    wanted = Lease(1, 0, time.time(), "", **job)
+    wanted = Lease(1, 0, clock.now(), "", **job)
 
     def is_alive(found: Lease, folder: Path) -> bool:
         # A requeued job finds its own claim from before.

@@ -24,7 +24,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from local_machine import processes
+from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, InputError, printable
 from sweeps.state.access import PROBE, probe
 from trial_records import trial_files
@@ -75,7 +75,7 @@ class Lease:
     boot: Text = field(default_factory=processes.boot)
     pid: Process = field(default_factory=os.getpid)
     process_started: Text = field(default_factory=lambda: processes.started(os.getpid()))
-    claimed_at: Moment = field(default_factory=time.time)  # for people
+    claimed_at: Moment = field(default_factory=clock.now)  # for people
     submission: Text = ""  # of the Slurm job that is to run the trial: the token in its comment
     task: Count = 0  # which of the submission's array
     job: JobId = ""  # Slurm's id, once it is known
@@ -252,7 +252,7 @@ def silence(folder: Path) -> float | None:
 def since(heard: float | None) -> str:
     """`, nothing heard since 14:05 (2 h)`, by this machine's clock, for people alone; "" where that
     is no time at all."""
-    if heard is None or (seconds := time.time() - heard) < QUIET_SECONDS:
+    if heard is None or (seconds := clock.now() - heard) < QUIET_SECONDS:
         return ""
     form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"
     sizes = ((86400, "days"), (3600, "h"), (60, "min"))

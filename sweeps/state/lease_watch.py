@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from pathlib import Path
 from typing import Self
 
+from local_machine import clock
 from local_machine.errors import InputError
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
@@ -67,6 +67,6 @@ class Watch:
                 self.look()
             except LostTrialError:
                 return
-            if time.monotonic() - beaten >= BEAT_SECONDS:
-                beaten = time.monotonic()
+            if clock.monotonic() - beaten >= BEAT_SECONDS:
+                beaten = clock.monotonic()
                 leases.beat(self.folder)

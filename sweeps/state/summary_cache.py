@@ -21,6 +21,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from local_machine.errors import InputError
+from local_machine.files import read_file, write_atomic
 from sweeps.spec.sweep import Trial
 from trial_records import seal, trial_files
 
@@ -64,7 +65,7 @@ class SummaryCache:
     @functools.cached_property
     def _entries(self) -> dict[str, _Entry]:
         try:
-            content = trial_files.read_file(self._path)
+            content = read_file(self._path)
             return _File.model_validate_json(content).trials if seal.holds(content, _MARKER) else {}
         except (OSError, InputError, ValidationError):
             return {}
@@ -91,7 +92,7 @@ class SummaryCache:
         blank = _File(trials=self._entries, sha256=seal.BLANK.decode()).model_dump_json()
         content = seal.sealed(blank.encode(), _MARKER)
         with contextlib.suppress(OSError):
-            trial_files.write_atomic(self._path, lambda file: file.write(content))
+            write_atomic(self._path, lambda file: file.write(content))
         self._new = 0
 
 

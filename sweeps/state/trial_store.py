@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from local_machine.errors import EXIT_IO, InputError, move_away, nearest
+from local_machine.files import unreadable, write_atomic
 from slurm.job_state import Job
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
@@ -114,7 +115,7 @@ class TrialStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
         content = sealed_json.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
-        trial_files.write_atomic(path, lambda file: file.write(content))
+        write_atomic(path, lambda file: file.write(content))
 
     def _path(self, identity: str) -> Path:
         return self.folder / PLANS / f"{identity}.json"
@@ -197,7 +198,7 @@ class TrialStore:
         except (FileNotFoundError, NotADirectoryError):
             folders = set()
         except OSError as error:
-            raise trial_files.unreadable(self.folder, error) from None
+            raise unreadable(self.folder, error) from None
         folders |= archive.trials(self.folder).keys()
         by_suffix: dict[str, list[str]] = {}
         for name in folders:
@@ -270,7 +271,7 @@ class TrialStore:
             return Standing(trial, State.UNKNOWN, problem=error.what)
         except OSError as error:
             path = error.filename or self.folder_of(trial)
-            return Standing(trial, State.UNKNOWN, problem=trial_files.unreadable(path, error).what)
+            return Standing(trial, State.UNKNOWN, problem=unreadable(path, error).what)
 
     def _from_files(self, trial: Trial) -> Standing:
         """What the trial's own files say; whether a claim's holder lives is not among it."""
@@ -278,7 +279,7 @@ class TrialStore:
         try:
             files = {path.name for path in folder.iterdir()}
         except PermissionError as error:
-            raise trial_files.unreadable(folder, error) from None
+            raise unreadable(folder, error) from None
         except (FileNotFoundError, NotADirectoryError):
             if not folder.is_symlink() and not folder.exists():
                 return Standing(trial, State.DONE if self._is_done(folder) else State.PENDING)

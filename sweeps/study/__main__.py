@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from local_machine import signals
 from local_machine.errors import EXIT_DONE, EXIT_INTERRUPTED, run_command
 from sweeps.cli.options import (
     AtScale,
@@ -99,7 +100,7 @@ def main(
         course.look_back()
         return _print(course, begin, end, as_json)
     course.assumed()  # so that what is wrong with any stage is told now
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals.handle(signal.SIGTERM, _interrupt)
     advice = "wait for it, or look at its stages: python -m sweeps.status"
     try:
         with driver_lock.held(

@@ -11,14 +11,13 @@ import functools
 import hashlib
 import json
 import shlex
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local_machine import clock, processes
 from local_machine.errors import (
     EXIT_DONE,
     EXIT_FLAGGED,
@@ -302,7 +301,7 @@ class StudyRunner:
                 over = sum(one.state.is_over for one in progress)
                 display.show(plan, progress, over, len(progress))
                 on_slurm = self.place is Backend.SLURM
-                time.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
+                clock.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
 
     def choose(self, run: Run, progress: list[Progress]) -> str:
         """Choose from a stage's trials, and note it; in words, for a person.
@@ -374,7 +373,7 @@ class StudyRunner:
         names = [stage.name for stage in self.study.stages]
         folders = ["--results", str(self.results), "--out", str(self.folder / REPORT)]
         words = [sys.executable, "-m", "analysis.report", *names, *folders]
-        return subprocess.run(words, check=False, env=environment.built(Child.WORKER)).returncode
+        return processes.run(words, check=False, env=environment.built(Child.WORKER)).returncode
 
 
 def _noise(choice: Selection) -> str:

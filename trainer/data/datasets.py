@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import write_atomic
 from local_machine.private_folder import cache_home
 from trainer.config import DataConfig
 from trainer.data import layouts
@@ -43,7 +44,6 @@ from trainer.data.split import (
     split,
     split_sha256,
 )
-from trial_records.trial_files import write_atomic
 
 CIFAR10 = KNOWN_CIFAR10.classes
 # The digits have no test set of their own; theirs is the same whatever the configuration says.

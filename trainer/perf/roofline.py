@@ -12,7 +12,6 @@ import contextlib
 import functools
 import logging
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+from local_machine import clock
 from local_machine.private_folder import use_private_caches
 from trainer import models
 from trainer.config import ModelConfig, OptimizerConfig
@@ -243,11 +243,11 @@ def _seconds(run: Callable[[], object], kind: str) -> float:
     """Of one call, the best of some, the first not counted."""
     found = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = clock.perf_counter()
         run()
         if kind == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
+        found.append(clock.perf_counter() - start)
     return min(found[1:])
 
 
