@@ -33,7 +33,7 @@ from sweeps.cli.options import (
     Workers,
     plan_of,
 )
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
     from sweeps.cost.estimate import CostEstimate
@@ -46,7 +46,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
-    on: On = Backend.AUTO,
+    on: On = BackendName.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
@@ -77,7 +77,8 @@ def main(
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
     from sweeps.cost.estimate import estimate_cost
-    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.execution import dispatch
+    from sweeps.execution.gpu import sharing
     from sweeps.execution.preflight import ask_slurm
     from sweeps.spec.find import find
     from sweeps.state.access import warn_of_writers
@@ -89,7 +90,7 @@ def main(
     warn_of_writers(results)
     defined_here = name.endswith(".py")
     place = dispatch.place(on)
-    shared = dispatch.check_share(gpu_sharing.parse(per_gpu), place)
+    shared = dispatch.check_share(sharing.parse(per_gpu), place)
     cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
     ledger = TrialStore(results, sweep_name, Liveness.here(cluster.site.query_seconds))
     plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
@@ -109,7 +110,7 @@ def main(
             ask_slurm(batch)
     if dry_run or budget is not None:
         world = dispatch.ranks(place, cluster)
-        cost = estimate_cost(results, progress, place, gpu_sharing.at_once(workers, shared), world)
+        cost = estimate_cost(results, progress, place, sharing.at_once(workers, shared), world)
     if dry_run:
         _print_plan(plan, progress, cost, dispatch.shown(batch), as_json)
     if budget is not None:

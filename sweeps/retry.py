@@ -15,7 +15,7 @@ import typer
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from local_machine.files import set_aside
 from sweeps.cli.options import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 app = typer.Typer(add_completion=False)
 
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
-    on: On = Backend.AUTO,
+    on: On = BackendName.AUTO,
     workers: Workers = None,
     per_gpu: PerGpuWord = None,
     site: SiteName = "default",
@@ -46,14 +46,15 @@ def main(
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
     from slurm.site import Resources
-    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.execution import dispatch
+    from sweeps.execution.gpu import sharing
     from sweeps.state import elsewhere
     from sweeps.state.liveness import Liveness
     from sweeps.state.trial_store import State, resolve
     from trial_records import trial_files
 
     where = dispatch.place(on)
-    shared = dispatch.check_share(gpu_sharing.parse(per_gpu), where)
+    shared = dispatch.check_share(sharing.parse(per_gpu), where)
     if host_gone is not None:
         # A study has no trials of its own, and so no plans.
         is_sweep = elsewhere.take_back(host_gone, results, name, Liveness.here())

@@ -23,7 +23,7 @@ import sweeps.status
 from local_machine.errors import run_command
 from local_machine.files import set_aside
 from sweeps.devices import visible_gpus
-from sweeps.execution.local_pool import Pool
+from sweeps.execution.backends.local import Pool
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 
@@ -553,7 +553,9 @@ def test_a_detached_launch_whose_worker_gives_up_says_so(
     definition, results = tmp_path / "tiny.py", tmp_path / "results"
     definition.write_text(TINY)
     # The worker cannot make the trials' folders; launch itself has written all that it writes.
-    monkeypatch.setattr("sweeps.execution.local_pool.Pool._start", _start_a_worker_that_gives_up)
+    monkeypatch.setattr(
+        "sweeps.execution.backends.local.Pool._start", _start_a_worker_that_gives_up
+    )
     assert command(sweeps.launch, definition, "--results", results, "--detach") == 3
     assert "error: the disk is full" in capsys.readouterr().err
 

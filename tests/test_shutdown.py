@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_cancel import LONG, ROOT
 
-from sweeps.execution.local_pool import Pool
+from sweeps.execution.backends.local import Pool
 from sweeps.execution.shutdown import was_killed
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find

@@ -25,7 +25,7 @@ from analysis.sections.choices import choices as chosen_section
 from local_machine.errors import InputError, run_command
 from sweeps.cli.options import ScaleName, Seeds
 from sweeps.devices import device_here
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand, trial_at
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
@@ -439,8 +439,8 @@ def failed(progress: list[Progress], cause: str) -> list[Progress]:
 def course_of(folder: Path) -> StudyRunner:
     name, study = study_stages.find_study(str(folder / "tiny.py"))
     return StudyRunner(
-        name, study, folder / "results", ScaleName.FULL, [], None, Backend.LOCAL, "default", None,
-        None, {},
+        name, study, folder / "results", ScaleName.FULL, [], None, BackendName.LOCAL, "default",
+        None, None, {},
     )  # fmt: skip
 
 

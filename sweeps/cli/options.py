@@ -12,7 +12,7 @@ import typer
 
 from local_machine.errors import InputError, folder_named
 from local_machine.secrets import masked_words
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
     from sweeps.spec.sweep import Sweep
@@ -43,7 +43,7 @@ Seeds = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Run every point with so many seeds.")
 ]
 On = Annotated[
-    Backend,
+    BackendName,
     typer.Option(
         help="slurm: as jobs; local: worker processes on this machine; debug: in this process; "
         "auto: slurm where there is sbatch, else local."

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from local_machine.errors import InputError
 from local_machine.files import read_file
 from sweeps.devices import device_here, visible_gpus
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
 from trainer.config import DataConfig, ModelConfig, TrainConfig
@@ -133,7 +133,7 @@ class CostEstimate:
 def estimate_cost(
     results: Path,
     progress: Sequence[Progress],
-    where: Backend,
+    where: BackendName,
     workers: int | None = None,
     world: int = 1,
 ) -> CostEstimate:
@@ -166,16 +166,16 @@ def estimate_cost(
     return CostEstimate(device, hours, sources)
 
 
-def _device(runs: list[PastRun], where: Backend, workers: int | None, left: int) -> str | None:
+def _device(runs: list[PastRun], where: BackendName, workers: int | None, left: int) -> str | None:
     """What so many trials are to run on; None where nobody can tell."""
-    if where is Backend.SLURM:
+    if where is BackendName.SLURM:
         return next((run.device for run in runs if run.on_slurm), None)
     at_once = min(workers or len(visible_gpus()) or 1, left)
-    return device_here(1 if where is Backend.DEBUG else at_once)
+    return device_here(1 if where is BackendName.DEBUG else at_once)
 
 
 def seconds_alike(
-    results: Path, progress: Sequence[Progress], where: Backend, workers: int | None
+    results: Path, progress: Sequence[Progress], where: BackendName, workers: int | None
 ) -> dict[str, float]:
     """What is left of the trials takes so many seconds, by name, of those that past runs alike on
     the device tell of. Imports no torch."""
@@ -338,7 +338,7 @@ class _Book:
 
     runs: list[PastRun]
     device: str | None
-    where: Backend
+    where: BackendName
     known: dict[Any, tuple[float, Source] | None] = field(default_factory=dict)
 
     def seconds_per_image(self, config: TrainConfig, world: int) -> tuple[float, Source] | None:
@@ -410,7 +410,7 @@ class _Book:
         if config.precision != "auto":
             return config.precision
         used = (run.arithmetic.precision for run in self.runs if run.asked_precision == "auto")
-        if (found := next(used, None)) is not None or self.where is Backend.SLURM:
+        if (found := next(used, None)) is not None or self.where is BackendName.SLURM:
             return found
         if self.peaks is None:
             return None  # nor could a price be told

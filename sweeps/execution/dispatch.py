@@ -22,9 +22,9 @@ from slurm.site import Resources, Site, find_site
 from sweeps.cli.live_view import Display
 from sweeps.cost.estimate import seconds_alike
 from sweeps.devices import visible_gpus
-from sweeps.execution import gpu_mps, gpu_sharing
-from sweeps.execution.gpu_sharing import PerGpu
-from sweeps.execution.local_pool import Pool
+from sweeps.execution.backends.local import Pool
+from sweeps.execution.gpu import mps, sharing
+from sweeps.execution.gpu.sharing import PerGpu
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import write_seconds
 from sweeps.execution.worker import (
@@ -34,7 +34,7 @@ from sweeps.execution.worker import (
     prepare_data,
     start_logging,
 )
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.state import job_log
 from sweeps.state import lease as leases
@@ -60,11 +60,11 @@ class Cluster:
     resources: Resources
 
 
-def place(on: Backend) -> Backend:
+def place(on: BackendName) -> BackendName:
     """Where `on` means. Raises SlurmError where Slurm is asked for and not there."""
-    if on is Backend.AUTO:
-        return Backend.SLURM if commands.available() else Backend.LOCAL
-    if on is Backend.SLURM and not commands.available():
+    if on is BackendName.AUTO:
+        return BackendName.SLURM if commands.available() else BackendName.LOCAL
+    if on is BackendName.SLURM and not commands.available():
         raise SlurmError(
             "there is no Slurm here: no sbatch on PATH, or no SLURM_CONF that it could read",
             "run on this machine with --on local, or try a small Slurm of your own: "
@@ -73,9 +73,9 @@ def place(on: Backend) -> Backend:
     return on
 
 
-def check_share(per_gpu: PerGpu, where: Backend) -> PerGpu:
+def check_share(per_gpu: PerGpu, where: BackendName) -> PerGpu:
     """What is asked for of sharing GPUs. Raises InputError where that cannot be had there."""
-    if where is Backend.SLURM and per_gpu == "auto":
+    if where is BackendName.SLURM and per_gpu == "auto":
         raise InputError(
             "--per-gpu auto measures this machine's GPU, and the jobs run on others",
             "give a number; on a GPU node, --on local --per-gpu auto says which is best",
@@ -96,16 +96,16 @@ def cluster(
     return Cluster(find_site(site), replace(resources, **given))
 
 
-def ranks(where: Backend, cluster: Cluster) -> int:
+def ranks(where: BackendName, cluster: Cluster) -> int:
     """On how many ranks a trial runs."""
-    return cluster.resources.ranks if where is Backend.SLURM else 1
+    return cluster.resources.ranks if where is BackendName.SLURM else 1
 
 
 def check(
     ledger: TrialStore,
     plan: Plan,
     trials: list[Trial],
-    where: Backend,
+    where: BackendName,
     cluster: Cluster,
     workers: int | None,
     per_gpu: PerGpu,
@@ -122,9 +122,9 @@ def check(
     check_data((trial.config for trial in trials), ranks(where, cluster))
     from sweeps.execution import preflight
 
-    if defined_here and where is not Backend.DEBUG:
+    if defined_here and where is not BackendName.DEBUG:
         preflight.check_elsewhere(trial.config for trial in trials)
-    if where is not Backend.SLURM:
+    if where is not BackendName.SLURM:
         return None
     from sweeps.execution.slurm_submit import Submission
 
@@ -215,7 +215,7 @@ def run(
     ledger: TrialStore,
     plans: list[Plan],
     known: dict[str, Progress],
-    where: Backend,
+    where: BackendName,
     cluster: Cluster,
     workers: int | None,
     per_gpu: PerGpu = None,
@@ -229,7 +229,7 @@ def run(
 
     `defined_here` is check's.
     """
-    if where is Backend.DEBUG:
+    if where is BackendName.DEBUG:
         environment.enter(Child.WORKER)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
     launch = clock.now()
@@ -264,12 +264,12 @@ def run(
     if not open_trials:
         # What others have queued or running is no failure where nobody waits for it.
         return max(flag, _end(ledger, progress, as_json, retry=retry or detach))
-    if where is not Backend.SLURM or workers is not None:
+    if where is not BackendName.SLURM or workers is not None:
         # Workers take the trials in an order of their own.
         worker.seconds = seconds_alike(ledger.folder.parent, progress, where, workers)
         for plan in plans:
             write_seconds(ledger, plan.id, worker.seconds)
-    if where is Backend.DEBUG:
+    if where is BackendName.DEBUG:
         start_logging(worker)
         worker.stop.listen(signal.SIGTERM)
         try:
@@ -279,14 +279,14 @@ def run(
         if stopped:
             return _interrupted(ledger, "gave its trial")
         return max(flag, _end(ledger, look(ledger, trials, known), as_json, retry=retry))
-    if where is Backend.SLURM:
+    if where is BackendName.SLURM:
         running: Running = _submit(
             ledger, plans, open_trials, launch, cluster, workers, per_gpu, retry=retry
         )
         return max(flag, _watch(ledger, plans, trials, running, known, retry, detach, as_json))
     with shared(per_gpu, workers, detach=detach):
-        per_gpu = gpu_sharing.settled(per_gpu, [trial.config for trial in open_trials])
-        count = min(gpu_sharing.at_once(workers, per_gpu), len(open_trials))
+        per_gpu = sharing.settled(per_gpu, [trial.config for trial in open_trials])
+        count = min(sharing.at_once(workers, per_gpu), len(open_trials))
         running = Pool(ledger, plans, launch, count, retry=retry, detach=detach)
         running.start()
         return max(flag, _watch(ledger, plans, trials, running, known, retry, detach, as_json))
@@ -296,8 +296,8 @@ def shared(
     per_gpu: PerGpu, workers: int | None, *, detach: bool = False
 ) -> contextlib.AbstractContextManager[None]:
     """MPS where local workers may share a GPU, and somebody is there to end it."""
-    may = per_gpu == "auto" or gpu_sharing.at_once(workers, per_gpu) > len(visible_gpus())
-    return contextlib.nullcontext() if detach or not may else gpu_mps.running()
+    may = per_gpu == "auto" or sharing.at_once(workers, per_gpu) > len(visible_gpus())
+    return contextlib.nullcontext() if detach or not may else mps.running()
 
 
 def _watch(

@@ -33,7 +33,7 @@ from sweeps.cli.options import (
     parse_settings,
 )
 from sweeps.search.runner import Asked, check_place, through
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver
@@ -45,7 +45,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A search's name, or a definition file (.py).")],
-    on: On = Backend.AUTO,
+    on: On = BackendName.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     trials: Annotated[
@@ -75,7 +75,8 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
-    from sweeps.execution import dispatch, gpu_sharing, preflight
+    from sweeps.execution import dispatch, preflight
+    from sweeps.execution.gpu import sharing
     from sweeps.execution.worker import check_data
     from sweeps.spec.find import find_search
     from sweeps.spec.scale import Scale
@@ -89,7 +90,7 @@ def main(
     warn_of_writers(results)
     search = replace(search, pruner=pruner or search.pruner)
     place = dispatch.place(on)
-    shared = check_place(place, gpu_sharing.parse(per_gpu))
+    shared = check_place(place, sharing.parse(per_gpu))
     cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
     ledger = TrialStore(results, sweep_name, Liveness.here(cluster.site.query_seconds))
     overrides = parse_settings(settings or [])
@@ -97,7 +98,7 @@ def main(
     check_data((end.config for end in asked.ends), dispatch.ranks(place, cluster))
     if name.endswith(".py"):
         preflight.check_elsewhere(end.config for end in asked.ends)
-    if place is Backend.SLURM:
+    if place is BackendName.SLURM:
         preflight.check_jobs(cluster.site, cluster.resources, ledger)
     if dry_run:
         return _print_search(asked, ledger, as_json)

@@ -21,8 +21,8 @@ from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
 from local_machine.files import read_file, write_atomic
 from sweeps.cli.live_view import Display
+from sweeps.execution.backends.local import start_worker, stop_all, words_of
 from sweeps.execution.dispatch import Cluster
-from sweeps.execution.local_pool import start_worker, stop_all, words_of
 from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
 from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from local_machine import signals
 from local_machine.errors import InputError
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
     from sweeps.execution.dispatch import Cluster
-    from sweeps.execution.gpu_sharing import PerGpu
+    from sweeps.execution.gpu.sharing import PerGpu
     from sweeps.search.driver import Driver
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Trial
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 JOBS = 8
 
 
-def check_place(place: Backend, shared: PerGpu) -> PerGpu:
+def check_place(place: BackendName, shared: PerGpu) -> PerGpu:
     """What is asked for of sharing GPUs. Raises InputError where a search cannot run so."""
-    if place is Backend.DEBUG:
+    if place is BackendName.DEBUG:
         raise InputError(
             "--on debug", "a search runs its trials in workers: --on local --workers 1"
         )
-    if place is Backend.SLURM and shared not in (None, 1):
+    if place is BackendName.SLURM and shared not in (None, 1):
         raise InputError(
             "--per-gpu on Slurm: a search sends each trial as a job of its own",
             "drive it in a job on a GPU node: --on local --per-gpu N",
@@ -115,7 +115,7 @@ class Asked:
 def through(
     asked: Asked,
     ledger: TrialStore,
-    place: Backend,
+    place: BackendName,
     cluster: Cluster,
     workers: int | None,
     shared: PerGpu,
@@ -128,7 +128,8 @@ def through(
     another drives it, where its journal is of another definition, and where all trials fail.
     """
     from sweeps.cli.live_view import Display
-    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.execution import dispatch
+    from sweeps.execution.gpu import sharing
     from sweeps.execution.shutdown import Stop
     from sweeps.execution.worker import PATIENCE_SECONDS, prepare_data
     from sweeps.search.driver import Driver, Jobs, Processes, Runner, drive
@@ -148,13 +149,13 @@ def through(
         journal = Journal(folder, search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
-        if place is Backend.SLURM:
+        if place is BackendName.SLURM:
             count = workers or JOBS
             runner: Runner = Jobs(ledger, cluster)
         else:
             stack.enter_context(dispatch.shared(shared, workers))
-            settled_share = gpu_sharing.settled(shared, [end.config for end in asked.ends])
-            count = gpu_sharing.at_once(workers, settled_share)
+            settled_share = sharing.settled(shared, [end.config for end in asked.ends])
+            count = sharing.at_once(workers, settled_share)
             runner = Processes(ledger, count)
         plan = Plan(
             sweep=ledger.sweep,
@@ -182,7 +183,7 @@ def through(
             file=sys.stderr,
             flush=True,
         )
-        seconds = dispatch.SLURM_SECONDS if place is Backend.SLURM else dispatch.LOCAL_SECONDS
+        seconds = dispatch.SLURM_SECONDS if place is BackendName.SLURM else dispatch.LOCAL_SECONDS
 
         def should_stop() -> bool:
             check_seat()
@@ -197,7 +198,7 @@ def through(
             # The workers may take longer than this process's own patience.
             runner.stop()
         if stopped:
-            goes = "the jobs go on" if place is Backend.SLURM else "its trials were given back"
+            goes = "the jobs go on" if place is BackendName.SLURM else "its trials were given back"
             print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
             return None
         return driver

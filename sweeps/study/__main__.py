@@ -32,7 +32,7 @@ from sweeps.cli.options import (
     SiteName,
     Workers,
 )
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
@@ -43,7 +43,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A study's name, or its file (.py).")],
-    on: On = Backend.AUTO,
+    on: On = BackendName.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
@@ -70,7 +70,8 @@ def main(
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
     from local_machine.errors import InputError
-    from sweeps.execution import dispatch, gpu_sharing, preflight
+    from sweeps.execution import dispatch, preflight
+    from sweeps.execution.gpu import sharing
     from sweeps.search.runner import check_place
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
@@ -88,7 +89,7 @@ def main(
     if as_json and not dry_run:
         raise InputError("--json without --dry-run", "what a study chose is in its choices.json")
     place = dispatch.place(on)
-    shared = check_place(place, dispatch.check_share(gpu_sharing.parse(per_gpu), place))
+    shared = check_place(place, dispatch.check_share(sharing.parse(per_gpu), place))
     course = StudyRunner(
         study_name, study, results, scale, settings or [], seeds, place, site, workers, shared, job
     )

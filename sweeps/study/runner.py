@@ -34,10 +34,10 @@ from sweeps.cli.live_view import Display
 from sweeps.cli.options import ScaleName, parse_settings, plan_of
 from sweeps.cost.estimate import CostEstimate, estimate_cost
 from sweeps.execution import dispatch
-from sweeps.execution.gpu_sharing import PerGpu, at_once
+from sweeps.execution.gpu.sharing import PerGpu, at_once
 from sweeps.execution.worker import check_data
 from sweeps.search.runner import Asked, through
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep
@@ -115,7 +115,7 @@ class StudyRunner:
     scale: ScaleName
     settings: list[str]
     seeds: int | None
-    place: Backend
+    place: BackendName
     site: str
     workers: int | None
     shared: PerGpu
@@ -300,7 +300,7 @@ class StudyRunner:
                 waited = True
                 over = sum(one.state.is_over for one in progress)
                 display.show(plan, progress, over, len(progress))
-                on_slurm = self.place is Backend.SLURM
+                on_slurm = self.place is BackendName.SLURM
                 clock.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
 
     def choose(self, run: Run, progress: list[Progress]) -> str:

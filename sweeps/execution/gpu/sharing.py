@@ -128,7 +128,7 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
         file.flush()
         processes = [
             processes.start(
-                [sys.executable, "-m", "sweeps.execution.throughput_probe", file.name],
+                [sys.executable, "-m", "sweeps.execution.gpu.throughput_probe", file.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
