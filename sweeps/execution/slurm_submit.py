@@ -48,7 +48,9 @@ class Submission:
         words = SentTrial(str(self.logs.parent), self.plan.id, token, self.launch)
         return self._batch(token, words, size)
 
-    def crew(self, token: str, count: int, plans: Sequence[Plan], retry: bool, size: int) -> Batch:
+    def worker_jobs(
+        self, token: str, count: int, plans: Sequence[Plan], retry: bool, size: int
+    ) -> Batch:
         """Of jobs of `size` workers each. Raises SlurmError where the resources are for more."""
         if self.resources.ranks > 1:
             raise SlurmError(
@@ -129,7 +131,7 @@ class Submission:
     ) -> list[str]:
         """Send jobs of one task, each of `per_gpu` workers that run trial after trial; the ids."""
         token = uuid.uuid4().hex[:12]
-        batch = self.crew(token, count, plans, retry, per_gpu)
+        batch = self.worker_jobs(token, count, plans, retry, per_gpu)
         mark = self.logs / mark_of(token)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()

@@ -14,25 +14,13 @@ import contextlib
 import json
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from local_machine import signals
 from local_machine.errors import EXIT_DONE, EXIT_INTERRUPTED, run_command
-from sweeps.cli.options import (
-    AtScale,
-    On,
-    PerGpuWord,
-    Results,
-    ScaleName,
-    Seeds,
-    Settings,
-    SiteName,
-    Workers,
-)
-from sweeps.spec.backend_name import BackendName
+from sweeps.cli.options import AtScale, ScaleName, Seeds, Settings, Where, with_where
 
 if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
@@ -41,16 +29,14 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@with_where(without=("nodes", "gpus_per_node", "minutes"))
 def main(
     name: Annotated[str, typer.Argument(help="A study's name, or its file (.py).")],
-    on: On = BackendName.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
-    workers: Workers = None,
-    per_gpu: PerGpuWord = None,
-    site: SiteName = "default",
-    results: Results = Path("results"),
+    *,
+    where: Where,
     first: Annotated[
         str | None,
         typer.Option(
@@ -70,9 +56,8 @@ def main(
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
     from local_machine.errors import InputError
-    from sweeps.execution import dispatch, preflight
-    from sweeps.execution.gpu import sharing
-    from sweeps.search.runner import check_place
+    from sweeps.execution import preflight
+    from sweeps.search.runner import check_backend
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
     from sweeps.study.runner import StudyRunner
@@ -80,7 +65,7 @@ def main(
 
     job = driver_lock.leave_job()
     study_name, study = find_study(name)
-    warn_of_writers(results)
+    warn_of_writers(where.results)
     stages = study.stages
     begin = study.index(first) if first is not None else 0
     end = study.index(last) if last is not None else len(stages) - 1
@@ -88,10 +73,10 @@ def main(
         raise InputError(f"--from {first} comes after --until {last}", "turn them round")
     if as_json and not dry_run:
         raise InputError("--json without --dry-run", "what a study chose is in its choices.json")
-    place = dispatch.place(on)
-    shared = check_place(place, dispatch.check_share(sharing.parse(per_gpu), place))
+    request = where.request()
+    check_backend(request)
     course = StudyRunner(
-        study_name, study, results, scale, settings or [], seeds, place, site, workers, shared, job
+        study_name, study, where.results, scale, settings or [], seeds, request, job
     )
     if begin:
         course.recall(begin)
@@ -105,7 +90,7 @@ def main(
     advice = "wait for it, or look at its stages: python -m sweeps.status"
     try:
         with driver_lock.held(
-            course.folder, results, job, course.scheduler, "study", advice
+            course.folder, where.results, job, course.scheduler, "study", advice
         ) as check:
             # What the stages have to say on stdout is for a person here.
             with contextlib.redirect_stdout(sys.stderr):

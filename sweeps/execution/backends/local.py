@@ -1,14 +1,15 @@
-"""Workers on this machine: some a GPU, or on a machine without; started, watched, restarted."""
+"""Trials in worker processes on this machine: some a GPU, or on a machine without."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from local_machine import clock, processes
@@ -17,11 +18,15 @@ from local_machine.files import read_file
 from slurm import environment as environments
 from slurm.environment import Child
 from sweeps.devices import cores_here, visible_gpus
+from sweeps.execution.backends.backend import Backend, Work
+from sweeps.execution.gpu import mps, sharing
+from sweeps.execution.request import LaunchRequest
 from sweeps.execution.shutdown import was_killed
 from sweeps.execution.worker import MAX_DEATHS
 from sweeps.spec.sweep import Trial
-from sweeps.state.plan import LOGS, Plan
+from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
+from trainer.config import TrainConfig
 from trial_records import trial_files
 
 # The variable by which `cancel` knows a process to be a worker of a launch.
@@ -92,13 +97,12 @@ def words_of(log: Path, code: int) -> InputError:
     )
 
 
-def stop_all(processes: Iterable[processes.Process[bytes]]) -> None:
+def stop_all(workers: Sequence[processes.Process[bytes]]) -> None:
     """Ask the workers to give their trials back, and wait until they have."""
-    processes = list(processes)
-    for process in processes:
+    for process in workers:
         process.send_signal(signal.SIGTERM)
     deadline = clock.monotonic() + STOP_SECONDS
-    for process in processes:
+    for process in workers:
         try:
             process.wait(max(0.1, deadline - clock.monotonic()))
         except subprocess.TimeoutExpired:
@@ -107,61 +111,106 @@ def stop_all(processes: Iterable[processes.Process[bytes]]) -> None:
 
 
 @dataclass
-class Pool:
-    """The worker processes of one launch."""
+class Started:
+    """A worker process, and what to start again where it is killed."""
 
-    ledger: TrialStore
-    plans: list[Plan]
-    launch: float
-    workers: int
-    retry: bool = False
-    detach: bool = False
-    processes: dict[int, processes.Process[bytes]] = field(default_factory=dict)  # by slot
-    logs: dict[int, Path] = field(default_factory=dict)
-    restarts: int = 0
+    process: processes.Process[bytes]
+    log: Path
+    words: list[str]
+    only: str
+    """The name of the one trial that it runs; "" for one that takes trial after trial."""
 
-    def start(self) -> None:
-        """Start the workers. Raises OSError where the log folder cannot be written."""
-        (self.ledger.folder / LOGS).mkdir(parents=True, exist_ok=True)
-        for slot in range(self.workers):
-            self._start(slot)
 
-    def _start(self, slot: int) -> None:
-        words = [word for plan in self.plans for word in ("--plan", plan.id)]
-        words += ["--retry"] if self.retry else []
-        self.processes[slot], self.logs[slot] = start_worker(
-            self.ledger, words, self.launch, slot, self.workers, stays=self.detach
+class Local(Backend):
+    """Worker processes that take trial after trial, or have one trial each."""
+
+    seconds: float = 0.5
+    goes_on: bool = False
+
+    def __init__(self, store: TrialStore, request: LaunchRequest) -> None:
+        self.store = store
+        self.request = request
+        self.running: dict[int, Started] = {}
+        """By slot, which says which GPU is a worker's."""
+        self._work: Work | None = None
+        self._slots = 0
+        self._replacements = 0
+        self._context = contextlib.ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        self._context.close()
+
+    def room(self, configs: Sequence[TrainConfig]) -> int:
+        """Measures where `--per-gpu auto` asks for it."""
+        if not self._slots:
+            # MPS where workers may share a GPU, and this process is there to end it.
+            request = self.request
+            may = request.per_gpu == "auto" or request.at_once > len(visible_gpus())
+            if may and not request.detach:
+                self._context.enter_context(mps.running())
+            per_gpu = sharing.settled(request.per_gpu, configs)
+            self._slots = sharing.at_once(request.workers, per_gpu)
+        return self._slots
+
+    def submit(self, work: Work) -> None:
+        """Start workers. Raises OSError where the log folder cannot be written."""
+        self._work = work
+        (self.store.folder / LOGS).mkdir(parents=True, exist_ok=True)
+        plans = [word for plan in work.plans for word in ("--plan", plan.id)]
+        if work.apart:
+            for trial in work.trials:
+                slot = next(n for n in range(len(self.running) + 1) if n not in self.running)
+                self._start(slot, [*plans, "--only", trial.name], trial.name)
+            return
+        self._slots = min(self.room([trial.config for trial in work.trials]), len(work.trials))
+        self._replacements = MAX_DEATHS * sum(len(plan.trials) for plan in work.plans)
+        for slot in range(self._slots):
+            self._start(slot, [*plans, *["--retry"] * work.retry])
+
+    def _start(self, slot: int, words: list[str], only: str = "") -> None:
+        assert self._work is not None
+        process, log = start_worker(
+            self.store, words, self._work.launch, slot, self._slots, stays=self.request.detach
         )
-
-    def wait_for_claims(self, trials: list[Trial]) -> None:
-        """Wait until every worker holds a trial or has ended, so that status and cancel see it."""
-        deadline = clock.monotonic() + CLAIM_SECONDS
-        while clock.monotonic() < deadline:
-            held = {one.claim.pid for one in self.ledger.standings(trials) if one.claim is not None}
-            if all(p.pid in held or p.poll() is not None for p in self.processes.values()):
-                return
-            clock.sleep(0.1)
+        self.running[slot] = Started(process, log, words, only)
 
     def poll(self) -> bool:
-        """Look after the workers; False when none is left. One that was killed is replaced, but
-        not one that was asked to stop.
-
-        Raises InputError where a worker gave up on the machine or the input, in its own words.
-        """
-        for slot, process in list(self.processes.items()):
-            code = process.poll()
+        """One of the workers that take trial after trial is replaced where it was killed, but not
+        where it was asked to stop; whoever gave a trial to a worker of its own sees to that."""
+        for slot, one in list(self.running.items()):
+            code = one.process.poll()
             if code is None:
                 continue
-            del self.processes[slot]
+            del self.running[slot]
             if code in (EXIT_USAGE, EXIT_IO):
-                raise words_of(self.logs[slot], code)
-            limit = MAX_DEATHS * sum(len(plan.trials) for plan in self.plans)
-            if was_killed(code) and self.restarts < limit:
-                self.restarts += 1
-                self._start(slot)
-        return bool(self.processes)
+                raise words_of(one.log, code)
+            if one.only and code > 0:
+                raise InputError(
+                    f"the worker of {one.only} was stopped", "the same command goes on", exit_code=1
+                )
+            if was_killed(code) and self._replacements:
+                self._replacements -= 1
+                self._start(slot, one.words)
+        return bool(self.running)
 
-    def stop(self) -> None:
+    def holds(self, trial: Trial) -> bool:
+        return trial.name in [one.only for one in self.running.values()]
+
+    def detach(self) -> None:
+        """Wait until every worker holds a trial or has ended, so that status and cancel see it.
+        Raises as `poll` does."""
+        assert self._work is not None
+        deadline = clock.monotonic() + CLAIM_SECONDS
+        workers = [one.process for one in self.running.values()]
+        while clock.monotonic() < deadline:
+            standings = self.store.standings(self._work.trials)
+            held = {one.claim.pid for one in standings if one.claim is not None}
+            if all(worker.pid in held or worker.poll() is not None for worker in workers):
+                break
+            clock.sleep(0.1)
+        self.poll()
+
+    def cancel(self) -> None:
         """Ask every worker to give its trial back, and wait until it has."""
-        stop_all(self.processes.values())
-        self.processes.clear()
+        stop_all([one.process for one in self.running.values()])
+        self.running.clear()
