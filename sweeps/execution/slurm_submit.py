@@ -19,7 +19,8 @@ from slurm.queue import Queue
 from slurm.send import Batch
 from slurm.site import Resources, Site
 from sweeps.execution import job_entry
-from sweeps.execution.job_entry import SentTrial, SentWorkers
+from sweeps.execution.job_entry import SentTrial
+from sweeps.execution.slurm_job import WorkerJob
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import WORKER, Lease
@@ -65,13 +66,13 @@ class Submission:
                 f"give --workers {most * size}",
                 exit_code=2,
             )
-        words = SentWorkers(
+        words = WorkerJob(
             str(self.logs.parent), tuple(plan.id for plan in plans), token, self.launch, retry,
             self.site.signal_seconds, size, self.site.mps,
         )  # fmt: skip
         return self._batch(f"{WORKER}{token}", words, count)
 
-    def _batch(self, comment: str, words: SentTrial | SentWorkers, tasks: int) -> Batch:
+    def _batch(self, comment: str, words: SentTrial | WorkerJob, tasks: int) -> Batch:
         return Batch(
             self.site, self.resources, self.plan.sweep, comment, self.logs,
             "sweeps.execution.job_entry", job_entry.words(words), tasks,
