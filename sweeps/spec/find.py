@@ -18,7 +18,7 @@ def names(kind: str = "sweep") -> list[str]:
     """The sweeps that come with the project; or the searches, for `search`."""
     return sorted(
         path.stem
-        for path in DEFINITIONS.glob("*.py")
+        for path in DEFINITIONS.rglob("*.py")
         if re.search(rf"^{kind} = ", path.read_text(), re.MULTILINE)
     )
 
@@ -42,7 +42,7 @@ def find_search(name: str) -> tuple[str, Search]:
 def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
     """The definition of that kind and name, or at that path. Raises InputError."""
     word = kind.__name__.lower()
-    path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
+    path = Path(name) if name.endswith(".py") else _of_project(name)
     stem(path)
     try:
         return path.stem, load(path, word, kind)
@@ -55,6 +55,14 @@ def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
             f"no {word} is called {name!r}",
             f"{nearest(name, names(word))} Or give the path of a definition file (.py).",
         ) from None
+
+
+def _of_project(name: str) -> Path:
+    """The file of that name, in whichever folder of the project's definitions it lies."""
+    file = f"{name}.py"
+    return next(
+        (path for path in DEFINITIONS.rglob("*.py") if path.name == file), DEFINITIONS / file
+    )
 
 
 def stem(path: Path) -> str:

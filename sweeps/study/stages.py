@@ -117,6 +117,17 @@ class Study:
             raise InputError(f"no stage is called {name!r}", nearest(name, names))
         return names.index(name)
 
+    def span(self, first: str | None, last: str | None) -> tuple[int, int]:
+        """The places of the first and the last stage of a run, both included. Raises InputError
+        where there is no such stage, or none between them."""
+        begin = 0 if first is None else self.index(first)
+        end = len(self.stages) - 1 if last is None else self.index(last)
+        if begin > end:
+            raise InputError(
+                f"--from {first} comes after --until {last}", "exchange the two stages"
+            )
+        return begin, end
+
 
 def taking(name: str, changes: Point) -> Sweep:
     """The sweep that comes with the project under that name, with changes to its base."""
