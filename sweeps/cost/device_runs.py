@@ -96,7 +96,7 @@ class DeviceRuns:
         return None if self.device is None else cached(self.device)
 
     def _precision(self, config: TrainConfig) -> Precision | None:
-        """What the configuration computes in on this device; None where nobody can tell."""
+        """What the configuration computes in on this device; None where that is not known."""
         if config.precision != "auto":
             return config.precision
         used = (run.arithmetic.precision for run in self.runs if run.asked_precision == "auto")

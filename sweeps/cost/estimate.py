@@ -39,7 +39,7 @@ class CostEstimate:
     """What is left of some trials costs, in hours of one device; a cost of 0 has no source."""
 
     device: str | None
-    """What they are to run on; None where nobody can tell."""
+    """What they are to run on; None where that is not known."""
     hours: list[float | None]
     """Of each trial; None where it is not known."""
     sources: list[Source | None]
@@ -120,7 +120,7 @@ def estimate_cost(
 
 
 def _device(runs: list[PastRun], where: Backend, workers: int | None, left: int) -> str | None:
-    """What so many trials are to run on; None where nobody can tell."""
+    """What so many trials are to run on; None where that is not known."""
     if where is Backend.SLURM:
         return next((run.device for run in runs if run.on_slurm), None)
     at_once = min(workers or len(visible_gpus()) or 1, left)

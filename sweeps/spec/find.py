@@ -69,7 +69,7 @@ def stem(path: Path) -> str:
     """The name that a definition file gives. Raises InputError for one that names no folder."""
     if not is_name(path.stem):
         raise InputError(
-            f"{path.stem!r} is no name for a sweep",
+            f"{path.stem!r} is not a valid name for a sweep",
             f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
         )
     return path.stem

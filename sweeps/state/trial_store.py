@@ -65,7 +65,7 @@ class Standing:
     job: Job | None = None  # the Slurm job that holds it, or held it
     lost: str | None = None  # in words, why its holder is gone
     heard: float | None = None  # when its holder was last heard of, on the file server's clock
-    problem: str | None = None  # why nobody can tell: a file that is damaged or cannot be read
+    problem: str | None = None  # why that is not known: a file that is damaged or cannot be read
 
 
 class TrialStore(PlanStore):
@@ -178,7 +178,8 @@ class TrialStore(PlanStore):
             if not folder.is_symlink() and not folder.exists():
                 return Standing(trial, State.DONE if self._is_done(folder) else State.PENDING)
             raise InputError(
-                f"{folder} is no folder, or a link to nowhere", f"move it away: {move_away(folder)}"
+                f"{folder} is not a folder, or a link to nowhere",
+                f"move it away: {move_away(folder)}",
             ) from None
         if trial_files.RUN in files:
             return Standing(trial, State.DONE)
@@ -268,7 +269,7 @@ class TrialStore(PlanStore):
     def fail(self, trial: Trial, claim: Lease, failure: trial_files.Failure) -> None:
         """The attempt failed: say why, and within which launch, then give the trial back.
 
-        Where another attempt holds it by now, this one's failure is nothing to it.
+        Where another attempt holds it by now, this one's failure is not recorded.
         """
         folder = self.folder_of(trial)
         if not leases.is_held(folder, claim):

@@ -120,7 +120,7 @@ class StudyRunner:
     workers: int | None
     shared: PerGpu
     job: dict[str, Any]
-    """seat.leave_job's."""
+    """What `driver_lock.leave_job` says of the Slurm job that this runs in."""
     chosen: dict[str, Point] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of choices.json, by stage."""
@@ -318,13 +318,13 @@ class StudyRunner:
             raise InputError(
                 f"stage {name}: no choice with {len(left_out)} of {len(progress)} trials not "
                 f"done{what}{more}",
-                f"{self._status(name)} says more; mend it, then the same command goes on",
+                f"{self._status(name)} says more; fix it, then the same command goes on",
                 exit_code=EXIT_FLAGGED,
             )
         if not found:
             raise InputError(
                 f"stage {name}: no point has an accuracy to choose by{what}{more}",
-                f"{self._status(name)} says more; mend the stage's definition",
+                f"{self._status(name)} says more; correct the stage's definition",
                 exit_code=EXIT_FLAGGED,
             )
         choice = choose(found)

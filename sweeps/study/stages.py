@@ -105,7 +105,9 @@ class Study:
                 or not is_name(stage.name)
                 or stage.name in NAMES_TAKEN
             ):
-                raise InputError(f"{shown(stage.name)} is no name for a stage", "it names a folder")
+                raise InputError(
+                    f"{shown(stage.name)} is not a valid name for a stage", "it names a folder"
+                )
             if stage.name in [one.name for one in stages[:number]]:
                 raise InputError(f"two stages are called {stage.name!r}", "rename one")
         self.stages = stages
