@@ -1,4 +1,5 @@
-"""What to run, and seeing it through. A sweep file needs no more than these names."""
+"""What to run, and seeing it through. A sweep file needs no more than these names; a notebook also
+`sweeps.open(results)`, which `from sweeps import *` leaves out, since it is Python's name too."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from local_machine.errors import quiet_while_importing
 from sweeps import moved_modules
 
 if TYPE_CHECKING:
+    from sweeps.notebook import open as open  # noqa: A004
     from sweeps.spec.distributions import choice, integers, log_integers, log_uniform, uniform
     from sweeps.spec.find import find, find_search
     from sweeps.spec.grid import Point, Space, chain, grid, zipped
@@ -41,6 +43,7 @@ __all__ = [
 
 # Loaded when they are asked for: a command that needs none of them starts without.
 _HOMES = {
+    "sweeps.notebook": ("open",),
     "sweeps.spec.distributions": ("choice", "integers", "log_integers", "log_uniform", "uniform"),
     "sweeps.spec.find": ("find", "find_search"),
     "sweeps.spec.grid": ("Point", "Space", "chain", "grid", "zipped"),

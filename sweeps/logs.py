@@ -77,7 +77,7 @@ def _jobs(ledger: TrialStore, name: str) -> list[str]:
 
     found: list[str] = []
     for path in (ledger.folder / LOGS).glob(".*.json"):
-        # Other hidden files are there, and a damaged note is no reason to print nothing.
+        # Other hidden files are there, and a damaged note must not hide what can be printed.
         with contextlib.suppress(InputError, OSError):
             note = job_entry.read_note(path)
             found += [job for one, job in zip(note.trials, note.jobs, strict=False) if one == name]

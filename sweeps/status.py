@@ -107,7 +107,7 @@ def _by_plan(
 def _json(
     seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
 ) -> dict[str, Any]:
-    from sweeps.cost.estimate import tally
+    from sweeps.cost.tally import tally
     from sweeps.state.progress import counts
 
     trials: dict[tuple[str, str], dict[str, Any]] = {}

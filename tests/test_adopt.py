@@ -16,7 +16,7 @@ import sweeps.launch
 from analysis.data.study import load
 from analysis.sections import cost, provenance, summary
 from local_machine.errors import run_command
-from sweeps.cost.estimate import tally
+from sweeps.cost.tally import tally
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.spec.sweep import Trial

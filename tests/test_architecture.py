@@ -62,14 +62,14 @@ ALLOWED = {
 EXTRA = {
     "sweeps/devices.py": {"trainer.perf.cpu"},
     "sweeps/state/adoption.py": {"trainer.data.datasets", "trainer.data.cache"},
-    "sweeps/cost/estimate.py": {
+    "sweeps/cost/estimate.py": {"trainer.data.datasets"},
+    "sweeps/cost/past_runs.py": {"trainer.perf.precision"},
+    "sweeps/cost/device_runs.py": {
         "trainer.perf.roofline",
         "trainer.perf.step_cost",
         "trainer.perf.device_peaks",
         "trainer.perf.precision",
         "trainer.perf.cpu",
-        "trainer.data.datasets",
-        "trainer.data.cache",
     },
     "sweeps/execution/gpu/throughput_probe.py": {"trainer.train"},
     "sweeps/execution/gpu/sharing.py": {

@@ -26,7 +26,7 @@ from analysis.data.study import load
 from analysis.stats import grad_cam
 from local_machine.errors import EXIT_IO, InputError, run_command
 from sweeps.compact import archive_writer
-from sweeps.cost import estimate
+from sweeps.cost.past_runs import past_runs
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state.lease import CLAIM, Lease
@@ -84,7 +84,7 @@ def seen(results: Path) -> Any:
         list(study.plans[0].epochs["trial"].cat.categories),
         [str(problem) for problem in study.problems],
         [one.to_json() for one in look(ledger, plan.trials, {})],
-        [str(run) for run in estimate.past_runs(results)],
+        [str(run) for run in past_runs(results)],
         [tables.read_table(ledger.folder / name / trial_files.PREDICTIONS) for name in done_names],
         [tables.read_run(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [grad_cam.config(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],

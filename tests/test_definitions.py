@@ -267,11 +267,11 @@ def test_searches_and_studies_are_bounded_alike(tmp_path: Path) -> None:
         path.write_text(HEAD + source)
         assert message in refusal(find_search, str(path))
     for source, message in (
-        ("study = Study(Stage(5, lambda s: None))", "5 is no name"),
+        ("study = Study(Stage(5, lambda s: None))", "5 is not a valid name"),
         ("study = Study(Stage('a', 5))", "has no function"),
         ("study = Study(Stage('a', lambda s: None, reported=5))", "has no function"),
         ("study = Study(deep())", "is not a stage"),
-        ("study = Study(Stage('x' * 300, lambda s: None))", "is no name"),
+        ("study = Study(Stage('x' * 300, lambda s: None))", "is not a valid name"),
         ("import sys; study = sys.exit(0)", "SystemExit"),
     ):
         path.write_text(HEAD + source)

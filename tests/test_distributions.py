@@ -62,7 +62,7 @@ SPACE: dict[str, Range] = {"optimizer.weight_decay": log_uniform(1e-5, 1e-2)}
          "'optimizer.weight_decay'"),
         ({"space": {"optimizer.lr": uniform(-1, 1)}}, "greater than 0", "learning rate"),
         ({"space": {"epochs": uniform(1, 9)}}, "epochs", "Passes"),
-        ({"space": {"epochs": [1, 2]}}, "is no range", "choice"),
+        ({"space": {"epochs": [1, 2]}}, "is not a range", "choice"),
         ({"sampler": "grid"}, "sampler grid takes no log_uniform", "choice"),
         ({"trials": 0}, "trials is 0", "20"),
         ({"start": [{"optimizer.weight_decay": 1.0}]}, "lies outside", "widen"),

@@ -33,7 +33,8 @@ from slurm.dev_cluster.cluster import Cluster
 from slurm.job_state import Job, JobState
 from slurm.queue import Queue
 from slurm.site import Site
-from sweeps.cost.estimate import past_runs, tally
+from sweeps.cost.past_runs import past_runs
+from sweeps.cost.tally import tally
 from sweeps.devices import cores_here
 from sweeps.execution.backends.local import environment
 from sweeps.execution.gpu import mps, sharing

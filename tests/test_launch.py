@@ -496,7 +496,7 @@ def test_odd_things_in_the_place_of_files_and_folders(
     folder.symlink_to("nowhere")
     capsys.readouterr()
     assert command(sweeps.launch, copy[0], "--results", copy[1]) == 1
-    assert f"{folder} is no folder, or a link to nowhere" in capsys.readouterr().err
+    assert f"{folder} is not a folder, or a link to nowhere" in capsys.readouterr().err
 
 
 def test_a_report_in_the_place_of_a_folder_is_answered(

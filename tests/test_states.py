@@ -216,7 +216,7 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
         "unknown, a link to nowhere",
         lambda scene: scene.ledger.folder_of(scene.trial).symlink_to("nowhere"),
         State.UNKNOWN,
-        r"is no folder, or a link to nowhere",
+        r"is not a folder, or a link to nowhere",
         "",
     ),
 ]

@@ -543,7 +543,7 @@ def test_a_study_that_cannot_be_is_an_input_error(tmp_path: Path) -> None:
     for old, new, what in (
         ('Stage("last", last)', 'Stage("sizes", last)', "two stages"),
         ('Stage("last", last)', 'Stage("tiny", last)', "the study's name"),
-        ('Stage("last", last)', 'Stage("a/b", last)', "no name for a stage"),
+        ('Stage("last", last)', 'Stage("a/b", last)', "not a valid name for a stage"),
     ):
         path.write_text(text.replace(old, new))
         with pytest.raises(InputError, match=what):

@@ -48,6 +48,12 @@ def test_the_study_has_its_sweeps() -> None:
     } <= set(definitions.names())
 
 
+def test_no_two_definitions_have_one_name() -> None:
+    files = [path.stem for path in definitions.DEFINITIONS.rglob("[!_]*.py")]
+    assert len(files) == len(set(files))
+    assert set(files) == {*definitions.names(), *definitions.names("search")}
+
+
 def test_the_grid_is_the_reported_one() -> None:
     trials = expand(find("grid_bs_epoch")[1])
     assert [(t.config.batch_size, t.config.epochs) for t in trials] == [

@@ -27,7 +27,7 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
-    from sweeps.cost.estimate import tally
+    from sweeps.cost.tally import tally
     from sweeps.state.progress import duration, eta_seconds, summary
 
     rows: list[tuple[str, ...]] = [

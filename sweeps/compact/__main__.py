@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, run_command
 from sweeps.cli.options import Results
+
+if TYPE_CHECKING:
+    from sweeps.compact.archive_writer import Gathered
+    from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
 
@@ -43,11 +47,7 @@ def main(
     ledger = resolve(results, name)
     with archive_writer.held(ledger) as folder:
         if undo:
-            count = archive_writer.put_back(ledger)
-            if as_json:
-                _print({"sweep": name, "put_back": count})
-            else:
-                print(f"{name}: {_trials(count)} put back into {ledger.folder}")
+            _show_undone(ledger, archive_writer.put_back(ledger), as_json)
             return EXIT_DONE
         plans, problems = ledger.readable_plans()
         trials = {trial.name: trial for plan in plans for trial in plan.trials}
@@ -56,18 +56,7 @@ def main(
     for problem in [*problems, *found.damaged.values()]:
         print(f"warning: left as it is: {problem.what}", file=sys.stderr)
     if as_json:
-        _print(
-            {
-                "sweep": name,
-                "added": found.added,
-                "compacted": found.compacted,
-                "open": found.open,
-                "damaged": {trial: problem.what for trial, problem in found.damaged.items()},
-                "checkpoints": checkpoints,
-                "checkpoint_bytes": size,
-                "checkpoints_dropped": drop and yes,
-            }
-        )
+        _print({**_to_json(name, found, checkpoints, size), "checkpoints_dropped": drop and yes})
     else:
         print(
             f"{name}: {_trials(found.compacted)} in {ledger.folder / folder.name}, {found.added} "
@@ -83,6 +72,25 @@ def main(
         )
         return EXIT_FLAGGED
     return EXIT_FLAGGED if found.damaged or problems else EXIT_DONE
+
+
+def _show_undone(ledger: TrialStore, count: int, as_json: bool) -> None:
+    if as_json:
+        _print({"sweep": ledger.sweep, "put_back": count})
+    else:
+        print(f"{ledger.sweep}: {_trials(count)} put back into {ledger.folder}")
+
+
+def _to_json(name: str, found: Gathered, checkpoints: int, size: int) -> dict[str, object]:
+    return {
+        "sweep": name,
+        "added": found.added,
+        "compacted": found.compacted,
+        "open": found.open,
+        "damaged": {trial: problem.what for trial, problem in found.damaged.items()},
+        "checkpoints": checkpoints,
+        "checkpoint_bytes": size,
+    }
 
 
 def _trials(count: int) -> str:

@@ -101,7 +101,7 @@ def held(ledger: TrialStore) -> Iterator[Path]:
 
 
 def gather(ledger: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered:
-    """Compact what is done and held by nobody, and remove the files that are compacted.
+    """Compact what is done and no process holds, and remove the files that are compacted.
 
     Raises InputError where a compact file is damaged, OSError where the disk is full: what was
     begun then stands in both forms.
@@ -141,7 +141,7 @@ def gather(ledger: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathere
 
 
 def _let_go(ledger: TrialStore, folder: Path) -> bool:
-    """Whether nobody holds the finished trial; the claim of one who died at its end is removed."""
+    """Whether no process holds the finished trial; a lease of one that died is removed."""
     claim = leases.read(folder)
     if claim is not None and not ledger.scheduler.is_alive(claim, folder):
         leases.release(folder, claim)
@@ -330,7 +330,7 @@ def put_back(ledger: TrialStore) -> int:
                 folder.mkdir(exist_ok=not folder.is_symlink())
             except FileExistsError:
                 raise InputError(
-                    f"{folder} is no folder",
+                    f"{folder} is not a folder",
                     f"move it away: {move_away(folder)}",
                     exit_code=EXIT_IO,
                 ) from None

@@ -1,1 +1,1 @@
-"""The sweeps of the study, a file each."""
+"""The sweeps and searches that come with the project, a file each; found by the file's name."""

@@ -129,7 +129,7 @@ def node(site: Site, results: Path) -> Iterator[Check]:
 
         yield warning(
             "test job", f"its folder cannot be used: {error.strerror or error}",
-            "mend the results folder (--results DIR), then ask again",
+            "correct the results folder (--results DIR), then ask again",
         )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def checks(folder: Path, *, shared: bool) -> Iterator[Check]:
         yield failure(
             "write",
             f"{nearest(folder)} cannot be written: {error.strerror or error}",
-            "choose a folder that you may write (--results DIR), or mend its rights",
+            "choose a folder that you may write (--results DIR), or correct its permissions",
         )
         return
     if (words := quota()) is not None:

@@ -104,7 +104,7 @@ def told(answer: dict[str, Any], site: Site, token: str, seen: float) -> Iterato
         todo = "have one version in both (`python` in the site): it is checked here, and runs there"
         yield warning("Python there", found, todo)
     if answer["torch"] is None:
-        todo = f"install the trainer for it, or mend `python` and `setup` in site {site.name!r}"
+        todo = f"install the trainer for it, or correct `python` and `setup` in site {site.name!r}"
         yield failure("torch there", f"cannot be imported: {answer['problem']}", todo)
     elif answer["torch"].partition("+")[0] == metadata.version("torch").partition("+")[0]:
         yield ok("torch there", answer["torch"])
@@ -168,7 +168,7 @@ def _wait(
             return answer, clock.now(), job
         if clock.monotonic() > deadline:
             return None, 0.0, job
-        # A controller that is busy for a moment is no end of the job.
+        # A controller that is busy for a moment does not end the job.
         with contextlib.suppress(SlurmError):
             if not over:
                 job = queue.jobs([number])[number]
@@ -216,7 +216,7 @@ def _silence(number: str, job: Job | None, folder: Path, seconds: float) -> Chec
         return failure(
             name,
             f"{found}: {' / '.join(said)}",
-            "mend `setup` and `python` in the site, or try another node",
+            "correct `setup` and `python` in the site, or try another node",
         )
     return failure(name, f"{found}, and without a log", f"its node may not see it: {NODES_SEE}")
 

@@ -145,7 +145,7 @@ class Limits:
             return failure(
                 title,
                 "there is no such partition" if name else "the cluster has no default partition",
-                f"mend `partition` in site {site.name!r}: {nearest(name, self.partitions)}",
+                f"correct `partition` in site {site.name!r}: {nearest(name, self.partitions)}",
             )
         one = self.partitions[name]
         longest = {"MaxTime": _seconds(one.get("MaxTime", ""))}
@@ -264,7 +264,7 @@ def parse_table(columns: tuple[str, ...], text: str) -> list[dict[str, str]]:
     for row in rows:
         if len(row) != len(columns):
             raise SlurmError(
-                f"sacctmgr printed a line that is no answer: {'|'.join(row)[:100]!r}",
+                f"sacctmgr printed a line that is not an answer: {'|'.join(row)[:100]!r}",
                 "try `sacctmgr show user withassoc` by hand",
             )
     return [dict(zip(columns, row, strict=True)) for row in rows]

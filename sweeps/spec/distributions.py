@@ -115,7 +115,7 @@ def log_integers(low: int, high: int) -> Numbers:
 
 
 def choice(values: Sequence[Value]) -> Choice:
-    """Raises InputError where there are no values, one twice, or one that is no plain value."""
+    """Raises InputError where there are no values, one twice, or one that is not a plain value."""
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise InputError(
             f"choice({reprlib.repr(values)}): no values", "give a list: choice([64, 128])"

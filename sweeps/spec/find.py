@@ -18,7 +18,7 @@ def names(kind: str = "sweep") -> list[str]:
     """The sweeps that come with the project; or the searches, for `search`."""
     return sorted(
         path.stem
-        for path in DEFINITIONS.glob("*.py")
+        for path in DEFINITIONS.rglob("*.py")
         if re.search(rf"^{kind} = ", path.read_text(), re.MULTILINE)
     )
 
@@ -42,7 +42,7 @@ def find_search(name: str) -> tuple[str, Search]:
 def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
     """The definition of that kind and name, or at that path. Raises InputError."""
     word = kind.__name__.lower()
-    path = Path(name) if name.endswith(".py") else DEFINITIONS / f"{name}.py"
+    path = Path(name) if name.endswith(".py") else _of_project(name)
     stem(path)
     try:
         return path.stem, load(path, word, kind)
@@ -57,11 +57,19 @@ def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
         ) from None
 
 
+def _of_project(name: str) -> Path:
+    """The file of that name, in whichever folder of the project's definitions it lies."""
+    file = f"{name}.py"
+    return next(
+        (path for path in DEFINITIONS.rglob("*.py") if path.name == file), DEFINITIONS / file
+    )
+
+
 def stem(path: Path) -> str:
     """The name that a definition file gives. Raises InputError for one that names no folder."""
     if not is_name(path.stem):
         raise InputError(
-            f"{path.stem!r} is no name for a sweep",
+            f"{path.stem!r} is not a valid name for a sweep",
             f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
         )
     return path.stem

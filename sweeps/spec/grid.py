@@ -52,7 +52,7 @@ def zipped(axes: Mapping[str, Sequence[Any]]) -> Space:
 
 
 def chain(*spaces: Space) -> Space:
-    """The points of one space after those of another. Raises InputError for what is no space."""
+    """The points of one space after those of another. Raises InputError for what is not a space."""
     for space in spaces:
         if not isinstance(space, Sequence) or isinstance(space, str):
             raise InputError(

@@ -198,7 +198,8 @@ class Search:
                 raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
             if not isinstance(values, (Numbers, Choice)):
                 raise InputError(
-                    f"{key}: {shown(values)} is no range", "make it with log_uniform, choice, ..."
+                    f"{key}: {shown(values)} is not a range",
+                    "make it with log_uniform, choice, ...",
                 )
             if self.sampler == "grid" and not isinstance(values, Choice):
                 raise InputError(

@@ -154,7 +154,7 @@ def _copy(folder: Path, trial: Trial, found: _Found) -> None:
         # An earlier attempt's would pass for the weights that were tested.
         (folder / trial_files.CHECKPOINT).unlink(missing_ok=True)
     for name in (*files, trial_files.RUN):
-        # What a copy that was killed left: nobody trains here, who would remove it.
+        # What a copy that was killed left: no attempt trains here that would remove it.
         for part in folder.glob(f".{name}.*.part"):
             part.unlink(missing_ok=True)
     for name, content in files.items():

@@ -36,7 +36,7 @@ CAUSES: dict[JobState, trial_files.Cause] = {
 
 @dataclass(frozen=True)
 class Progress:
-    """One trial's standing and its figures; validation only, so that nobody selects on the test."""
+    """One trial's standing and its figures: of validation, so that no test image chooses."""
 
     standing: Standing
     epochs_done: int = 0
@@ -246,7 +246,7 @@ def why_lost(alike: list[Progress]) -> str:
 
 
 def eta_seconds(progress: list[Progress]) -> float | None:
-    """Until the last trial ends, with as many at once as run now; None while nobody can tell."""
+    """Until the last trial ends, with as many at once as run now; None while that is not known."""
     running = [one for one in progress if one.state is State.RUNNING]
     timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
     if not running or not timed:

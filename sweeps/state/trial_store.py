@@ -9,7 +9,6 @@ results/<sweep>/logs/                 what the workers said
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,17 +17,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from local_machine.errors import EXIT_IO, InputError, move_away, nearest
-from local_machine.files import unreadable, write_atomic
+from local_machine.files import unreadable
 from slurm.job_state import Job
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.access import warn_of_writers
 from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
-from sweeps.state.plan import LOGS, PLANS, SEARCHES, Plan, trial_to_json
+from sweeps.state.plan import LOGS, SEARCHES
+from sweeps.state.plan_store import PlanStore
 from sweeps.state.summary_cache import SummaryCache
 from trainer.config import is_of
-from trial_records import archive, sealed_json, trial_files
+from trial_records import archive, trial_files
 from trial_records import plan as plan_files
 
 
@@ -65,122 +65,16 @@ class Standing:
     job: Job | None = None  # the Slurm job that holds it, or held it
     lost: str | None = None  # in words, why its holder is gone
     heard: float | None = None  # when its holder was last heard of, on the file server's clock
-    problem: str | None = None  # why nobody can tell: a file that is damaged or cannot be read
+    problem: str | None = None  # why that is not known: a file that is damaged or cannot be read
 
 
-class TrialStore:
-    """One sweep's folder under a results folder."""
+class TrialStore(PlanStore):
+    """One sweep's folder under a results folder: its plans, and where their trials stand."""
 
     def __init__(self, results: Path, sweep: str, scheduler: Liveness | None = None) -> None:
-        self.sweep = sweep
-        self.folder = results / sweep
+        super().__init__(results, sweep)
         self.scheduler = scheduler or Liveness()
         self.seen = SummaryCache(self.folder / LOGS)
-        self._plans: dict[Path, tuple[tuple[int, ...], Plan]] = {}
-
-    # Plans
-
-    def write_plan(self, plan: Plan) -> None:
-        """Record what a launch is about to run. The same trials again leave the file as it is.
-
-        Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
-        """
-        path = self._path(plan.id)
-        if self.has_plan(plan.id):
-            return
-        try:
-            self.rewrite_plan(
-                plan, (json.dumps(trial_to_json(trial), allow_nan=False) for trial in plan.trials)
-            )
-        except OSError as error:
-            raise InputError(
-                f"cannot write {path}: {error.strerror}",
-                "free some space there, or choose a folder that you may write with --results DIR",
-                exit_code=EXIT_IO,
-            ) from None
-
-    def has_plan(self, identity: str) -> bool:
-        """Whether there is a plan of that id. Raises InputError where it is damaged: its workers
-        could not read it."""
-        return os.path.lexists(self._path(identity)) and bool(self.plan(identity))
-
-    def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
-        """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,
-        in JSON. To encode a thousand again for each one that is added would take longer than all
-        else.
-
-        Raises OSError as writing does.
-        """
-        path = self._path(plan.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
-        content = sealed_json.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
-        write_atomic(path, lambda file: file.write(content))
-
-    def _path(self, identity: str) -> Path:
-        return self.folder / PLANS / f"{identity}.json"
-
-    def plans(self) -> list[Plan]:
-        """Every plan, oldest first. Raises InputError for a damaged one."""
-        found, problems = self.readable_plans()
-        for problem in problems:
-            raise problem
-        return found
-
-    def readable_plans(self) -> tuple[list[Plan], list[InputError]]:
-        """Every plan that can be read, oldest first, and what is wrong with the others."""
-        found, problems = [], []
-        try:
-            paths = plan_files.paths(self.folder)
-        except InputError as problem:
-            return [], [problem]
-        for path in paths:
-            try:
-                found.append(self._read_plan(path))
-            except FileNotFoundError:
-                continue  # moved away meanwhile
-            except InputError as problem:
-                problems.append(problem)
-        return sorted(found, key=lambda plan: (plan.created, plan.id)), problems
-
-    def plan(self, identity: str) -> Plan:
-        """Raises InputError where there is none or it is damaged."""
-        path = self._path(identity)
-        try:
-            return self._read_plan(path)
-        except FileNotFoundError:
-            raise InputError(
-                f"no plan {path}", f"launch the sweep: python -m sweeps.launch {self.sweep}"
-            ) from None
-
-    def _read_plan(self, path: Path) -> Plan:
-        """Raises InputError where it is damaged, FileNotFoundError where there is none. A plan that
-        did not change is read once."""
-        try:
-            now = path.stat()
-        except OSError:
-            return self._parsed(path)  # says what is wrong
-        stamp = now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
-        if path not in self._plans or self._plans[path][0] != stamp:
-            self._plans[path] = stamp, self._parsed(path)
-        return self._plans[path][1]
-
-    def _parsed(self, path: Path) -> Plan:
-        values = plan_files.read(path)
-        for trial in values.trials:
-            if not trial_files.is_name(trial.name):
-                raise plan_files.damaged(path, f"{trial.name!r} is not the name of a trial")
-        return Plan(
-            self.sweep,
-            [Trial(one.name, one.point, one.config, one.fingerprint) for one in values.trials],
-            values.scale,
-            values.overrides,
-            values.axes,
-            values.command,
-            values.created,
-            values.search,
-            values.id if values.search is not None else "",
-        )
 
     def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials, each under the name by which a plan or a folder already knows its content.
@@ -284,7 +178,8 @@ class TrialStore:
             if not folder.is_symlink() and not folder.exists():
                 return Standing(trial, State.DONE if self._is_done(folder) else State.PENDING)
             raise InputError(
-                f"{folder} is no folder, or a link to nowhere", f"move it away: {move_away(folder)}"
+                f"{folder} is not a folder, or a link to nowhere",
+                f"move it away: {move_away(folder)}",
             ) from None
         if trial_files.RUN in files:
             return Standing(trial, State.DONE)
@@ -374,7 +269,7 @@ class TrialStore:
     def fail(self, trial: Trial, claim: Lease, failure: trial_files.Failure) -> None:
         """The attempt failed: say why, and within which launch, then give the trial back.
 
-        Where another attempt holds it by now, this one's failure is nothing to it.
+        Where another attempt holds it by now, this one's failure is not recorded.
         """
         folder = self.folder_of(trial)
         if not leases.is_held(folder, claim):

@@ -8,7 +8,7 @@
 The grid chooses batch size and epochs, searches choose weight decay for ResNet-18 (and all others)
 and for WRN-28-10, the architectures are compared with these, the best is trained over seeds that
 chose nothing, and so is WRN-28-10, which the reported diagnostics are of; ablations follow on
-ResNet-18. The oddities take nothing that was chosen: they ask what happened to
+ResNet-18. The discrepancies take nothing that was chosen: they ask what happened to
 the reported runs, under the reported settings.
 """
 
@@ -88,7 +88,7 @@ def ablation(name: str) -> Stage:
     return Stage(name, make)
 
 
-def oddity(name: str, full: int = 3) -> Stage:
+def discrepancy(name: str, full: int = 3) -> Stage:
     def make(so_far: SoFar) -> Sweep:
         return replace(taking(name, images(so_far)), seeds=so_far.at(full=full, cpu=full, smoke=1))
 
@@ -105,7 +105,7 @@ study = Study(
     ablation("mixup"),
     ablation("cutout"),
     ablation("schedules"),
-    oddity("stem"),
-    oddity("vit_recipe"),
-    oddity("early_stopping", full=5),
+    discrepancy("stem"),
+    discrepancy("vit_recipe"),
+    discrepancy("early_stopping", full=5),
 )

@@ -115,7 +115,7 @@ class StudyRunner:
     request: LaunchRequest
     """Of which each stage has its own resources."""
     job: dict[str, Any]
-    """driver_lock.leave_job's."""
+    """What `driver_lock.leave_job` says of the Slurm job that this runs in."""
     chosen: dict[str, Point] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of choices.json, by stage."""
@@ -293,13 +293,13 @@ class StudyRunner:
             raise InputError(
                 f"stage {name}: no choice with {len(left_out)} of {len(progress)} trials not "
                 f"done{what}{more}",
-                f"{self._status(name)} says more; mend it, then the same command goes on",
+                f"{self._status(name)} says more; fix it, then the same command goes on",
                 exit_code=EXIT_FLAGGED,
             )
         if not found:
             raise InputError(
                 f"stage {name}: no point has an accuracy to choose by{what}{more}",
-                f"{self._status(name)} says more; mend the stage's definition",
+                f"{self._status(name)} says more; correct the stage's definition",
                 exit_code=EXIT_FLAGGED,
             )
         choice = choose(found)

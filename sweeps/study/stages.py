@@ -105,7 +105,9 @@ class Study:
                 or not is_name(stage.name)
                 or stage.name in NAMES_TAKEN
             ):
-                raise InputError(f"{shown(stage.name)} is no name for a stage", "it names a folder")
+                raise InputError(
+                    f"{shown(stage.name)} is not a valid name for a stage", "it names a folder"
+                )
             if stage.name in [one.name for one in stages[:number]]:
                 raise InputError(f"two stages are called {stage.name!r}", "rename one")
         self.stages = stages
@@ -116,6 +118,17 @@ class Study:
         if name not in names:
             raise InputError(f"no stage is called {name!r}", nearest(name, names))
         return names.index(name)
+
+    def span(self, first: str | None, last: str | None) -> tuple[int, int]:
+        """The places of the first and the last stage of a run, both included. Raises InputError
+        where there is no such stage, or none between them."""
+        begin = 0 if first is None else self.index(first)
+        end = len(self.stages) - 1 if last is None else self.index(last)
+        if begin > end:
+            raise InputError(
+                f"--from {first} comes after --until {last}", "exchange the two stages"
+            )
+        return begin, end
 
 
 def taking(name: str, changes: Point) -> Sweep:

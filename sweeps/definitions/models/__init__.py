@@ -1,0 +1,1 @@
+"""Which architecture, and the whole recipe around it."""

@@ -1,0 +1,125 @@
+"""What a notebook sees of a sweep: states, frames and its end, and nothing that is damaged."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sweeps
+from local_machine.errors import InputError
+from sweeps.notebook import OpenedSweeps
+from sweeps.state.trial_store import State
+from trial_records import trial_files
+
+pytestmark = pytest.mark.usefixtures("forked")
+
+ROOT = Path(__file__).parent.parent
+DEFINITION = """
+from sweeps import Sweep, grid
+from trainer.recipes import reported
+
+small = {"data.name": "digits", "data.train_limit": 100, "data.test_limit": 100}
+sweep = Sweep(base=reported("wrn_10_1").override(small), space=grid({"optimizer.lr": [0.1, 0.01]}))
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "two.py").write_text(DEFINITION)
+    words = ["--on", "local", "--workers", "1", "--scale", "smoke", "--set", "epochs=3"]
+    launch = subprocess.Popen(
+        [sys.executable, "-m", "sweeps.launch", str(folder / "two.py"), *words,
+         "--results", str(folder / "results")],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list((folder / "results").glob("two/plans/*.json")):
+        assert launch.poll() is None
+        time.sleep(0.01)
+    return launch
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a sweep that a notebook waited for, from the moment of its launch."""
+    folder = tmp_path_factory.mktemp("notebook")
+    with start(folder) as launch:
+        opened = sweeps.open(folder / "results", "two")
+        assert set(opened.states()) and not opened.wait(timeout=0)
+        assert opened.wait(timeout=100)
+        assert set(opened.states().values()) == {State.DONE}
+        assert launch.wait() == 0
+    return folder / "results"
+
+
+@pytest.fixture
+def opened(results: Path) -> OpenedSweeps:
+    return sweeps.open(results)
+
+
+def test_every_trial_stands_somewhere(opened: OpenedSweeps, results: Path) -> None:
+    assert opened.names == ["two"]
+    states = opened.states()
+    assert len(states) == 2
+    assert all((results / folder / trial_files.RUN).exists() for folder in states)
+    assert (opened.counts()["done"], opened.counts()["failed"]) == (2, 0)
+    assert opened.wait()
+
+
+def test_the_frames_hold_what_is_stored(opened: OpenedSweeps, results: Path) -> None:
+    trials, runs, epochs = opened.trials(), opened.runs(), opened.epochs()
+    assert sorted(trials["optimizer.lr"]) == sorted(runs["optimizer.lr"]) == [0.01, 0.1]
+    assert set(trials["epochs_done"]) == set(trials["epochs_planned"]) == {3}
+    assert trials["best_val_accuracy"].tolist() == runs["val_accuracy"].tolist()
+    for trial, mine in epochs.groupby("trial"):
+        stored = pd.read_parquet(results / "two" / str(trial) / trial_files.EPOCHS)
+        pd.testing.assert_frame_equal(
+            mine.drop(columns=["sweep", "trial"]).reset_index(drop=True), stored, check_dtype=False
+        )
+    assert set(epochs["sweep"]) == {"two"} and len(epochs) == 6
+    assert opened.problems == []
+
+
+def test_what_is_damaged_is_named_and_left_out(opened: OpenedSweeps, results: Path) -> None:
+    first, second = (results / folder for folder in opened.states())
+    whole = (first / trial_files.RUN).read_bytes()
+    try:
+        (first / trial_files.RUN).write_bytes(whole[:-9] + bytes(9))
+        assert opened.runs()["trial"].tolist() == [second.name]
+        (problem,) = opened.problems
+        assert str(first / trial_files.RUN) in problem.what
+    finally:
+        (first / trial_files.RUN).write_bytes(whole)
+    assert len(opened.runs()) == 2 and opened.problems == []
+
+
+def test_waiting_ends_where_nobody_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.notebook.WAIT_SECONDS", 0.01)
+    with start(tmp_path) as launch:
+        launch.terminate()
+    opened = sweeps.open(str(tmp_path / "results"), "two")
+    assert not opened.wait()
+    assert State.PENDING in opened.states().values()
+    assert not opened.wait(timeout=0)
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no sweep"):
+        sweeps.open(tmp_path)
+    with pytest.raises(InputError, match="no sweep 'absent'"):
+        sweeps.open(tmp_path, "absent")
+
+
+def test_the_names_load_nothing_before_they_are_asked_for() -> None:
+    code = (
+        "import sys, sweeps, sweeps.launch; from sweeps import *; assert open is __builtins__.open;"
+        "print(callable(sweeps.open), sorted(sys.modules.keys() & {'pandas', 'torch', 'pyarrow'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True
+    )
+    assert done.stdout == "True []\n", done.stderr
