@@ -29,7 +29,7 @@ from local_machine.files import read_file, set_aside, write_atomic
 from local_machine.private_folder import use_private_caches
 from trainer import checkpoint, distributed, models, origin, process_cache
 from trainer.augment.batch import Draws, draw
-from trainer.config import TrainConfig, is_of
+from trainer.config import TrainConfig
 from trainer.data.class_names import join
 from trainer.data.datasets import Dataset
 from trainer.data.preflight import check_last_batch
@@ -48,6 +48,7 @@ from trainer.provenance import (
 )
 from trainer.step import Step, seed_dropout
 from trial_records import tables, trial_files
+from trial_records.config import is_of
 
 log = logging.getLogger("trainer")
 

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, unreadable
-from trainer.config import is_of
 from trial_records import sealed_json
+from trial_records.config import is_of
 
 SCHEMA_VERSION = 1
 FOLDER = "plans"

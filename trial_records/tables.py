@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 
 from local_machine.errors import EXIT_IO, InputError, printable
 from local_machine.files import write_atomic
-from trainer.config import field_types
 from trial_records import seal, values
+from trial_records.config import Configuration, declared
 from trial_records.trial_files import EPOCHS, PREDICTIONS, RUN, SCHEMA_VERSION, content, unusable
 
 _VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
@@ -153,13 +153,18 @@ def _arrow_type(kind: Any) -> pa.DataType:
     return _ARROW[kind]
 
 
-@functools.cache
 def run_schema() -> pa.Schema:
-    """Schema of run.parquet: the outcome, then every field of TrainConfig under its dotted name.
+    """Schema of run.parquet: the outcome, then every field of the configuration by its dotted name.
 
-    Tuples are stored as the comma-separated text that `TrainConfig.override` parses.
+    Tuples are stored as the comma-separated text that `Configuration.override` parses.
     """
-    config = [pa.field(name, _arrow_type(kind)) for name, kind in field_types().items()]
+    return _run_schema(declared())
+
+
+@functools.cache
+def _run_schema(schemas: tuple[type[Configuration], ...]) -> pa.Schema:
+    types = {name: kind for one in schemas for name, kind in one.field_types().items()}
+    config = [pa.field(name, _arrow_type(kind)) for name, kind in types.items()]
     return pa.schema([*_RUN_FIELDS, *config], metadata=_VERSION)
 
 

@@ -27,9 +27,9 @@ from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import LOGS, PLANS, SEARCHES, Plan, trial_to_json
 from sweeps.state.summary_cache import SummaryCache
-from trainer.config import is_of
 from trial_records import archive, sealed_json, trial_files
 from trial_records import plan as plan_files
+from trial_records.config import is_of
 
 
 class State(StrEnum):
