@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from local_machine.errors import InputError, nearest
 from local_machine.files import read_file
@@ -196,16 +197,15 @@ class Configuration(Section):
     @classmethod
     def field_types(cls) -> dict[str, Any]:
         """The annotation of every leaf field by its dotted name, constraints included."""
-        return _types(cls)
+        return {
+            name: Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+            for name, info in _fields(cls).items()
+        }
 
     @classmethod
     def describe(cls, key: str) -> str:
         """The field's own sentence."""
-        section: Any = cls
-        *path, leaf = key.split(".")
-        for part in path:
-            section = section.model_fields[part].annotation
-        return section.model_fields[leaf].description or ""
+        return _fields(cls)[key].description or ""
 
 
 # Registered and not imported: records know no program. One whose schema nobody declared is read
@@ -224,21 +224,21 @@ def declared() -> tuple[type[Configuration], ...]:
 
 
 @functools.cache
-def _types(schema: type[BaseModel]) -> dict[str, Any]:
-    def walk(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, info in section.model_fields.items():
-            kind = info.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from walk(kind, f"{prefix}{name}.")
-            else:
-                yield prefix + name, Annotated[kind, *info.metadata] if info.metadata else kind
-
-    return dict(walk(schema, ""))
+def _fields(schema: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Every leaf field by its dotted name."""
+    found = {}
+    for name, info in schema.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= {f"{name}.{leaf}": one for leaf, one in _fields(kind).items()}
+        else:
+            found[name] = info
+    return found
 
 
 def _type_of(schema: type[Configuration], key: str) -> Any:
     """Raises InputError for a key that is not a field's, or not one that a person may change."""
-    types = {name: kind for name, kind in _types(schema).items() if name != "schema_version"}
+    types = {name: kind for name, kind in schema.field_types().items() if name != "schema_version"}
     if key not in types:
         section = [name for name in types if name.startswith(f"{key}.")]
         if section:
@@ -261,7 +261,7 @@ def _sentence(problem: Any) -> str:
 def _input_error(schema: type[Configuration], error: ValidationError, where: str) -> InputError:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
-    name, types = ".".join(path), _types(schema)
+    name, types = ".".join(path), _fields(schema)
     if problem["type"] == "json_invalid":
         return InputError(f"{where} is not JSON: {_sentence(problem)}", "write it anew or mend it")
     if problem["type"] == "extra_forbidden":

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from local_machine import json_files
 from local_machine.errors import EXIT_IO, InputError, move_away, nearest
 from local_machine.files import unreadable, write_atomic
 from slurm.job_state import Job
@@ -27,7 +28,7 @@ from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import LOGS, PLANS, SEARCHES, Plan, trial_to_json
 from sweeps.state.summary_cache import SummaryCache
-from trial_records import archive, sealed_json, trial_files
+from trial_records import archive, trial_files
 from trial_records import plan as plan_files
 from trial_records.config import is_of
 
@@ -114,7 +115,7 @@ class TrialStore:
         path = self._path(plan.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
-        content = sealed_json.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
+        content = json_files.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
         write_atomic(path, lambda file: file.write(content))
 
     def _path(self, identity: str) -> Path:
