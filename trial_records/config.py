@@ -226,7 +226,7 @@ def declared() -> tuple[type[Configuration], ...]:
 @functools.cache
 def _fields(schema: type[BaseModel]) -> dict[str, FieldInfo]:
     """Every leaf field by its dotted name."""
-    found = {}
+    found: dict[str, FieldInfo] = {}
     for name, info in schema.model_fields.items():
         kind = info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
