@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,3 +265,24 @@ def test_a_damaged_configuration_is_its_own_trials_problem(
     other = Trial.of(f"o-{SMALL.fingerprint[:8]}", {}, SMALL)
     settled = TrialStore(tmp_path, "sweep").settle_names([longer, other])
     assert [one.name for one in settled] == [folder.name, other.name]
+
+
+def test_records_are_read_where_no_trainer_is_loaded(tmp_path: Path) -> None:
+    """No schema is declared then: fingerprints, plans and runs are read by what is stored."""
+    (trial,) = write_stored(tmp_path, [({}, changed())], sealed=False)
+    folder = finish_stored(tmp_path, trial, shared_from=None)
+    code = f"""
+import sys
+from pathlib import Path
+from trial_records import plan, tables
+from trial_records.config import is_of
+from trial_records.trial_files import read_values
+
+folder = Path({str(folder)!r})
+((trial,),) = (plan.read(path).trials for path in plan.paths(folder.parent))
+assert is_of(read_values(folder), trial.fingerprint)
+row = tables.read_run(folder, trial.fingerprint)
+assert row["status"] == "done" and row["optimizer.lr"] == 0.1
+assert not any(name.partition(".")[0] == "trainer" for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

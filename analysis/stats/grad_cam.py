@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from analysis.data import dataset
 from analysis.data.predictions import Predictions
 from local_machine.errors import EXIT_IO, InputError, move_away
-from trainer.config import DataConfig, TrainConfig, is_of
-from trial_records.config import as_before
+from trainer.config import DataConfig, TrainConfig
+from trial_records.config import as_before, is_of
 from trial_records.trial_files import CHECKPOINT, CONFIG, read_values
 
 if TYPE_CHECKING:
