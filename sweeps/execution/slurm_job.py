@@ -30,7 +30,16 @@ from slurm.environment import Child
 from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.rank_info import Place, address, free_port
-from sweeps.cli.options import AtScale, Results, ScaleName, Seeds, Settings, plan_of
+from sweeps.cli.options import (
+    AtScale,
+    Results,
+    ScaleName,
+    Seeds,
+    Settings,
+    parse_settings,
+    plan_of,
+    typed_after,
+)
 from sweeps.execution.gpu import mps
 from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.shutdown import Stop
@@ -351,7 +360,8 @@ def main(
         )
     sweep_name, sweep = find(name)
     ledger = TrialStore(results, sweep_name)
-    plan = plan_of(sweep, ledger, scale, settings, seeds, program="sbatch slurm/sweep.sbatch")
+    command = typed_after("sbatch slurm/sweep.sbatch")
+    plan = plan_of(sweep, ledger, scale, parse_settings(settings), seeds, command)
     check_data(trial.config for trial in plan.trials)
     prepare_data(trial.config.data for trial in plan.trials)
     ledger.write_plan(plan)
