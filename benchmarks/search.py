@@ -13,12 +13,14 @@ import argparse
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from sweeps.execution.backends.backend import Backend, Work
 from sweeps.search.driver import Driver
 from sweeps.search.optuna_journal import Journal
 from sweeps.spec.find import find_search
@@ -26,6 +28,7 @@ from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Trial
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
+from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 
 EPOCHS = 12
@@ -38,18 +41,24 @@ def accuracy(weight_decay: float, epoch: int) -> float:
 
 
 @dataclass
-class Instantly:
-    """A runner whose trials are done at once."""
+class Instantly(Backend):
+    """A backend whose trials are done at once."""
 
     ledger: TrialStore
+    took: float = 0.0
+    """Seconds."""
     seconds: float = 0.0
+    goes_on: bool = False
+
+    def room(self, configs: Sequence[TrainConfig]) -> int:
+        return 1
 
     def holds(self, trial: Trial) -> bool:
         return False
 
-    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
+    def submit(self, work: Work) -> None:
         started = time.perf_counter()
-        for trial in trials:
+        for trial in work.trials:
             weight_decay = trial.config.optimizer.weight_decay
             folder = self.ledger.folder_of(trial)
             rows = [
@@ -64,13 +73,15 @@ class Instantly:
                 "stopped_early": False, **trial.config.flat(),
             }  # fmt: skip
             tables.write_table(folder / trial_files.RUN, [run], tables.run_schema())
-        self.seconds += time.perf_counter() - started
+        self.took += time.perf_counter() - started
 
-    def check(self) -> None:
-        """Nothing can go wrong."""
+    def poll(self) -> bool:
+        return False
 
-    def stop(self) -> None:
+    def detach(self) -> None:
         """Nothing runs."""
+
+    cancel = detach
 
 
 def driver(results: Path, search: Search, trials: int) -> tuple[Driver, Instantly]:
@@ -118,11 +129,11 @@ def main() -> None:
         first = options.trials - options.last
         while made.journal.asked < first:
             made.step()
-        runner.seconds = 0.0
+        runner.took = 0.0
         started = time.perf_counter()
         while not made.is_over:
             made.step()
-        ours = (time.perf_counter() - started - runner.seconds) / options.last
+        ours = (time.perf_counter() - started - runner.took) / options.last
         started = time.perf_counter()
         driver(results, search, options.trials)
         restart = time.perf_counter() - started

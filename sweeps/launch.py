@@ -12,63 +12,46 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
-from sweeps.cli.options import (
-    AtScale,
-    Gpus,
-    Minutes,
-    Nodes,
-    On,
-    PerGpuWord,
-    Results,
-    ScaleName,
-    Seeds,
-    Settings,
-    SiteName,
-    Workers,
-    plan_of,
-)
-from sweeps.spec.backend import Backend
+from sweeps.cli.options import AtScale, ScaleName, Seeds, Settings, Where, plan_of, with_where
 
 if TYPE_CHECKING:
     from sweeps.cost.estimate import CostEstimate
+    from sweeps.execution.request import LaunchRequest
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
+    from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-gpu-hours",
+        metavar="H",
+        min=0.0,
+        help="Launch nothing that is predicted to take more; hours of the CPU without a GPU.",
+    ),
+]
 
 
 @app.command()
+@with_where()
 def main(
     name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
-    on: On = Backend.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
-    workers: Workers = None,
-    per_gpu: PerGpuWord = None,
-    site: SiteName = "default",
-    nodes: Nodes = None,
-    gpus_per_node: Gpus = None,
-    minutes: Minutes = None,
-    results: Results = Path("results"),
+    *,
+    where: Where,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the trials and touch nothing.")
     ] = False,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            "--budget-gpu-hours",
-            metavar="H",
-            min=0.0,
-            help="Launch nothing that is predicted to take more; hours of the CPU without a GPU.",
-        ),
-    ] = None,
+    budget: Budget = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the workers run; they go on alone.")
     ] = False,
@@ -76,9 +59,7 @@ def main(
 ) -> int:
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
-    from sweeps.cost.estimate import estimate_cost
-    from sweeps.execution import dispatch, gpu_sharing
-    from sweeps.execution.preflight import ask_slurm
+    from sweeps.execution import dispatch
     from sweeps.spec.find import find
     from sweeps.state.access import warn_of_writers
     from sweeps.state.liveness import Liveness
@@ -86,41 +67,51 @@ def main(
     from sweeps.state.trial_store import TrialStore
 
     sweep_name, sweep = find(name)
-    warn_of_writers(results)
-    defined_here = name.endswith(".py")
-    place = dispatch.place(on)
-    shared = dispatch.check_share(gpu_sharing.parse(per_gpu), place)
-    cluster = dispatch.cluster(site, sweep.resources, nodes, gpus_per_node, minutes)
-    ledger = TrialStore(results, sweep_name, Liveness.here(cluster.site.query_seconds))
-    plan = plan_of(sweep, ledger, scale, settings, seeds, program="python -m sweeps.launch")
-    unread = ledger.readable_plans()[1]
+    warn_of_writers(where.results)
+    request = where.request(
+        sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py")
+    )
+    store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
+    plan = plan_of(sweep, store, scale, settings, seeds, program="python -m sweeps.launch")
+    unread = store.readable_plans()[1]
     for problem in unread:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     flag = EXIT_FLAGGED if unread else EXIT_DONE
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
-        progress = look(ledger, plan.trials, known)
-    if dry_run:
-        batch = dispatch.check(
-            ledger, plan, dispatch.to_run(ledger, progress), place, cluster, workers, shared,
-            defined_here=defined_here,
-        )  # fmt: skip
-        if batch is not None:
-            ask_slurm(batch)
-    if dry_run or budget is not None:
-        world = dispatch.ranks(place, cluster)
-        cost = estimate_cost(results, progress, place, gpu_sharing.at_once(workers, shared), world)
-    if dry_run:
-        _print_plan(plan, progress, cost, dispatch.shown(batch), as_json)
-    if budget is not None:
-        cost.check_budget(sweep_name, budget)
+        progress = look(store, plan.trials, known)
+        predict(store, plan, progress, request, budget, dry_run=dry_run)
     if dry_run:
         return flag
-    code = dispatch.run(
-        ledger, [plan], known, place, cluster, workers, shared, detach=detach, as_json=as_json,
-        defined_here=defined_here,
-    )  # fmt: skip
-    return max(flag, code)
+    return max(flag, dispatch.run(store, [plan], request, known))
+
+
+def predict(
+    store: TrialStore,
+    plan: Plan,
+    progress: list[Progress],
+    request: LaunchRequest,
+    budget: float | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Look at all that a launch would look at, and at what it would take; show it on a dry run.
+    Raises InputError where it would take more than the budget, and as `dispatch.check` does."""
+    from sweeps.cost.estimate import estimate_cost
+    from sweeps.execution import dispatch
+    from sweeps.execution.preflight import ask_slurm
+
+    batch = None
+    if dry_run:
+        batch = dispatch.check(store, plan, dispatch.to_run(store, progress, clock.now()), request)
+        if batch is not None:
+            ask_slurm(batch)
+    results = store.folder.parent
+    cost = estimate_cost(results, progress, request.backend, request.at_once, request.ranks)
+    if dry_run:
+        _print_plan(plan, progress, cost, dispatch.shown(batch), request.as_json)
+    if budget is not None:
+        cost.check_budget(plan.sweep, budget)
 
 
 def _print_plan(

@@ -21,7 +21,7 @@ MOVED = {
     # what a job runs that still waits (`sweeps.job` also as a pickle of submitit's), and what a
     # launch or search starts that has run since
     "sweeps.job": "sweeps.execution.slurm_job",
-    "sweeps.pace": "sweeps.execution.throughput_probe",
+    "sweeps.pace": "sweeps.execution.gpu.throughput_probe",
     "sweeps.preflight": "sweeps.execution.preflight",
     "sweeps.probe": "sweeps.doctor.node_probe",
     "sweeps.sent": "sweeps.execution.job_entry",

@@ -7,30 +7,26 @@ python -m sweeps.retry NAME --host-gone HOST     # take back what a machine that
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
 from local_machine.files import set_aside
-from sweeps.cli.options import Gpus, Minutes, Nodes, On, PerGpuWord, Results, SiteName, Workers
-from sweeps.spec.backend import Backend
+from sweeps.cli.options import Where, with_where
+
+if TYPE_CHECKING:
+    from sweeps.state.plan import Plan
+    from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@with_where()
 def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
-    on: On = Backend.AUTO,
-    workers: Workers = None,
-    per_gpu: PerGpuWord = None,
-    site: SiteName = "default",
-    nodes: Nodes = None,
-    gpus_per_node: Gpus = None,
-    minutes: Minutes = None,
-    results: Results = Path("results"),
+    where: Where,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="From epoch 0; the checkpoints are kept under another name."),
@@ -45,36 +41,38 @@ def main(
     ] = None,
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
-    from slurm.site import Resources
-    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.execution import dispatch
     from sweeps.state import elsewhere
     from sweeps.state.liveness import Liveness
-    from sweeps.state.trial_store import State, resolve
-    from trial_records import trial_files
+    from sweeps.state.trial_store import resolve
 
-    where = dispatch.place(on)
-    shared = dispatch.check_share(gpu_sharing.parse(per_gpu), where)
+    request = where.request(retry=True)
     if host_gone is not None:
         # A study has no trials of its own, and so no plans.
-        is_sweep = elsewhere.take_back(host_gone, results, name, Liveness.here())
+        is_sweep = elsewhere.take_back(host_gone, where.results, name, Liveness.here())
         if not is_sweep:
             return EXIT_DONE
-    ledger = resolve(results, name)
-    cluster = dispatch.cluster(site, Resources(), nodes, gpus_per_node, minutes)
-    plans, problems = ledger.readable_plans()
+    store = resolve(where.results, name)
+    plans, problems = store.readable_plans()
     if problems and not plans:
         raise problems[0]
     for problem in problems:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     if fresh:
-        for plan in plans:
-            for trial in plan.trials:
-                if ledger.standing(trial).state in (State.FAILED, State.LOST):
-                    checkpoint = ledger.folder_of(trial) / trial_files.CHECKPOINT
-                    if checkpoint.exists():
-                        set_aside(checkpoint, "before-retry")
-    code = dispatch.run(ledger, plans, {}, where, cluster, workers, shared, retry=True)
+        _set_checkpoints_aside(store, plans)
+    code = dispatch.run(store, plans, request, {})
     return max(code, EXIT_FLAGGED if problems else EXIT_DONE)
+
+
+def _set_checkpoints_aside(store: TrialStore, plans: list[Plan]) -> None:
+    from sweeps.state.trial_store import State
+    from trial_records import trial_files
+
+    for trial in (trial for plan in plans for trial in plan.trials):
+        if store.standing(trial).state in (State.FAILED, State.LOST):
+            checkpoint = store.folder_of(trial) / trial_files.CHECKPOINT
+            if checkpoint.exists():
+                set_aside(checkpoint, "before-retry")
 
 
 if __name__ == "__main__":

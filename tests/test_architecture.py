@@ -71,8 +71,8 @@ EXTRA = {
         "trainer.perf.precision",
         "trainer.perf.cpu",
     },
-    "sweeps/execution/throughput_probe.py": {"trainer.train"},
-    "sweeps/execution/gpu_sharing.py": {
+    "sweeps/execution/gpu/throughput_probe.py": {"trainer.train"},
+    "sweeps/execution/gpu/sharing.py": {
         "trainer.perf.roofline",
         "trainer.data.datasets",
         "trainer.data.cache",

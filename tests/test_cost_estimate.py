@@ -23,7 +23,7 @@ from sweeps.cost.estimate import CostEstimate, estimate_cost
 from sweeps.cost.past_runs import PastRun, past_runs
 from sweeps.cost.tally import tally
 from sweeps.devices import device_here
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import TrialStore
@@ -65,7 +65,9 @@ def progress(results: Path, configs: Iterable[TrainConfig]) -> list[Progress]:
     return look(TrialStore(results, "new"), trials, {})
 
 
-def predicted(results: Path, *configs: TrainConfig, where: Backend = Backend.DEBUG) -> CostEstimate:
+def predicted(
+    results: Path, *configs: TrainConfig, where: BackendName = BackendName.DEBUG
+) -> CostEstimate:
     return estimate_cost(results, progress(results, configs), where)
 
 
@@ -176,7 +178,7 @@ def test_nothing_known_is_said_and_peaks_alone_give_the_best(tmp_path: Path) -> 
     found = predicted(tmp_path, SMALL)
     assert found.sources == ["roofline alone"] and found.total is not None and found.total > 0
     # This machine's device is not that of a job.
-    on_slurm = predicted(tmp_path, SMALL, where=Backend.SLURM)
+    on_slurm = predicted(tmp_path, SMALL, where=BackendName.SLURM)
     assert on_slurm.total is None and "nothing has run here on Slurm" in on_slurm.line()
 
 
@@ -205,7 +207,7 @@ def test_on_slurm_the_device_is_that_of_the_last_job(tmp_path: Path) -> None:
     auto = SMALL.override({"precision": "auto"})
     finish(tmp_path, auto, 200.0, device="GPU B", slurm_job_id="2", precision_used="bf16")
     finish(tmp_path, SMALL.override({"seed": 1}), 300.0)
-    found = predicted(tmp_path, auto, where=Backend.SLURM)
+    found = predicted(tmp_path, auto, where=BackendName.SLURM)
     assert found.device == "GPU B" and found.unit == "GPU-hours"
     assert found.total == pytest.approx(10 * (1800 + 200 / 3) / 200 / 3600)
 
@@ -214,7 +216,7 @@ def test_gpu_hours_are_of_all_ranks(tmp_path: Path) -> None:
     """Four ranks with 64 images each: an hour of a trial is four of GPUs."""
     config = SMALL.override({"batch_size": 256})
     finish(tmp_path, config, 4000.0, device="GPU", slurm_job_id="1", world_size=4)
-    found = estimate_cost(tmp_path, progress(tmp_path, [config]), Backend.SLURM, world=4)
+    found = estimate_cost(tmp_path, progress(tmp_path, [config]), BackendName.SLURM, world=4)
     assert found.total == pytest.approx(4 * 10 * (1800 + 200 / 3) / 4000 / 3600)
     assert found.sources == ["runs alike"]
 

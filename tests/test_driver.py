@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from local_machine.errors import InputError
+from sweeps.execution.backends.backend import Backend, Work
 from sweeps.search.driver import BEST, LAUNCHES, Driver, drive
 from sweeps.search.optuna_journal import Journal
 from sweeps.spec.distributions import choice, log_uniform
@@ -39,7 +41,7 @@ class Killed(BaseException):
 
 
 @dataclass
-class Writer:
+class Writer(Backend):
     """Runs a trial by writing what a worker would leave, an epoch a look."""
 
     ledger: TrialStore
@@ -49,6 +51,8 @@ class Writer:
     started: list[str] = field(default_factory=list)
     epochs: dict[str, int] = field(default_factory=dict)
     calls: int = 0
+    seconds: float = 0.0
+    goes_on: bool = False
 
     def _called(self) -> None:
         self.calls += 1
@@ -58,12 +62,13 @@ class Writer:
     def holds(self, trial: Trial) -> bool:
         return False
 
-    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
+    def submit(self, work: Work) -> None:
         self._called()
-        for trial in trials:
+        (plan,) = work.plans
+        for trial in work.trials:
             self.started.append(trial.name)
             assert trial.name in [one.name for one in self.ledger.plan(plan.id).trials]
-            self._run(trial, launch)
+            self._run(trial, work.launch)
         self._called()
 
     def _run(self, trial: Trial, launch: float) -> None:
@@ -89,11 +94,17 @@ class Writer:
         }  # fmt: skip
         tables.write_table(folder / trial_files.RUN, [run], tables.run_schema())
 
-    def check(self) -> None:
+    def poll(self) -> bool:
         self._called()
+        return False
 
-    def stop(self) -> None:
+    def room(self, configs: Sequence[TrainConfig]) -> int:
+        return 1
+
+    def detach(self) -> None:
         """Nothing runs."""
+
+    cancel = detach
 
 
 def accuracy(config: TrainConfig, epoch: int) -> float:
@@ -123,7 +134,7 @@ def driver(results: Path, wanted: Search, trials: int, workers: int, writer: Wri
 def run(results: Path, wanted: Search, trials: int, workers: int = 2, **more: Any) -> Driver:
     writer = Writer(TrialStore(results, "s"), **more)
     made = driver(results, wanted, trials, workers, writer)
-    assert drive(made, lambda: False, lambda _: None, 0.0)
+    assert drive(made, lambda: False, lambda _: None)
     return made
 
 
@@ -133,7 +144,7 @@ def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
     assert [one.state for one in told] == [TrialState.COMPLETE] * 12
     assert [one.number for one in told] == list(range(12))
     names = [one.user_attrs["trial"] for one in told]
-    assert Counter(made.runner.started) == Counter(names)  # type: ignore[attr-defined]
+    assert Counter(made.backend.started) == Counter(names)  # type: ignore[attr-defined]
     for one in told:
         assert len(one.intermediate_values) == EPOCHS
     best = TrainConfig.from_file(made.folder / BEST)
@@ -158,7 +169,7 @@ def test_killed_anywhere_and_started_again_nothing_is_twice_or_lost(
         writer = Writer(TrialStore(results, "s"), kill_at)
         made = driver(results, search(), trials, workers, writer)
         with contextlib.suppress(Killed):
-            drive(made, lambda: False, lambda _: None, 0.0)
+            drive(made, lambda: False, lambda _: None)
         started.update(writer.started)
     told = made.journal.told()
     assert [one.state for one in told] == [TrialState.COMPLETE] * trials
@@ -176,7 +187,7 @@ def test_never_more_at_once_than_asked(tmp_path: Path) -> None:
 
     writer = Writer(TrialStore(tmp_path, "s"))
     made = driver(tmp_path, search(), 10, 3, writer)
-    assert drive(made, lambda: False, show, 0.0)
+    assert drive(made, lambda: False, show)
     assert most == 3
 
 
@@ -196,7 +207,7 @@ def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
         Writer(ledger)._run(trial, 1.0)
     wanted = search(sampler="grid", space={DECAY: choice([*values, 1e-2])})
     made = run(tmp_path, wanted, 3)
-    (started,) = made.runner.started  # type: ignore[attr-defined]
+    (started,) = made.backend.started  # type: ignore[attr-defined]
     assert "weight_decay0.01" in started
     names = {one.user_attrs["trial"] for one in made.journal.told()}
     assert names == {grid[0].name, grid[1].name, started}
@@ -218,7 +229,7 @@ def test_a_failure_is_told_as_one_and_a_divergence_as_the_worst(
     start = [{DECAY: value} for value in (1e-3, 1e-4, 1e-5)]
     failures = {"weight_decay0.0001-": "NONFINITE", "weight_decay1e_05-": "DATA"}
     made = run(tmp_path, search(start=start), 4, failures=failures, ahead=ahead)
-    assert len(made.runner.started) == 4  # type: ignore[attr-defined]
+    assert len(made.backend.started) == 4  # type: ignore[attr-defined]
     good, diverged, failed, other = made.journal.told()
     assert (good.state, other.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
     assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
@@ -236,7 +247,7 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
     assert Counter(one.state.name for one in made.journal.told()) == {"FAIL": 3, "COMPLETE": 5}
     done = {one.user_attrs["trial"] for one in made.journal.complete()}
     assert len(done) == 5 and done >= set(failed)
-    assert run(tmp_path, search(), 5).runner.started == []  # type: ignore[attr-defined]
+    assert run(tmp_path, search(), 5).backend.started == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("ahead", [-60.0, 3600.0])
@@ -248,14 +259,14 @@ def test_a_failure_from_before_is_tried_again(tmp_path: Path, ahead: float) -> N
         ledger.folder_of(trial)
     )
     made = run(tmp_path, search(start=[{DECAY: 1e-3}]), 1)
-    assert made.runner.started == [trial.name]  # type: ignore[attr-defined]
+    assert made.backend.started == [trial.name]  # type: ignore[attr-defined]
 
 
 def test_the_same_values_twice_are_one_trial(tmp_path: Path) -> None:
     made = run(tmp_path, search(sampler="random", space={DECAY: choice([1e-3, 1e-4])}), 6)
     told = made.journal.told()
     assert len(told) == 6
-    assert len(made.runner.started) == len({one.user_attrs["trial"] for one in told}) == 2  # type: ignore[attr-defined]
+    assert len(made.backend.started) == len({one.user_attrs["trial"] for one in told}) == 2  # type: ignore[attr-defined]
 
 
 def test_values_that_go_together_in_no_configuration_fail_alone(tmp_path: Path) -> None:
@@ -342,7 +353,7 @@ def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
 
     writer = Damaging(TrialStore(tmp_path, "s"))
     made = driver(tmp_path, search(), 3, 1, writer)
-    assert drive(made, lambda: False, lambda _: None, 0.0)
+    assert drive(made, lambda: False, lambda _: None)
     first, *others = made.journal.told()
     assert first.state is TrialState.FAIL
     assert "is damaged" in first.user_attrs["cause"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from slurm import environment
 from slurm.environment import KEPT, TABLE, Child
-from sweeps.execution.local_pool import start_worker
+from sweeps.execution.backends.local import start_worker
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
 from trainer.recipes import reported

@@ -36,8 +36,8 @@ from slurm.site import Site
 from sweeps.cost.past_runs import past_runs
 from sweeps.cost.tally import tally
 from sweeps.devices import cores_here
-from sweeps.execution import gpu_mps, gpu_sharing
-from sweeps.execution.local_pool import environment
+from sweeps.execution.backends.local import environment
+from sweeps.execution.gpu import mps, sharing
 from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.slurm_job import STOPPED
 from sweeps.spec.sweep import Trial
@@ -128,7 +128,7 @@ def test_so_many_at_once(workers: int | None, per_gpu: int | None, gpus: int) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", names)
         patch.delenv("OMP_NUM_THREADS", raising=False)
-        found = gpu_sharing.at_once(workers, per_gpu)
+        found = sharing.at_once(workers, per_gpu)
         places = [environment(slot, found) for slot in range(found)]
     assert found == (workers or found) or found < (workers or 0)
     if per_gpu is not None:
@@ -149,7 +149,7 @@ def test_so_many_at_once(workers: int | None, per_gpu: int | None, gpus: int) ->
 @pytest.mark.parametrize("word", ["0", "-1", "49", "2.5", "", "all"])
 def test_a_bad_word_for_how_many(word: str) -> None:
     with pytest.raises(InputError, match="--per-gpu") as caught:
-        gpu_sharing.parse(word)
+        sharing.parse(word)
     assert (caught.value.exit_code, "auto" in caught.value.help) == (2, True)
 
 
@@ -157,10 +157,10 @@ def test_auto_without_a_gpu_goes_by_cores(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpu_sharing.settled("auto", [SMALL]) == max(1, cores_here() // 2)
+    assert sharing.settled("auto", [SMALL]) == max(1, cores_here() // 2)
     assert "no GPU" in capsys.readouterr().err
-    assert gpu_sharing.settled(3, []) == 3
-    assert gpu_sharing.settled(None, []) is None
+    assert sharing.settled(3, []) == 3
+    assert sharing.settled(None, []) is None
 
 
 @pytest.mark.parametrize(
@@ -184,17 +184,17 @@ def test_auto_adds_workers_while_that_pays_and_fits(
 
     monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(gpu_sharing, "_paces", measured)
-    assert gpu_sharing.settled("auto", [SMALL]) == best
-    monkeypatch.setattr(gpu_sharing, "_paces", None)  # it is known now
-    assert gpu_sharing.settled("auto", [SMALL]) == best
+    monkeypatch.setattr(sharing, "_paces", measured)
+    assert sharing.settled("auto", [SMALL]) == best
+    monkeypatch.setattr(sharing, "_paces", None)  # it is known now
+    assert sharing.settled("auto", [SMALL]) == best
 
 
 @pytest.mark.timeout(120)
 def test_two_copies_say_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     config = SMALL.override({"data.name": "digits", "data.train_limit": 200, "batch_size": 16})
-    found = gpu_sharing._paces(config, 2, [""])
+    found = sharing._paces(config, 2, [""])
     assert found is not None
     assert len(found) == 2
     assert all(one["images_per_second"] > 0 for one in found)
@@ -203,8 +203,8 @@ def test_two_copies_say_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_largest_shape_is_measured() -> None:
     larger = SMALL.override({"batch_size": 1024})
     wider = SMALL.override({"model.width": 2.0})
-    assert gpu_sharing._largest([SMALL, larger]) == larger
-    assert gpu_sharing._largest([SMALL, wider, SMALL]) == wider
+    assert sharing._largest([SMALL, larger]) == larger
+    assert sharing._largest([SMALL, wider, SMALL]) == wider
 
 
 # What the records say
@@ -348,7 +348,7 @@ def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Pa
 def fake_control(folder: Path, code: int, patch: pytest.MonkeyPatch) -> Path:
     """A control program in NVIDIA's place that notes what it is told."""
     said = folder / "said"
-    program = folder / gpu_mps.CONTROL
+    program = folder / mps.CONTROL
     program.write_text(
         f'#!/bin/bash\necho "${{1:-$(cat)}} $CUDA_VISIBLE_DEVICES" >> {said}\nexit {code}\n'
     )
@@ -363,8 +363,8 @@ def test_the_daemon_is_there_for_the_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = fake_control(tmp_path, 0, monkeypatch)
-    monkeypatch.setattr(gpu_mps, "_CLIENT", "")
-    with gpu_mps.running():
+    monkeypatch.setattr(mps, "_CLIENT", "")
+    with mps.running():
         pipe = Path(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
         assert pipe.is_dir()
         assert said.read_text() == "-d GPU-1\n"
@@ -382,8 +382,8 @@ def test_a_daemon_that_does_not_start_is_said_once_and_gone_without(
     trouble: str,
 ) -> None:
     fake_control(tmp_path, int(trouble == "daemon"), monkeypatch)
-    monkeypatch.setattr(gpu_mps, "_CLIENT", "raise SystemExit(1)")
-    with gpu_mps.running():
+    monkeypatch.setattr(mps, "_CLIENT", "raise SystemExit(1)")
+    with mps.running():
         assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1"
     assert capsys.readouterr().err.count("warning: no MPS") == 1
@@ -396,7 +396,7 @@ def test_without_the_program_only_a_site_that_wants_it_hears_of_it(
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
     for required in (False, True):
-        with gpu_mps.running(required=required):
+        with mps.running(required=required):
             assert ("not on PATH" in capsys.readouterr().err) is required
 
 

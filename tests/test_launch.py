@@ -20,10 +20,10 @@ import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
+from local_machine import processes
 from local_machine.errors import run_command
 from local_machine.files import set_aside
 from sweeps.devices import visible_gpus
-from sweeps.execution.local_pool import Pool
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 
@@ -553,16 +553,15 @@ def test_a_detached_launch_whose_worker_gives_up_says_so(
     definition, results = tmp_path / "tiny.py", tmp_path / "results"
     definition.write_text(TINY)
     # The worker cannot make the trials' folders; launch itself has written all that it writes.
-    monkeypatch.setattr("sweeps.execution.local_pool.Pool._start", _start_a_worker_that_gives_up)
+    monkeypatch.setattr("sweeps.execution.backends.local.start_worker", _one_that_gives_up)
     assert command(sweeps.launch, definition, "--results", results, "--detach") == 3
     assert "error: the disk is full" in capsys.readouterr().err
 
 
-def _start_a_worker_that_gives_up(pool: Pool, slot: int) -> None:
-    log = pool.ledger.folder / "logs" / "x.log"
+def _one_that_gives_up(store: TrialStore, *_: Any, **__: Any) -> tuple[processes.Process, Path]:
+    log = store.folder / "logs" / "x.log"
     log.write_text("error: the disk is full\nhelp: free some space\n")
-    pool.processes[slot] = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    pool.logs[slot] = log
+    return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]), log
 
 
 def test_a_folder_name_that_is_no_text_is_refused(

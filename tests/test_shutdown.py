@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from test_cancel import LONG, ROOT
 
-from sweeps.execution.local_pool import Pool
+from slurm.site import Resources, Site
+from sweeps.execution.backends.backend import Work
+from sweeps.execution.backends.local import Local
+from sweeps.execution.request import LaunchRequest
 from sweeps.execution.shutdown import was_killed
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.state.lease import CLAIM
@@ -137,13 +141,13 @@ def test_what_was_asked_to_stop_is_not_started_again(tmp_path: Path) -> None:
     ledger = TrialStore(tmp_path, "sweep")
     plan = Plan("sweep", expand(find(str(tmp_path / "sweep.py"))[1]), "full", {}, [], "command")
     ledger.write_plan(plan)
-    pool = Pool(ledger, [plan], 1.0, 1)
-    pool.start()
-    (process,) = pool.processes.values()
-    process.terminate()
-    assert process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    assert not pool.poll()
-    assert pool.restarts == 0
+    request = LaunchRequest(BackendName.LOCAL, Site(), Resources(), workers=1)
+    with Local(ledger, request) as backend:
+        backend.submit(Work(ledger, [plan], plan.trials, launch=1.0))
+        (worker,) = backend.running.values()
+        worker.process.terminate()
+        assert worker.process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        assert not backend.poll() and not backend.running
     assert [was_killed(code) for code in (0, 1, 143, -9, -11, -15)] == [
         False, False, False, True, True, False,
     ]  # fmt: skip

@@ -10,9 +10,12 @@ from test_queue import Slurm, live
 from local_machine.errors import SlurmError
 from slurm.queue import Queue
 from slurm.site import Resources, Site
-from sweeps.execution.dispatch import Jobs
+from sweeps.execution.backends.backend import Work
+from sweeps.execution.backends.slurm import Slurm as SlurmBackend
 from sweeps.execution.job_entry import read_note
+from sweeps.execution.request import LaunchRequest
 from sweeps.execution.slurm_submit import Submission
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
@@ -115,7 +118,8 @@ def test_a_launch_is_over_when_its_last_trial_is_done(slurm: Slurm, submission: 
     """It does not wait for Slurm to say so, which it is seldom asked."""
     plan, ledger = submission.plan, submission.ledger
     slurm.says("squeue", rows=[live("9")])
-    jobs = Jobs(ledger, plan.trials, ["9"], submission.queue)
+    jobs = SlurmBackend(ledger, LaunchRequest(BackendName.SLURM, Site(), Resources(), workers=1))
+    jobs.submit(Work(ledger, [plan], plan.trials, launch=1.0))
     for trial in plan.trials:
         assert jobs.poll()
         ledger.folder_of(trial).mkdir(parents=True)

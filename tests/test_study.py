@@ -23,9 +23,11 @@ import sweeps.study.__main__
 from analysis.data.study import Study, load
 from analysis.sections.choices import choices as chosen_section
 from local_machine.errors import InputError, run_command
+from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, Seeds
 from sweeps.devices import device_here
-from sweeps.spec.backend import Backend
+from sweeps.execution.request import LaunchRequest
+from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand, trial_at
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
@@ -438,10 +440,8 @@ def failed(progress: list[Progress], cause: str) -> list[Progress]:
 
 def course_of(folder: Path) -> StudyRunner:
     name, study = study_stages.find_study(str(folder / "tiny.py"))
-    return StudyRunner(
-        name, study, folder / "results", ScaleName.FULL, [], None, Backend.LOCAL, "default", None,
-        None, {},
-    )  # fmt: skip
+    request = LaunchRequest(BackendName.LOCAL, Site(), Resources())
+    return StudyRunner(name, study, folder / "results", ScaleName.FULL, [], None, request, {})
 
 
 def test_a_diverged_point_is_out_and_told(whole: Path) -> None:

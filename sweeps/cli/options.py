@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import shlex
 import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
 
 from local_machine.errors import InputError, folder_named
 from local_machine.secrets import masked_words
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
+    from slurm.site import Resources
+    from sweeps.execution.request import LaunchRequest
     from sweeps.spec.sweep import Sweep
     from sweeps.state.plan import Plan
     from sweeps.state.trial_store import TrialStore
@@ -43,7 +49,7 @@ Seeds = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Run every point with so many seeds.")
 ]
 On = Annotated[
-    Backend,
+    BackendName,
     typer.Option(
         help="slurm: as jobs; local: worker processes on this machine; debug: in this process; "
         "auto: slurm where there is sbatch, else local."
@@ -74,6 +80,84 @@ SiteName = Annotated[
 Nodes = Annotated[int | None, typer.Option(min=1, help="Slurm: nodes a trial.")]
 Gpus = Annotated[int | None, typer.Option(min=1, help="Slurm: GPUs, and ranks, a node.")]
 Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time limit.")]
+
+
+@dataclass(frozen=True)
+class Where:
+    """The options that say where trials run, of launch, retry, search and study."""
+
+    on: On = BackendName.AUTO
+    workers: Workers = None
+    per_gpu: PerGpuWord = None
+    site: SiteName = "default"
+    nodes: Nodes = None
+    gpus_per_node: Gpus = None
+    minutes: Minutes = None
+    results: Results = Path("results")
+
+    def request(self, resources: Resources | None = None, **more: bool) -> LaunchRequest:
+        """For jobs that ask for `resources`, where the command line does not say otherwise; `more`
+        are fields of the request. Raises InputError and SlurmError for what cannot be had."""
+        from slurm.site import Resources, find_site
+        from sweeps.execution.request import LaunchRequest, backend_meant, sharing_meant
+
+        backend = backend_meant(self.on)
+        asked = {
+            "nodes": self.nodes, "gpus_per_node": self.gpus_per_node, "minutes": self.minutes
+        }  # fmt: skip
+        given = {key: value for key, value in asked.items() if value is not None}
+        return LaunchRequest(
+            backend,
+            find_site(self.site),
+            replace(resources or Resources(), **given),
+            self.workers,
+            sharing_meant(self.per_gpu, backend),
+            **more,
+        )
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_where(without: Collection[str] = (), **instead: Any) -> Callable[[Command], Command]:
+    """Give a command the options of `Where`, which it gets as its parameter `where`.
+
+    `without` are options that it does not have; `instead` are declarations of its own.
+    """
+
+    def decorated(command: Command) -> Command:
+        declared = {**get_type_hints(Where, include_extras=True), **instead}
+        options = {
+            one.name: inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=one.default,
+                annotation=declared[one.name],
+            )
+            for one in fields(Where)
+            if one.name not in without
+        }
+        hints = get_type_hints(command, include_extras=True)
+        parameters: list[inspect.Parameter] = []
+        for one in inspect.signature(command).parameters.values():
+            if one.name == "where":
+                parameters += options.values()
+            else:
+                kind = inspect.Parameter.KEYWORD_ONLY
+                parameters.append(one.replace(annotation=hints[one.name], kind=kind))
+
+        @functools.wraps(command)
+        def called(**values: Any) -> Any:
+            where = Where(**{name: values.pop(name) for name in options})
+            return command(**values, where=where)
+
+        # What typer reads.
+        del called.__wrapped__
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        return cast(Command, called)
+
+    return decorated
 
 
 def plan_of(

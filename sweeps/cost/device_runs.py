@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.cost.past_runs import Arithmetic, PastRun, as_fast
 from sweeps.devices import visible_gpus
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from trainer.config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class DeviceRuns:
 
     runs: list[PastRun]
     device: str | None
-    where: Backend
+    where: BackendName
     known: dict[Any, tuple[float, Source] | None] = field(default_factory=dict)
 
     def seconds_per_image(self, config: TrainConfig, world: int) -> tuple[float, Source] | None:
@@ -100,7 +100,7 @@ class DeviceRuns:
         if config.precision != "auto":
             return config.precision
         used = (run.arithmetic.precision for run in self.runs if run.asked_precision == "auto")
-        if (found := next(used, None)) is not None or self.where is Backend.SLURM:
+        if (found := next(used, None)) is not None or self.where is BackendName.SLURM:
             return found
         if self.peaks is None:
             return None  # nor could the cost be told

@@ -24,7 +24,7 @@ from local_machine.errors import InputError
 from sweeps.cost.device_runs import DeviceRuns, Source
 from sweeps.cost.past_runs import PastRun, as_fast, data_of, past_runs
 from sweeps.devices import device_here, visible_gpus
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
 from trainer.config import DataConfig
@@ -86,7 +86,7 @@ class CostEstimate:
 def estimate_cost(
     results: Path,
     progress: Sequence[Progress],
-    where: Backend,
+    where: BackendName,
     workers: int | None = None,
     world: int = 1,
 ) -> CostEstimate:
@@ -119,16 +119,16 @@ def estimate_cost(
     return CostEstimate(device, hours, sources)
 
 
-def _device(runs: list[PastRun], where: Backend, workers: int | None, left: int) -> str | None:
+def _device(runs: list[PastRun], where: BackendName, workers: int | None, left: int) -> str | None:
     """What so many trials are to run on; None where that is not known."""
-    if where is Backend.SLURM:
+    if where is BackendName.SLURM:
         return next((run.device for run in runs if run.on_slurm), None)
     at_once = min(workers or len(visible_gpus()) or 1, left)
-    return device_here(1 if where is Backend.DEBUG else at_once)
+    return device_here(1 if where is BackendName.DEBUG else at_once)
 
 
 def seconds_alike(
-    results: Path, progress: Sequence[Progress], where: Backend, workers: int | None
+    results: Path, progress: Sequence[Progress], where: BackendName, workers: int | None
 ) -> dict[str, float]:
     """What is left of the trials takes so many seconds, by name, of those that past runs alike on
     the device tell of. Imports no torch."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from local_machine import processes
 from slurm.job_state import Job
-from sweeps.execution.local_pool import LAUNCH
+from sweeps.execution.backends.local import LAUNCH
 from sweeps.state.access import is_written_by_us
 from sweeps.state.lease import CLAIM, WORKER, Lease
 from sweeps.state.liveness import has_mark, marks, submission_of

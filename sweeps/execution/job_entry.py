@@ -26,6 +26,7 @@ from local_machine.errors import (
     print_error,
     storage_error,
 )
+from sweeps.execution.slurm_job import TrialJob, WorkerJob
 from sweeps.state.plan import LOGS
 from trial_records import trial_files
 
@@ -41,21 +42,7 @@ class SentTrial:
     launch: float
 
 
-@dataclass(frozen=True)
-class SentWorkers:
-    """Workers, as `sweeps.execution.slurm_job.WorkerJob` describes them."""
-
-    folder: str
-    plans: tuple[str, ...]
-    submission: str
-    launch: float
-    retry: bool
-    signal_seconds: int
-    per_gpu: int
-    mps: bool
-
-
-KINDS: dict[str, type[SentTrial] | type[SentWorkers]] = {"trial": SentTrial, "workers": SentWorkers}
+KINDS: dict[str, type[SentTrial] | type[WorkerJob]] = {"trial": SentTrial, "workers": WorkerJob}
 
 
 class Note(BaseModel):
@@ -68,7 +55,7 @@ class Note(BaseModel):
     jobs: list[str] = []
 
 
-def words(what: SentTrial | SentWorkers) -> tuple[str, ...]:
+def words(what: SentTrial | WorkerJob) -> tuple[str, ...]:
     """The words for `python -m sweeps.execution.job_entry`."""
     kind = next(name for name, one in KINDS.items() if isinstance(what, one))
     return (json.dumps({"kind": kind, **asdict(what)}),)
@@ -106,13 +93,11 @@ def read_note(path: Path) -> Note:
 
 def run(text: str) -> None:
     """Run what the words say. Raises InputError where they or the note cannot be read."""
-    from sweeps.execution.slurm_job import TrialJob, WorkerJob
-
     values = json.loads(text)
     kind = KINDS[values.pop("kind")]
     what = TypeAdapter(kind).validate_python(values)
-    if isinstance(what, SentWorkers):
-        WorkerJob(**asdict(what))()
+    if isinstance(what, WorkerJob):
+        what()
         return
     task = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     path = note_of(Path(what.folder), what.submission)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
-from local_machine import clock
+from sweeps.execution.watch import watch
 
 SECONDS = 0.2
 
@@ -41,23 +41,27 @@ class ProcessGroup:
         running = {number: start(number) for number in range(1, self.size + 1)}
         codes: list[int] = []
         warned = False
+
+        def look() -> float | None:
+            nonlocal warned
+            for number, process in list(running.items()):
+                code = process.exitcode
+                if code is None:
+                    continue
+                del running[number]
+                if code < 0 and self.replacements and not stop():
+                    self.replacements -= 1
+                    running[number] = start(number)
+                else:
+                    codes.append(code)
+            if stop() and not warned:
+                warned = True
+                for process in running.values():
+                    process.terminate()
+            return SECONDS if running else None
+
         try:
-            while running:
-                for number, process in list(running.items()):
-                    code = process.exitcode
-                    if code is None:
-                        continue
-                    del running[number]
-                    if code < 0 and self.replacements and not stop():
-                        self.replacements -= 1
-                        running[number] = start(number)
-                    else:
-                        codes.append(code)
-                if stop() and not warned:
-                    warned = True
-                    for process in running.values():
-                        process.terminate()
-                clock.sleep(SECONDS)
+            watch(look)
         finally:
             for process in running.values():
                 process.terminate()

@@ -31,7 +31,7 @@ from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.rank_info import Place, address, free_port
 from sweeps.cli.options import AtScale, Results, ScaleName, Seeds, Settings, plan_of
-from sweeps.execution import gpu_mps
+from sweeps.execution.gpu import mps
 from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import read_seconds
@@ -170,7 +170,7 @@ class WorkerJob:
             for plan in self.plans
             for trial in TrialStore(path.parent, path.name).plan(plan).trials
         }
-        with gpu_mps.running(required=True) if self.mps else contextlib.nullcontext():
+        with mps.running(required=True) if self.mps else contextlib.nullcontext():
             work = functools.partial(self._work_beside, os.getpid())
             codes = ProcessGroup(work, self.per_gpu, MAX_DEATHS * len(trials)).run(stop)
         if bad := [code for code in codes if code not in (0, STOPPED) and not stop()]:

@@ -19,7 +19,8 @@ from slurm.queue import Queue
 from slurm.send import Batch
 from slurm.site import Resources, Site
 from sweeps.execution import job_entry
-from sweeps.execution.job_entry import SentTrial, SentWorkers
+from sweeps.execution.job_entry import SentTrial
+from sweeps.execution.slurm_job import WorkerJob
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import WORKER, Lease
@@ -48,7 +49,9 @@ class Submission:
         words = SentTrial(str(self.logs.parent), self.plan.id, token, self.launch)
         return self._batch(token, words, size)
 
-    def crew(self, token: str, count: int, plans: Sequence[Plan], retry: bool, size: int) -> Batch:
+    def worker_jobs(
+        self, token: str, count: int, plans: Sequence[Plan], retry: bool, size: int
+    ) -> Batch:
         """Of jobs of `size` workers each. Raises SlurmError where the resources are for more."""
         if self.resources.ranks > 1:
             raise SlurmError(
@@ -63,13 +66,13 @@ class Submission:
                 f"give --workers {most * size}",
                 exit_code=2,
             )
-        words = SentWorkers(
+        words = WorkerJob(
             str(self.logs.parent), tuple(plan.id for plan in plans), token, self.launch, retry,
             self.site.signal_seconds, size, self.site.mps,
         )  # fmt: skip
         return self._batch(f"{WORKER}{token}", words, count)
 
-    def _batch(self, comment: str, words: SentTrial | SentWorkers, tasks: int) -> Batch:
+    def _batch(self, comment: str, words: SentTrial | WorkerJob, tasks: int) -> Batch:
         return Batch(
             self.site, self.resources, self.plan.sweep, comment, self.logs,
             "sweeps.execution.job_entry", job_entry.words(words), tasks,
@@ -129,7 +132,7 @@ class Submission:
     ) -> list[str]:
         """Send jobs of one task, each of `per_gpu` workers that run trial after trial; the ids."""
         token = uuid.uuid4().hex[:12]
-        batch = self.crew(token, count, plans, retry, per_gpu)
+        batch = self.worker_jobs(token, count, plans, retry, per_gpu)
         mark = self.logs / mark_of(token)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()

@@ -12,28 +12,14 @@ import json
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, run_command
 from local_machine.secrets import masked_words
-from sweeps.cli.options import (
-    AtScale,
-    Gpus,
-    Minutes,
-    Nodes,
-    On,
-    PerGpuWord,
-    Results,
-    ScaleName,
-    Settings,
-    SiteName,
-    parse_settings,
-)
-from sweeps.search.runner import Asked, check_place, through
-from sweeps.spec.backend import Backend
+from sweeps.cli.options import AtScale, ScaleName, Settings, Where, parse_settings, with_where
+from sweeps.search.runner import Asked, check_backend, through
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver
@@ -42,40 +28,38 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
+AtOnce = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Trials at once; if not given, --per-gpu on each GPU, one without a GPU, 8 jobs on "
+        "Slurm.",
+    ),
+]
+
+
 @app.command()
+@with_where(workers=AtOnce)
 def main(
     name: Annotated[str, typer.Argument(help="A search's name, or a definition file (.py).")],
-    on: On = Backend.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
+    *,
+    where: Where,
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="How many trials in all.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1000,
-            help="Trials at once; if not given, --per-gpu on each GPU, one without a GPU, 8 jobs "
-            "on Slurm.",
-        ),
-    ] = None,
-    per_gpu: PerGpuWord = None,
     pruner: Annotated[
         str, typer.Option(help="Instead of the definition's: successive_halving, ..., none.")
     ] = "",
-    site: SiteName = "default",
-    nodes: Nodes = None,
-    gpus_per_node: Gpus = None,
-    minutes: Minutes = None,
-    results: Results = Path("results"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be searched and touch nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
-    from sweeps.execution import dispatch, gpu_sharing, preflight
+    from sweeps.execution import preflight
     from sweeps.execution.worker import check_data
     from sweeps.spec.find import find_search
     from sweeps.spec.scale import Scale
@@ -86,23 +70,21 @@ def main(
 
     job = driver_lock.leave_job()
     sweep_name, search = find_search(name)
-    warn_of_writers(results)
+    warn_of_writers(where.results)
     search = replace(search, pruner=pruner or search.pruner)
-    place = dispatch.place(on)
-    shared = check_place(place, gpu_sharing.parse(per_gpu))
-    cluster = dispatch.cluster(site, search.resources, nodes, gpus_per_node, minutes)
-    ledger = TrialStore(results, sweep_name, Liveness.here(cluster.site.query_seconds))
-    overrides = parse_settings(settings or [])
-    asked = Asked.of(search, Scale(str(scale)), overrides, trials)
-    check_data((end.config for end in asked.ends), dispatch.ranks(place, cluster))
+    request = where.request(search.resources)
+    check_backend(request)
+    ledger = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
+    asked = Asked.of(search, Scale(str(scale)), parse_settings(settings or []), trials)
+    check_data((end.config for end in asked.ends), request.ranks)
     if name.endswith(".py"):
         preflight.check_elsewhere(end.config for end in asked.ends)
-    if place is Backend.SLURM:
-        preflight.check_jobs(cluster.site, cluster.resources, ledger)
+    if request.on_slurm:
+        preflight.check_jobs(request.site, request.resources, ledger)
     if dry_run:
         return _print_search(asked, ledger, as_json)
     command = f"python -m sweeps.search {shlex.join(masked_words(sys.argv[1:]))}"
-    driver = through(asked, ledger, place, cluster, workers, shared, command, job)
+    driver = through(asked, ledger, request, command, job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
 

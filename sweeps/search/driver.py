@@ -12,17 +12,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
-from local_machine import clock, processes
-from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError, SlurmError
+from local_machine import clock
+from local_machine.errors import InputError, SlurmError
 from local_machine.files import read_file, write_atomic
 from sweeps.cli.live_view import Display
-from sweeps.execution.dispatch import Cluster
-from sweeps.execution.local_pool import start_worker, stop_all, words_of
+from sweeps.execution.backends.backend import Backend, Work
+from sweeps.execution.watch import watch
 from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
 from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
@@ -30,7 +30,7 @@ from sweeps.spec.sweep import Search, Trial
 from sweeps.state import lease as leases
 from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
-from sweeps.state.plan import LOGS, Plan, trial_to_json
+from sweeps.state.plan import Plan, trial_to_json
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import tables, trial_files
@@ -42,91 +42,11 @@ LAUNCHES = "launches"
 VERDICT = "verdict"
 # How many of the best trials the live view shows under those that run.
 SHOWN = 10
-# How long a driver may take to notice that it is to stop.
-SLICE_SECONDS = 0.2
 # How often a driver asks a Slurm that does not answer, and for how long.
 RETRY_SECONDS = 30.0
 TROUBLE_SECONDS = 3600.0
 # A search none of whose trials succeeds is given up after so many.
 MAX_FAILURES = 3
-
-
-class Runner(Protocol):
-    """What runs the trials that a driver asks for."""
-
-    def holds(self, trial: Trial) -> bool:
-        """Whether it will see to the trial, though no claim shows that yet."""
-
-    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
-        """Run the trials of the plan; what failed in other launches is tried again."""
-
-    def check(self) -> None:
-        """Raises InputError where it cannot go on."""
-
-    def stop(self) -> None:
-        """Let go of what runs, where that cannot go on alone."""
-
-
-@dataclass
-class Processes:
-    """A worker process on this machine for each trial."""
-
-    ledger: TrialStore
-    workers: int
-    running: dict[int, tuple[str, processes.Process[bytes], Path]] = field(default_factory=dict)
-
-    def holds(self, trial: Trial) -> bool:
-        return trial.name in [name for name, _, _ in self.running.values()]
-
-    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
-        (self.ledger.folder / LOGS).mkdir(parents=True, exist_ok=True)
-        for trial in trials:
-            slot = next(n for n in range(len(self.running) + 1) if n not in self.running)
-            words = ["--plan", plan.id, "--only", trial.name]
-            process, log = start_worker(self.ledger, words, launch, slot, self.workers, stays=False)
-            self.running[slot] = (trial.name, process, log)
-
-    def check(self) -> None:
-        for slot, (name, process, log) in list(self.running.items()):
-            code = process.poll()
-            if code is None:
-                continue
-            del self.running[slot]
-            if code in (EXIT_USAGE, EXIT_IO):
-                raise words_of(log, code)
-            if code > 0:
-                raise InputError(
-                    f"the worker of {name} was stopped", "the same command goes on", exit_code=1
-                )
-
-    def stop(self) -> None:
-        stop_all(process for _, process, _ in self.running.values())
-        self.running.clear()
-
-
-@dataclass
-class Jobs:
-    """A Slurm job for each trial. They go on when the driver ends."""
-
-    ledger: TrialStore
-    cluster: Cluster
-
-    def holds(self, trial: Trial) -> bool:
-        return False  # the claim is there before the job
-
-    def start(self, plan: Plan, trials: list[Trial], launch: float) -> None:
-        from slurm.queue import Queue
-        from sweeps.execution.slurm_submit import Submission
-
-        site, resources = self.cluster.site, self.cluster.resources
-        queue = self.ledger.scheduler.queue or Queue()
-        Submission(self.ledger, plan, launch, site, resources, queue).trials(trials)
-
-    def check(self) -> None:
-        """The ledger tells what became of a job."""
-
-    def stop(self) -> None:
-        """Nothing: jobs need no driver."""
 
 
 @dataclass
@@ -143,7 +63,7 @@ class Driver:
     workers: int
     """How many may run at once."""
     journal: Journal
-    runner: Runner
+    backend: Backend
     plan: Plan
     has_stepped: bool = False
     """Whether a step has come to its end, so that what Slurm was asked was not wrong."""
@@ -217,10 +137,10 @@ class Driver:
     def step(self) -> None:
         """Tell what has ended, prune what lags behind, ask for more, have it run.
 
-        Raises InputError where the runner cannot go on or every trial fails, SlurmError where Slurm
-        does not answer, OSError where the results cannot be written.
+        Raises InputError where the backend cannot go on or every trial fails, SlurmError where
+        Slurm does not answer, OSError where the results cannot be written.
         """
-        self.runner.check()
+        self.backend.poll()
         self._see(self.running)
         new: dict[str, Trial] = {}
         while len(self.running) < self.workers and self.journal.asked < self.trials:
@@ -240,7 +160,7 @@ class Driver:
         to_start = {
             one.trial.name: one.trial
             for one in self.ledger.standings(open_trials.values())
-            if one.state in idle and not self.runner.holds(one.trial)
+            if one.state in idle and not self.backend.holds(one.trial)
         }
         room = self.workers - (len(open_trials) - len(to_start))
         by_launch: dict[float, list[Trial]] = {}
@@ -254,7 +174,7 @@ class Driver:
                 if ours.name in names:
                     launches = self.journal.frozen(asked).user_attrs.get(LAUNCHES, [])
                     asked.set_user_attr(LAUNCHES, [*launches, launch])
-            self.runner.start(self.plan, trials, launch)
+            self.backend.submit(Work(self.ledger, [self.plan], trials, launch, apart=True))
 
     def _take(self, trial: OptunaTrial) -> Trial | None:
         """Note that a trial was asked for; which of the ledger's it is.
@@ -416,13 +336,15 @@ class Driver:
         return not all(cause_of(trial) for trial in self.journal.told())
 
 
-def drive(
-    driver: Driver, stop: Callable[[], bool], show: Callable[[Driver], None], seconds: float
-) -> bool:
-    """Drive the search to its end; False where it was stopped before. What its runner runs goes on
-    until the caller stops that."""
+def drive(driver: Driver, stop: Callable[[], bool], show: Callable[[Driver], None]) -> bool:
+    """Drive the search to its end; False where it was stopped before. What its backend runs goes on
+    until the caller cancels that."""
     trouble: float | None = None  # since when Slurm has not answered
-    while not driver.is_over:
+
+    def step() -> float | None:
+        nonlocal trouble
+        if driver.is_over:
+            return None
         try:
             driver.step()
         except SlurmError as error:
@@ -433,15 +355,10 @@ def drive(
             if clock.monotonic() - trouble > TROUBLE_SECONDS:
                 raise
             print(f"warning: {error.what}; going on", file=sys.stderr, flush=True)
-        else:
-            trouble = None
-            driver.has_stepped = True
-            show(driver)
-        if driver.is_over:
-            break
-        until = clock.monotonic() + (seconds if trouble is None else RETRY_SECONDS)
-        while clock.monotonic() < until:
-            if stop():
-                return False
-            clock.sleep(min(seconds, SLICE_SECONDS))
-    return True
+            return RETRY_SECONDS
+        trouble = None
+        driver.has_stepped = True
+        show(driver)
+        return None if driver.is_over else driver.backend.seconds
+
+    return watch(step, stop)

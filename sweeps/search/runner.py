@@ -7,40 +7,35 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from local_machine import signals
 from local_machine.errors import InputError
-from sweeps.spec.backend import Backend
+from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
-    from sweeps.execution.dispatch import Cluster
-    from sweeps.execution.gpu_sharing import PerGpu
+    from sweeps.execution.request import LaunchRequest
     from sweeps.search.driver import Driver
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Trial
+    from sweeps.state.plan import Plan
     from sweeps.state.trial_store import TrialStore
     from trainer.config import DataConfig
 
 
-# How many jobs a search has in Slurm's queue at once, unless it is told.
-JOBS = 8
-
-
-def check_place(place: Backend, shared: PerGpu) -> PerGpu:
-    """What is asked for of sharing GPUs. Raises InputError where a search cannot run so."""
-    if place is Backend.DEBUG:
+def check_backend(request: LaunchRequest) -> None:
+    """Raises InputError where a search cannot run as it is asked for."""
+    if request.backend is BackendName.DEBUG:
         raise InputError(
             "--on debug", "a search runs its trials in workers: --on local --workers 1"
         )
-    if place is Backend.SLURM and shared not in (None, 1):
+    if request.on_slurm and request.per_gpu not in (None, 1):
         raise InputError(
             "--per-gpu on Slurm: a search sends each trial as a job of its own",
             "drive it in a job on a GPU node: --on local --per-gpu N",
         )
-    return shared
 
 
 @dataclass(frozen=True)
@@ -113,68 +108,40 @@ class Asked:
 
 
 def through(
-    asked: Asked,
-    ledger: TrialStore,
-    place: Backend,
-    cluster: Cluster,
-    workers: int | None,
-    shared: PerGpu,
-    command: str,
-    job: dict[str, Any],
+    asked: Asked, ledger: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
 ) -> Driver | None:
-    """Drive a search to its end; None where it was interrupted. `job` is seat.leave_job's.
+    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's.
 
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
     """
-    from sweeps.cli.live_view import Display
-    from sweeps.execution import dispatch, gpu_sharing
+    from sweeps.execution import dispatch
     from sweeps.execution.shutdown import Stop
     from sweeps.execution.worker import PATIENCE_SECONDS, prepare_data
-    from sweeps.search.driver import Driver, Jobs, Processes, Runner, drive
+    from sweeps.search.driver import Driver
     from sweeps.search.optuna_journal import Journal
     from sweeps.state import driver_lock
-    from sweeps.state.plan import SEARCHES, Plan
+    from sweeps.state.plan import SEARCHES
 
-    search, folder = asked.search, ledger.folder / SEARCHES / asked.identity
+    folder = ledger.folder / SEARCHES / asked.identity
     advice = f"watch it: python -m sweeps.status {ledger.sweep} --watch"
     with (
         driver_lock.held(
             folder, ledger.folder.parent, job, ledger.scheduler, "search", advice
-        ) as check_seat,
-        contextlib.ExitStack() as stack,
+        ) as check_lock,
+        dispatch.backend_of(ledger, request) as backend,
+        _handlers_kept(),
     ):
         prepare_data(asked.data)
-        journal = Journal(folder, search, asked.definition, asked.epochs)
+        journal = Journal(folder, asked.search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
-        if place is Backend.SLURM:
-            count = workers or JOBS
-            runner: Runner = Jobs(ledger, cluster)
-        else:
-            stack.enter_context(dispatch.shared(shared, workers))
-            settled_share = gpu_sharing.settled(shared, [end.config for end in asked.ends])
-            count = gpu_sharing.at_once(workers, settled_share)
-            runner = Processes(ledger, count)
-        plan = Plan(
-            sweep=ledger.sweep,
-            trials=[],
-            scale=str(asked.scale),
-            overrides=asked.overrides,
-            axes=list(search.space),
-            command=command,
-            search=asked.describe(),
-            search_id=asked.identity,
-        )
-        # It was made when it was first asked for, and is only gone on with.
-        with contextlib.suppress(InputError):
-            plan = replace(plan, created=ledger.plan(plan.id).created)
+        room = backend.room([end.config for end in asked.ends])
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
-        stack.enter_context(_handlers_kept())
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
-            ledger, folder, search, asked.scale, asked.overrides, asked.trials, count, journal,
-            runner, plan,
+            ledger, folder, asked.search, asked.scale, asked.overrides, asked.trials, room,
+            journal, backend, _plan(asked, ledger, command),
         )  # fmt: skip
         print(
             f"{ledger.sweep}: {journal.asked} of {asked.trials} trials asked before, "
@@ -182,25 +149,49 @@ def through(
             file=sys.stderr,
             flush=True,
         )
-        seconds = dispatch.SLURM_SECONDS if place is Backend.SLURM else dispatch.LOCAL_SECONDS
-
-        def should_stop() -> bool:
-            check_seat()
-            return stop()
-
         try:
-            with Display(live=sys.stderr.isatty()) as display:
-                stopped = stop.during(
-                    lambda: not drive(driver, should_stop, lambda one: one.show(display), seconds)
-                )
+            stopped = stop.during(lambda: not _driven(driver, check_lock, stop))
         finally:
             # The workers may take longer than this process's own patience.
-            runner.stop()
+            backend.cancel()
         if stopped:
-            goes = "the jobs go on" if place is Backend.SLURM else "its trials were given back"
+            goes = "the jobs go on" if backend.goes_on else "its trials were given back"
             print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
             return None
         return driver
+
+
+def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], bool]) -> bool:
+    """Whether the search came to its end before it was to stop."""
+    from sweeps.cli.live_view import Display
+    from sweeps.search.driver import drive
+
+    def should_stop() -> bool:
+        check_lock()
+        return stop()
+
+    with Display(live=sys.stderr.isatty()) as display:
+        return drive(driver, should_stop, lambda one: one.show(display))
+
+
+def _plan(asked: Asked, ledger: TrialStore, command: str) -> Plan:
+    """The search's plan, without the trials that it has asked for."""
+    from sweeps.state.plan import Plan
+
+    plan = Plan(
+        sweep=ledger.sweep,
+        trials=[],
+        scale=str(asked.scale),
+        overrides=asked.overrides,
+        axes=list(asked.search.space),
+        command=command,
+        search=asked.describe(),
+        search_id=asked.identity,
+    )
+    # It was made when it was first asked for, and is only gone on with.
+    with contextlib.suppress(InputError):
+        plan = replace(plan, created=ledger.plan(plan.id).created)
+    return plan
 
 
 @contextlib.contextmanager

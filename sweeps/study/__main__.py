@@ -13,25 +13,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from local_machine import signals
 from local_machine.errors import EXIT_DONE, EXIT_INTERRUPTED, run_command
-from sweeps.cli.options import (
-    AtScale,
-    On,
-    PerGpuWord,
-    Results,
-    ScaleName,
-    Seeds,
-    Settings,
-    SiteName,
-    Workers,
-)
-from sweeps.spec.backend import Backend
+from sweeps.cli.options import AtScale, ScaleName, Seeds, Settings, Where, with_where
 
 if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
@@ -40,16 +28,14 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@with_where(without=("nodes", "gpus_per_node", "minutes"))
 def main(
     name: Annotated[str, typer.Argument(help="A study's name, or its file (.py).")],
-    on: On = Backend.AUTO,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
-    workers: Workers = None,
-    per_gpu: PerGpuWord = None,
-    site: SiteName = "default",
-    results: Results = Path("results"),
+    *,
+    where: Where,
     first: Annotated[
         str | None,
         typer.Option(
@@ -69,8 +55,8 @@ def main(
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
     from local_machine.errors import InputError
-    from sweeps.execution import dispatch, gpu_sharing, preflight
-    from sweeps.search.runner import check_place
+    from sweeps.execution import preflight
+    from sweeps.search.runner import check_backend
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
     from sweeps.study import dry_run as outlook
@@ -81,12 +67,12 @@ def main(
         raise InputError("--json without --dry-run", "what a study chose is in its choices.json")
     job = driver_lock.leave_job()
     study_name, study = find_study(name)
-    warn_of_writers(results)
+    warn_of_writers(where.results)
     begin, end = study.span(first, last)
-    place = dispatch.place(on)
-    shared = check_place(place, dispatch.check_share(gpu_sharing.parse(per_gpu), place))
+    request = where.request()
+    check_backend(request)
     runner = StudyRunner(
-        study_name, study, results, scale, settings or [], seeds, place, site, workers, shared, job
+        study_name, study, where.results, scale, settings or [], seeds, request, job
     )
     if begin:
         runner.recall(begin)

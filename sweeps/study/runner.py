@@ -13,11 +13,11 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from local_machine import clock, processes
+from local_machine import processes
 from local_machine.errors import (
     EXIT_DONE,
     EXIT_FLAGGED,
@@ -29,15 +29,12 @@ from local_machine.errors import (
 from local_machine.secrets import masked_values, masked_words
 from slurm import environment
 from slurm.environment import Child
-from slurm.site import find_site
-from sweeps.cli.live_view import Display
 from sweeps.cli.options import ScaleName, parse_settings, plan_of
 from sweeps.cost.estimate import CostEstimate, estimate_cost
 from sweeps.execution import dispatch
-from sweeps.execution.gpu_sharing import PerGpu, at_once
+from sweeps.execution.request import LaunchRequest
 from sweeps.execution.worker import check_data
 from sweeps.search.runner import Asked, through
-from sweeps.spec.backend import Backend
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep
@@ -63,7 +60,7 @@ class Run:
 
     stage: Stage
     ledger: TrialStore
-    cluster: dispatch.Cluster
+    request: LaunchRequest
     asked: Plan | Asked
 
     @property
@@ -115,10 +112,8 @@ class StudyRunner:
     scale: ScaleName
     settings: list[str]
     seeds: int | None
-    place: Backend
-    site: str
-    workers: int | None
-    shared: PerGpu
+    request: LaunchRequest
+    """Of which each stage has its own resources."""
     job: dict[str, Any]
     """What `driver_lock.leave_job` says of the Slurm job that this runs in."""
     chosen: dict[str, Point] = field(default_factory=dict)
@@ -127,7 +122,7 @@ class StudyRunner:
 
     @functools.cached_property
     def scheduler(self) -> Liveness:
-        return Liveness.here(find_site(self.site).query_seconds)
+        return Liveness.here(self.request.site.query_seconds)
 
     @property
     def folder(self) -> Path:
@@ -145,7 +140,7 @@ class StudyRunner:
         """Raises InputError for a stage that cannot be made, or cannot take the settings."""
         made = stage.made(SoFar(Scale(str(self.scale)), chosen))
         ledger = TrialStore(self.results, stage.name, self.scheduler)
-        cluster = dispatch.cluster(self.site, made.resources, None, None, None)
+        request = replace(self.request, resources=made.resources)
         try:
             if isinstance(made, Sweep):
                 program = "python -m sweeps.study"
@@ -159,7 +154,7 @@ class StudyRunner:
             if error.exit_code == EXIT_IO:
                 raise
             raise InputError(f"stage {stage.name}: {error.what}", error.help) from None
-        return Run(stage, ledger, cluster, asked)
+        return Run(stage, ledger, request, asked)
 
     def assumed(self) -> list[Run]:
         """Every stage, with what is chosen so far, and beyond it what is assumed.
@@ -182,7 +177,7 @@ class StudyRunner:
         if open_ones and isinstance(run.asked, Asked):
             open_ones += run.asked.ends
         try:
-            check_data((one.config for one in open_ones), dispatch.ranks(self.place, run.cluster))
+            check_data((one.config for one in open_ones), run.request.ranks)
         except InputError as error:
             raise InputError(
                 f"stage {run.stage.name}: {error.what}", error.help, exit_code=error.exit_code
@@ -206,9 +201,8 @@ class StudyRunner:
     def price(self, run: Run, shared: Collection[str] = ()) -> CostEstimate:
         """Of what it has yet to train; `shared` are fingerprints that another stage trains."""
         left = [one for one in run.to_price() if one.trial.fingerprint not in shared]
-        world = dispatch.ranks(self.place, run.cluster)
-        workers = at_once(self.workers, self.shared)
-        return estimate_cost(self.results, left, self.place, workers, world)
+        one = run.request
+        return estimate_cost(self.results, left, one.backend, one.at_once, one.ranks)
 
     def recall(self, first: int) -> None:
         """Take the choices before the stage of that number from choices.json.
@@ -270,38 +264,19 @@ class StudyRunner:
     def train(self, run: Run) -> int:
         """Run a stage to its end; what its own command would exit with."""
         if isinstance(run.asked, Asked):
-            driver = through(
-                run.asked, run.ledger, self.place, run.cluster, self.workers, self.shared,
-                self.command, self.job,
-            )  # fmt: skip
+            driver = through(run.asked, run.ledger, run.request, self.command, self.job)
             return EXIT_INTERRUPTED if driver is None else EXIT_DONE
         for _ in range(PASSES):
-            code = dispatch.run(
-                run.ledger, [run.asked], {}, self.place, run.cluster, self.workers, self.shared
-            )
+            code = dispatch.run(run.ledger, [run.asked], run.request, {})
             if code == EXIT_INTERRUPTED:
                 return code
             # What an earlier driver sent goes on without it, and nobody else waits for it.
-            waited = self.wait(run.ledger, run.asked)
+            with dispatch.backend_of(run.ledger, run.request) as backend:
+                waited = dispatch.wait(run.ledger, run.asked, backend.seconds)
             states = {one.state for one in run.progress()}
             if not waited and states.isdisjoint({State.PENDING, State.LOST}):
                 break
         return EXIT_DONE if states == {State.DONE} else EXIT_FLAGGED
-
-    def wait(self, ledger: TrialStore, plan: Plan) -> bool:
-        """Until no trial is queued or running; whether one was."""
-        waited = False
-        known: dict[str, Progress] = {}
-        with Display(live=sys.stderr.isatty()) as display:
-            while True:
-                progress = look(ledger, plan.trials, known)
-                if not any(one.state in (State.QUEUED, State.RUNNING) for one in progress):
-                    return waited
-                waited = True
-                over = sum(one.state.is_over for one in progress)
-                display.show(plan, progress, over, len(progress))
-                on_slurm = self.place is Backend.SLURM
-                clock.sleep(dispatch.SLURM_SECONDS if on_slurm else dispatch.LOCAL_SECONDS)
 
     def choose(self, run: Run, progress: list[Progress]) -> str:
         """Choose from a stage's trials, and note it; in words, for a person.

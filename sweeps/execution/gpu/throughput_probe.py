@@ -1,8 +1,8 @@
 """Pace: how fast a configuration trains on this GPU for some seconds, beside whatever else runs.
 
-    python -m sweeps.execution.throughput_probe CONFIG.json
+    python -m sweeps.execution.gpu.throughput_probe CONFIG.json
 
-`sweeps.execution.gpu_sharing` starts some of these at once. It says `ready`, waits for a line, then
+`sweeps.execution.gpu.sharing` starts some of these at once. It says `ready`, waits for a line, then
 trains; last it prints one JSON object: images a second, and the GPU's used and whole memory in
 bytes.
 """

@@ -126,9 +126,9 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(config.to_json())
         file.flush()
-        processes = [
+        running = [
             processes.start(
-                [sys.executable, "-m", "sweeps.execution.throughput_probe", file.name],
+                [sys.executable, "-m", "sweeps.execution.gpu.throughput_probe", file.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -138,20 +138,20 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
             for _ in range(copies)
         ]
         try:
-            for process in processes:
+            for process in running:
                 assert process.stdout is not None
                 if process.stdout.readline() != "ready\n":
                     return None
-            for process in processes:
+            for process in running:
                 assert process.stdin is not None
                 process.stdin.write("go\n")
                 process.stdin.flush()
-            answers = [process.communicate(timeout=SECONDS)[0] for process in processes]
+            answers = [process.communicate(timeout=SECONDS)[0] for process in running]
             return [json.loads(answer) for answer in answers]
         except (OSError, ValueError, subprocess.TimeoutExpired):
             return None
         finally:
-            for process in processes:
+            for process in running:
                 if process.poll() is None:
                     process.kill()
                 process.communicate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Backend(StrEnum):
+class BackendName(StrEnum):
     """What runs the trials."""
 
     AUTO = "auto"

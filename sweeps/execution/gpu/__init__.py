@@ -1,0 +1,1 @@
+"""GPUs that several workers share."""

@@ -1,0 +1,71 @@
+"""A request: where and on how much a command wants trials to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local_machine.errors import InputError, SlurmError
+from slurm import commands
+from slurm.site import Resources, Site
+from sweeps.execution.gpu import sharing
+from sweeps.execution.gpu.sharing import PerGpu
+from sweeps.spec.backend_name import BackendName
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """What launch, retry, search and study ask of a backend."""
+
+    backend: BackendName
+    """Never AUTO."""
+    site: Site
+    resources: Resources
+    """What a Slurm job of a trial asks for."""
+    workers: int | None = None
+    per_gpu: PerGpu = None
+    retry: bool = False
+    """Only trials that failed or were lost."""
+    detach: bool = False
+    """Return once the trials run."""
+    as_json: bool = False
+    defined_here: bool = False
+    """Whether a user's own file defines the trials."""
+
+    @property
+    def on_slurm(self) -> bool:
+        return self.backend is BackendName.SLURM
+
+    @property
+    def ranks(self) -> int:
+        """On how many ranks a trial runs."""
+        return self.resources.ranks if self.on_slurm else 1
+
+    @property
+    def at_once(self) -> int:
+        """How many worker processes this machine would run."""
+        return sharing.at_once(self.workers, self.per_gpu)
+
+
+def backend_meant(name: BackendName) -> BackendName:
+    """The backend that a command line means. Raises SlurmError where Slurm is asked for and not
+    there."""
+    if name is BackendName.AUTO:
+        return BackendName.SLURM if commands.available() else BackendName.LOCAL
+    if name is BackendName.SLURM and not commands.available():
+        raise SlurmError(
+            "there is no Slurm here: no sbatch on PATH, or no SLURM_CONF that it could read",
+            "run on this machine with --on local, or try a small Slurm of your own: "
+            "python -m slurm.dev_cluster up",
+        )
+    return name
+
+
+def sharing_meant(word: str | None, backend: BackendName) -> PerGpu:
+    """What --per-gpu says. Raises InputError where that cannot be had on the backend."""
+    per_gpu = sharing.parse(word)
+    if backend is BackendName.SLURM and per_gpu == "auto":
+        raise InputError(
+            "--per-gpu auto measures this machine's GPU, and the jobs run on others",
+            "give a number; on a GPU node, --on local --per-gpu auto says which is best",
+        )
+    return per_gpu
