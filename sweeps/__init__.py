@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+# First of all: it looks after the modules that the working directory has.
+from local_machine.errors import quiet_while_importing
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from local_machine.errors import quiet_while_importing
 from sweeps import moved_modules
 
 if TYPE_CHECKING:
