@@ -22,10 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from analysis import report
+from analysis import report, whole_report
+from analysis.cifar10 import reported_tables
 from analysis.cifar10.reported import reported
-from analysis.data.study import Plan, load
+from analysis.cifar10.task import load
+from analysis.data.study import Plan
 from analysis.output.formats import latex, markdown
+from analysis.output.table_text import show
 from analysis.sections.routing import Kind, kind
 from analysis.stats import summary_tables
 from analysis.stats.intervals import difference_interval, sample_interval, seed_interval
@@ -347,10 +350,10 @@ def test_reported_figures() -> None:
 
 
 def test_the_grid_shows_every_cell_beside_the_reported_one(results: Path) -> None:
-    cells = summary_tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
+    cells = reported_tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
     assert cells["reported"].tolist() == [0.8138, 0.81, 0.8591, 0.8803]
     assert cells["difference"].tolist()[0] == pytest.approx(0.9 - 0.8138)
-    grid = summary_tables.grid(cells)
+    grid = reported_tables.grid(cells)
     assert grid["epochs"].tolist() == [25, 50]
     assert grid["batch size 64"].tolist() == [
         "90.00\nreported 81.38 (+8.62)\nn 1 of 1",
@@ -382,7 +385,7 @@ def test_several_seeds_give_a_mean_a_spread_and_an_interval(tmp_path: Path) -> N
     assert table["planned"].tolist() == [3, 3]
     assert table["flags"].tolist() == ["", "MISSING x1"]
     assert table[summary_tables.SEEDS][1] is None
-    shown = summary_tables.show(table)
+    shown = show(table)
     assert shown["test"].tolist() == ["91.00 ± 1.00", "96.00 ± 1.41"]
     assert shown["n"].tolist() == ["3 of 3", "2 of 3"]
     assert shown[summary_tables.SEEDS][0] == "88.52 to 93.48"
@@ -396,7 +399,7 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
         finish(folder_of(tmp_path, point), point[1])
     plan = only(tmp_path)
     assert kind(plan) is Kind.ARCHITECTURES
-    table = summary_tables.architectures(plan.runs, reported()["architectures"])
+    table = reported_tables.architectures(plan.runs, reported()["architectures"])
     assert table["model"].tolist() == [*ARCHITECTURES, "wrn_16_4"]
     assert table["difference"].tolist()[0] == pytest.approx(0.9 - 0.9577)
     assert math.isnan(table["reported"].tolist()[-1])
@@ -418,7 +421,7 @@ def test_two_launches_may_show_the_same_run(tmp_path: Path) -> None:
                 folder_of(tmp_path, trial, "alone"), trial[1], val_accuracy=seed / 100,
                 test_accuracy=1.0, test_images=1, classes="a,b",
             )  # fmt: skip
-    names = [name for name, _ in report.build(load(tmp_path, [])).files()]
+    names = [name for name, _ in whole_report.build(load(tmp_path, [])).files()]
     assert len(names) == len(set(names))
     assert len([name for name in names if "seed" in name or "confusion." in name]) >= 2
 

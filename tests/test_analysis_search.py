@@ -20,11 +20,14 @@ from test_analysis import fail, files, finish, name_of, run, write_plan
 
 from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
+from analysis.cifar10.task import load
 from analysis.data.search_space import Range
-from analysis.data.study import Plan, Study, load
+from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section
 from analysis.output.page import Page
-from analysis.sections import search
+from analysis.sections.search import asked_trials, flatness, other_launches
+from analysis.sections.search import section as search
+from analysis.sections.search.outcome import account
 from trainer.config import TrainConfig
 from trial_records.tables import EPOCHS_SCHEMA, write_table
 from trial_records.trial_files import EPOCHS, PRUNED, Pruned, read_json, write_sealed_json
@@ -128,8 +131,8 @@ def drawn(results: Path) -> list[Part]:
 def said(results: Path) -> str:
     plan, others = searched(results)
     assert plan.search is not None
-    notes = search.account(plan, plan.search)
-    return "\n".join([*notes, *search.judgement(plan, plan.search, others, reported())])
+    notes = account(plan, plan.search)
+    return "\n".join([*notes, *flatness.judgement(plan, plan.search, others, reported())])
 
 
 # --- load ------------------------------------------------------------------------------------
@@ -144,7 +147,7 @@ def test_a_search_is_read_with_its_trials_in_the_order_of_asking(tmp_path: Path)
     assert plan.runs[f"point.{DECAY}"].tolist() == [1e-2, 1e-5, 1e-4, 1e-3]
     assert plan.runs["state"].tolist() == ["done", "pruned", "failed", "missing"]
     assert plan.runs["flags"].tolist() == [[], [], ["NONFINITE"], ["MISSING"]]
-    table = search.asked(plan, plan.search)
+    table = asked_trials.asked(plan, plan.search)
     assert table["mark"].tolist() == ["done", "pruned", "nonfinite", "open"]
     assert table["value"].tolist()[:2] == [0.9, 0.3]
     assert table["epochs"].tolist() == [3, 2, 3, 0]
@@ -285,8 +288,8 @@ def test_the_objective_is_the_searchs_own(tmp_path: Path) -> None:
         search_in(tmp_path, outcomes, objective=objective)
         plan, _ = searched(tmp_path)
         assert plan.search is not None
-        table = search.asked(plan, plan.search)
-        found = search.chosen(table)
+        table = asked_trials.asked(plan, plan.search)
+        found = asked_trials.chosen(table)
         assert found is not None and found[DECAY] == best
         assert table["value"].tolist()[2] == so_far
         assert f"accuracy of the {objective} epoch" in said(tmp_path)
@@ -480,19 +483,19 @@ def test_only_launches_that_vary_the_field_alone_are_drawn_over_a_search(tmp_pat
     search_in(tmp_path, [(4e-3, 0.99)], id="07e40000")
     launch_in(tmp_path, {1e-3: {3: {"status": "partial", "val_accuracy": 0.1}}}, id="00000004")
     plan, others = searched(tmp_path)
-    means = search.grid_means(others, plan.runs.iloc[0], DECAY, "best")
+    means = other_launches.grid_means(others, plan.runs.iloc[0], DECAY, "best")
     assert means["x"].tolist() == [1e-4, 1e-3, 5e-3]
     assert means["value"].tolist()[:2] == pytest.approx([0.9, 0.93])
     assert means["n"].tolist() == [1, 2, 0]
     assert means["planned"].tolist() == [2, 3, 1]
-    assert search.grid_means(others, plan.runs.iloc[0], "batch_size", "best").empty
+    assert other_launches.grid_means(others, plan.runs.iloc[0], "batch_size", "best").empty
 
 
 def test_reported_values_are_the_studys() -> None:
     figures = reported()
-    assert list(search.reported_values(DECAY, figures).values()) == [1e-3, 5e-4]
-    assert list(search.reported_values("batch_size", figures).values()) == [256]
-    assert search.reported_values("schedule.gamma", figures) == {}
+    assert list(other_launches.reported_values(DECAY, figures).values()) == [1e-3, 5e-4]
+    assert list(other_launches.reported_values("batch_size", figures).values()) == [256]
+    assert other_launches.reported_values("schedule.gamma", figures) == {}
 
 
 # --- importances -----------------------------------------------------------------------------
@@ -598,9 +601,9 @@ def test_same_search_same_bytes_without_torch_and_without_a_word(tmp_path: Path)
     code = """
 import sys
 from pathlib import Path
-from analysis import report
-from analysis.data.study import load
-report.build(load(Path(sys.argv[1]), [])).write(Path(sys.argv[2]))
+from analysis import whole_report
+from analysis.cifar10.task import load
+whole_report.build(load(Path(sys.argv[1]), [])).write(Path(sys.argv[2]))
 print(sorted({"torch", "sweeps"} & set(sys.modules)))
 """
     done = subprocess.run(

@@ -18,8 +18,9 @@ from scipy import stats as scipy_stats
 from test_analysis import HOSTILE, Point, begin, fail, finish, folder_of, run, write_plan
 
 from analysis.cifar10 import ablations, architectures, weight_decay
+from analysis.cifar10.task import load
 from analysis.data.predictions import Predictions
-from analysis.data.study import Plan, Study, load
+from analysis.data.study import Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part
 from analysis.stats import paired, summary_tables

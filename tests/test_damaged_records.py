@@ -23,7 +23,7 @@ from test_compact import CONFIGS, POINTS, compacted, done, put_back
 import sweeps.cancel
 import sweeps.compact.__main__
 import sweeps.status
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections.provenance import provenance
 from local_machine.errors import InputError, run_command
 from sweeps.compact import archive_writer

@@ -25,9 +25,10 @@ from test_analysis import HOSTILE, begin, fail, finish, name_of, write_plan
 
 from analysis.cifar10 import beside
 from analysis.cifar10.reported import reported
+from analysis.cifar10.task import load
 from analysis.data import predictions
 from analysis.data.predictions import Predictions, same_images
-from analysis.data.study import Plan, Study, load
+from analysis.data.study import Plan, Study
 from analysis.figures import diagnostics as figures
 from analysis.figures.style import STYLE, png
 from analysis.output.model import Part, Picture, Section, Table
@@ -577,6 +578,7 @@ RUN_ROW: dict[str, Any] = {
     "trial": "t-1",
     "status": "done",
     "classes": "a,b,c",
+    "data": "1" * 64,
     "test_images": 4.0,
     "test_accuracy": 0.5,
 }

@@ -24,7 +24,7 @@ from test_cost_estimate import SMALL, finish, progress
 
 import sweeps.launch
 import sweeps.search.__main__
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections import cost
 from analysis.stats import summary_tables
 from local_machine import processes

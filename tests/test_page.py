@@ -32,7 +32,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from analysis import report
+from analysis import report, whole_report
 from analysis.output import publish
 from analysis.output.formats import latex as latex_text
 from analysis.output.formats import markdown as markdown_text
@@ -625,8 +625,8 @@ def test_the_folder_is_checked_before_anything_is_drawn(
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious").write_text("x")
-    monkeypatch.setattr(report, "_read", lambda results, names: None)
-    monkeypatch.setattr(report, "build", lambda study: pytest.fail("drawn"))
+    monkeypatch.setattr(whole_report, "read", lambda results, names: None)
+    monkeypatch.setattr(whole_report, "build", lambda study: pytest.fail("drawn"))
     monkeypatch.setattr(
         "analysis.sections.comparison.comparison", lambda *studies: pytest.fail("drawn")
     )
@@ -645,8 +645,8 @@ def test_a_terminal_obeys_no_word_of_a_result(
     results = tmp_path / "re\x1b[31msults\udcff"
     problem = InputError("bad \x1b]0;x\x07\nname\x9b", "mend")
     study = SimpleNamespace(problems=[problem], plans=[])
-    monkeypatch.setattr("analysis.data.study.load", lambda results, names: study)
-    monkeypatch.setattr(report, "build", lambda study: small("new"))
+    monkeypatch.setattr("analysis.cifar10.task.load", lambda results, names: study)
+    monkeypatch.setattr(whole_report, "build", lambda study: small("new"))
     report.report(results=results)
     told = capsys.readouterr()
     assert f"{tmp_path}/re?[31msults?/report/report.html\n" == told.out

@@ -11,7 +11,8 @@ import pytest
 from test_analysis import Point, finish, folder_of, protocol, write_plan
 
 from analysis.cifar10 import architectures, weight_decay
-from analysis.data.study import Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Study
 from analysis.data.study_choices import Candidate as Read
 from analysis.data.study_choices import Choice as Made
 from analysis.sections.choices import choices
