@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_analysis import fail, files, finish, name_of, run, write_plan
+from results_folder import fail, files, finish, name_of, run, write_plan
 
 from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_analysis import Point, finish, folder_of, write_plan
+from results_folder import Point, finish, folder_of, write_plan
 from test_diagnostics import predict, reported_predictions
 
 from analysis.cifar10 import reported_tables

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_analysis import begin, fail, finish, folder_of, name_of, write_plan
+from results_folder import begin, fail, finish, folder_of, name_of, write_plan
 
 import sweeps.compact.__main__
 import sweeps.launch

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from results_folder import HOSTILE, Point, begin, fail, finish, folder_of, run, write_plan
 from scipy import stats as scipy_stats
-from test_analysis import HOSTILE, Point, begin, fail, finish, folder_of, run, write_plan
 
 from analysis.cifar10 import ablations, architectures, weight_decay
 from analysis.cifar10.task import load

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from results_folder import Point, fail, finish, folder_of, grid_points, run, write_plan
 from scipy import stats as scipy_stats
-from test_analysis import Point, fail, finish, folder_of, grid_points, run, write_plan
 
 from analysis.cifar10 import weight_decay
 from analysis.cifar10.claims.every_claim import answered

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from test_analysis import Point, finish, folder_of, write_plan
+from results_folder import Point, finish, folder_of, write_plan
 
 from analysis.cifar10.task import load
 from analysis.data.study import Study

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_analysis import folder_of, write_plan
+from results_folder import folder_of, write_plan
 from test_compact import CONFIGS, POINTS, compacted, done, put_back
 
 import sweeps.cancel

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_analysis import Point, finish, folder_of, name_of, write_plan
+from results_folder import Point, finish, folder_of, name_of, write_plan
 
 from analysis.cifar10.claims.every_claim import answered
 from analysis.cifar10.comparable import is_studys, why_no_evidence

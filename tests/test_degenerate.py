@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import Point, fail, finish, folder_of, write_plan
+from results_folder import Point, fail, finish, folder_of, write_plan
 
 from analysis.cifar10 import ablations, architectures, grid
 from analysis.cifar10.task import load

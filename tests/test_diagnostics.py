@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from results_folder import HOSTILE, begin, fail, finish, name_of, write_plan
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.stats import binomtest
 from sklearn import metrics
-from test_analysis import HOSTILE, begin, fail, finish, name_of, write_plan
 
 from analysis.cifar10 import beside
 from analysis.cifar10.reported import reported

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
-from test_analysis import HOSTILE, name_of, write_plan
+from results_folder import HOSTILE, name_of, write_plan
 
 from analysis.cifar10.explain import samples, section, tested
 from analysis.cifar10.explain.grad_cam import grad_cam

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_analysis import begin, finish, folder_of, write_plan
+from results_folder import begin, finish, folder_of, write_plan
 
 from analysis.cifar10.explain import tested
 from analysis.cifar10.task import load

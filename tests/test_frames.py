@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from test_analysis import (
+from results_folder import (
     Point,
     begin,
     fail,

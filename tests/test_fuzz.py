@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from test_analysis import finish
+from results_folder import finish
 from test_definitions import BAD, HEAD
 
 from local_machine.errors import run_command

@@ -18,8 +18,8 @@ from drill import Drill, Whole, empty
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import assert_one_at_a_time, attempts, outcome
-from test_analysis import finish as write_run
-from test_analysis import name_of, write_plan
+from results_folder import finish as write_run
+from results_folder import name_of, write_plan
 from test_cost_estimate import SMALL, finish, progress
 
 import sweeps.launch

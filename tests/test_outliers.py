@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from results_folder import Point, begin, finish, folder_of, grid_points, only, write_plan
 from scipy import stats as scipy_stats
-from test_analysis import Point, begin, finish, folder_of, grid_points, only, write_plan
 
 from analysis.cifar10 import reported_tables
 from analysis.cifar10.reported import reported

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import finish, only
+from results_folder import finish, only
 from test_launch import command
 
 import sweeps.launch

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import Point, finish, folder_of, protocol, write_plan
+from results_folder import Point, finish, folder_of, write_plan
 
 from analysis.cifar10 import architectures, weight_decay
 from analysis.cifar10.task import load
@@ -19,6 +19,7 @@ from analysis.sections.choices import choices
 from analysis.stats import selection_bias
 from sweeps.study.runner import _noise
 from sweeps.study.selection import RULE, Candidate, Selection, choose
+from trainer.recipes import reported as protocol
 from trial_records.trial_files import write_sealed_json
 
 DECAY = "optimizer.weight_decay"
