@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from predicted_results import predict, reported_predictions
 from results_folder import Point, finish, folder_of, write_plan
-from test_diagnostics import predict, reported_predictions
 
 from analysis.cifar10 import reported_tables
 from analysis.cifar10.claims.answers import Standing, answers
