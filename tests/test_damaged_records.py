@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_analysis import folder_of, write_plan
+from results_folder import folder_of, write_plan
 from test_compact import CONFIGS, POINTS, compacted, done, put_back
 
 import sweeps.cancel
 import sweeps.compact.__main__
 import sweeps.status
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections.provenance import provenance
 from local_machine import seal
 from local_machine.errors import InputError, run_command

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import finish, only
+from results_folder import finish, only
 from test_launch import command
 
 import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
-from analysis import report
-from analysis.data.study import load
+from analysis import whole_report
+from analysis.cifar10.task import load
 from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from sweeps.state.trial_store import State, TrialStore
@@ -146,7 +146,7 @@ def test_a_report_is_drawn_of_what_today_cannot_train(tmp_path: Path, name: str)
     for trial in write_stored(tmp_path, items):
         finish_stored(tmp_path, trial, test_accuracy=0.8765)
     study = load(tmp_path, [])
-    page = report.build(study).write(tmp_path / "report")
+    page = whole_report.build(study).write(tmp_path / "report")
     assert study.problems == []
     assert "87.65" in page.read_text()
 
@@ -163,7 +163,7 @@ def test_an_axis_that_today_does_not_know_is_an_axis(tmp_path: Path) -> None:
     assert plan.runs["config.device"].tolist() == ["x", "x"]
     assert plan.runs["device"].tolist() == ["cpu", "cpu"]
     study = load(tmp_path, [])
-    report.build(study).write(tmp_path / "report")
+    whole_report.build(study).write(tmp_path / "report")
 
 
 def test_a_search_over_a_field_that_today_does_not_know_is_a_search(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_search_over_a_field_that_today_does_not_know_is_a_search(tmp_path: Pa
         finish_stored(tmp_path, trial, val_accuracy=0.5 + n / 10)
     study = load(tmp_path, [])
     assert study.problems == []
-    page = report.build(study).write(tmp_path / "report").read_text()
+    page = whole_report.build(study).write(tmp_path / "report").read_text()
     assert "temperature from 0.1 to 1" in page
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from test_analysis import fail, finish, folder_of, grid_points, write_plan
-from test_analysis import run as command
+from results_folder import fail, finish, folder_of, grid_points, write_plan
+from results_folder import run as command
 from test_queue import Slurm
 from test_slurm_submit import slurm
 
