@@ -69,7 +69,8 @@ def main(
 ) -> int:
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
-    from sweeps.execution import dispatch
+    from sweeps.execution.request import request_of
+    from sweeps.launching import dispatch
     from sweeps.spec.find import find
     from sweeps.state.access import warn_of_writers
     from sweeps.state.liveness import Liveness
@@ -78,8 +79,8 @@ def main(
 
     sweep_name, sweep = find(name)
     warn_of_writers(where.results)
-    request = where.request(
-        sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py")
+    request = request_of(
+        where, sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py")
     )
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     command = typed_after("python -m sweeps.launch")
@@ -109,8 +110,8 @@ def predict(
     """Look at all that a launch would look at, and at what it would take; show it on a dry run.
     Raises InputError where it would take more than the budget, and as `dispatch.check` does."""
     from sweeps.cost.estimate import estimate_cost
-    from sweeps.execution import dispatch
-    from sweeps.execution.preflight import ask_slurm
+    from sweeps.launching import dispatch
+    from sweeps.launching.preflight import ask_slurm
 
     batch = None
     if dry_run:

@@ -22,7 +22,7 @@ MOVED = {
     # launch or search starts that has run since
     "sweeps.job": "sweeps.execution.slurm_job",
     "sweeps.pace": "sweeps.execution.gpu.throughput_probe",
-    "sweeps.preflight": "sweeps.execution.preflight",
+    "sweeps.preflight": "sweeps.launching.preflight",
     "sweeps.probe": "sweeps.doctor.node_probe",
     "sweeps.sent": "sweeps.execution.job_entry",
     "sweeps.worker": "sweeps.execution.worker",

@@ -209,14 +209,15 @@ def launch_sweep(
     KeyboardInterrupt once the trials were given back.
     """
     from sweeps.cli.options import ScaleName, Where, plan_of
-    from sweeps.execution import dispatch
+    from sweeps.execution.request import request_of
+    from sweeps.launching import dispatch
     from sweeps.spec.backend_name import BackendName
 
     if not is_name(name):
         raise InputError(f"{name!r} is not a valid name of a sweep", "use letters, digits, _ and -")
     sharing = None if per_gpu is None else str(per_gpu)
     where = Where(BackendName(on), workers, sharing, site, results=Path(results))
-    request = where.request(sweep.resources, detach=detach, defined_here=True)
+    request = request_of(where, sweep.resources, detach=detach, defined_here=True)
     store = TrialStore(where.results, name, Liveness.here(request.site.query_seconds))
     plan = plan_of(
         sweep, store, ScaleName(scale), overrides or {}, seeds, f"sweep.launch({name!r})"

@@ -41,12 +41,13 @@ def main(
     ] = None,
 ) -> int:
     """Run the failed and lost trials again, from their checkpoints."""
-    from sweeps.execution import dispatch
+    from sweeps.execution.request import request_of
+    from sweeps.launching import dispatch
     from sweeps.state import elsewhere
     from sweeps.state.liveness import Liveness
     from sweeps.state.trial_store import resolve
 
-    request = where.request(retry=True)
+    request = request_of(where, retry=True)
     if host_gone is not None:
         # A study has no trials of its own, and so no plans.
         is_sweep = elsewhere.take_back(host_gone, where.results, name, Liveness.here())

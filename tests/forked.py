@@ -32,7 +32,7 @@ PROGRAMS = {
     "sweeps.cancel", "analysis.report", "trainer",
 }  # fmt: skip
 # What they would import; not what they would compute with.
-NEEDED = ("trainer.train", "sweeps.execution.worker", "sweeps.execution.dispatch")
+NEEDED = ("trainer.train", "sweeps.execution.worker", "sweeps.launching.dispatch")
 SIGNATURE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 

@@ -241,7 +241,7 @@ def test_the_package_installs_without_the_checkouts_folder() -> None:
 def test_looking_at_a_sweep_loads_no_pyarrow() -> None:
     """Figures that were seen before are in a JSON file; numpy and pyarrow take a quarter second."""
     code = (
-        "import sweeps.execution.dispatch, sweeps.state.trial_store, sweeps.cost.estimate, "
+        "import sweeps.launching.dispatch, sweeps.state.trial_store, sweeps.cost.estimate, "
         "sweeps.state.progress"
     )
     assert not loaded_by(code) & {"torch", "numpy", "pyarrow", "pandas"}

@@ -515,7 +515,7 @@ def load_everything() -> None:
         "trainer.process_cache",
         "sweeps.cost.estimate",
         "sweeps.execution.worker",
-        "sweeps.execution.dispatch",
+        "sweeps.launching.dispatch",
         "sweeps.compact.archive_writer",
         "sweeps.study.runner",
         "sweeps.search.driver",

@@ -29,8 +29,8 @@ from local_machine.secrets import (
 from slurm.queue import Queue
 from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, parse_settings, plan_of, typed_after
-from sweeps.execution import dispatch
 from sweeps.execution.slurm_submit import Submission
+from sweeps.launching import dispatch
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep

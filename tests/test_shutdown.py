@@ -99,7 +99,7 @@ def train(*_, should_stop, **__):
     time.sleep(9)
 
 trainer.train.train = train
-for name in ("sweeps.execution.worker", "sweeps.execution.dispatch"):
+for name in ("sweeps.execution.worker", "sweeps.launching.dispatch"):
     __import__(name)
     sys.modules[name].PATIENCE_SECONDS = 0.3
 class Slow:

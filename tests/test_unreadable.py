@@ -16,9 +16,9 @@ import typer.rich_utils  # noqa: F401
 
 import sweeps.cancel
 import sweeps.cli.table
-import sweeps.execution.dispatch
 import sweeps.execution.worker
 import sweeps.launch
+import sweeps.launching.dispatch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status

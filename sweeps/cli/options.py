@@ -7,7 +7,7 @@ import inspect
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_type_hints
@@ -19,8 +19,6 @@ from local_machine.secrets import masked_words
 from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
-    from slurm.site import Resources
-    from sweeps.execution.request import LaunchRequest
     from sweeps.spec.sweep import Sweep
     from sweeps.state.plan import Plan
     from sweeps.state.trial_store import TrialStore
@@ -94,26 +92,6 @@ class Where:
     gpus_per_node: Gpus = None
     minutes: Minutes = None
     results: Results = Path("results")
-
-    def request(self, resources: Resources | None = None, **more: bool) -> LaunchRequest:
-        """For jobs that ask for `resources`, where the command line does not say otherwise; `more`
-        are fields of the request. Raises InputError and SlurmError for what cannot be had."""
-        from slurm.site import Resources, find_site
-        from sweeps.execution.request import LaunchRequest, backend_meant, sharing_meant
-
-        backend = backend_meant(self.on)
-        asked = {
-            "nodes": self.nodes, "gpus_per_node": self.gpus_per_node, "minutes": self.minutes
-        }  # fmt: skip
-        given = {key: value for key, value in asked.items() if value is not None}
-        return LaunchRequest(
-            backend,
-            find_site(self.site),
-            replace(resources or Resources(), **given),
-            self.workers,
-            sharing_meant(self.per_gpu, backend),
-            **more,
-        )
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from local_machine import processes
 from slurm.job_state import Job
-from sweeps.execution.backends.local import LAUNCH
 from sweeps.state.access import is_written_by_us
 from sweeps.state.lease import CLAIM, WORKER, Lease
 from sweeps.state.liveness import has_mark, marks, submission_of
 from sweeps.state.plan import LOGS
+
+# The variable by which a process is known to be a worker of a launch.
+LAUNCH = "SWEEPS_LAUNCH"
 
 # A worker, and one that version 0.1 started.
 _WORKERS = ("sweeps.execution.worker", "sweeps.worker")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local_machine.errors import InputError, SlurmError
 from slurm import commands
-from slurm.site import Resources, Site
+from slurm.site import Resources, Site, find_site
+from sweeps.cli.options import Where
 from sweeps.execution.gpu import sharing
 from sweeps.execution.gpu.sharing import PerGpu
 from sweeps.spec.backend_name import BackendName
@@ -46,7 +47,25 @@ class LaunchRequest:
         return sharing.at_once(self.workers, self.per_gpu)
 
 
-def backend_meant(name: BackendName) -> BackendName:
+def request_of(where: Where, resources: Resources | None = None, **more: bool) -> LaunchRequest:
+    """What a command line asks for. Jobs ask for `resources` where it does not say otherwise;
+    `more` are fields of the request. Raises InputError and SlurmError for what cannot be had."""
+    backend = _backend(where.on)
+    asked = {
+        "nodes": where.nodes, "gpus_per_node": where.gpus_per_node, "minutes": where.minutes
+    }  # fmt: skip
+    given = {key: value for key, value in asked.items() if value is not None}
+    return LaunchRequest(
+        backend,
+        find_site(where.site),
+        replace(resources or Resources(), **given),
+        where.workers,
+        _per_gpu(where.per_gpu, backend),
+        **more,
+    )
+
+
+def _backend(name: BackendName) -> BackendName:
     """The backend that a command line means. Raises SlurmError where Slurm is asked for and not
     there."""
     if name is BackendName.AUTO:
@@ -60,7 +79,7 @@ def backend_meant(name: BackendName) -> BackendName:
     return name
 
 
-def sharing_meant(word: str | None, backend: BackendName) -> PerGpu:
+def _per_gpu(word: str | None, backend: BackendName) -> PerGpu:
     """What --per-gpu says. Raises InputError where that cannot be had on the backend."""
     per_gpu = sharing.parse(word)
     if backend is BackendName.SLURM and per_gpu == "auto":

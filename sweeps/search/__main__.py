@@ -65,8 +65,9 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
-    from sweeps.execution import preflight
+    from sweeps.execution.request import request_of
     from sweeps.execution.worker import check_data
+    from sweeps.launching import preflight
     from sweeps.spec.find import find_search
     from sweeps.spec.scale import Scale
     from sweeps.state import driver_lock
@@ -78,7 +79,7 @@ def main(
     sweep_name, search = find_search(name)
     warn_of_writers(where.results)
     search = replace(search, pruner=pruner or search.pruner)
-    request = where.request(search.resources)
+    request = request_of(where, search.resources)
     check_backend(request)
     ledger = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     asked = Asked.of(search, Scale(str(scale)), parse_settings(settings), trials)

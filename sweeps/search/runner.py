@@ -115,9 +115,9 @@ def through(
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
     """
-    from sweeps.execution import dispatch
     from sweeps.execution.shutdown import Stop
     from sweeps.execution.worker import PATIENCE_SECONDS, prepare_data
+    from sweeps.launching import dispatch
     from sweeps.search.driver import Driver
     from sweeps.search.optuna_journal import Journal
     from sweeps.state import driver_lock

@@ -55,7 +55,8 @@ def main(
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
     from local_machine.errors import InputError
-    from sweeps.execution import preflight
+    from sweeps.execution.request import request_of
+    from sweeps.launching import preflight
     from sweeps.search.runner import check_backend
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
@@ -69,7 +70,7 @@ def main(
     study_name, study = find_study(name)
     warn_of_writers(where.results)
     begin, end = study.span(first, last)
-    request = where.request()
+    request = request_of(where)
     check_backend(request)
     runner = StudyRunner(
         study_name, study, where.results, scale, settings or [], seeds, request, job

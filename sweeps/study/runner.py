@@ -31,9 +31,9 @@ from slurm import environment
 from slurm.environment import Child
 from sweeps.cli.options import ScaleName, parse_settings, plan_of, typed_after
 from sweeps.cost.estimate import CostEstimate, estimate_cost
-from sweeps.execution import dispatch
 from sweeps.execution.request import LaunchRequest
 from sweeps.execution.worker import check_data
+from sweeps.launching import dispatch
 from sweeps.search.runner import Asked, through
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale

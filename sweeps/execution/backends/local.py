@@ -20,6 +20,7 @@ from slurm.environment import Child
 from sweeps.devices import cores_here, visible_gpus
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.gpu import mps, sharing
+from sweeps.execution.holder_proof import LAUNCH
 from sweeps.execution.request import LaunchRequest
 from sweeps.execution.shutdown import was_killed
 from sweeps.execution.worker import MAX_DEATHS
@@ -29,8 +30,6 @@ from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trial_records import trial_files
 
-# The variable by which `cancel` knows a process to be a worker of a launch.
-LAUNCH = "SWEEPS_LAUNCH"
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
 # How long a detached launch waits for its workers to begin.

@@ -12,12 +12,12 @@ from local_machine.secrets import masked
 from slurm.send import Batch
 from sweeps.cli.live_view import Display
 from sweeps.cost.estimate import seconds_alike
-from sweeps.execution import ending, preflight
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.request import LaunchRequest
 from sweeps.execution.trial_order import write_seconds
 from sweeps.execution.watch import watch
 from sweeps.execution.worker import Worker, check_data, prepare_data
+from sweeps.launching import ending, preflight
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.state.adoption import adopt

@@ -1,6 +1,6 @@
 """What is looked at before a launch claims or writes anything; a dry run looks at the same.
 
-python -m sweeps.execution.preflight < CONFIGURATIONS       # whether a worker can read them
+python -m sweeps.launching.preflight < CONFIGURATIONS       # whether a worker can read them
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
     asked = f'{{"models": {models}, "configs": [{",".join(sorted(shapes))}]}}'
     try:
         done = processes.run(
-            [sys.executable, "-m", "sweeps.execution.preflight"], input=asked, capture_output=True,
+            [sys.executable, "-m", "sweeps.launching.preflight"], input=asked, capture_output=True,
             text=True, timeout=SECONDS, check=False,
             env=environment.built(Child.WORKER),
         )  # fmt: skip
