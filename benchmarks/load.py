@@ -35,7 +35,7 @@ from trial_records import tables, trial_files
 
 
 def ours(results: Path) -> int:
-    from analysis.data.study import load
+    from analysis.cifar10.task import load
 
     (plan,) = load(results, []).plans
     assert (plan.runs["state"] == "done").all()
@@ -74,7 +74,7 @@ def measured(reader: str, results: Path) -> Cost:
     import pyarrow.dataset
     import pyarrow.parquet
 
-    import analysis.data.study
+    import analysis.cifar10.task
 
     assert pd and pyarrow and analysis
     start = time.perf_counter(), _processor_seconds()

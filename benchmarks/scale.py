@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 LOAD = """
 import sys
 from pathlib import Path
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from local_machine.errors import seldom_collect
 seldom_collect()  # as the report does
 load(Path(sys.argv[1]), [])

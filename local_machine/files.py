@@ -23,18 +23,27 @@ LARGEST = 2**31
 def open_file(path: Path) -> io.FileIO:
     """A stored file, open for reading. Raises as `read_file` does."""
     try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """The same. Raises OSError, whose strerror says what lies there; FileNotFoundError where
+    nothing does."""
+    try:
         file = open(path, "rb", buffering=0, opener=_opener)  # noqa: SIM115
     except FileNotFoundError:
         if path.is_symlink():
-            raise unreadable(path, OSError(errno.ENOENT, "it is a link to nowhere")) from None
+            raise OSError(errno.EINVAL, "it is a link to nowhere") from None
         raise
     except IsADirectoryError:
-        raise unreadable(path, OSError(errno.EISDIR, "it is a folder, not a file")) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
+        raise OSError(errno.EINVAL, "it is a folder, not a file") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise unreadable(path, OSError(errno.EINVAL, "it is not a regular file"))
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return file
 
 

@@ -95,11 +95,12 @@ def enter(child: Child) -> None:
 
 
 @contextlib.contextmanager
-def within(child: Child) -> Iterator[None]:
-    """The same for a block that starts something through a library."""
+def within(child: Child, **changes: str) -> Iterator[None]:
+    """The same for a block that starts something through a library, with changes of its own."""
     before = dict(os.environ)
     enter(child)
     try:
+        os.environ |= changes
         yield
     finally:
         os.environ |= before

@@ -2,6 +2,8 @@
 
 submitit would have the job unpickle a file from the folder of the logs, which colleagues may be
 able to write. What it writes goes to a private folder instead, and is gone once sbatch has it.
+Of submitit, nothing is used but `SlurmExecutor` and what its documentation says of it. An array is
+one submission: that it is one is among the options of its script.
 """
 
 from __future__ import annotations
@@ -11,17 +13,18 @@ import re
 import shlex
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from submitit import SlurmExecutor
-from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from local_machine.errors import EXIT_USAGE, SlurmError
 from slurm import environment
 from slurm.commands import run_slurm
 from slurm.environment import Child
-from slurm.site import Resources, Site, submitit_parameters
+from slurm.job_parameters import submitit_parameters
+from slurm.site import Resources, Site
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,16 @@ class Batch:
     tasks: int = 1
 
     def script(self) -> str:
-        """The sbatch script. Raises SlurmError as `_executor` does."""
-        executor = self._executor(self.logs)
-        if self.tasks > 1:
-            executor.parameters["map_count"] = self.tasks
-        text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
-        return text
+        """The sbatch script, as `send` sends it. Raises SlurmError as `_executor` does."""
+        with tempfile.TemporaryDirectory(prefix="sweeps-") as private:
+            executor = self._executor(Path(private))
+            # submitit has no word for its script alone. It writes it before it looks for sbatch,
+            # which nobody finds in an empty folder.
+            with environment.within(Child.JOB, PATH=private), suppress(FileNotFoundError):
+                executor.submit(_nothing)
+            (file,) = Path(private).glob("*.sh")
+            # Its folder, of which a job reads nothing, has another name each time.
+            return file.read_text().replace(private, shlex.quote(os.fspath(self.logs)))
 
     def send(self) -> list[str]:
         """The ids, one a job. Raises SlurmError in Slurm's own words."""
@@ -54,10 +61,13 @@ class Batch:
             executor = self._executor(Path(private))
             try:
                 with environment.within(Child.JOB):
-                    sent = executor.submit_array([_nothing] * self.tasks)
-            except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError) as error:
+                    sent = executor.submit(_nothing)
+            # What submitit raises where sbatch fails, or answers otherwise, are RuntimeErrors.
+            except (RuntimeError, subprocess.SubprocessError) as error:
                 raise self._refused(str(error)) from None
-        return [job.job_id for job in sent]
+        if self.tasks == 1:
+            return [sent.job_id]
+        return [f"{sent.job_id}_{task}" for task in range(self.tasks)]
 
     def refusal(self) -> SlurmError | None:
         """Why Slurm would not take them, as `sbatch --test-only` says; it sends nothing.
@@ -86,7 +96,7 @@ class Batch:
         words = shlex.join(("-u", "-m", self.module, *self.words))
         executor = SlurmExecutor(folder, python=f"{self.site.interpreter} {words}")
         parameters = submitit_parameters(
-            self.site, self.resources, name=self.name, comment=self.comment
+            self.site, self.resources, name=self.name, comment=self.comment, tasks=self.tasks
         )
         logs = log_pattern(self.logs, array=self.tasks > 1)
         # The last one counts, of two of the same option.

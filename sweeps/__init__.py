@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+# First of all: it looks after the modules that the working directory has.
+from local_machine.errors import quiet_while_importing
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from local_machine.errors import quiet_while_importing
 from sweeps import moved_modules
 
 if TYPE_CHECKING:
+    from sweeps.notebook import OpenedSweeps, launch_sweep
     from sweeps.notebook import open as open  # noqa: A004
     from sweeps.spec.distributions import choice, integers, log_integers, log_uniform, uniform
     from sweeps.spec.find import find, find_search
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from sweeps.study.stages import SoFar, Stage, Study, taking
 
 __all__ = [
+    "OpenedSweeps",
     "Point",
     "Scale",
     "Search",
@@ -34,6 +39,7 @@ __all__ = [
     "find_search",
     "grid",
     "integers",
+    "launch_sweep",
     "log_integers",
     "log_uniform",
     "taking",
@@ -43,7 +49,7 @@ __all__ = [
 
 # Loaded when they are asked for: a command that needs none of them starts without.
 _HOMES = {
-    "sweeps.notebook": ("open",),
+    "sweeps.notebook": ("OpenedSweeps", "launch_sweep", "open"),
     "sweeps.spec.distributions": ("choice", "integers", "log_integers", "log_uniform", "uniform"),
     "sweeps.spec.find": ("find", "find_search"),
     "sweeps.spec.grid": ("Point", "Space", "chain", "grid", "zipped"),

@@ -18,7 +18,17 @@ import typer
 
 from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
-from sweeps.cli.options import AtScale, ScaleName, Seeds, Settings, Where, plan_of, with_where
+from sweeps.cli.options import (
+    AtScale,
+    ScaleName,
+    Seeds,
+    Settings,
+    Where,
+    parse_settings,
+    plan_of,
+    typed_after,
+    with_where,
+)
 
 if TYPE_CHECKING:
     from sweeps.cost.estimate import CostEstimate
@@ -72,7 +82,8 @@ def main(
         sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py")
     )
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
-    plan = plan_of(sweep, store, scale, settings, seeds, program="python -m sweeps.launch")
+    command = typed_after("python -m sweeps.launch")
+    plan = plan_of(sweep, store, scale, parse_settings(settings), seeds, command)
     unread = store.readable_plans()[1]
     for problem in unread:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)

@@ -1,26 +1,29 @@
-"""Sweeps in a notebook: where their trials stand, their figures as pandas frames, and waiting.
+"""Sweeps in a notebook: launching them, where their trials stand, their figures as pandas frames.
 
     import sweeps
 
-    opened = sweeps.open("results", "grid_bs_epoch")
+    opened = sweep.launch("lr", on="local", detach=True)   # or sweeps.open("results", "lr")
     opened.wait()
-    opened.runs().groupby("batch_size")["val_accuracy"].mean()
+    opened.runs().groupby("optimizer.lr")["val_accuracy"].mean()
 
-Every call looks at the results folder again, and nothing here writes into it.
+Every call of an opened sweep looks at the results folder again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from local_machine import clock
-from local_machine.errors import InputError
+from local_machine.errors import EXIT_INTERRUPTED, InputError
+from sweeps.spec.sweep import Sweep
 from sweeps.state.liveness import Liveness
 from sweeps.state.progress import Progress, counts, look
 from sweeps.state.trial_store import State, TrialStore, launched, resolve
+from trial_records.names import is_name
 from trial_records.trial_files import EPOCHS
 
 if TYPE_CHECKING:
@@ -182,3 +185,45 @@ def open(results: str | Path = "results", name: str | None = None) -> OpenedSwee
         raise InputError(f"no sweep in {folder}", "launch one: python -m sweeps.launch NAME")
     liveness = Liveness.here()
     return OpenedSweeps([TrialStore(folder, one, liveness) for one in names])
+
+
+def launch_sweep(
+    sweep: Sweep,
+    name: str,
+    *,
+    results: str | Path = "results",
+    scale: Literal["full", "cpu", "smoke"] = "full",
+    overrides: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
+    on: Literal["auto", "slurm", "local", "debug"] = "auto",
+    workers: int | None = None,
+    per_gpu: int | Literal["auto"] | None = None,
+    site: str = "default",
+    detach: bool = False,
+) -> OpenedSweeps:
+    """Run what is left of the sweep, under this name, and open it; `sweep.launch(name, ...)` is the
+    same. What the words mean is what `python -m sweeps.launch --help` says of the options.
+
+    Returns when nothing runs any more or, with `detach`, once the trials run. A trial that failed
+    is in `states()`. Raises InputError and SlurmError where the command would refuse, and
+    KeyboardInterrupt once the trials were given back.
+    """
+    from sweeps.cli.options import ScaleName, Where, plan_of
+    from sweeps.execution import dispatch
+    from sweeps.spec.backend_name import BackendName
+
+    if not is_name(name):
+        raise InputError(f"{name!r} is not a valid name of a sweep", "use letters, digits, _ and -")
+    sharing = None if per_gpu is None else str(per_gpu)
+    where = Where(BackendName(on), workers, sharing, site, results=Path(results))
+    request = where.request(sweep.resources, detach=detach, defined_here=True)
+    store = TrialStore(where.results, name, Liveness.here(request.site.query_seconds))
+    plan = plan_of(
+        sweep, store, ScaleName(scale), overrides or {}, seeds, f"sweep.launch({name!r})"
+    )
+    # What the command says on stdout is for a shell.
+    with contextlib.redirect_stdout(None):
+        code = dispatch.run(store, [plan], request, {})
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    return OpenedSweeps([store])

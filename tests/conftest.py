@@ -49,6 +49,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="module")
+def no_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever data are decoded on this machine, they are not those of these made-up trials."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEPS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
 def forked() -> Iterator[None]:
     """For a whole file: its programs have torch when they start."""
     from forked import forking

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweeps.launch
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections import cost, provenance, summary
 from local_machine.errors import run_command
 from sweeps.cost.tally import tally

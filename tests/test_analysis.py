@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,137 +19,40 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from results_folder import (
+    HOSTILE,
+    Point,
+    begin,
+    fail,
+    files,
+    finish,
+    folder_of,
+    grid_points,
+    name_of,
+    only,
+    run,
+    write_plan,
+)
 from scipy.stats import binomtest
 
-from analysis import report
+from analysis import whole_report
+from analysis.cifar10 import reported_tables
 from analysis.cifar10.reported import reported
-from analysis.data.study import Plan, load
+from analysis.cifar10.task import load
 from analysis.output.formats import latex, markdown
+from analysis.output.table_text import show
 from analysis.sections.routing import Kind, kind
 from analysis.stats import summary_tables
 from analysis.stats.intervals import difference_interval, sample_interval, seed_interval
 from analysis.stats.outliers import FLAGS
 from analysis.stats.seed_values import ranked
-from local_machine.errors import InputError, run_command
+from local_machine.errors import InputError
 from trainer.config import TrainConfig
-from trainer.data.known import KNOWN
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
 from trial_records import trial_files
-from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, run_schema, write_table
-from trial_records.trial_files import CONFIG, EPOCHS, RUN, Failure, write_json, write_sealed_json
-
-HOSTILE = "<script>alert(1)</script> a|b_c & 50% $x$ `q` \\d {e}"
-
-# --- a results folder ------------------------------------------------------------------------
-
-
-def finish(folder: Path, config: TrainConfig, **changes: Any) -> None:
-    """What a trial that finished leaves: a test accuracy of 0.9 unless `changes` say otherwise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, config.model_dump(mode="json"))
-    begin(folder, config.seed)
-    outcome = {
-        "fingerprint": config.fingerprint,
-        "status": "done",
-        "best_epoch": 2,
-        "epochs_run": 3,
-        "stopped_early": False,
-        "train_accuracy": 0.93,
-        "train_accuracy_clean": 0.94,
-        "val_accuracy": 0.91,
-        "val_accuracy_last": 0.91,
-        "test_accuracy": 0.9,
-        "train_images": 45_000,
-        "val_images": 5_000,
-        "test_images": 10_000,
-        "split_sha256": "ab" * 32,
-        "classes": ",".join(KNOWN[config.data.name].classes),
-        "data_sha256": KNOWN[config.data.name].sha256,
-        "seconds": 12.34,
-        "flops_per_image": 1e9,
-        "precision_used": "fp32",
-        "device": "cpu",
-        "world_size": 1,
-        "git_commit": "c0ffee",
-        "git_dirty": False,
-        "torch_version": "2.9",
-        "python_version": "3.11",
-        "finished_at": "2026-01-01T00:00:00+00:00",
-    }
-    empty = dict.fromkeys(run_schema().names)
-    write_table(folder / RUN, [empty | config.flat() | outcome | changes], run_schema())
-
-
-def begin(folder: Path, seed: int = 0, **changes: Any) -> None:
-    """Three epochs, whose losses the seed moves a little."""
-    folder.mkdir(parents=True, exist_ok=True)
-    losses = {"train_loss": 0.5 + 1e-6 * seed}
-    rows = [
-        dict.fromkeys(EPOCHS_SCHEMA.names, 0.5)
-        | {"epoch": epoch, "val_accuracy": 0.3 * epoch}
-        | losses
-        | changes
-        for epoch in range(3)
-    ]
-    write_table(folder / EPOCHS, rows, EPOCHS_SCHEMA)
-
-
-def fail(folder: Path, cause: Any, exception: str = "loss is nan") -> None:
-    begin(folder)
-    Failure(cause, exception, "", [], 1, 0.0, "host", epoch=1).write(folder)
-
-
-Point = tuple[dict[str, Any], TrainConfig]
-
-
-def name_of(config: TrainConfig, word: str = "t") -> str:
-    return f"{word}-{config.fingerprint[:8]}"
-
-
-def write_plan(
-    results: Path,
-    points: Iterable[Point],
-    sweep: str = "grid",
-    id: str = "00000001",
-    **changes: Any,
-) -> None:
-    """A plan whose trials are named t-<8 hex>, or by `word`."""
-    points = list(points)
-    word = changes.pop("word", "t")
-    plan: dict[str, Any] = {
-        "schema_version": 1,
-        "sweep": sweep,
-        "id": id,
-        "scale": "full",
-        "overrides": {},
-        "axes": list(dict.fromkeys(axis for point, _ in points for axis in point)),
-        "seeds": [42],
-        "created": "2026-01-01T00:00:00+00:00",
-        "command": f"python -m sweeps.launch {sweep}",
-        "trials": [
-            {
-                "name": name_of(config, word),
-                "fingerprint": config.fingerprint,
-                "point": point,
-                "config": config.model_dump(mode="json"),
-            }
-            for point, config in points
-        ],
-    }
-    (results / sweep / "plans").mkdir(parents=True, exist_ok=True)
-    write_sealed_json(results / sweep / "plans" / f"{id}.json", plan | changes)
-
-
-def grid_points(
-    sizes: tuple[int, ...] = (64, 128), epochs: tuple[int, ...] = (25, 50)
-) -> list[Point]:
-    points = [{"batch_size": size, "epochs": count} for size in sizes for count in epochs]
-    return [(point, protocol("dla34").override(point)) for point in points]
-
-
-def folder_of(results: Path, point: Point, sweep: str = "grid") -> Path:
-    return results / sweep / name_of(point[1])
+from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
+from trial_records.trial_files import EPOCHS, RUN, write_sealed_json
 
 
 @pytest.fixture
@@ -164,26 +66,6 @@ def results(tmp_path: Path) -> Path:
     fail(folder_of(results, points[2]), "NONFINITE")
     finish(folder_of(results, points[3]), points[3][1], stopped_early=True, test_accuracy=0.8)
     return results
-
-
-def only(results: Path) -> Plan:
-    (plan,) = load(results, []).plans
-    return plan
-
-
-def run(*words: object) -> int:
-    """The exit code of the command."""
-    with pytest.raises(SystemExit) as end:
-        run_command(report.app, [str(word) for word in words])
-    return int(str(end.value.code))
-
-
-def files(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # --- load ------------------------------------------------------------------------------------
@@ -347,10 +229,10 @@ def test_reported_figures() -> None:
 
 
 def test_the_grid_shows_every_cell_beside_the_reported_one(results: Path) -> None:
-    cells = summary_tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
+    cells = reported_tables.grid_cells(only(results).runs, reported()["grid_bs_epoch"])
     assert cells["reported"].tolist() == [0.8138, 0.81, 0.8591, 0.8803]
     assert cells["difference"].tolist()[0] == pytest.approx(0.9 - 0.8138)
-    grid = summary_tables.grid(cells)
+    grid = reported_tables.grid(cells)
     assert grid["epochs"].tolist() == [25, 50]
     assert grid["batch size 64"].tolist() == [
         "90.00\nreported 81.38 (+8.62)\nn 1 of 1",
@@ -382,7 +264,7 @@ def test_several_seeds_give_a_mean_a_spread_and_an_interval(tmp_path: Path) -> N
     assert table["planned"].tolist() == [3, 3]
     assert table["flags"].tolist() == ["", "MISSING x1"]
     assert table[summary_tables.SEEDS][1] is None
-    shown = summary_tables.show(table)
+    shown = show(table)
     assert shown["test"].tolist() == ["91.00 ± 1.00", "96.00 ± 1.41"]
     assert shown["n"].tolist() == ["3 of 3", "2 of 3"]
     assert shown[summary_tables.SEEDS][0] == "88.52 to 93.48"
@@ -396,7 +278,7 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
         finish(folder_of(tmp_path, point), point[1])
     plan = only(tmp_path)
     assert kind(plan) is Kind.ARCHITECTURES
-    table = summary_tables.architectures(plan.runs, reported()["architectures"])
+    table = reported_tables.architectures(plan.runs, reported()["architectures"])
     assert table["model"].tolist() == [*ARCHITECTURES, "wrn_16_4"]
     assert table["difference"].tolist()[0] == pytest.approx(0.9 - 0.9577)
     assert math.isnan(table["reported"].tolist()[-1])
@@ -418,7 +300,7 @@ def test_two_launches_may_show_the_same_run(tmp_path: Path) -> None:
                 folder_of(tmp_path, trial, "alone"), trial[1], val_accuracy=seed / 100,
                 test_accuracy=1.0, test_images=1, classes="a,b",
             )  # fmt: skip
-    names = [name for name, _ in report.build(load(tmp_path, [])).files()]
+    names = [name for name, _ in whole_report.build(load(tmp_path, [])).files()]
     assert len(names) == len(set(names))
     assert len([name for name in names if "seed" in name or "confusion." in name]) >= 2
 

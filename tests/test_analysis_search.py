@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,232 +15,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_analysis import fail, files, finish, name_of, run, write_plan
+from results_folder import files, run
+from searched_results import DECAY, ID, drawn, launch_in, said, search_in, searched
 
-from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
+from analysis.cifar10.task import load
 from analysis.data.search_space import Range
-from analysis.data.study import Plan, Study, load
-from analysis.output.model import Part, Section
+from analysis.data.study import Study
+from analysis.output.model import Section
 from analysis.output.page import Page
-from analysis.sections import search
-from trainer.config import TrainConfig
-from trial_records.tables import EPOCHS_SCHEMA, write_table
-from trial_records.trial_files import EPOCHS, PRUNED, Pruned, read_json, write_sealed_json
-
-DECAY = "optimizer.weight_decay"
-DECAYS = {DECAY: {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}
-ID = "5ea4c400"
-
-# --- a results folder ------------------------------------------------------------------------
-
-
-def begin(folder: Path, accuracies: Sequence[float]) -> None:
-    """What a trial has left after so many epochs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        dict.fromkeys(EPOCHS_SCHEMA.names, 0.5) | {"epoch": epoch, "val_accuracy": accuracy}
-        for epoch, accuracy in enumerate(accuracies)
-    ]
-    write_table(folder / EPOCHS, rows, EPOCHS_SCHEMA)
-
-
-def prune(folder: Path, accuracies: Sequence[float], by: str = ID) -> None:
-    if accuracies:
-        begin(folder, accuracies)
-    folder.mkdir(parents=True, exist_ok=True)
-    Pruned(by, 0, max(len(accuracies) - 1, 0), 0.0).write(folder)
-
-
-def end(folder: Path, config: TrainConfig, outcome: Any) -> None:
-    """The trial's end: a validation accuracy, columns of run.parquet, the accuracies of epochs
-    after which it was pruned, a cause of failure, or None for none yet.
-    """
-    if isinstance(outcome, float):
-        outcome = {"val_accuracy": outcome}
-    if isinstance(outcome, Mapping):
-        finish(folder, config, **outcome)
-    elif isinstance(outcome, list):
-        prune(folder, outcome)
-    elif outcome is not None:
-        fail(folder, outcome)
-
-
-def search_in(
-    results: Path,
-    outcomes: Sequence[tuple[Any, Any]],
-    space: dict[str, Any] | None = None,
-    sweep: str = "decays",
-    **changes: Any,
-) -> None:
-    """A search whose trials ended as told, in that order: (value or point, outcome)."""
-    space = DECAYS if space is None else space
-    about: dict[str, Any] = {
-        "sampler": "tpe",
-        "pruner": "median",
-        "objective": "best",
-        "trials": 20,
-        "seed": 0,
-        "space": space,
-    }
-    points = []
-    for value, outcome in outcomes:
-        point = value if isinstance(value, dict) else {next(iter(space)): value}
-        config = TrainConfig().override(point)
-        points.append((point, config))
-        end(results / sweep / name_of(config), config, outcome)
-    about |= {key: changes.pop(key) for key in about.keys() & changes}
-    changes = {"axes": list(space), "search": about} | changes
-    write_plan(results, points, sweep, changes.pop("id", ID), **changes)
-
-
-def launch_in(
-    results: Path,
-    outcomes: Mapping[float, Mapping[int, Any]],
-    sweep: str = "decays",
-    id: str = "00000001",
-    **changes: Any,
-) -> None:
-    """A launch over weight decays and seeds: {decay: {seed: outcome}}."""
-    points = []
-    for decay, by_seed in outcomes.items():
-        for seed, outcome in by_seed.items():
-            config = TrainConfig().override({DECAY: decay, "seed": seed, **changes})
-            points.append(({DECAY: decay}, config))
-            end(results / sweep / name_of(config), config, outcome)
-    write_plan(results, points, sweep, id)
-
-
-def searched(results: Path) -> tuple[Plan, list[Plan]]:
-    """The search's plan, and the others."""
-    plans = load(results, []).plans
-    (plan,) = [plan for plan in plans if plan.id == ID]
-    return plan, [other for other in plans if other is not plan]
-
-
-def drawn(results: Path) -> list[Part]:
-    study = load(results, [])
-    (plan,) = [plan for plan in study.plans if plan.id == ID]
-    return search.parts(plan, study)
-
-
-def said(results: Path) -> str:
-    plan, others = searched(results)
-    assert plan.search is not None
-    notes = search.account(plan, plan.search)
-    return "\n".join([*notes, *search.judgement(plan, plan.search, others, reported())])
-
-
-# --- load ------------------------------------------------------------------------------------
-
-
-def test_a_search_is_read_with_its_trials_in_the_order_of_asking(tmp_path: Path) -> None:
-    search_in(tmp_path, [(1e-2, 0.9), (1e-5, [0.2, 0.3]), (1e-4, "NONFINITE"), (1e-3, None)])
-    plan, _ = searched(tmp_path)
-    assert plan.search is not None
-    assert plan.search.space == {DECAY: Range(kind="float", low=1e-5, high=1e-2, log=True)}
-    assert (plan.search.sampler, plan.search.pruner, plan.search.trials) == ("tpe", "median", 20)
-    assert plan.runs[f"point.{DECAY}"].tolist() == [1e-2, 1e-5, 1e-4, 1e-3]
-    assert plan.runs["state"].tolist() == ["done", "pruned", "failed", "missing"]
-    assert plan.runs["flags"].tolist() == [[], [], ["NONFINITE"], ["MISSING"]]
-    table = search.asked(plan, plan.search)
-    assert table["mark"].tolist() == ["done", "pruned", "nonfinite", "open"]
-    assert table["value"].tolist()[:2] == [0.9, 0.3]
-    assert table["epochs"].tolist() == [3, 2, 3, 0]
-
-
-def test_a_search_speaks_of_the_reported_weight_decays(tmp_path: Path) -> None:
-    search_in(tmp_path, [(1e-3, 0.9), (5e-4, 0.92)])
-    said = discrepancies(load(tmp_path, [])).parts[2].notes
-    assert "resnet18: 0.001 minus 0.0005 is -2.00 points" in said[1]
-
-
-def test_launches_have_no_search(tmp_path: Path) -> None:
-    launch_in(tmp_path, {1e-3: {42: 0.9}})
-    assert load(tmp_path, []).plans[0].search is None
-
-
-def test_a_pruned_trial_is_a_flag_for_everyone_but_its_own_search(tmp_path: Path) -> None:
-    search_in(tmp_path, [(1e-3, 0.9), (1e-5, [0.2, 0.3])])
-    launch_in(tmp_path, {1e-5: {42: [0.2, 0.3]}, 1e-4: {42: 0.8}})
-    search_in(tmp_path, [(1e-5, [0.2, 0.3])], id="07e40000")
-    by_id = {plan.id: plan.runs for plan in load(tmp_path, []).plans}
-    assert by_id[ID]["flags"].tolist() == [[], []]
-    assert by_id["00000001"]["flags"].tolist() == [["PRUNED"], []]
-    assert by_id["00000001"]["failure"].tolist() == [f"pruned by search {ID} (epoch 1)", ""]
-    assert by_id["07e40000"]["flags"].tolist() == [["PRUNED"]]
-    assert {runs["state"].tolist()[-1] for runs in by_id.values()} == {"pruned", "done"}
-
-
-def test_a_trial_that_ran_to_its_end_after_all_is_done(tmp_path: Path) -> None:
-    search_in(tmp_path, [(1e-3, 0.9)])
-    (folder,) = (path.parent for path in tmp_path.rglob("run.parquet"))
-    prune(folder, [0.1])
-    plan, _ = searched(tmp_path)
-    assert plan.runs["state"].tolist() == ["done"]
-    assert plan.runs["flags"].tolist() == [[]]
-
-
-def test_a_trial_that_failed_before_it_was_pruned_is_pruned(tmp_path: Path) -> None:
-    search_in(tmp_path, [(1e-3, "ERROR")])
-    (folder,) = (path.parent for path in tmp_path.rglob("failure.json"))
-    prune(folder, [0.1])
-    runs = searched(tmp_path)[0].runs
-    assert runs[["state", "failure"]].to_numpy().tolist() == [["pruned", ""]]
-    assert runs["flags"].tolist() == [[]]
-
-
-def test_searches_neither_supersede_nor_are_superseded(tmp_path: Path) -> None:
-    launch_in(tmp_path, {1e-3: {42: 0.9}})
-    search_in(tmp_path, [(1e-3, 0.9), (1e-4, 0.8)])
-    launch_in(tmp_path, {decay: {42: 0.8} for decay in (1e-3, 1e-4, 1e-5)}, id="00000002")
-    (sweep,) = load(tmp_path, []).sweeps
-    assert sorted(plan.id for plan in sweep.plans) == ["00000002", ID]
-    assert sweep.superseded == ["00000001"]
-
-
-@pytest.mark.parametrize(
-    "text", [b"{", b"[]", b'{"schema_version": 2, "search": "x", "epoch": 1}', b'{"epoch": "1"}']
-)
-def test_a_damaged_pruned_json_is_a_problem_and_nobodys_pruning(
-    tmp_path: Path, text: bytes
-) -> None:
-    search_in(tmp_path, [(1e-3, 0.9), (1e-5, [0.2])])
-    (path,) = tmp_path.rglob(PRUNED)
-    path.write_bytes(text)
-    study = load(tmp_path, [])
-    assert [str(path) in problem.what for problem in study.problems] == [True]
-    assert path.read_bytes() == text
-    runs = study.plans[0].runs
-    assert runs["state"].tolist() == ["done", "pruned"]
-    assert runs["flags"].tolist() == [[], ["PRUNED"]]
-    assert runs["failure"].tolist() == ["", "its pruned.json is damaged"]
-    assert "1 done, 1 pruned" in said(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"objective": "test"},
-        {"space": {}},
-        {"space": {"no.such.field": DECAYS[DECAY]}},
-        {"space": {DECAY: {"kind": "float", "low": 0.0, "high": 1e-2, "log": True}}},
-        {"space": {DECAY: {"kind": "float", "low": 1e-2, "high": 1e-5, "log": True}}},
-        {"space": {DECAY: {"kind": "choice", "values": []}}},
-        {"space": {DECAY: {"kind": "float", "low": 1e-5, "high": 5e-4, "log": True}}},
-        {"space": {**DECAYS, "batch_size": {"kind": "choice", "values": [64]}}},
-    ],
-)
-def test_a_search_that_makes_no_sense_is_a_problem(tmp_path: Path, damage: dict[str, Any]) -> None:
-    launch_in(tmp_path, {1e-4: {42: 0.8}})
-    search_in(tmp_path, [(1e-3, 0.9)])
-    path = tmp_path / "decays" / "plans" / f"{ID}.json"
-    plan = read_json(path)
-    write_sealed_json(path, plan | {"search": plan["search"] | damage})
-    study = load(tmp_path, [])
-    assert [f"{ID}.json" in problem.what for problem in study.problems] == [True]
-    assert [plan.id for plan in study.plans] == ["00000001"]
-
+from analysis.sections.search import asked_trials, other_launches
 
 # --- what came of it -------------------------------------------------------------------------
 
@@ -285,8 +68,8 @@ def test_the_objective_is_the_searchs_own(tmp_path: Path) -> None:
         search_in(tmp_path, outcomes, objective=objective)
         plan, _ = searched(tmp_path)
         assert plan.search is not None
-        table = search.asked(plan, plan.search)
-        found = search.chosen(table)
+        table = asked_trials.asked(plan, plan.search)
+        found = asked_trials.chosen(table)
         assert found is not None and found[DECAY] == best
         assert table["value"].tolist()[2] == so_far
         assert f"accuracy of the {objective} epoch" in said(tmp_path)
@@ -480,19 +263,19 @@ def test_only_launches_that_vary_the_field_alone_are_drawn_over_a_search(tmp_pat
     search_in(tmp_path, [(4e-3, 0.99)], id="07e40000")
     launch_in(tmp_path, {1e-3: {3: {"status": "partial", "val_accuracy": 0.1}}}, id="00000004")
     plan, others = searched(tmp_path)
-    means = search.grid_means(others, plan.runs.iloc[0], DECAY, "best")
+    means = other_launches.grid_means(others, plan.runs.iloc[0], DECAY, "best")
     assert means["x"].tolist() == [1e-4, 1e-3, 5e-3]
     assert means["value"].tolist()[:2] == pytest.approx([0.9, 0.93])
     assert means["n"].tolist() == [1, 2, 0]
     assert means["planned"].tolist() == [2, 3, 1]
-    assert search.grid_means(others, plan.runs.iloc[0], "batch_size", "best").empty
+    assert other_launches.grid_means(others, plan.runs.iloc[0], "batch_size", "best").empty
 
 
 def test_reported_values_are_the_studys() -> None:
     figures = reported()
-    assert list(search.reported_values(DECAY, figures).values()) == [1e-3, 5e-4]
-    assert list(search.reported_values("batch_size", figures).values()) == [256]
-    assert search.reported_values("schedule.gamma", figures) == {}
+    assert list(other_launches.reported_values(DECAY, figures).values()) == [1e-3, 5e-4]
+    assert list(other_launches.reported_values("batch_size", figures).values()) == [256]
+    assert other_launches.reported_values("schedule.gamma", figures) == {}
 
 
 # --- importances -----------------------------------------------------------------------------
@@ -598,9 +381,9 @@ def test_same_search_same_bytes_without_torch_and_without_a_word(tmp_path: Path)
     code = """
 import sys
 from pathlib import Path
-from analysis import report
-from analysis.data.study import load
-report.build(load(Path(sys.argv[1]), [])).write(Path(sys.argv[2]))
+from analysis import whole_report
+from analysis.cifar10.task import load
+whole_report.build(load(Path(sys.argv[1]), [])).write(Path(sys.argv[2]))
 print(sorted({"torch", "sweeps"} & set(sys.modules)))
 """
     done = subprocess.run(

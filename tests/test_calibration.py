@@ -23,13 +23,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.cifar10 import ablations, beside
-from analysis.cifar10.answers import Standing, answers
-from analysis.cifar10.evidence import Evidence, compared, figure
+from analysis.cifar10 import ablations, beside, reported_tables
+from analysis.cifar10.claims.answers import Standing, answers
+from analysis.cifar10.claims.evidence import Evidence, compared, figure
 from analysis.data.search_space import Choice, Range, Search
 from analysis.data.study import POINT, Plan
 from analysis.sections import cost
-from analysis.stats import importance, outliers, paired, seed_values, summary_tables
+from analysis.stats import costs as point_costs
+from analysis.stats import importance, outliers, paired, seed_values
 
 SPREADS = (0.15, 0.5, 1.0, 3.0)
 SEEDS = (3, 5, 10)
@@ -118,7 +119,7 @@ def asserts_of_the_reported_grid(random: np.random.Generator, spread: float, see
     ours = drawn(random, spread, TEST_IMAGES, 9, seeds)
     theirs = drawn(random, spread, TEST_IMAGES, 9)
     known = [(float(one), row.tolist(), TEST_IMAGES) for one, row in zip(theirs, ours, strict=True)]
-    return any(p is not None and p <= 0.05 for p in summary_tables.told_from_reported(known))
+    return any(p is not None and p <= 0.05 for p in reported_tables.told_from_reported(known))
 
 
 def asserts_in_the_choice_sentence(random: np.random.Generator, spread: float, seeds: int) -> bool:
@@ -155,7 +156,7 @@ def asserts_of_the_front(random: np.random.Generator, spread: float, seeds: int)
     """Any step along the Pareto front of six points is more accurate than the one before it."""
     values = drawn(random, spread, VAL_IMAGES, 6, seeds)
     table = pd.DataFrame({"flops": range(1, 7), "validation": values.mean(axis=1)})
-    table["front"] = summary_tables.front(table["flops"].tolist(), table["validation"].tolist())
+    table["front"] = point_costs.front(table["flops"].tolist(), table["validation"].tolist())
     table["seeds"] = pd.Series([dict(enumerate(row)) for row in values], dtype=object)
     gaps = cost.steps(table.assign(images=VAL_IMAGES))
     return any(gap is not None and gap.told_apart for gap in gaps)

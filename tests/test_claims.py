@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from test_analysis import Point, finish, folder_of, write_plan
-from test_diagnostics import predict, reported_predictions
+from predicted_results import predict, reported_predictions
+from results_folder import Point, finish, folder_of, write_plan
 
-from analysis.cifar10.answers import Standing, answers
-from analysis.cifar10.claims import CLAIMS
-from analysis.cifar10.claims_section import _row as section_row
-from analysis.cifar10.claims_section import answered, claims
+from analysis.cifar10 import reported_tables
+from analysis.cifar10.claims.answers import Standing, answers
+from analysis.cifar10.claims.every_claim import CLAIMS, answered
+from analysis.cifar10.claims.evidence import Comparison, Evidence
+from analysis.cifar10.claims.section import _row as section_row
+from analysis.cifar10.claims.section import claims
 from analysis.cifar10.discrepancies import discrepancies
-from analysis.cifar10.evidence import Comparison, Evidence
 from analysis.cifar10.reported import reported
-from analysis.data.study import Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
 from analysis.sections import diagnostics
 from analysis.sections.conclusions import conclusions
-from analysis.stats import summary_tables
 from trainer.config import TrainConfig
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
@@ -229,19 +232,33 @@ def stands_in(value: Any, text: str) -> bool:
     return any(form in text for form in forms)
 
 
+@contextmanager
+def read_anew() -> Iterator[None]:
+    """reported.json is read once otherwise."""
+    reported.cache_clear()
+    try:
+        yield
+    finally:
+        reported.cache_clear()
+
+
 def says(patch: pytest.MonkeyPatch, results: Path, figures: Any) -> str:
     """What the report's sections on the reported study say where these figures are reported; the
     tables of grid and architectures without what is drawn around them."""
     given = SimpleNamespace(loads=lambda _: figures, dumps=json.dumps)
-    with patch.context() as here:
+    with patch.context() as here, read_anew():
         here.setattr("analysis.cifar10.reported.json", given)
         study = load(results, [])
         found = {plan.sweep: plan.runs for plan in study.plans}
-        grid = summary_tables.grid_cells(found["grid_bs_epoch"], reported()["grid_bs_epoch"])
-        compared = summary_tables.architectures(found["architectures"], reported()["architectures"])
+        grid = reported_tables.grid_cells(found["grid_bs_epoch"], reported()["grid_bs_epoch"])
+        compared = reported_tables.architectures(
+            found["architectures"], reported()["architectures"]
+        )
         beside = Part(tables=[Table("grid", "", grid), Table("architectures", "", compared)])
-        sections = [*diagnostics.sections(study), claims(study), discrepancies(study)]
-        return text_of(Page("", [Section("", [beside]), *sections], conclusions(study)))
+        answers = answered(study)
+        sections = [*diagnostics.sections(study), claims(study, answers), discrepancies(study)]
+        page = Page("", [Section("", [beside]), *sections], conclusions(study, answers))
+        return text_of(page)
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +298,7 @@ def test_what_is_shown_follows_from_the_file(
     once: Path, page: tuple[set[Leaf], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another figure in reported.json is another one in the report, for each of them."""
-    other = reported()
+    other = copy.deepcopy(reported())
     taken, expected = set(), {}
     for path, value in leaves(other):
         if not is_figure(path) or isinstance(value, str):
@@ -330,7 +347,9 @@ def test_what_goes_the_other_way_is_contradicted(tmp_path: Path) -> None:
     del said[next(claim for claim in said if "within 1 point" in claim)]
     assert set(said.values()) == {"contradicted"}
     assert len(said) == 13
-    (line,) = [line for line in conclusions(load(tmp_path, [])) if line.startswith("Of 16 claims")]
+    study = load(tmp_path, [])
+    said = conclusions(study, answered(study))
+    (line,) = [line for line in said if line.startswith("Of 16 claims")]
     assert "contradicted (Batch 256 x 100 epochs is the best cell" in line
 
 
@@ -341,7 +360,8 @@ def test_one_seed_decides_nothing_and_what_is_small_answers_nothing(tmp_path: Pa
     small = tmp_path / "small"
     launch(small, "architectures", models(), models_as_reported, 3, scale="cpu")
     assert set(standings(load(small, [])).values()) == {"not run"}
-    (table,) = claims(load(small, [])).parts[0].tables
+    study = load(small, [])
+    (table,) = claims(study, answered(study)).parts[0].tables
     (row,) = table.frame[table.frame["claim"].str.contains("in the order")].to_dict("records")
     assert row["measured"].startswith("(cpu scale: test accuracy, %: wrn_28_10 96.4")
     assert row["test"] == "-"
@@ -417,7 +437,7 @@ def test_the_run_on_an_h100_stands_beside_every_figure() -> None:
 
 def test_facts_of_the_protocol_are_held_against_what_ran(tmp_path: Path) -> None:
     study = load(ROOT / "results" / "h100", [])
-    table = claims(study).parts[1].tables[0].frame.set_index("fact")
+    table = claims(study, answered(study)).parts[1].tables[0].frame.set_index("fact")
     assert table.loc["learning rate in the last of 100 epochs", "ran"] == "2.47e-05 (1)"
     assert table.loc["cutout, WRN-28-10"].tolist() == ["16", "16 (1)", "equal"]
     assert table.loc["cutout, all but WRN-28-10"].tolist() == ["12", "-", "not run"]
@@ -425,7 +445,8 @@ def test_facts_of_the_protocol_are_held_against_what_ran(tmp_path: Path) -> None
     changed = protocol().override({"epochs": 50, "early_stopping.patience": 5})
     launch(tmp_path, "other", [({}, changed)], lambda _: 0.9)
     launch(tmp_path, "lr", values("optimizer.lr", 0.1, 0.2), lambda _: 0.9)
-    table = claims(load(tmp_path, [])).parts[1].tables[0].frame.set_index("fact")
+    study = load(tmp_path, [])
+    table = claims(study, answered(study)).parts[1].tables[0].frame.set_index("fact")
     assert table.loc["epochs"].tolist() == ["100", "100 (2), 50 (1)", "equal in 2 of 3"]
     # The launch that varies it asks another question.
     assert table.loc["learning rate"].tolist() == ["0.1", "0.1 (1)", "equal"]

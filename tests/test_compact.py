@@ -17,13 +17,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_analysis import begin, fail, finish, folder_of, name_of, write_plan
+from results_folder import begin, fail, finish, folder_of, name_of, write_plan
 
 import sweeps.compact.__main__
 import sweeps.launch
 import sweeps.status
-from analysis.data.study import load
-from analysis.stats import grad_cam
+from analysis.cifar10.explain import tested
+from analysis.cifar10.task import load
 from local_machine.errors import EXIT_IO, InputError, run_command
 from sweeps.compact import archive_writer
 from sweeps.cost import past_runs as past_runs_module
@@ -88,7 +88,7 @@ def seen(results: Path) -> Any:
         [str(run) for run in past_runs(results)],
         [tables.read_table(store.folder / name / trial_files.PREDICTIONS) for name in done_names],
         [tables.read_run(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
-        [grad_cam.config(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
+        [tested.config(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [trial.name for trial in store.settle_names(plan.trials)],
         [store.claim(trial, 1.0, "") for trial in plan.trials[:4]],
     )
@@ -328,7 +328,7 @@ def test_checkpoints_go_only_when_that_is_said_twice(
     assert not path.parent.exists()
     assert seen(results) == before
     with pytest.raises(InputError, match="is missing"):
-        grad_cam.weights(path.parent, CONFIGS[0].fingerprint)
+        tested.weights(path.parent, CONFIGS[0].fingerprint)
     assert run(results, "--undo") == 0
     left = {name: file for name, file in files.items() if trial_files.CHECKPOINT not in name}
     assert tree(results) == left

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from results_folder import Point, fail, finish, folder_of, grid_points, run, write_plan
 from scipy import stats as scipy_stats
-from test_analysis import Point, fail, finish, folder_of, grid_points, run, write_plan
 
 from analysis.cifar10 import weight_decay
+from analysis.cifar10.claims.every_claim import answered
 from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
-from analysis.data.study import Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Study
 from analysis.sections import diagnostics
 from analysis.sections.comparison import comparison
 from analysis.sections.conclusions import (
@@ -65,6 +67,10 @@ def seeds_of(
 
 
 # --- what was found --------------------------------------------------------------------------
+
+
+def said_of(study: Study) -> str:
+    return " ".join(conclusions(study, answered(study)))
 
 
 def test_a_lead_that_seeds_do_not_explain(tmp_path: Path) -> None:
@@ -264,7 +270,7 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
     write_plan(tmp_path, trials)
     for trial, accuracy in zip(trials, (0.8803, 0.91), strict=True):
         finish(folder_of(tmp_path, trial), trial[1], test_accuracy=accuracy)
-    said = " ".join(conclusions(load(tmp_path, [])))
+    said = said_of(load(tmp_path, []))
     assert "Of 2 reported figures beside it, 2 have too few seeds to tell." in said
     seeds = tmp_path / "seeds"
     many = [
@@ -274,13 +280,13 @@ def test_reported_figures_are_counted_where_the_launch_compares(tmp_path: Path) 
     near = (0.8793, 0.8803, 0.8813, 0.91, 0.911, 0.912)
     for trial, accuracy in zip(many, near, strict=True):
         finish(folder_of(seeds, trial), trial[1], test_accuracy=accuracy)
-    said = " ".join(conclusions(load(seeds, [])))
+    said = said_of(load(seeds, []))
     assert "Of 2 reported figures beside it, 1 is exceeded and 0 are missed by more than" in said
     assert "1 is not told from what is measured." in said
     smoke = tmp_path / "smoke"
     write_plan(smoke, trials, scale="smoke")
     finish(folder_of(smoke, trials[0]), trials[0][1])
-    assert "figures beside it" not in " ".join(conclusions(load(smoke, [])))
+    assert "figures beside it" not in said_of(load(smoke, []))
 
 
 # --- oddities --------------------------------------------------------------------------------

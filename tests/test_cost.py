@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from test_analysis import Point, finish, folder_of, write_plan
+from results_folder import Point, finish, folder_of, write_plan
 
-from analysis.data.study import Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Study
 from analysis.figures.style import svg
 from analysis.output.model import Part
 from analysis.sections import cost

@@ -17,20 +17,21 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_analysis import folder_of, write_plan
+from results_folder import folder_of, write_plan
 from test_compact import CONFIGS, POINTS, compacted, done, put_back
 
 import sweeps.cancel
 import sweeps.compact.__main__
 import sweeps.status
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections.provenance import provenance
+from local_machine import seal
 from local_machine.errors import InputError, run_command
 from sweeps.compact import archive_writer
 from sweeps.state.progress import look
 from sweeps.state.trial_store import State, TrialStore
 from sweeps.study.selection import candidates
-from trial_records import archive, seal, trial_files, values
+from trial_records import archive, trial_files, values
 from trial_records import tables as trial_tables
 
 Change = Callable[[Path], Any]

@@ -7,11 +7,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_analysis import Point, finish, folder_of, name_of, write_plan
+from results_folder import Point, finish, folder_of, name_of, write_plan
 
+from analysis.cifar10.claims.every_claim import answered
+from analysis.cifar10.comparable import is_studys, why_no_evidence
+from analysis.cifar10.task import load, trainer
 from analysis.data import dataset, predictions
 from analysis.data.dataset import OTHER_DATA
-from analysis.data.study import Plan, load
+from analysis.data.study import Plan
 from analysis.sections import wording
 from analysis.sections.comparison import comparison
 from analysis.sections.conclusions import conclusions
@@ -39,12 +42,13 @@ def launch(results: Path, points: list[Point], outcomes: list[dict[str, Any]]) -
 
 
 def said(results: Path) -> str:
-    return " ".join(conclusions(load(results, [])))
+    study = load(results, [])
+    return " ".join(conclusions(study, answered(study)))
 
 
 def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final(**{"data.root": "own"})], [OWN | {"test_accuracy": 0.7}])
-    assert wording.why_no_evidence(plan) == ["another data set"]
+    assert why_no_evidence(plan) == ["another data set"]
     assert "Data set: 5 classes, content 55555555." in wording.preface(plan)
     text = said(tmp_path)
     assert "Nothing here is evidence" in text
@@ -53,12 +57,12 @@ def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:
 
 def test_names_and_counts_of_cifar10_with_another_hash_are_not_cifar10(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final()], [OWN | {"classes": NAMES, "num_classes": 10}])
-    assert wording.why_no_evidence(plan) == ["another data set"]
+    assert why_no_evidence(plan) == ["another data set"]
 
 
 def test_cifar10s_hash_under_any_root_compares(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final(**{"data.root": "any"})], [{}])
-    assert not wording.why_no_evidence(plan)
+    assert not why_no_evidence(plan)
     assert "Of 3 reported figures beside it" in said(tmp_path)
 
 
@@ -79,7 +83,7 @@ def test_old_runs_are_told_by_what_they_recorded(
     tmp_path: Path, changes: dict[str, Any], outcome: dict[str, Any], known: bool
 ) -> None:
     plan = launch(tmp_path, [final(**changes)], [OLD | outcome])
-    assert dataset.is_studys(plan.runs) is known
+    assert is_studys(plan.runs) is known
     (note,) = dataset.notes(load(tmp_path, []).trials)
     assert note.startswith("1 of 1 results are of a version that recorded no hash")
 
@@ -91,7 +95,8 @@ def test_old_and_new_runs_of_one_data_set_are_the_same_data(tmp_path: Path) -> N
         {
             "status": "done", "classes": "0,1,2,3,4,5,6,7,8,9", "data.name": "digits",
             "train_images": 1294, "val_images": 144, "test_images": 359,
-        }
+        },
+        trainer().data_sets,
     )  # fmt: skip
     assert digits == (DIGITS.sha256, "digits")
 
@@ -155,7 +160,7 @@ def test_chance_counts_classes_and_not_commas(tmp_path: Path) -> None:
 def test_hostile_records_are_read(tmp_path: Path) -> None:
     outcome = OWN | {"data_sha256": "<script>", "classes": '"' * 9, "num_classes": -3}
     plan = launch(tmp_path, [final()], [outcome])
-    assert not dataset.is_studys(plan.runs)
+    assert not is_studys(plan.runs)
     assert "<script>" in wording.preface(plan)  # the page escapes it, as any text
 
 
@@ -166,7 +171,7 @@ def test_ten_thousand_runs_are_told_at_once() -> None:
             "classes": NAMES, "data.name": "cifar10", "data.train_limit": None,
         }
     )  # fmt: skip
-    found = dataset.columns(runs)
+    found = dataset.columns(runs, trainer().data_sets)
     assert found["same_data"].tolist() == [True] * 9_999 + [False]
     assert set(found["data_set"]) == {"cifar10", "10 classes, content 55555555"}
     assert name_of(final()[1])
@@ -176,7 +181,7 @@ def test_images_of_another_content_explain_nothing() -> None:
     """Though number, labels and class names are the same."""
     import numpy as np
 
-    from analysis.stats import grad_cam
+    from analysis.cifar10.explain import tested
     from local_machine.errors import InputError
     from trainer.config import DataConfig
     from trainer.data.datasets import load as load_data
@@ -191,6 +196,6 @@ def test_images_of_another_content_explain_nothing() -> None:
         )
 
     for content in (data.sha256, "", "recorded: 0,1"):
-        assert len(grad_cam.images(config, made(content)).images) == 100
+        assert len(tested.images(config, made(content)).images) == 100
     with pytest.raises(InputError, match="are not those that t was tested on: their content"):
-        grad_cam.images(config, made("0" * 64))
+        tested.images(config, made("0" * 64))

@@ -352,3 +352,84 @@ def test_every_name_is_safe_and_bounded(words: list[tuple[str, str]], seed: int)
 
 def test_a_search_that_comes_with_the_project_is_still_found() -> None:
     assert isinstance(find_search("weight_decay")[1], Search)
+
+
+WITH_CLASSES = """
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, InitVar, dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from sweeps import Point, Sweep, grid
+from trainer.config import TrainConfig
+
+
+@dataclass
+class Rates:
+    most: float
+    shrink: InitVar[float]
+    known: ClassVar[list[Rates]] = []
+    _: KW_ONLY
+    least: float = 0.1
+
+    def __post_init__(self, shrink: float) -> None:
+        self.known.append(self)
+
+
+class Sizes(BaseModel):
+    batches: tuple[int, ...]
+    rates: Rates | None = None
+
+
+sizes = Sizes(batches=(64, 128), rates=Rates(0.2, 0.5))
+
+
+def base(point: Point) -> TrainConfig:
+    return TrainConfig(batch_size=point["batch_size"])
+
+
+sweep = Sweep(base, grid({"batch_size": sizes.batches, "optimizer.lr": [sizes.rates.least]}))
+"""
+
+
+def test_a_definition_may_have_classes_with_annotations_of_the_future(tmp_path: Path) -> None:
+    path = tmp_path / "classes.py"
+    path.write_text(WITH_CLASSES)
+    assert [trial.config.batch_size for trial in expand(find(str(path))[1])] == [64, 128]
+
+
+def test_a_definition_imports_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any working directory, at its top and in a function; never in the place of Python's."""
+    folder, elsewhere = tmp_path / "definitions", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    for name in ("beside_at_top", "beside_later", "colorsys", "trainer"):
+        (folder / f"{name}.py").write_text("SEED = 3\n")
+    (folder / "mine.py").write_text(
+        "import colorsys\nimport beside_at_top\nfrom sweeps import Sweep\n"
+        "from trainer.recipes import reported\ncolorsys.rgb_to_hsv\n"
+        "def base(point):\n    import beside_later\n"
+        "    return reported().override({'seed': beside_later.SEED + beside_at_top.SEED})\n"
+        "sweep = Sweep(base)\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    before = list(sys.path)
+    for path in (folder / "mine.py", Path("../definitions/mine.py")):
+        monkeypatch.chdir(elsewhere)
+        (trial,) = expand(find(str(path))[1])
+        assert trial.config.seed == 6
+    # What it imports later is found behind all else, once.
+    assert sys.path == [*before, str(folder)]
+
+
+def test_a_module_that_is_not_beside_a_definition_is_its_error(tmp_path: Path) -> None:
+    path = tmp_path / "lacks.py"
+    path.write_text("import no_such_neighbour\nsweep = None\n")
+    said = refusal(find, str(path))
+    assert f"{path}:1: ModuleNotFoundError: No module named 'no_such_neighbour'" in said
+    assert str(tmp_path) not in sys.path[:-1]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import Point, fail, finish, folder_of, write_plan
+from results_folder import Point, fail, finish, folder_of, write_plan
 
 from analysis.cifar10 import ablations, architectures, grid
-from analysis.data.study import Plan, Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Plan, Study
 from analysis.output.model import Part
 from analysis.sections import comparison, cost, summary, sweep, trials  # fmt: skip
 from analysis.stats.paired import value_words

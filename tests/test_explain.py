@@ -12,226 +12,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 from PIL import Image
-from test_analysis import HOSTILE, name_of, write_plan
+from results_folder import HOSTILE, name_of, write_plan
+from small_networks import DIGITS, predictions, small, untrained
 
+from analysis.cifar10.explain import section, tested
+from analysis.cifar10.explain.grad_cam import grad_cam
+from analysis.cifar10.task import load
 from analysis.data.predictions import Predictions, of
-from analysis.data.study import Study, load
+from analysis.data.study import Study
 from analysis.figures import explain as figures
 from analysis.figures.style import pdf, png
 from analysis.output.model import Part, Section
 from analysis.output.page import Page
-from analysis.sections import explain as section
-from analysis.stats import grad_cam
-from analysis.stats.grad_cam import Images, Pair
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
-from trainer import checkpoint, models
-from trainer.augment.batch import plain
-from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer import checkpoint
+from trainer.config import DataConfig
 from trainer.data.datasets import Dataset
 from trainer.data.datasets import load as load_data
-from trainer.models.registry import MODELS
 from trainer.train import train
 from trial_records.trial_files import CHECKPOINT, CONFIG
 
 # In one process, for its trained trials are what takes time.
 pytestmark = pytest.mark.xdist_group("explain")
-
-DIGITS = DataConfig(name="digits", train_limit=200, test_limit=100)
-
-
-def small(model: str = "resnet18", **changes: Any) -> TrainConfig:
-    config = TrainConfig(
-        data=DIGITS, model=ModelConfig(name=model, width=0.125), epochs=1, batch_size=32
-    )
-    return config.override({"precision": "fp32"} | changes)
-
-
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return load_data(DIGITS)
-
-
-@pytest.fixture(scope="module")
-def digits(dataset: Dataset) -> Images:
-    return Images(dataset.test_images, dataset.classes, dataset.mean, dataset.std)
-
-
-# --- which images ------------------------------------------------------------------------------
-
-
-def predictions(logits: Any, labels: Any, index: Any = None) -> Predictions:
-    logits = np.asarray(logits, np.float32)
-    index = np.arange(len(logits)) if index is None else np.asarray(index)
-    names = tuple(f"c{i}" for i in range(logits.shape[1]))
-    return Predictions("t", index.astype(np.int32), np.asarray(labels), logits, names)
-
-
-def test_of_equally_confident_samples_the_first_in_the_test_set_is_shown() -> None:
-    made = predictions(
-        [[1, 0, 0], [2, 0, 0], [2, 0, 0], [0, 3, 0], [0, 3, 0], [0, 1, 0]],
-        [0, 0, 0, 0, 0, 2],
-        index=[10, 9, 8, 7, 6, 5],
-    )
-    assert grad_cam.pairs(made, 9) == [Pair(0, 2, 4), Pair(2, None, 5)]
-    assert grad_cam.misclassified(made).tolist() == [4, 3, 5]
-
-
-def test_of_many_classes_those_with_most_mistakes_are_shown_in_their_order() -> None:
-    labels = [0, 1, 1, 2, 2, 2, 3, 3]
-    logits = np.eye(4)[[0, 0, 0, 2, 1, 2, 0, 0]]
-    assert [pair.label for pair in grad_cam.pairs(predictions(logits, labels), 2)] == [1, 3]
-    # Of classes with equally many mistakes the first ones.
-    assert [pair.label for pair in grad_cam.pairs(predictions(np.eye(4), range(4)), 2)] == [0, 1]
-
-
-@given(st.data())
-def test_the_samples_are_the_most_confident_ones(data: st.DataObject) -> None:
-    count, classes = data.draw(st.integers(1, 30)), data.draw(st.integers(2, 5))
-    logits = data.draw(arrays(np.float32, (count, classes), elements=st.integers(-2, 2)))
-    labels = data.draw(arrays(np.int64, count, elements=st.integers(0, classes - 1)))
-    index = np.array(data.draw(st.permutations(range(count))))
-    made = predictions(logits, labels, index)
-
-    def best(rows: list[int]) -> int | None:
-        return min(rows, key=lambda row: (-made.confidence[row], index[row]), default=None)
-
-    found = grad_cam.pairs(made, classes)
-    assert [pair.label for pair in found] == sorted(set(labels.tolist()))
-    for pair in found:
-        own = [row for row in range(count) if labels[row] == pair.label]
-        assert pair.right == best([row for row in own if made.right[row]])
-        assert pair.wrong == best([row for row in own if not made.right[row]])
-    wrong = grad_cam.misclassified(made).tolist()
-    assert sorted(wrong) == np.flatnonzero(~made.right).tolist()
-    assert wrong == sorted(wrong, key=lambda row: (-made.confidence[row], index[row]))
-
-
-# --- Grad-CAM ----------------------------------------------------------------------------------
-
-
-def untrained(config: TrainConfig) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-    """With statistics and weights of its norms away from their start, as training leaves them."""
-    torch.manual_seed(0)
-    model = models.build(config.model, 10).eval()
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if value.is_floating_point() and value.ndim == 1:
-                spread = 0.5 * torch.rand_like(value)
-                value.copy_(1 + spread if "var" in name or "weight" in name else spread - 0.25)
-    return model, {name: value.clone() for name, value in model.state_dict().items()}
-
-
-CONVOLUTIONAL = [
-    (name, stem)
-    for name in [*MODELS, "wrn_10_2"]
-    for stem in ("cifar", "imagenet")
-    if name != "vit" and not (name.startswith("wrn") and stem == "imagenet")
-]
-
-
-@pytest.mark.parametrize(("name", "stem"), CONVOLUTIONAL)
-def test_every_convolutional_architecture_has_maps(name: str, stem: str, digits: Images) -> None:
-    config = small(name, **{"model.stem": stem})
-    _, weights = untrained(config)
-    look = grad_cam.grad_cam(config, weights, digits, np.arange(23), np.arange(23) % 10)
-    assert look is not None
-    assert look.maps.shape == (23, 32, 32)
-    assert look.logits.shape == (23, 10)
-    tops = look.maps.max(axis=(1, 2))
-    assert look.maps.min() >= 0
-    assert set(tops.tolist()) <= {0.0, 1.0}
-    assert tops.any()
-
-
-def test_a_vision_transformer_has_none(digits: Images) -> None:
-    config = small("vit")
-    _, weights = untrained(config)
-    assert grad_cam.grad_cam(config, weights, digits, np.arange(2), np.arange(2)) is None
-
-
-@pytest.mark.parametrize("name", ["resnet18", "wrn_10_2", "dla34"])
-def test_maps_are_the_papers_formula(name: str, digits: Images) -> None:
-    config = small(name)
-    model, weights = untrained(config)
-    rows, targets = np.arange(60, 35, -1), np.arange(25) % 10
-    look = grad_cam.grad_cam(config, weights, digits, rows, targets)
-    assert look is not None
-    logits, maps = reference(model, digits, rows, targets)
-    np.testing.assert_allclose(look.logits, logits, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(look.maps, maps, atol=1e-3)
-
-
-def reference(
-    model: torch.nn.Module, data: Images, rows: NDArray[np.int64], targets: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Image by image, with the whole network's graph, enlarged by hand."""
-    kept: list[torch.Tensor] = []
-
-    def keep(module: object, inputs: object, output: torch.Tensor) -> None:
-        kept.append(output)
-
-    layer = model.get_submodule(str(model.cam_layer))
-    layer.register_forward_hook(keep)
-    logits, maps = [], []
-    for image, target in zip(data.images[rows], targets, strict=True):
-        pixels = (image / 255 - np.array(data.mean)) / np.array(data.std)
-        x = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
-        out = model(x)
-        (gradient,) = torch.autograd.grad(out[0, target], kept[-1])
-        features = kept[-1][0].detach().numpy()
-        channels = [grad.mean() for grad in gradient[0].numpy()]
-        small = sum(w * plane for w, plane in zip(channels, features, strict=True))
-        assert isinstance(small, np.ndarray)
-        full = enlarge(np.maximum(small, 0), len(image))
-        maps.append(full / full.max() if full.max() > 0 else full)
-        logits.append(out[0].detach().numpy())
-    return np.stack(logits), np.stack(maps)
-
-
-def enlarge(plane: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Bilinear, pixels as areas: the centre of pixel i lies at (i + 1/2) / side."""
-    centres = (np.arange(len(plane)) + 0.5) / len(plane)
-    places = (np.arange(side) + 0.5) / side
-    rows = np.stack([np.interp(places, centres, column) for column in plane.T], axis=1)
-    return np.stack([np.interp(places, centres, row) for row in rows])
-
-
-def test_a_map_without_evidence_stays_zero(digits: Images) -> None:
-    config = small()
-    _, weights = untrained(config)
-    # The map that is pooled is rectified: a class that every channel speaks against has none.
-    weights["head.weight"][3] = -weights["head.weight"][3].abs()
-    weights["head.weight"][4] = weights["head.weight"][4].abs()
-    look = grad_cam.grad_cam(config, weights, digits, np.array([0, 1]), np.array([3, 4]))
-    assert look is not None
-    assert look.maps[0].max() == 0
-    assert look.maps[1].max() == 1
-
-
-def test_maps_draw_no_random_number_and_leave_the_weights_as_they_are(digits: Images) -> None:
-    config = small()
-    _, weights = untrained(config)
-    before = {name: value.clone() for name, value in weights.items()}
-    state = torch.random.get_rng_state()
-    first, second = (
-        grad_cam.grad_cam(config, weights, digits, np.arange(3), np.arange(3)) for _ in range(2)
-    )
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert first is not None and second is not None
-    assert np.array_equal(first.maps, second.maps)
-    assert all(torch.equal(weights[name], value) for name, value in before.items())
-
-
-def test_weights_of_another_network_are_refused(digits: Images) -> None:
-    _, weights = untrained(small("resnet34"))
-    with pytest.raises(InputError, match="do not fit resnet18") as caught:
-        grad_cam.grad_cam(small(), weights, digits, np.array([0]), np.array([0]))
-    assert caught.value.exit_code == EXIT_IO
 
 
 # --- what is on disk ---------------------------------------------------------------------------
@@ -253,21 +56,21 @@ def test_a_report_neither_downloads_nor_decodes(
     here = DataConfig(root=str(tmp_path / "data"), val_fraction=0.25)
     for config in (DataConfig(), here):
         with pytest.raises(InputError, match="not decoded on this machine") as caught:
-            grad_cam.images(config, made)
+            tested.images(config, made)
         assert caught.value.exit_code == EXIT_USAGE
         assert "SWEEPS_CACHE" in caught.value.help
     assert not (tmp_path / "cache").exists()
     with pytest.raises(InputError, match="no such folder") as caught:
-        grad_cam.images(DataConfig(root=str(tmp_path / "gone")), made)
+        tested.images(DataConfig(root=str(tmp_path / "gone")), made)
     assert caught.value.exit_code == EXIT_USAGE
 
     load_data(here)  # as a trial does, which decodes
-    found = grad_cam.images(here, made)
+    found = tested.images(here, made)
     assert found.images[:, 0, 0, 0].tolist() == [0, 40, 80, 120] * 2
     (cache,) = (tmp_path / "cache").glob("*.npz")
     cache.write_bytes(cache.read_bytes()[:-500])
     with pytest.raises(InputError, match="damaged") as caught:
-        grad_cam.images(here, made)
+        tested.images(here, made)
     assert caught.value.exit_code == EXIT_IO
 
 
@@ -280,7 +83,7 @@ def test_each_prediction_gets_its_own_image(dataset: Dataset) -> None:
         np.zeros((len(order), 10), np.float32),
         dataset.classes,
     )
-    found = grad_cam.images(DIGITS, made)
+    found = tested.images(DIGITS, made)
     assert np.array_equal(found.images, dataset.test_images[order])
     assert (found.mean, found.std) == (dataset.mean, dataset.std)
     labels = made.labels.copy()
@@ -292,11 +95,16 @@ def test_each_prediction_gets_its_own_image(dataset: Dataset) -> None:
         replace(made, index=made.index[1:], labels=made.labels[1:], logits=made.logits[1:]),
     ):
         with pytest.raises(InputError, match="not those that t was tested on") as caught:
-            grad_cam.images(DIGITS, other)
+            tested.images(DIGITS, other)
         assert caught.value.exit_code == EXIT_IO
 
 
 # --- a trial -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_data(DIGITS)
 
 
 @pytest.fixture(scope="module")
@@ -366,10 +174,10 @@ def test_a_trial_has_its_maps_and_its_misclassified_images(trained: Path, datase
 def test_the_loaded_weights_give_the_recorded_logits(trained: Path) -> None:
     study, plan, run, made = read(trained)
     where = study.folder(plan, run["trial"])
-    config = grad_cam.config(where, run["fingerprint"])
-    weights = grad_cam.weights(where, config.fingerprint)
-    data = grad_cam.images(config.data, made)
-    look = grad_cam.grad_cam(config, weights, data, np.arange(100), made.predicted)
+    config = tested.config(where, run["fingerprint"])
+    weights = tested.weights(where, config.fingerprint)
+    data = tested.images(config.data, made)
+    look = grad_cam(config, weights, data, np.arange(100), made.predicted)
     assert look is not None
     np.testing.assert_allclose(look.logits, made.logits, atol=1e-3)
 
@@ -532,8 +340,8 @@ def test_class_names_with_markup_are_only_text(tmp_path: Path, trained: Path) ->
     study, plan, run, made = read(trained)
     names = (HOSTILE, "$x_1$\n\\frac", "W" * 300, "", *made.classes[4:])
     hostile = replace(made, classes=names)
-    data = replace(grad_cam.images(DIGITS, made), classes=names)
-    config = grad_cam.config(study.folder(plan, run["trial"]), run["fingerprint"])
+    data = replace(tested.images(DIGITS, made), classes=names)
+    config = tested.config(study.folder(plan, run["trial"]), run["fingerprint"])
     found = [
         section._grad_cam(study, plan, run, hostile, config, data, "t"),
         section._misclassified(hostile, data.images, "t"),
@@ -589,21 +397,3 @@ def test_nothing_in_the_figures_overlaps_or_is_cut(classes: int) -> None:
             assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, drawn[i]
             for j, other in enumerate(boxes[:i]):
                 assert not box.overlaps(other), (drawn[i], drawn[j])
-
-
-def test_preprocessing_is_the_trainers(digits: Images) -> None:
-    """What the network gets is normalised by the mean and deviation of the trial's own data."""
-    config = small()
-    model, weights = untrained(config)
-    rows = np.arange(5)
-    look = grad_cam.grad_cam(config, weights, digits, rows, rows)
-    with torch.inference_mode():
-        expected = model(
-            plain(torch.from_numpy(digits.images[:5]), digits.mean, digits.std)
-        ).numpy()
-    assert look is not None
-    np.testing.assert_allclose(look.logits, expected, rtol=1e-4, atol=1e-3)
-    shifted = replace(digits, mean=(0.1, 0.1, 0.1))
-    other = grad_cam.grad_cam(config, weights, shifted, rows, rows)
-    assert other is not None
-    assert np.abs(other.logits - expected).max() > 1e-2

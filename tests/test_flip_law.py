@@ -27,11 +27,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_analysis import begin, finish, folder_of, write_plan
+from results_folder import begin, finish, folder_of, write_plan
 
+from analysis.cifar10.explain import tested
+from analysis.cifar10.task import load
 from analysis.data import frames, predictions
-from analysis.data.study import load
-from analysis.stats import grad_cam
 from local_machine.errors import InputError
 from sweeps.compact import archive_writer
 from sweeps.state import summary_cache
@@ -151,7 +151,7 @@ def report(results: Path, problems: list[str]) -> Figures:
 
 def configuration(results: Path, problems: list[str]) -> Figures:
     try:
-        found = grad_cam.config(folder_of(results, DONE), CONFIGS[0].fingerprint)
+        found = tested.config(folder_of(results, DONE), CONFIGS[0].fingerprint)
     except InputError as problem:
         problems.append(problem.what)
         return {}
@@ -225,7 +225,7 @@ def readers_of(name: str, results: Path) -> Callable[[Path, list[str]], Figures]
             stacked(trial_files.RUN, frames.run_schema(), None),
         ),
         "predictions.parquet": (lambda _: tables.read_predictions(done).to_pylist(),),
-        "config.json": (lambda _: grad_cam.config(done, CONFIGS[0].fingerprint).flat(),),
+        "config.json": (lambda _: tested.config(done, CONFIGS[0].fingerprint).flat(),),
         "a plan": (lambda results: plan_of(results).model_dump(),),
         # Beside its trials, nothing tells.
         "a plan without a seal": (

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from test_analysis import (
+from results_folder import (
     Point,
     begin,
     fail,
@@ -21,8 +21,8 @@ from test_analysis import (
 )
 
 from analysis.cifar10 import grid
+from analysis.cifar10.task import load
 from analysis.data import frames as reading
-from analysis.data.study import load
 from analysis.sections import cost, sweep
 from analysis.stats.outliers import flags
 from local_machine.errors import EXIT_IO, InputError
@@ -253,7 +253,7 @@ def test_flags_stand_without_a_count_of_images(count: float) -> None:
     runs = pd.DataFrame(
         {"trial": list("abc"), "state": "done", "stopped_early": False, "classes": "x,y",
          "test_images": count, "test_accuracy": accuracies, "val_accuracy": accuracies,
-         "val_accuracy_last": accuracies, "result": [0, 1, 2]}
+         "val_accuracy_last": accuracies, "result": [0, 1, 2], "same_data": True}
     )  # fmt: skip
     assert flags(runs, pd.DataFrame(index=runs.index), {}) == [["DIVERGED"]] * 3
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from test_analysis import finish
+from results_folder import finish
 from test_definitions import BAD, HEAD
 
 from local_machine.errors import run_command
@@ -520,10 +520,10 @@ def load_everything() -> None:
         "sweeps.study.runner",
         "sweeps.search.driver",
         "sweeps.doctor.slurm_limits",
-        "analysis.data.study",
+        "analysis.cifar10.task",
         "analysis.sections.routing",
         "analysis.output.page",
-        "analysis.stats.grad_cam",
+        "analysis.cifar10.explain.grad_cam",
         "matplotlib.pyplot",
     ):
         importlib.import_module(name)

@@ -18,13 +18,13 @@ from drill import Drill, Whole, empty
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import assert_one_at_a_time, attempts, outcome
-from test_analysis import finish as write_run
-from test_analysis import name_of, write_plan
+from results_folder import finish as write_run
+from results_folder import name_of, write_plan
 from test_cost_estimate import SMALL, finish, progress
 
 import sweeps.launch
 import sweeps.search.__main__
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections import cost
 from analysis.stats import summary_tables
 from local_machine import processes

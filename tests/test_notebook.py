@@ -13,8 +13,9 @@ import pytest
 
 import sweeps
 from local_machine.errors import InputError
-from sweeps.notebook import OpenedSweeps
+from sweeps import OpenedSweeps, Sweep, grid
 from sweeps.state.trial_store import State
+from trainer.recipes import reported
 from trial_records import trial_files
 
 pytestmark = pytest.mark.usefixtures("forked")
@@ -123,3 +124,26 @@ def test_the_names_load_nothing_before_they_are_asked_for() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True
     )
     assert done.stdout == "True []\n", done.stderr
+
+
+def test_a_sweep_is_launched_from_a_notebook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = reported("wrn_10_1").override(
+        {"data.name": "digits", "data.train_limit": 100, "data.test_limit": 100}
+    )
+    sweep = Sweep(base=base, space=grid({"optimizer.lr": [0.1, 0.01]}))
+    words = {"results": tmp_path, "scale": "smoke", "on": "local", "workers": 1}
+    opened = sweep.launch("lr", overrides={"epochs": 1}, **words)
+    assert opened.counts()["done"] == 2
+    assert sorted(opened.runs()["optimizer.lr"]) == [0.01, 0.1]
+    assert (opened.runs()["epochs"] == 1).all()
+    assert capsys.readouterr().out == ""
+    # Again, by the other way to say it: nothing is left to run.
+    again = sweeps.launch_sweep(sweep, "lr", overrides={"epochs": 1}, **words)
+    assert again.states() == opened.states()
+
+
+def test_a_name_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a valid name"):
+        Sweep(base=reported("wrn_10_1")).launch("../x", results=tmp_path)

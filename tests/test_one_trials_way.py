@@ -28,7 +28,7 @@ sweep = Sweep(base=base)
 """
 # Of a step, the function at whose first line the trial takes it.
 STEPS = {
-    "planned": ("trial_store.py", "write_plan"),
+    "planned": ("plan_store.py", "write_plan"),
     "leased": ("lease.py", "take"),
     "sent": ("send.py", "send"),
     "taken over": ("lease.py", "install"),

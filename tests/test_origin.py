@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import finish, folder_of, grid_points, only, write_plan
-from test_analysis import run as command
+from results_folder import finish, folder_of, grid_points, only, write_plan
+from results_folder import run as command
 from test_train import TINY, Interruption, interrupt_after, row_of
 
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.sections.provenance import provenance as provenance_section
 from analysis.stats import outliers, summary_tables
 from local_machine.errors import InputError

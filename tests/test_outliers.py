@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from results_folder import Point, begin, finish, folder_of, grid_points, only, write_plan
 from scipy import stats as scipy_stats
-from test_analysis import Point, begin, finish, folder_of, grid_points, only, write_plan
 
+from analysis.cifar10 import reported_tables
 from analysis.cifar10.reported import reported
-from analysis.data.study import Plan, load
+from analysis.cifar10.task import load
+from analysis.data.study import Plan
 from analysis.sections import wording
+from analysis.stats import costs as point_costs
 from analysis.stats import summary_tables
 from analysis.stats.outliers import FLAGS, grid_outliers, seed_outliers
 from analysis.stats.seed_values import between, by_seed
@@ -126,7 +129,7 @@ def test_a_monotone_additive_grid_has_no_outlier(
 
 
 def test_the_reported_grid_has_the_two_cells_that_nobody_explained() -> None:
-    table = summary_tables.reported_grid(reported()["grid_bs_epoch"])
+    table = reported_tables.reported_grid(reported()["grid_bs_epoch"])
     low = table[table["flags"] == "OUTLIER"]
     assert list(zip(low["batch_size"], low["epochs"], low["test"].round(4), strict=True)) == [
         (256, 25, 0.6810),  # 20 epochs in the printed table
@@ -201,8 +204,8 @@ def test_two_seeds_tell_nothing(tmp_path: Path) -> None:
 def test_one_more_run_of_the_same_recipe_is_what_seeds_explain() -> None:
     ours = [0.900, 0.905, 0.910]
     nan = math.nan
-    (inside,) = summary_tables.told_from_reported([(0.89, ours, 10_000)])
-    (outside,) = summary_tables.told_from_reported([(0.85, ours, 10_000)])
+    (inside,) = reported_tables.told_from_reported([(0.89, ours, 10_000)])
+    (outside,) = reported_tables.told_from_reported([(0.85, ours, 10_000)])
     assert inside is not None
     assert inside > 0.05
     assert outside is not None
@@ -212,19 +215,19 @@ def test_one_more_run_of_the_same_recipe_is_what_seeds_explain() -> None:
     deviation = 0.005 * math.sqrt(1 + 1 / 3)
     assert inside == pytest.approx(2 * scipy_stats.t.sf(0.015 / deviation, 2), rel=1e-3)
     assert (
-        summary_tables.told_from_reported([(nan, ours, 10_000), (0.85, ours[:2], 10_000)])
+        reported_tables.told_from_reported([(nan, ours, 10_000), (0.85, ours[:2], 10_000)])
         == [None] * 2
     )
     # One family: with eight others that are no different it takes more.
-    many = summary_tables.told_from_reported([(0.85, ours, 10_000), *[(0.905, ours, 10_000)] * 8])
+    many = reported_tables.told_from_reported([(0.85, ours, 10_000), *[(0.905, ours, 10_000)] * 8])
     assert many[0] == pytest.approx(9 * outside)
 
 
 def test_the_grid_says_where_seeds_explain_the_difference(tmp_path: Path) -> None:
     plan = reported_cells(tmp_path, (1, 2, 3))
-    cells = summary_tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
+    cells = reported_tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
     assert cells[summary_tables.LARGER].tolist() == ["no"] * 9
-    one = summary_tables.grid_cells(plan.runs[plan.runs["seed"] == 1], reported()["grid_bs_epoch"])
+    one = reported_tables.grid_cells(plan.runs[plan.runs["seed"] == 1], reported()["grid_bs_epoch"])
     assert one[summary_tables.LARGER].tolist() == ["not enough seeds"] * 9
 
 
@@ -238,17 +241,17 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> N
         not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
         for cost, value in points
     ]
-    assert summary_tables.front(costs, values) == expected
+    assert point_costs.front(costs, values) == expected
 
 
 def test_equal_counts_are_equal_on_the_front_whatever_the_last_bit_says() -> None:
     """The more costly point is right on as many images."""
     cheap, dear = 0.44799999999999995, 0.448
-    assert summary_tables.front([1.0, 2.0], [cheap, dear]) == [True, False]
+    assert point_costs.front([1.0, 2.0], [cheap, dear]) == [True, False]
 
 
 def test_a_point_without_an_accuracy_is_not_on_the_front() -> None:
-    assert summary_tables.front([1.0, 2.0], [math.nan, 0.5]) == [False, True]
+    assert point_costs.front([1.0, 2.0], [math.nan, 0.5]) == [False, True]
 
 
 def test_main_effects_of_a_balanced_design_alone(tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ def test_main_effects_of_a_balanced_design_alone(tmp_path: Path) -> None:
 
 def test_costs_are_operations_and_minutes_of_all_devices(tmp_path: Path) -> None:
     plan = seeds_of_one_point(tmp_path, [0.9, 0.92], seconds=120.0, world_size=4)
-    (row,) = summary_tables.costs(plan.runs).to_dict("records")
+    (row,) = point_costs.costs(plan.runs).to_dict("records")
     assert row["point"] == "augment.mixup 0.2"
     assert row["flops"] == 1e9 * 45_000 * 3
     assert row["minutes"] == pytest.approx((12.34 / 60 + 8.0) / 2)
@@ -276,7 +279,7 @@ def test_costs_are_operations_and_minutes_of_all_devices(tmp_path: Path) -> None
     [("cpu", False), ("AMD EPYC, 2 threads", False), ("NVIDIA H100 80GB HBM3", True)],
 )
 def test_a_gpu_is_told_from_a_cpu(device: str, gpu: bool) -> None:
-    assert summary_tables.is_gpu(device) is gpu
+    assert point_costs.is_gpu(device) is gpu
 
 
 # --- the same result for every seed ----------------------------------------------------------

@@ -21,7 +21,7 @@ from test_records_are_data import command, finish_stored, write_stored
 import sweeps.launch
 import sweeps.retry
 import sweeps.status
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from analysis.data.study_choices import read_all
 from local_machine.errors import InputError
 from sweeps.spec.expand import expand

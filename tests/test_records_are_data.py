@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import finish, only
+from results_folder import finish, only
 from test_launch import command
 
 import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
-from analysis import report
-from analysis.data.study import load
+from analysis import whole_report
+from analysis.cifar10.task import load
 from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from sweeps.state.trial_store import State, TrialStore
@@ -144,7 +146,7 @@ def test_a_report_is_drawn_of_what_today_cannot_train(tmp_path: Path, name: str)
     for trial in write_stored(tmp_path, items):
         finish_stored(tmp_path, trial, test_accuracy=0.8765)
     study = load(tmp_path, [])
-    page = report.build(study).write(tmp_path / "report")
+    page = whole_report.build(study).write(tmp_path / "report")
     assert study.problems == []
     assert "87.65" in page.read_text()
 
@@ -161,7 +163,7 @@ def test_an_axis_that_today_does_not_know_is_an_axis(tmp_path: Path) -> None:
     assert plan.runs["config.device"].tolist() == ["x", "x"]
     assert plan.runs["device"].tolist() == ["cpu", "cpu"]
     study = load(tmp_path, [])
-    report.build(study).write(tmp_path / "report")
+    whole_report.build(study).write(tmp_path / "report")
 
 
 def test_a_search_over_a_field_that_today_does_not_know_is_a_search(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_search_over_a_field_that_today_does_not_know_is_a_search(tmp_path: Pa
         finish_stored(tmp_path, trial, val_accuracy=0.5 + n / 10)
     study = load(tmp_path, [])
     assert study.problems == []
-    page = report.build(study).write(tmp_path / "report").read_text()
+    page = whole_report.build(study).write(tmp_path / "report").read_text()
     assert "temperature from 0.1 to 1" in page
 
 
@@ -263,3 +265,24 @@ def test_a_damaged_configuration_is_its_own_trials_problem(
     other = Trial.of(f"o-{SMALL.fingerprint[:8]}", {}, SMALL)
     settled = TrialStore(tmp_path, "sweep").settle_names([longer, other])
     assert [one.name for one in settled] == [folder.name, other.name]
+
+
+def test_records_are_read_where_no_trainer_is_loaded(tmp_path: Path) -> None:
+    """No schema is declared then: fingerprints, plans and runs are read by what is stored."""
+    (trial,) = write_stored(tmp_path, [({}, changed())], sealed=False)
+    folder = finish_stored(tmp_path, trial, shared_from=None)
+    code = f"""
+import sys
+from pathlib import Path
+from trial_records import plan, tables
+from trial_records.config import is_of
+from trial_records.trial_files import read_values
+
+folder = Path({str(folder)!r})
+((trial,),) = (plan.read(path).trials for path in plan.paths(folder.parent))
+assert is_of(read_values(folder), trial.fingerprint)
+row = tables.read_run(folder, trial.fingerprint)
+assert row["status"] == "done" and row["optimizer.lr"] == 0.1
+assert not any(name.partition(".")[0] == "trainer" for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

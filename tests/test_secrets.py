@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from test_analysis import fail, finish, folder_of, grid_points, write_plan
-from test_analysis import run as command
+from results_folder import fail, finish, folder_of, grid_points, write_plan
+from results_folder import run as command
 from test_queue import Slurm
 from test_slurm_submit import slurm
 
@@ -28,7 +28,7 @@ from local_machine.secrets import (
 )
 from slurm.queue import Queue
 from slurm.site import Resources, Site
-from sweeps.cli.options import ScaleName, plan_of
+from sweeps.cli.options import ScaleName, parse_settings, plan_of, typed_after
 from sweeps.execution import dispatch
 from sweeps.execution.slurm_submit import Submission
 from sweeps.spec.expand import expand
@@ -210,8 +210,9 @@ def test_a_plan_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "argv", ["launch", *WORDS])
     ledger = TrialStore(tmp_path, "sweep")
     sweep = Sweep(base=reported("resnet18"), space=grid({"epochs": [1]}))
-    settings = [f"data.root=s3://me:{SECRET}@bucket"]
-    plan = plan_of(sweep, ledger, ScaleName.FULL, settings, None, "python -m sweeps.launch")
+    overrides = parse_settings([f"data.root=s3://me:{SECRET}@bucket"])
+    command = typed_after("python -m sweeps.launch")
+    plan = plan_of(sweep, ledger, ScaleName.FULL, overrides, None, command)
     assert SECRET not in plan.command and plan.command.startswith("python -m sweeps.launch ")
     assert SECRET not in plan.setting and SECRET not in json.dumps(plan.head())
     # What a trial's configuration says is its identity, and what it trains with.

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_analysis import Point, finish, folder_of, protocol, write_plan
+from results_folder import Point, finish, folder_of, write_plan
 
 from analysis.cifar10 import architectures, weight_decay
-from analysis.data.study import Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Study
 from analysis.data.study_choices import Candidate as Read
 from analysis.data.study_choices import Choice as Made
 from analysis.sections.choices import choices
 from analysis.stats import selection_bias
 from sweeps.study.runner import _noise
 from sweeps.study.selection import RULE, Candidate, Selection, choose
+from trainer.recipes import reported as protocol
 from trial_records.trial_files import write_sealed_json
 
 DECAY = "optimizer.weight_decay"

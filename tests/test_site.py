@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from submitit.slurm import slurm as submitit_slurm
 
 from local_machine.errors import SlurmError
-from slurm.send import log_pattern
-from slurm.site import SITES, Resources, Site, find_site, sites, submitit_parameters
+from slurm.job_parameters import submitit_parameters
+from slurm.send import Batch, log_pattern
+from slurm.site import SITES, Resources, Site, find_site, sites
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -58,6 +59,10 @@ exclusive = true
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    # submitit wants to see that it is on a cluster.
+    srun = write(tmp_path / "bin", "#!/bin/sh\n", "srun")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(srun.parent), prepend=os.pathsep)
     return tmp_path
 
 
@@ -67,32 +72,24 @@ def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
     return folder / name
 
 
-def sbatch(site: Site, resources: Resources, *, tasks: int | None = None, **names: str) -> str:
-    """The text that submitit would send, with the folder and interpreter of no machine."""
-    parameters = submitit_parameters(
-        site, resources, **({"name": "grid", "comment": "sweep=grid token=0123abcd"} | names)
-    )
-    assert set(parameters) <= set(submitit_slurm._get_default_parameters())
-    text: str = submitit_slurm._make_sbatch_string(
-        command="PYTHON -u -m submitit.core._submit /FOLDER",
-        folder="/FOLDER",
-        map_count=tasks,
-        **parameters,
-    )
-    return text
+def sbatch(site: Site, resources: Resources, *, tasks: int = 1, **names: str) -> str:
+    """The text that submitit sends, with the folder and interpreter of no machine."""
+    names = {"name": "grid", "comment": "sweep=grid token=0123abcd"} | names
+    batch = Batch(site, resources, logs=Path("/FOLDER"), module="MODULE", tasks=tasks, **names)
+    return batch.script().replace(shlex.quote(sys.executable), "PYTHON")
 
 
 @pytest.mark.parametrize(
     ("golden", "resources", "tasks"),
     [
-        ("default", Resources(), None),
-        ("dev_cluster", Resources(nodes=2, gpus_per_node=2), None),
+        ("default", Resources(), 1),
+        ("dev_cluster", Resources(nodes=2, gpus_per_node=2), 1),
         ("a100_preemptible", Resources(gpus_per_node=4, minutes=90), 100),
         ("cpu_nodes", Resources(cpus_per_gpu=4, mem_gb_per_gpu=3), 7),
         ("full", Resources(gpus_per_node=2), 3),
     ],
 )
-def test_golden(golden: str, resources: Resources, tasks: int | None, tmp_path: Path) -> None:
+def test_golden(golden: str, resources: Resources, tasks: int, tmp_path: Path) -> None:
     site = find_site(write(tmp_path, FULL) if golden == "full" else golden)
     text = sbatch(site, resources, tasks=tasks)
     path = GOLDEN / f"{golden}.sbatch"

@@ -26,10 +26,10 @@ import trainer.step
 from trainer import checkpoint, process_cache
 from trainer.config import TrainConfig
 from trainer.ema import Ema
-from trainer.history import Row
 from trainer.models.norm import BatchNorm
 from trainer.models.registry import MODELS
 from trainer.models.resnet import conv, head
+from trainer.records.history import Row
 from trainer.step import choose
 from trainer.train import PreemptedError, train
 from trial_records import trial_files

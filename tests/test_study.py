@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sweeps.study.__main__
-from analysis.data.study import Study, load
+from analysis.cifar10.task import load
+from analysis.data.study import Study
 from analysis.sections.choices import choices as chosen_section
 from local_machine.errors import InputError, run_command
 from slurm.site import Resources, Site

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_analysis import finish, folder_of, write_plan
+from results_folder import finish, folder_of, write_plan
 
 from sweeps.cli import table
 from sweeps.cli.table import console, make

@@ -18,8 +18,8 @@ from trainer import checkpoint, models
 from trainer.augment.batch import plain
 from trainer.config import TrainConfig
 from trainer.data.datasets import load
-from trainer.history import Row
 from trainer.optim import lr_at
+from trainer.records.history import Row
 from trainer.train import NonFiniteLossError, PreemptedError, train
 from trial_records import tables, trial_files
 from trial_records.tables import read_table

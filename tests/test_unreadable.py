@@ -22,7 +22,7 @@ import sweeps.launch
 import sweeps.logs
 import sweeps.retry
 import sweeps.status
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from local_machine.errors import run_command
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep

@@ -22,8 +22,8 @@ from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import process_cache
 from trainer.config import TrainConfig
-from trainer.history import Row
 from trainer.recipes import reported
+from trainer.records.history import Row
 from trial_records import trial_files
 
 TINY = reported("wrn_10_1").override(

@@ -6,28 +6,13 @@ names the field and the nearest right one. Imports no torch, so that commands st
 
 from __future__ import annotations
 
-import functools
-import json
-import re
-import typing
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
-from local_machine.errors import InputError, nearest
-from local_machine.files import read_file
+from local_machine.errors import nearest
 from trainer.models.registry import MODELS, WRN_NAME
-from trial_records.config import _leaves, as_before, fingerprint_of, flat_of
+from trial_records.config import Configuration, Section, declare
 
 SCHEMA_VERSION = 1
 
@@ -45,13 +30,7 @@ Positive = Annotated[Real, Field(gt=0.0)]
 Milestones = tuple[Annotated[Real, Field(gt=0.0, lt=1.0)], ...]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
-    )
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     name: Literal["cifar10", "digits"] = "cifar10"
     """The data set: cifar10, or scikit-learn's digits brought to 32x32 RGB (needs no download)."""
     root: Annotated[str, Field(min_length=1)] | None = None
@@ -66,7 +45,7 @@ class DataConfig(_Section):
     """Keep at most so many test images, balanced over classes; none: all."""
 
 
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     crop_padding: Annotated[int, Field(ge=0, le=16)] = 4
     """Black pixels added on each side before a random crop of the original size; 0: no crop."""
     flip: Fraction = 0.5
@@ -81,7 +60,7 @@ class AugmentConfig(_Section):
     """TrivialAugment: one operation of random strength on each image, before crop and flip."""
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     name: str = "resnet18"
     """An architecture of the table MODELS, or wrn_DEPTH_WIDTH with any depth 6n + 4."""
     stem: Literal["cifar", "imagenet"] = "cifar"
@@ -113,7 +92,7 @@ class ModelConfig(_Section):
         return self
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     name: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW (Loshchilov and Hutter 2019)."""
     lr: Positive = 0.1
@@ -130,7 +109,7 @@ class OptimizerConfig(_Section):
     """Per step, of the moving average of the weights, which is then what is evaluated; 0: none."""
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     name: Literal["cosine", "step", "multi_step", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     every: Literal["epoch", "step"] = "epoch"
@@ -151,15 +130,22 @@ class ScheduleConfig(_Section):
         return self
 
 
-class EarlyStoppingConfig(_Section):
+class EarlyStoppingConfig(Section):
     patience: Annotated[Integer, Field(ge=0)] = 15
     """Stop after so many epochs in a row without improvement of validation accuracy; 0: never."""
     min_delta: Fraction = 0.001
     """The least gain in validation accuracy that counts as improvement."""
 
 
-class TrainConfig(_Section):
+class TrainConfig(Configuration):
     """One trial's configuration. Equal configurations have equal fingerprints, and only those."""
+
+    HELP_KEYS: ClassVar[str] = (
+        "keys are dotted field names, as in --set optimizer.weight_decay=5e-4"
+    )
+    HELP_FIELDS: ClassVar[str] = (
+        "change one of the fields named, as in --set schedule.warmup_epochs=0"
+    )
 
     schema_version: Literal[1] = 1
     """Version of this schema."""
@@ -199,175 +185,6 @@ class TrainConfig(_Section):
             )
         return self
 
-    @classmethod
-    def from_json(cls, text: str | bytes, where: str = "configuration") -> Self:
-        """Parse what `to_json` wrote. Raises InputError that names `where` and the field."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise _input_error(error, where) from None
 
-    @classmethod
-    def from_file(cls, path: Path) -> Self:
-        """Raises InputError where the file is missing, unreadable or no configuration."""
-        try:
-            return cls.from_json(read_file(path), where=str(path))
-        except FileNotFoundError as error:
-            raise InputError(
-                f"cannot read {path}: {error.strerror}", "give the path of a config.json"
-            ) from None
-        except InputError as error:
-            raise InputError(error.what, error.help) from None
-
-    def to_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
-
-    def override(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with dotted keys changed: `{"optimizer.weight_decay": 5e-4}`.
-
-        A string is parsed by the field's type (`"5e-4"`, `"true"`, `"none"`, `"0.3,0.6"`); any
-        other value must already have it. Raises InputError for an unknown key or a bad value.
-        """
-        values = self.model_dump(mode="json")
-        for key, value in changes.items():
-            section, field = _locate(key)
-            parsed = _parse(key, value, field) if isinstance(value, str) else value
-            target = values
-            for part in section:
-                target = target[part]
-            target[key.rpartition(".")[2]] = parsed
-        try:
-            text = json.dumps(values, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"override {', '.join(map(str, changes))}: {error}",
-                f"give texts, true or false, finite numbers, None, or lists of them; {_HELP_KEYS}",
-            ) from None
-        return self.from_json(text, where="override " + ", ".join(map(str, changes)))
-
-    def model_copy(self, **how: Any) -> Self:
-        """As pydantic's, which would take the fingerprint along."""
-        copied = super().model_copy(**how)
-        copied.__dict__.pop("fingerprint", None)
-        return copied
-
-    def flat(self) -> dict[str, Any]:
-        """Every leaf by its dotted name, tuples as the text that `override` parses."""
-        return dict(_leaves(self.model_dump(mode="json")))
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON, 64 hex digits.
-
-        See `fingerprint_of`.
-        """
-        return fingerprint_of(self.model_dump(mode="json"))
-
-
-def is_of(values: Mapping[str, Any], fingerprint: str) -> bool:
-    """Whether the stored values of a configuration are those that the fingerprint names; also where
-    another tool wrote them anew and made 0 of 0.0."""
-    if fingerprint_of(values) == fingerprint:
-        return True
-    try:
-        made = TrainConfig.from_json(json.dumps(values))
-    except InputError:
-        return False
-    return made.fingerprint == fingerprint and made.flat() == flat_of(as_before(values))
-
-
-_HELP_FIELDS = "change one of the fields named, as in --set schedule.warmup_epochs=0"
-_HELP_KEYS = "keys are dotted field names, as in --set optimizer.weight_decay=5e-4"
-
-
-@functools.cache
-def field_types() -> dict[str, Any]:
-    """The annotation of every leaf field by its dotted name, constraints included."""
-
-    def walk(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, info in section.model_fields.items():
-            kind = info.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from walk(kind, f"{prefix}{name}.")
-            else:
-                yield prefix + name, Annotated[kind, *info.metadata] if info.metadata else kind
-
-    return dict(walk(TrainConfig, ""))
-
-
-def _locate(key: str) -> tuple[list[str], Any]:
-    types = {name: kind for name, kind in field_types().items() if name != "schema_version"}
-    if key not in types:
-        section = [name for name in types if name.startswith(f"{key}.")]
-        if section:
-            raise InputError(f"{key} is a section, not a field", nearest(key + ".", section))
-        raise InputError(f"unknown field {key!r}", _nearest_field(key, types))
-    return key.split(".")[:-1], types[key]
-
-
-def _nearest_field(key: str, names: Mapping[str, Any]) -> str:
-    """Closest by the whole dotted name, or by the last part alone (`weight_decay`, `lr`)."""
-    same_leaf = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    return f"did you mean {same_leaf[0]!r}?" if same_leaf else nearest(key, names)
-
-
-def _parse(key: str, text: str, kind: Any) -> Any:
-    """The JSON value that `text` stands for in a field of type `kind`."""
-    bare = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
-    options = typing.get_args(bare)
-    if text.lower() in ("none", "null") and type(None) in options:
-        return None
-    if typing.get_origin(bare) is tuple:
-        parts = [part for part in text.strip("()[] ").split(",") if part.strip()]
-        return [_parse(key, part.strip(), options[0]) for part in parts]
-    integers = typing.get_origin(bare) is Literal and all(isinstance(o, int) for o in options)
-    try:
-        return TypeAdapter[Any](int if integers else kind).validate_strings(text)
-    except ValidationError as error:
-        raise InputError(
-            f"{key}={text}: {_sentence(error.errors()[0])}",
-            f"{key}: {describe(key)}",
-        ) from None
-
-
-def describe(key: str) -> str:
-    """The field's own sentence."""
-    section: Any = TrainConfig
-    *path, leaf = key.split(".")
-    for part in path:
-        section = section.model_fields[part].annotation
-    return section.model_fields[leaf].description or ""
-
-
-def _sentence(problem: Any) -> str:
-    message = re.sub(r"^Value error, ", "", problem["msg"])
-    return message[0].lower() + message[1:] if message[:2].istitle() else message
-
-
-def _input_error(error: ValidationError, where: str) -> InputError:
-    problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"]]
-    name = ".".join(path)
-    if problem["type"] == "json_invalid":
-        return InputError(f"{where} is not JSON: {_sentence(problem)}", "write it anew or mend it")
-    if problem["type"] == "extra_forbidden":
-        return InputError(f"{where}: unknown field {name!r}", _nearest_field(name, field_types()))
-    given = problem["input"]
-    shown = f"={given!r}" if isinstance(given, (str, int, float, bool)) else ""
-    # A key inside a tuple or a union ends in an index or a type's name: describe its field.
-    field = next(
-        (
-            ".".join(path[:n])
-            for n in range(len(path), 0, -1)
-            if ".".join(path[:n]) in field_types()
-        ),
-        None,
-    )
-    if field:
-        help_line = f"{field}: {describe(field)}"
-    else:
-        # A rule between fields has no one field to describe: its sentence names them.
-        help_line = _HELP_FIELDS if problem["type"] == "value_error" else _HELP_KEYS
-    return InputError(
-        f"{where}: {name}{shown}: {_sentence(problem)}".replace(": :", ":"), help_line
-    )
+declare(TrainConfig)
+field_types, describe = TrainConfig.field_types, TrainConfig.describe

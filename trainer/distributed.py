@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +18,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from local_machine.errors import EXIT_IO, InputError
 
@@ -82,6 +85,24 @@ class Group:
     def shard(self, index: torch.Tensor) -> torch.Tensor:
         """This rank's contiguous part of a global batch; parts differ in size by at most one."""
         return torch.tensor_split(index, self.world)[self.rank]
+
+
+def parallel(model: nn.Module, group: Group) -> nn.Module:
+    """The model as the group trains it: DDP takes its copy of the weights from rank 0, and leaves
+    BatchNorm's statistics to `average_statistics`."""
+    if group.world == 1:
+        return model
+    with warnings.catch_warnings():
+        # The argument that newer versions of torch want instead is unknown to those before.
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False)
+
+
+def average_statistics(model: nn.Module, group: Group) -> None:
+    """BatchNorm's running statistics: each rank saw its own part, all continue with the mean."""
+    for buffer in model.buffers() if group.world > 1 else ():
+        if buffer.is_floating_point():
+            group.sum(buffer).div_(group.world)
 
 
 def _env(name: str) -> int:

@@ -7,52 +7,38 @@ one computes. Selection is on validation accuracy; the test images are evaluated
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import math
 import os
-import statistics
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from local_machine import clock
-from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import read_file, set_aside, write_atomic
 from local_machine.private_folder import use_private_caches
 from trainer import checkpoint, distributed, models, origin, process_cache
 from trainer.augment.batch import Draws, draw
-from trainer.config import TrainConfig, is_of
-from trainer.data.class_names import join
+from trainer.config import TrainConfig
 from trainer.data.datasets import Dataset
 from trainer.data.preflight import check_last_batch
 from trainer.distributed import Group
 from trainer.ema import Ema
-from trainer.evaluate import evaluate
-from trainer.history import History, Partial, Row
+from trainer.evaluate import Evaluation, evaluate
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
-from trainer.perf.precision import resolve
-from trainer.provenance import (
-    device_name,
-    forget_peak_memory,
-    peak_memory_bytes,
-    provenance,
-    trained_by,
-)
+from trainer.perf.precision import Precision, resolve
+from trainer.provenance import device_name, forget_peak_memory
+from trainer.records.history import History, Partial, Row
+from trainer.records.outcome import outcome
+from trainer.records.trial_folder import TrialFolder
 from trainer.step import Step, seed_dropout
-from trial_records import tables, trial_files
 
 log = logging.getLogger("trainer")
 
-# Of a checkpoint: what images its trial began on.
-_CONTENT = "data_sha256"
 # How many steps apart several ranks ask each other whether to stop.
 AGREE_STEPS = 10
 
@@ -91,187 +77,158 @@ def train(
     PreemptedError where it was stopped, OSError where `out` cannot be written.
     """
     use_private_caches()
-    with contextlib.ExitStack() as stack:
-        group = stack.enter_context(distributed.join())
-        finished = group.from_main(lambda: _open_folder(out, config))
+    folder = TrialFolder(out, config, fence)
+    with distributed.join() as group:
+        finished = group.from_main(folder.open)
         if finished is not None:
             return finished
-        data = process_cache.dataset(config.data)
-        check_last_batch(config, len(data.train_labels), group.world)
-        device = group.device
-        precision = resolve(config.precision, device)
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        _set_kernels(config.deterministic)
-        forget_peak_memory(device)
-        augmenter, val_images, val_labels = process_cache.resident(
-            config.data, config.augment, device, dtype
-        )
-        train_labels = augmenter.labels
-
-        torch.manual_seed(config.seed)
-        size = data.train_images.shape[1]
-        model = models.build(config.model, len(data.classes), size)
-        model = model.to(device).to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(model, config.optimizer)
-        stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
-        average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
-        evaluated = model if average is None else average.model
-        history = History()
-        state = _resume(out / trial_files.CHECKPOINT, config, group)
-        if state is not None:
-            data.check_same(state.get(_CONTENT), out / trial_files.CHECKPOINT)
-            history = History.restore(state, model, optimizer, average)
-            stopper.best, stopper.waited = history.stopper
-            log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
-        machine = {
-            "device": device_name(device), "precision": precision, "world_size": group.world,
-        }  # fmt: skip
-        history.begin({**(origin.attempt() if attempt is None else attempt), **machine})
-
-        def write(state: dict[str, Any]) -> None:
-            # The checkpoint first: epochs.parquet can be rewritten from it, not it from that.
-            fence()
-            whole = {**state, _CONTENT: data.sha256}
-            checkpoint.save(out / trial_files.CHECKPOINT, whole, config.fingerprint)
-            if state["rows"]:
-                fence()
-                tables.write_table(out / trial_files.EPOCHS, state["rows"], tables.EPOCHS_SCHEMA)
-
-        writer = stack.enter_context(checkpoint.Writer(device))
-
-        # DDP takes its copy of the weights from rank 0; statistics of BatchNorm are averaged below.
-        network = _parallel(model) if group.world > 1 else model
-        evaluation = (
-            (data.mean, data.std), len(data.classes), precision, group,
-        )  # fmt: skip
-
-        steps = math.ceil(len(train_labels) / config.batch_size)
-        drawn = functools.partial(
-            draw, config.augment, len(train_labels), size, config.seed, device=device
-        )
-        step = Step(
-            network, optimizer, augmenter, config, precision, group, average,
-            sizes=_sizes(len(train_labels), config.batch_size, group),
-        )  # fmt: skip
-        if step.kind != "eager" and not history.finished_training:
+        training = _begin(config, folder, group, attempt)
+        history, save = training.history, functools.partial(folder.save, data=training.data)
+        with checkpoint.Writer(group.device) as writer:
             # Before the clock of the first epoch: what compiling takes is no pace of training.
-            step.prepare(drawn(len(history.rows)))
-        while not history.finished_training:
-            epoch, before, started = len(history.rows), history.partial, clock.perf_counter()
-            draws = drawn(epoch)
-            network.train()
-            seen = _train_epoch(step, draws, config, epoch, group, before, should_stop)
-            train_seconds = before.seconds + clock.perf_counter() - started
-            _average_statistics(model, group)
-            if average is not None:
-                _average_statistics(average.model, group)
-            if seen.step < steps:
-                if seen.step > before.step:
-                    history.partial = replace(seen, seconds=train_seconds)
-                    if group.is_main:
-                        writer(history.state(model, optimizer, average), write)
+            _prepare_step(training)
+            while not history.finished_training:
+                before = history.partial
+                row = _train_epoch(training, should_stop)
+                if row is None:
+                    if group.is_main and history.partial is not before:
+                        writer(training.state(), save)
                         writer.wait()  # a disk that is full is what ends the attempt, then
-                raise PreemptedError(f"stopped in epoch {epoch} after step {seen.step}")
-            val = evaluate(
-                evaluated, val_images, val_labels, *evaluation,
-                label_smoothing=config.label_smoothing,
-            )  # fmt: skip
-            # The validation loss, too: it is the first to see what the epoch's last step did.
-            if not math.isfinite(seen.loss + val.loss):
-                raise NonFiniteLossError(epoch)
-            row = {
-                "epoch": epoch,
-                "lr": lr_at(config, epoch, 0, steps),
-                "train_loss": seen.loss / len(train_labels),
-                "train_accuracy": seen.correct / len(train_labels),
-                "val_loss": val.loss,
-                "val_loss_smoothed": val.loss_smoothed,
-                "val_accuracy": val.top(1),
-                "seconds": before.seconds + clock.perf_counter() - started,
-                "images_per_second": len(train_labels) / train_seconds,
-            }
-            stop = stopper.update(val.correct[0])
-            history.see(row, val.correct[0], evaluated, (stopper.best, stopper.waited))
-            history.finished_training = stop or epoch + 1 == config.epochs
-            if group.is_main:
-                writer(history.state(model, optimizer, average), write)
-                if on_epoch is not None:
-                    on_epoch(row)
+                    raise PreemptedError(
+                        f"stopped in epoch {len(history.rows)} after step {history.partial.step}"
+                    )
+                if group.is_main:
+                    writer(training.state(), save)
+                    if on_epoch is not None:
+                        on_epoch(row)
+            writer.wait()
+            return _finish(training, folder)
 
-        writer.wait()
-        model.load_state_dict(history.best_weights)
-        clean = evaluate(
-            model, torch.from_numpy(data.train_images).to(device), train_labels, *evaluation
+
+@dataclass
+class _Training:
+    """One trial in training, on one of its ranks."""
+
+    config: TrainConfig
+    data: Dataset
+    group: Group
+    precision: Precision
+    resident: process_cache.Resident
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Ema | None
+    stopper: EarlyStopping
+    history: History
+    step: Step
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return math.ceil(len(self.data.train_labels) / self.config.batch_size)
+
+    def draw(self, epoch: int) -> Draws:
+        images, size = len(self.data.train_labels), self.data.train_images.shape[1]
+        seed, device = self.config.seed, self.group.device
+        return draw(self.config.augment, images, size, seed, epoch, device=device)
+
+    def evaluate(self, model: nn.Module, images: Tensor, labels: Tensor, **how: Any) -> Evaluation:
+        normalise = self.data.mean, self.data.std
+        classes = len(self.data.classes)
+        return evaluate(
+            model, images, labels, normalise, classes, self.precision, self.group, **how
         )
-        test_labels = torch.from_numpy(data.test_labels).to(device)
-        test = evaluate(
-            model, torch.from_numpy(data.test_images).to(device), test_labels, *evaluation,
-            keep_logits=True,
-        )  # fmt: skip
-        # A quarter of a second that no first step waits for.
-        from trainer.perf.roofline import utilisation
 
-        rows, best = history.rows, history.rows[history.best_epoch]
-        trained, alike = trained_by(history.attempts, len(rows))
-        pace = statistics.median(rows[epoch]["images_per_second"] for epoch in alike)
-        run: Row = {
-            "fingerprint": config.fingerprint,
-            "status": "done",
-            "best_epoch": history.best_epoch,
-            "epochs_run": len(rows),
-            "stopped_early": len(rows) < config.epochs,
-            "train_accuracy": best["train_accuracy"],
-            "train_accuracy_clean": clean.top(1),
-            "train_accuracy_last": rows[-1]["train_accuracy"],
-            "val_accuracy": best["val_accuracy"],
-            "val_accuracy_last": rows[-1]["val_accuracy"],
-            "val_loss": best["val_loss"],
-            "test_accuracy": test.top(1),
-            "test_loss": test.loss,
-            "top_1": test.top(1),
-            # Of no more classes than that, every image would be right.
-            "top_3": test.top(3) if len(data.classes) > 3 else None,
-            "top_5": test.top(5) if len(data.classes) > 5 else None,
-            "train_images": len(data.train_labels),
-            "val_images": len(data.val_labels),
-            "test_images": len(data.test_labels),
-            "split_sha256": data.split_sha256,
-            "classes": join(data.classes),
-            "num_classes": len(data.classes),
-            "data_sha256": data.sha256,
-            "data_mean": ",".join(map(str, data.mean)),
-            "data_std": ",".join(map(str, data.std)),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "seconds": sum(row["seconds"] for row in rows),
-            "images_per_second": pace,
-            "peak_memory_bytes": peak_memory_bytes(device),
-            **(
-                utilisation(
-                    config.model, len(data.classes), size, precision, device, pace, group.world
-                )
-                if all(trained.get(key) == value for key, value in machine.items())
-                else {}
-            ),
-            "precision_used": trained.get("precision"),
-            "step_used": step.kind,
-            "device": trained.get("device"),
-            "world_size": trained.get("world_size"),
-            **provenance(device, history.attempts),
-            **config.flat(),
-        }
+    def state(self) -> dict[str, Any]:
+        """What to save."""
+        return self.history.state(self.model, self.optimizer, self.average)
 
-        def write_records() -> Row:
-            assert test.logits is not None
-            fence()
-            digests = {"predictions_sha256": _write_predictions(out, data, test.logits)}
-            fence()
-            digests["epochs_sha256"] = tables.write_table(
-                out / trial_files.EPOCHS, rows, tables.EPOCHS_SCHEMA
-            )
-            fence()
-            return tables.write_run(out, run | digests)
 
-        return group.from_main(write_records)
+def _begin(
+    config: TrainConfig, folder: TrialFolder, group: Group, attempt: Mapping[str, Any] | None
+) -> _Training:
+    """Where the trial's checkpoint has it, or at its beginning."""
+    data = process_cache.dataset(config.data)
+    check_last_batch(config, len(data.train_labels), group.world)
+    device = group.device
+    precision = resolve(config.precision, device)
+    _set_kernels(config.deterministic)
+    forget_peak_memory(device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    resident = process_cache.resident(config.data, config.augment, device, dtype)
+
+    torch.manual_seed(config.seed)
+    model = models.build(config.model, len(data.classes), data.train_images.shape[1])
+    model = model.to(device).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, config.optimizer)
+    stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
+    average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
+    history = History()
+    state = folder.resume(data, group)
+    if state is not None:
+        history = History.restore(state, model, optimizer, average)
+        stopper.best, stopper.waited = history.stopper
+        log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
+    machine = {
+        "device": device_name(device), "precision": precision, "world_size": group.world,
+    }  # fmt: skip
+    history.begin({**(origin.attempt() if attempt is None else attempt), **machine})
+    step = Step(
+        distributed.parallel(model, group), optimizer, resident.augmenter, config, precision, group,
+        average, sizes=_sizes(len(data.train_labels), config.batch_size, group),
+    )  # fmt: skip
+    return _Training(
+        config, data, group, precision, resident, model, optimizer, average, stopper, history, step
+    )
+
+
+def _prepare_step(training: _Training) -> None:
+    history = training.history
+    if training.step.kind != "eager" and not history.finished_training:
+        training.step.prepare(training.draw(len(history.rows)))
+
+
+def _train_epoch(training: _Training, should_stop: Callable[[], bool] | None) -> Row | None:
+    """The rest of one epoch, then its validation; its row, which the history has by then.
+
+    None where it was asked to stop: the history says after which step. Raises NonFiniteLossError.
+    """
+    config, history, group = training.config, training.history, training.group
+    epoch, before, started = len(history.rows), history.partial, clock.perf_counter()
+    seen = _take_steps(training, epoch, should_stop)
+    train_seconds = before.seconds + clock.perf_counter() - started
+    averaged = None if training.average is None else training.average.model
+    for model in (training.model, averaged):
+        if model is not None:
+            distributed.average_statistics(model, group)
+    if seen.step < training.steps:
+        if seen.step > before.step:
+            history.partial = replace(seen, seconds=train_seconds)
+        return None
+    evaluated = training.model if averaged is None else averaged
+    resident, smoothing = training.resident, config.label_smoothing
+    val = training.evaluate(
+        evaluated, resident.val_images, resident.val_labels, label_smoothing=smoothing
+    )
+    # The validation loss, too: it is the first to see what the epoch's last step did.
+    if not math.isfinite(seen.loss + val.loss):
+        raise NonFiniteLossError(epoch)
+    images = len(training.data.train_labels)
+    row = {
+        "epoch": epoch,
+        "lr": lr_at(config, epoch, 0, training.steps),
+        "train_loss": seen.loss / images,
+        "train_accuracy": seen.correct / images,
+        "val_loss": val.loss,
+        "val_loss_smoothed": val.loss_smoothed,
+        "val_accuracy": val.top(1),
+        "seconds": before.seconds + clock.perf_counter() - started,
+        "images_per_second": images / train_seconds,
+    }
+    stopper = training.stopper
+    stop = stopper.update(val.correct[0])
+    history.see(row, val.correct[0], evaluated, (stopper.best, stopper.waited))
+    history.finished_training = stop or epoch + 1 == config.epochs
+    return row
 
 
 def epoch_line(row: Row, epochs: int) -> str:
@@ -284,20 +241,15 @@ def epoch_line(row: Row, epochs: int) -> str:
     )
 
 
-def _train_epoch(
-    step: Step,
-    draws: Draws,
-    config: TrainConfig,
-    epoch: int,
-    group: Group,
-    partial: Partial,
-    should_stop: Callable[[], bool] | None,
-) -> Partial:
-    """The rest of one pass over the training images, from `partial` on.
+def _take_steps(training: _Training, epoch: int, should_stop: Callable[[], bool] | None) -> Partial:
+    """The rest of one pass over the training images, from the history's partial epoch on.
 
     The steps, loss and correct count of the whole pass so far, over all ranks; fewer steps than an
     epoch has where it was asked to stop.
     """
+    config, group, step = training.config, training.group, training.step
+    partial, draws = training.history.partial, training.draw(epoch)
+    training.model.train()
     batches = torch.split(draws.order, config.batch_size)
     # What was summed before a break is every rank's, and counted by the first alone.
     loss_before, correct_before = (partial.loss, partial.correct) if group.is_main else (0.0, 0)
@@ -325,13 +277,6 @@ def _agree_to_stop(should_stop: Callable[[], bool] | None, step: int, group: Gro
     return group.any(should_stop())
 
 
-def _parallel(model: nn.Module) -> DistributedDataParallel:
-    with warnings.catch_warnings():
-        # The argument that newer versions of torch want instead is unknown to those before.
-        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
-        return DistributedDataParallel(model, broadcast_buffers=False)
-
-
 def _sizes(images: int, batch_size: int, group: Group) -> set[int]:
     """How many images a step of this rank can have."""
     batches = {min(batch_size, images), images % batch_size} - {0}
@@ -350,76 +295,25 @@ def _set_kernels(deterministic: bool) -> None:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _average_statistics(model: nn.Module, group: Group) -> None:
-    """BatchNorm's running statistics: each rank saw its own part, all continue with the mean."""
-    for buffer in model.buffers() if group.world > 1 else ():
-        if buffer.is_floating_point():
-            group.sum(buffer).div_(group.world)
-
-
-def _open_folder(out: Path, config: TrainConfig) -> Row | None:
-    """Make the trial's folder, or see that it is this trial's; its run's row if it is finished."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(
-            f"cannot make the folder {out}: {error.strerror}", "give a folder, or a new name"
-        ) from None
-    # A writer that was killed left its part, and nobody else writes these while we do.
-    for name in (
-        trial_files.CHECKPOINT,
-        trial_files.EPOCHS,
-        trial_files.PREDICTIONS,
-        trial_files.RUN,
-    ):
-        for part in out.glob(f".{name}.*.part"):
-            part.unlink(missing_ok=True)
-    path = out / trial_files.CONFIG
-    if not path.exists():
-        write_atomic(path, lambda file: file.write(config.to_json().encode()))
-    elif not is_of(trial_files.parse_values(path, read_file(path)), config.fingerprint):
-        raise InputError(
-            f"{out} holds another trial: its {trial_files.CONFIG} differs from the one given",
-            "give a folder of its own to each trial",
-            exit_code=EXIT_IO,
-        )
-    try:
-        return tables.read_run(out, config.fingerprint)
-    except FileNotFoundError:
-        return None
-
-
-def _resume(path: Path, config: TrainConfig, group: Group) -> dict[str, Any] | None:
-    """The checkpoint's state on every rank; None to start anew.
-
-    A damaged checkpoint is set aside under another name and the trial starts from nothing.
-    """
-    state = None
-    if group.is_main:
-        try:
-            state = checkpoint.load(path, config.fingerprint)
-        except checkpoint.DamagedCheckpointError as error:
-            aside = set_aside(path, "damaged")
-            log.warning(
-                "%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside.name
-            )
-    if group.world > 1 and group.broadcast(state is not None) and not group.is_main:
-        state = checkpoint.load(path, config.fingerprint)
-        if state is None:
-            raise InputError(
-                f"rank {group.rank} does not see {path}, which rank 0 resumes from",
-                "put the results on a filesystem that all nodes share",
-                exit_code=EXIT_IO,
-            )
-    return state
-
-
-def _write_predictions(out: Path, data: Dataset, logits: torch.Tensor) -> str:
-    """Their digest."""
-    rows = [
-        {"index": index, "label": label, "logits": values}
-        for index, label, values in zip(
-            data.test_index.tolist(), data.test_labels.tolist(), logits.tolist(), strict=True
-        )
-    ]
-    return tables.write_table(out / trial_files.PREDICTIONS, rows, tables.PREDICTIONS_SCHEMA)
+def _finish(training: _Training, folder: TrialFolder) -> Row:
+    """The best weights on the plain training images, and, once, on the test images; the row of
+    run.parquet, written after all other records."""
+    data, history, device = training.data, training.history, training.group.device
+    model = training.model
+    model.load_state_dict(history.best_weights)
+    clean = training.evaluate(
+        model, torch.from_numpy(data.train_images).to(device), training.resident.augmenter.labels
+    )
+    test = training.evaluate(
+        model,
+        torch.from_numpy(data.test_images).to(device),
+        torch.from_numpy(data.test_labels).to(device),
+        keep_logits=True,
+    )
+    run = outcome(
+        training.config, data, history, clean, test, device=device, step_used=training.step.kind,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )  # fmt: skip
+    logits = test.logits
+    assert logits is not None
+    return training.group.from_main(lambda: folder.finish(run, history.rows, data, logits))

@@ -22,12 +22,12 @@ import functools
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from local_machine.errors import EXIT_IO, InputError, move_away, printable
+from local_machine.files import open_regular
 from trial_records.names import is_file_name, is_name
 
 if TYPE_CHECKING:
@@ -108,21 +108,6 @@ def _verify(file: BinaryIO, metadata: Any, columns: Sequence[str] | None) -> Non
                 raise ValueError(f"its column {name} is not what was written")
 
 
-def _open(part: Path) -> BinaryIO:
-    """Raises OSError where the file cannot be read, FileNotFoundError where there is none."""
-    try:
-        # To open a FIFO would wait for a writer that never comes.
-        descriptor = os.open(part, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if part.is_symlink():
-            raise ValueError("it is a link to nowhere") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("it is not a regular file")
-    return open(descriptor, "rb")  # noqa: PTH123
-
-
 def _check_names(table: pa.Table) -> None:
     """Raises ValueError where a trial or a file has a name that leads out of the sweep's folder."""
     if "trial" in table.column_names:
@@ -148,7 +133,7 @@ def read(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        with _open(part) as file:
+        with io.BufferedReader(open_regular(part)) as file:
             if name_of(file) != part.name:
                 raise ValueError("its footer is not the one that it was written with")
             file.seek(0)
@@ -173,7 +158,8 @@ def read(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise
     # Damaged content makes pyarrow raise anything: MemoryError, KeyError, OverflowError, ...
     except Exception as error:
-        said = str(error).partition("\n")[0] or type(error).__name__
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        said = text.partition("\n")[0] or type(error).__name__
         _refuse(part, f"is damaged: {printable(said)}")
 
 

@@ -4,8 +4,8 @@ results/<sweep>/plans/<id>.json
 
 A plan is data: its configurations are never checked against what today's version can train, so that
 a field that was renamed, an architecture that was removed or a value that is out of today's range
-is shown as it was stored. What is checked is that nobody changed it since: by its seal
-(sealed_json.py), or, of a plan from before there were seals, by each trial's fingerprint.
+is shown as it was stored. What is checked is that nobody changed it since: by its seal,
+or, of a plan from before there were seals, by each trial's fingerprint.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from local_machine import json_files
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, unreadable
-from trainer.config import is_of
-from trial_records import sealed_json
+from trial_records.config import is_of
 
 SCHEMA_VERSION = 1
 FOLDER = "plans"
@@ -71,25 +71,22 @@ def paths(sweep: Path) -> list[Path]:
     """What lies in a sweep's folder under a plan's name; none where it has no plans. Raises
     InputError where the folder cannot be read."""
     folder = sweep / FOLDER
-    try:
-        names = os.listdir(folder)  # noqa: PTH208
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise unreadable(folder, error) from None
-    return [folder / name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
+    return [folder / name for name in _names(folder) if name.endswith(".json") and name[0] != "."]
 
 
 def sweeps(results: Path) -> list[str]:
     """The folders of a results folder that have plans, or may have some: those that this user
     cannot look into are among them. Raises InputError where the results folder cannot be read."""
+    return [name for name in _names(results) if _may_have_plans(results / name)]
+
+
+def _names(folder: Path) -> list[str]:
     try:
-        names = os.listdir(results)  # noqa: PTH208
+        return sorted(os.listdir(folder))  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise unreadable(results, error) from None
-    return sorted(name for name in names if _may_have_plans(results / name))
+        raise unreadable(folder, error) from None
 
 
 def _may_have_plans(folder: Path) -> bool:
@@ -104,7 +101,7 @@ def read(path: Path) -> PlanFile:
     where it cannot be read, is not a plan, or was changed since it was written."""
     content = read_file(path)
     try:
-        values, sealed = sealed_json.opened(content)
+        values, sealed = json_files.opened(content)
         if _SURROGATE.search(content):
             json.dumps(values, ensure_ascii=False).encode()  # pairs make a character, others fail
         plan = PlanFile.model_validate(values)

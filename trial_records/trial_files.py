@@ -1,4 +1,4 @@
-"""What a trial leaves on disk: file names, notes, atomic writing.
+"""What a trial leaves on disk: file names and notes.
 
 A trial's folder holds config.json, epochs.parquet (a row an epoch, rewritten whole each epoch),
 checkpoint.pt, and, only when it finished, predictions.parquet (a row a test image) and last of
@@ -9,7 +9,6 @@ in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter o
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,9 +16,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
-from local_machine.files import read_file, write_atomic
+from local_machine.files import read_file
+from local_machine.json_files import parse_json
+from local_machine.json_files import read_json as read_json
+from local_machine.json_files import write_json as write_json
+from local_machine.json_files import write_sealed_json as write_sealed_json
 from local_machine.secrets import masked
-from trial_records import archive, sealed_json
+from trial_records import archive
 from trial_records.names import NAME as NAME
 from trial_records.names import NAME_BYTES as NAME_BYTES
 from trial_records.names import is_name as is_name
@@ -39,34 +42,6 @@ Cause = Literal["OUT_OF_MEMORY", "NONFINITE", "TIMEOUT", "NODE_FAILURE", "NCCL",
 
 # How many workers the launcher put on the process's GPU, as it tells them; unset is one.
 PER_GPU = "SWEEPS_PER_GPU"
-
-
-def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
-
-
-def write_sealed_json(path: Path, value: Any) -> None:
-    """Write an object with its digest, which `read_json` verifies. Raises OSError."""
-    text = json.dumps(value, indent=2, allow_nan=False)
-    write_atomic(path, lambda file: file.write(sealed_json.sealed(text)))
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds, without its seal. Raises InputError where the file is damaged, was
-    changed since it was sealed or cannot be read, FileNotFoundError where there is none."""
-    return parse_json(path, read_file(path))
-
-
-def parse_json(path: Path, content: bytes) -> Any:
-    """As `read_json`, of a file's content."""
-    try:
-        return sealed_json.opened(content)[0]
-    except (ValueError, RecursionError) as error:
-        todo = f"move it away: {move_away(path)}"
-        if isinstance(error, sealed_json.ChangedError):
-            todo = f"if you changed it yourself, delete its field {sealed_json.FIELD}; else {todo}"
-        raise InputError(f"{path} is damaged: {error}", todo, exit_code=EXIT_IO) from None
 
 
 def content(path: Path) -> bytes:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.cifar10 import reported_tables
+from analysis.cifar10.comparable import is_studys
 from analysis.cifar10.reported import recipe
 from analysis.cifar10.reported import reported as reported_figures
-from analysis.data import dataset
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part, Picture, Table
+from analysis.output.numbers import percent
 from analysis.sections import wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables
-from analysis.stats.intervals import ALPHA, MIN_SEEDS, signed
+from analysis.stats.intervals import ALPHA, MIN_SEEDS
 from analysis.stats.paired import Pair, value_words
 from analysis.stats.seed_values import Difference, Point, by_seed, points, would_tell
 
@@ -129,7 +131,7 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
     accuracy.
     """
     (axis,) = plan.axes
-    if axis not in _CLAIMS or not dataset.is_studys(plan.runs):
+    if axis not in _CLAIMS or not is_studys(plan.runs):
         return []
     said, claim, concerned = _CLAIMS[axis]
     answers: dict[str, list[str]] = {}
@@ -148,21 +150,21 @@ def beside_dla(plan: Plan) -> list[str]:
     """Which stem gives DLA-34's reported test accuracy, by tables.told_from_reported."""
     if plan.axes != [STEM] or set(plan.runs["model.name"]) != {"dla34"}:
         return []
-    if not dataset.is_studys(plan.runs):
+    if not is_studys(plan.runs):
         return []
     figure = _dla() / 100
     cells = [cell for cell in summary_tables.cells(plan.runs).to_dict("records") if cell["n"]]
     known = [(figure, cell[summary_tables.TESTS], cell["images"]) for cell in cells]
-    adjusted = summary_tables.told_from_reported(known)
-    more_seeds = summary_tables.needed_beside_reported(known, adjusted)
+    adjusted = reported_tables.told_from_reported(known)
+    more_seeds = reported_tables.needed_beside_reported(known, adjusted)
     said = []
     for cell, p, more in zip(cells, adjusted, more_seeds, strict=True):
         test = float(cell["test"])
         what = "more than seeds explain" if p is not None and p <= ALPHA else "which seeds explain"
         would = "one seed does not show how many would" if more is None else f"{more} would"
         said.append(
-            f"behind the {cell[STEM]} stem it has {100 * test:.2f} %, "
-            f"{signed(test - figure)} points from the reported figure, "
+            f"behind the {cell[STEM]} stem it has {percent(test)} %, "
+            f"{percent(test - figure, '+')} points from the reported figure, "
             + (f"with too few seeds to tell ({would})" if p is None else what)
         )
     tested = sum(p is not None for p in adjusted)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.cifar10 import reported_tables
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.figures import compare as figures
@@ -14,6 +15,7 @@ from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables
+from analysis.stats.costs import is_gpu
 
 MODEL = "model.name"
 
@@ -26,7 +28,7 @@ _BESIDE = [
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
-    table = summary_tables.architectures(plan.runs, reported()["architectures"])
+    table = reported_tables.architectures(plan.runs, reported()["architectures"])
     pairs = paired.compare(paired.all_pairs(plan), plan, study)
     name = wording.name(plan)
     said = f"The models of {plan.sweep}, pair by pair: over seeds and on the same test images"
@@ -76,7 +78,7 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """
     done = runs[runs["seconds"].notna()]
     minutes = summary_tables.device_seconds(done) / 60
-    gpu = done["device"].map(lambda device: summary_tables.is_gpu(str(device)))
+    gpu = done["device"].map(lambda device: is_gpu(str(device)))
     unit = gpu.map({True: "GPU-minutes", False: "CPU-minutes"})
     rows: list[dict[str, Any]] = []
     for model in runs[MODEL].unique():

@@ -19,6 +19,7 @@ import pandas as pd
 from analysis.cifar10.reported import reported
 from analysis.data.predictions import Predictions, of
 from analysis.data.study import Plan, Study
+from analysis.output.numbers import fixed, p_value, percent
 from analysis.stats import classification
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, holm, prediction_p, proportions_p
 from analysis.stats.summary_tables import LARGER, SEEDS_P
@@ -228,7 +229,7 @@ def table(figures: Sequence[Figure], group: str) -> pd.DataFrame:
     for one in figures:
         if one.key[0] != group:
             continue
-        text = _fourth if "average" in one.key[1] or group == CLASS else _percent
+        text = fixed if "average" in one.key[1] or group == CLASS else percent
         row = {
             "figure": one.key[1],
             "measured": _spread(one.values, text),
@@ -238,10 +239,10 @@ def table(figures: Sequence[Figure], group: str) -> pd.DataFrame:
         if group == CONFUSION:
             row["reported count"] = str(one.theirs.hits)
         row["reported images"] = f"{one.theirs.images:,}"
-        row[SEEDS_P] = _p(one.p)
+        row[SEEDS_P] = p_value(one.p)
         row[LARGER] = one.larger
         if one.p is None:
-            row[IMAGES_P], row[NETWORKS] = _p(one.images_p), networks(one.images_p)
+            row[IMAGES_P], row[NETWORKS] = p_value(one.images_p), networks(one.images_p)
         rows.append(row)
     return pd.DataFrame(rows).fillna("-")
 
@@ -310,15 +311,3 @@ def footnotes(figures: Sequence[Figure]) -> list[str]:
 def _spread(values: Sequence[float], text: Any) -> str:
     mean = text(statistics.fmean(values))
     return mean if len(values) < 2 else f"{mean} ± {text(statistics.stdev(values))}"
-
-
-def _percent(fraction: float, sign: str = "") -> str:
-    return f"{100 * fraction:{sign}z.2f}"
-
-
-def _fourth(fraction: float, sign: str = "") -> str:
-    return f"{fraction:{sign}z.4f}"
-
-
-def _p(p: float | None) -> str:
-    return "-" if p is None or math.isnan(p) else f"{p:.2g}"

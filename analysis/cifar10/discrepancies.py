@@ -9,11 +9,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 
+from analysis.cifar10.comparable import is_studys
 from analysis.cifar10.final_model import is_of_the_model
 from analysis.cifar10.reported import reported
-from analysis.data import dataset
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section
+from analysis.output.numbers import percent
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
 from analysis.stats import seed_values
@@ -41,14 +42,14 @@ def discrepancies(study: Study) -> Section:
 
 def _at_scale(plan: Plan) -> str:
     """Figures at another size show a direction at best, and on other images not even that."""
-    if not dataset.is_studys(plan.runs):
+    if not is_studys(plan.runs):
         return " (no evidence: another data set)"
     return "" if plan.scale == "full" else " (no evidence at this scale)"
 
 
 def _percent(values: dict[int, float]) -> str:
     """A mean over seeds, with the spread where there is one."""
-    mean = f"{100 * statistics.fmean(values.values()):.2f} %"
+    mean = f"{percent(statistics.fmean(values.values()))} %"
     if len(values) < 2:
         return f"{mean} (1 seed)"
     spread = 100 * statistics.stdev(values.values())
@@ -170,14 +171,14 @@ def _ranking(plan: Plan) -> Iterator[str]:
     error = 100 * math.hypot(binomial_error(first, images), binomial_error(second, images))
     spreads = [statistics.stdev(found.values()) for _, _, found in ends if len(found) >= MIN_SEEDS]
     said = (
-        f"the first two by validation, {best} and {next_best}, are {100 * (first - second):.2f} "
+        f"the first two by validation, {best} and {next_best}, are {percent(first - second)} "
         f"points apart, where {images:,} validation images leave a standard error of "
         f"{error:.2f} points on the difference of two independent samples"
     )
     if spreads:
         said += (
             ", and the standard deviation over seeds, of the models in their middle, is "
-            f"{100 * statistics.median(spreads):.2f} points"
+            f"{percent(statistics.median(spreads))} points"
         )
     else:
         said += f", and no model has the {MIN_SEEDS} seeds that tell how much a seed moves it"
@@ -191,8 +192,8 @@ def _best_epoch(plan: Plan) -> Iterator[str]:
     for _, run in done.iterrows():
         yield (
             f"seed {run['seed']}: the best epoch is number {int(run['best_epoch']) + 1} of "
-            f"{int(run['epochs_run'])}, with {100 * run['val_accuracy']:.2f} % on validation; the "
-            f"last one has {100 * run['val_accuracy_last']:.2f} %."
+            f"{int(run['epochs_run'])}, with {percent(run['val_accuracy'])} % on validation; the "
+            f"last one has {percent(run['val_accuracy_last'])} %."
         )
 
 

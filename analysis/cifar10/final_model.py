@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from analysis.cifar10.comparable import is_studys, why_no_evidence
 from analysis.cifar10.reported import reported
-from analysis.data import dataset
 from analysis.data.study import POINT, Plan, Study
-from analysis.sections import wording
 from analysis.sections.routing import Kind, kind
 
 _AXIS = "model.name"
@@ -21,7 +20,7 @@ def is_of_the_model(plan: Plan) -> bool:
     return (
         kind(plan) is Kind.SINGLE
         and set(plan.runs["model.name"]) == {model}
-        and dataset.is_studys(plan.runs)
+        and is_studys(plan.runs)
     )
 
 
@@ -42,7 +41,7 @@ def final(study: Study) -> Plan | None:
 
 
 def _rank(plan: Plan, model: str, study: Study) -> tuple[bool, bool, bool, str]:
-    compares = not wording.why_no_evidence(plan, model)
+    compares = not why_no_evidence(plan, model)
     is_launched = any(plan is other for other in study.plans)
     return compares, plan.sweep == _OWN_SWEEP, is_launched, plan.created
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from analysis.cifar10 import reported_tables
 from analysis.cifar10.reported import reported
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.grid import heatmap
 from analysis.output.model import Part, Picture, Table
 from analysis.sections import cost, wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
-from analysis.stats import selection_bias, summary_tables
+from analysis.stats import selection_bias
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
     figures = reported()["grid_bs_epoch"]
-    cells = summary_tables.grid_cells(plan.runs, figures)
+    cells = reported_tables.grid_cells(plan.runs, figures)
     name = wording.name(plan)
     caption = f"Test accuracy (%) of {plan.sweep}, batch size x epochs"
     changed = [
@@ -32,7 +33,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         f"{name}-heatmap",
         f"{caption}: measured on the left ({wording.over_seeds(plan)}), reported on the right (one "
         "run a cell), on one colour scale; hatched cells are flagged, and named",
-        heatmap(cells, summary_tables.reported_grid(figures)),
+        heatmap(cells, reported_tables.reported_grid(figures)),
     )
     paid = cost.pictures(plan)
     if paid:
@@ -51,7 +52,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
                 Table(
                     f"{name}-grid",
                     f"{caption}: {wording.over_seeds(plan)}, n, flags",
-                    summary_tables.grid(cells),
+                    reported_tables.grid(cells),
                 ),
                 Table(f"{name}-cells", "The same cells in full, %", cells),
                 *unflagged(plan),

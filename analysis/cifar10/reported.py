@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
+from trainer import recipes
 
+
+@functools.cache
 def reported() -> dict[str, Any]:
     """The figures of the reference study, in percent: reported.json."""
-    path = Path(__file__).with_name("reported.json")
-    figures: dict[str, Any] = json.loads(path.read_bytes())
+    figures: dict[str, Any] = json.loads(Path(__file__).with_name("reported.json").read_bytes())
     return figures
 
 
+@functools.cache
 def recipe(model: str) -> dict[str, Any]:
     """The reported recipe of an architecture, flat; empty for one that this version does not
     know."""
-    from trainer.recipes import reported
-
     try:
-        return reported(model).flat()
+        return recipes.reported(model).flat()
     except ValueError:
         return {}

@@ -10,8 +10,10 @@ from analysis.cifar10.reported import recipe
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part, Picture, Table
-from analysis.sections import search, wording
+from analysis.output.numbers import count, percent
+from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY
+from analysis.sections.search import section as search
 from analysis.sections.sweep import curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables
 from analysis.stats.paired import value_words
@@ -90,11 +92,11 @@ def judgement(plan: Plan, model: str) -> list[str]:
     mean, n = _mean(by_seed(plan, best)), len(by_seed(plan, best))
     value = value_words(best[WEIGHT_DECAY])
     said = [
-        f"{model}: validation chooses a weight decay of {value}, with {100 * mean:.2f} % on "
-        f"validation ({wording.count(n, 'seed')})"
+        f"{model}: validation chooses a weight decay of {value}, with {percent(mean)} % on "
+        f"validation ({count(n, 'seed')})"
     ]
     tests = by_seed(plan, best, "test_accuracy")
-    said[0] += f" and {100 * _mean(tests):.2f} % on the test images." if tests else "."
+    said[0] += f" and {percent(_mean(tests))} % on the test images." if tests else "."
     if len(grid) == 1:
         return [said[0] + " It is the only one that was tried."]
     said.append(_edge(grid, best))

@@ -1,4 +1,4 @@
-"""Data set: which images a run is of, by its record, and whether they are those of the study.
+"""Data set: which images a run is of, by its record.
 
 This is the one place that decides it. A run says by a hash what its whole data set was. Runs of
 version 0.1, which recorded none, are told by what they did: data.name, the class names and the
@@ -7,13 +7,13 @@ numbers of images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from trainer.data.class_names import parse
-from trainer.data.known import CIFAR10, KNOWN, KnownData
+from analysis.data.class_names import parse
+from analysis.data.task import KnownData
 
 OTHER_DATA = "OTHER_DATA"
 """The flag of a run on other images than its launch's."""
@@ -35,35 +35,35 @@ class DataSet(NamedTuple):
 _NONE = DataSet("", "")
 
 
-def of(run: Mapping[str, Any]) -> DataSet:
-    """The data set of a row of Plan.runs."""
+def of(run: Mapping[str, Any], known: Sequence[KnownData]) -> DataSet:
+    """The data set of a row of Plan.runs, by the ones that are known."""
     if not isinstance(run.get("status"), str):
         return _NONE
     sha256, classes = run.get("data_sha256"), run.get("classes")
     count = class_count(classes, run.get("num_classes"))
     if isinstance(sha256, str) and sha256:
-        for known in KNOWN.values():
-            if sha256 == known.sha256:
-                return DataSet(sha256, known.name)
-        return DataSet(sha256, f"{count} classes, content {sha256[:8]}")
-    known_by_name = KNOWN.get(str(run.get("data.name")))
-    if known_by_name is not None and _is_recorded_as(known_by_name, run):
-        return DataSet(known_by_name.sha256, known_by_name.name)
+        names = (one.name for one in known if one.sha256 == sha256)
+        return DataSet(sha256, next(names, f"{count} classes, content {sha256[:8]}"))
+    for one in known:
+        if one.name == str(run.get("data.name")) and _is_recorded_as(one, run):
+            return DataSet(one.sha256, one.name)
     return DataSet(f"{_RECORDED}{classes}", f"{count} classes, content not recorded")
 
 
-def columns(runs: pd.DataFrame) -> pd.DataFrame:
+def columns(runs: pd.DataFrame, known: Sequence[KnownData]) -> pd.DataFrame:
     """`of` of each run: `data` is the identity and `data_set` the title; `same_data` is False where
     the run is on other images than the most of these runs, of equals the first."""
     keys = runs.reindex(columns=_COLUMNS)
     # Few runs differ in any of it: a look at each row would take as long as reading it.
     numbers = keys.groupby(_COLUMNS, sort=False, dropna=False).ngroup().to_numpy()
     first = keys.loc[~pd.Series(numbers, index=keys.index).duplicated()]
-    found = [of({str(key): value for key, value in row.items()}) for _, row in first.iterrows()]
+    found = [
+        of({str(key): value for key, value in row.items()}, known) for _, row in first.iterrows()
+    ]
     rows = [found[number] for number in numbers]
     table = pd.DataFrame(rows, columns=["data", "data_set"], index=runs.index)
-    known = table["data"][table["data"] != ""]
-    most = known.value_counts(sort=False).idxmax() if len(known) else ""
+    told = table["data"][table["data"] != ""]
+    most = told.value_counts(sort=False).idxmax() if len(told) else ""
     return table.assign(same_data=table["data"].isin(["", most]))
 
 
@@ -71,14 +71,7 @@ def class_count(classes: object, count: object = None) -> int:
     """How many classes a run had, by its record; 0 where it does not say."""
     if isinstance(count, int | float) and count > 0:
         return int(count)
-    return len(parse(classes)) if isinstance(classes, str) else 0
-
-
-def is_studys(runs: pd.DataFrame) -> bool:
-    """Whether the images are those of the reported study. Where no run has a result, there is
-    nothing but the configuration to go by."""
-    known = set(runs["data"]) - {""}
-    return known == {CIFAR10.sha256} if known else set(runs["data.name"]) == {CIFAR10.name}
+    return len(parse(classes))
 
 
 def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
@@ -113,7 +106,7 @@ def notes(runs: pd.DataFrame) -> list[str]:
 
 def _is_recorded_as(known: KnownData, run: Mapping[str, Any]) -> bool:
     classes = run.get("classes")
-    if not isinstance(classes, str) or parse(classes) != known.classes:
+    if parse(classes) != known.classes:
         return False
     expected = [known.train_images, known.test_images]
     for place, limit in enumerate((run.get("data.train_limit"), run.get("data.test_limit"))):

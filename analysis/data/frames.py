@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from local_machine.errors import InputError
 from local_machine.files import read_file
-from trainer.config import field_types
 from trial_records import archive
 from trial_records import tables as trial_tables
-from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, OF_ROW, Checked
+from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, Checked
 from trial_records.tables import run_schema as full_run_schema
 from trial_records.trial_files import EPOCHS, RUN
 
@@ -34,9 +33,16 @@ from trial_records.trial_files import EPOCHS, RUN
 # nothing beside reading, and under twice as many a second process would cost more than it saves.
 _BATCH = 500
 
-_NOT_SHOWN = {
-    "train_accuracy_last", "test_loss", "images_per_second", "peak_memory_bytes", "host",
-    "slurm_job_id", OF_ROW,
+_SHOWN = {
+    "fingerprint", "status", "best_epoch", "epochs_run", "stopped_early",
+    "train_accuracy", "train_accuracy_clean", "val_accuracy", "val_accuracy_last", "val_loss",
+    "test_accuracy", "top_1", "top_3", "top_5",
+    "train_images", "val_images", "test_images", "split_sha256",
+    "classes", "num_classes", "data_sha256", "data_mean", "data_std",
+    "parameters", "seconds", "flops_per_image", "flops_per_second", "peak_flops_per_second",
+    "precision_used", "step_used", "device", "world_size", "evaluated_on", "evaluated_precision",
+    "device_share", "command", "git_commit", "git_dirty", "code_sha256", "torch_version",
+    "python_version", "attempts", "finished_at", "shared_from", *DIGESTS.values(),
 }  # fmt: skip
 
 
@@ -77,8 +83,7 @@ def run_schema() -> pa.Schema:
     plan, which has them for trials that never ran too: half the columns are half the time to read
     10,000 files. The digest of the epochs is for reading them.
     """
-    left_out = field_types().keys() | _NOT_SHOWN
-    return pa.schema([field for field in full_run_schema() if field.name not in left_out])
+    return pa.schema([field for field in full_run_schema() if field.name in _SHOWN])
 
 
 def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | InputError | None:

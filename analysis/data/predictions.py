@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from analysis.data import dataset
+from analysis.data.class_names import parse
 from analysis.data.study import Plan, Study
+from analysis.output.numbers import percent
 from local_machine.errors import InputError
-from trainer.data.class_names import parse
 from trial_records import tables
 from trial_records.trial_files import PREDICTIONS, RUN, unusable
 
@@ -71,9 +71,7 @@ def of(study: Study, plan: Plan, run: Mapping[str, Any]) -> Predictions | None:
     """`read` for a row of `plan.runs`; a file that cannot be used becomes one of the study's
     problems, and None.
     """
-    # Kept with the study, as a cached property would be: each file is read and reported once, and
-    # another study of the same folder reads it anew.
-    known: dict[Path, Predictions | None] = vars(study).setdefault("_predictions", {})
+    known = study.predictions
     folder = study.folder(plan, str(run["trial"]))
     if folder not in known:
         try:
@@ -99,7 +97,7 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
         table = tables.read_predictions(folder)
     except FileNotFoundError:
         return None
-    classes = parse(run["classes"]) if isinstance(run["classes"], str) else ()
+    classes = parse(run["classes"])
     index, labels = table["index"].to_numpy(), table["label"].to_numpy().astype(np.int64)
     if len(index) != run["test_images"]:
         raise unusable(
@@ -117,7 +115,7 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
     order = np.argsort(index)
     found = Predictions(
         str(run["trial"]), index[order], labels[order], logits[order], classes,
-        dataset.of(run).identity,
+        str(run["data"]),
     )  # fmt: skip
     # Both are counts over the same images: less than half an image is rounding.
     correct = int(found.right.sum())
@@ -125,7 +123,7 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
         raise unusable(
             path,
             f"is of another run: {correct:,} of {len(index):,} images are right, and {RUN} says "
-            f"{100 * run['test_accuracy']:.2f} %",
+            f"{percent(run['test_accuracy'])} %",
         )
     return found
 

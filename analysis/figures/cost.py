@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.figures.style import GOLD, INK, STYLE
+from analysis.output.numbers import plural
 
 PETA = 1e15  # operations in a PFLOP
 # A front of more points is named in its table alone.
@@ -39,7 +40,7 @@ def cost(points: pd.DataFrame) -> Figure:
         )  # fmt: skip
         usual = int(points["n"].mode().max())
         flagged = points["flags"].ne("")
-        each = f"mean of n = {usual} seed" + "s" * (usual != 1)
+        each = f"mean of n = {usual} {plural(usual, 'seed')}"
         for here, label, fill in ((~flagged, each, INK), (flagged, f"{each}, flagged", "white")):
             if here.any():
                 axes.scatter(

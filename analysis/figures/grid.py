@@ -16,6 +16,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from analysis.figures.style import STYLE, span
+from analysis.output.numbers import percent
 
 _CELL = 1.55  # inches wide, and
 _LINE = 0.19  # high a line of text
@@ -90,7 +91,7 @@ def _draw(axes: Axes, table: pd.DataFrame, norm: Normalize) -> AxesImage:
 def _text(cell: Mapping[Hashable, Any]) -> str:
     """Mean and spread, how many seeds, and the flags, a line each."""
     mean, spread, n, planned = cell["test"], cell["test sd"], cell["n"], cell["planned"]
-    number = f"{100 * mean:.2f}" if n else "no result"
-    number += "" if math.isnan(spread) else f" ± {100 * spread:.2f}"
+    number = percent(mean) if n else "no result"
+    number += "" if math.isnan(spread) else f" ± {percent(spread)}"
     count = f"n {n}" if n == planned else f"n {n} of {planned}"
     return "\n".join(filter(None, [number, count, str(cell["flags"]).replace(", ", "\n")]))

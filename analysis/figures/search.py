@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from analysis.data.search_space import Choice, Range
 from analysis.figures.style import GOLD, INK, STYLE, Whole, span
+from analysis.output.numbers import plural
 
 _MARKS: dict[str, dict[str, Any]] = {
     "done": {"marker": "o", "color": INK, "s": 36},
@@ -38,9 +39,9 @@ _NEAR = 8
 
 
 def history(trials: pd.DataFrame, error: float | None, pruned: str) -> Figure:
-    """A search's objective (%) over the order of asking, from search.asked; the line is the best
-    completed one so far, and the chosen trial is ringed. `error` is the best's standard error, and
-    `pruned` says where pruned trials stand.
+    """A search's objective (%) over the order of asking, from asked_trials.asked; the line is the
+    best completed one so far, and the chosen trial is ringed. `error` is the best's standard error,
+    and `pruned` says where pruned trials stand.
     """
     with mpl.rc_context(STYLE):
         figure, panels = _panels(trials, [], error)
@@ -77,10 +78,11 @@ def parameter(
     error: float | None,
     pruned: str,
 ) -> Figure:
-    """A search's objective (%) over one parameter, from search.asked.
+    """A search's objective (%) over one parameter, from asked_trials.asked.
 
-    `means` (search.grid_means) are drawn as diamonds over the trials, `lines` are labelled values
-    of the parameter, and `error` is the best's standard error, drawn as a band under it.
+    `means` (other_launches.grid_means) are drawn as diamonds over the trials, `lines` are
+    labelled values of the parameter, and `error` is the best's standard error, drawn as a band
+    under it.
     """
     if isinstance(space, Choice):
         means = means[means["x"].isin(space.values)]
@@ -167,7 +169,7 @@ def _diamonds(axes: Axes, means: pd.DataFrame, space: Range | Choice, *, rail: b
         return
     usual = int(means["n"].mode().max())
     low, high = axes.get_ylim()
-    label: str | None = f"other launches, mean of n = {usual} seed" + "s" * (usual != 1)
+    label: str | None = f"other launches, mean of n = {usual} {plural(usual, 'seed')}"
     for mean in means.to_dict("records"):
         known = mean["n"] > 0
         # A text beside a mark that the panel does not show would still take its room.

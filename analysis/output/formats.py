@@ -9,7 +9,7 @@ import re
 from markupsafe import Markup
 
 from analysis.output.model import NUMERIC, Table
-from analysis.stats.summary_tables import show
+from analysis.output.table_text import show
 
 # C0 and C1 but tab and line breaks: a terminal obeys them, XML and LaTeX refuse them. And what
 # turns the direction of the text behind it, so that it reads as another.

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.style import png, svg
-from analysis.stats.summary_tables import show
+from analysis.output.numbers import fixed
+from analysis.output.table_text import show
 
 _VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
 _LONG_TABLE = 40  # rows, above which a table waits to be opened
@@ -90,7 +91,9 @@ class Sample:
     @property
     def percent(self) -> str:
         """Without decimals; what is not certain never reads 100 %."""
-        return "> 99 %" if 0.995 <= self.confidence < 1 else f"{100 * self.confidence:.0f} %"
+        if 0.995 <= self.confidence < 1:
+            return "> 99 %"
+        return f"{fixed(100 * self.confidence, digits=0)} %"
 
 
 @dataclass(frozen=True)

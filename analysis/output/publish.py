@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,44 +55,91 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     check_out(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _recover(folder)
     new = folder.with_name(f".{folder.name}.{os.getpid()}-{threading.get_ident()}.part")
+    old = new.with_suffix(".old")
     try:
         new.mkdir()
+        _recover(folder, new)
         yield new
-        _swap(new, folder)
+        _swap(new, old, folder)
     except OSError as error:
-        # The hidden folder's name helps nobody.
-        error.filename = str(folder)
+        error.filename = str(folder)  # the hidden folder's name helps nobody
         raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
+        _settle(old, folder)
 
 
-def _swap(new: Path, folder: Path) -> None:
-    old = new.with_suffix(".old")
+def _swap(new: Path, old: Path, folder: Path) -> None:
     if folder.exists():
         shutil.copymode(folder, new)
-    for path in _foreign(folder, new) if folder.exists() else []:
-        place = new / path.relative_to(folder)
-        if place.exists() or any(parent.is_file() for parent in place.parents):
-            raise InputError(f"{path} is in the way: no report wrote it", move_away(path, "mine"))
+        for path, place in _foreign(folder, new):
+            if place.exists() or any(parent.is_file() for parent in place.parents):
+                what = f"{path} is in the way: no report wrote it"
+                raise InputError(what, move_away(path, "mine"))
     try:
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
-    except BaseException as error:
-        with suppress(OSError):
-            # Fails, as it should, where another report has taken the place.
-            old.rename(folder)
-        if isinstance(error, OSError) and storage_error(error) is None:
-            # A folder that is mounted cannot be renamed, nor one that another has just filled.
-            raise InputError(
-                f"cannot replace the folder {folder}: {error.strerror}",
-                "choose another folder with --out DIR",
-            ) from None
-        raise
-    _clear(old, folder)
+    except OSError as error:
+        if storage_error(error) is not None:
+            raise
+        # A folder that is mounted cannot be renamed, nor one that another has just filled.
+        raise InputError(
+            f"cannot replace the folder {folder}: {error.strerror}",
+            "choose another folder with --out DIR",
+        ) from None
+
+
+def _settle(old: Path, folder: Path) -> None:
+    """Put an earlier report back; where another has its place, move what others put in it there,
+    and remove the rest."""
+    if not old.exists():
+        return
+    if not folder.exists():
+        old.rename(folder)
+        return
+    for path, place in _foreign(old, folder):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copymode(path.parent, place.parent)
+        if place.exists():
+            return  # put there since: both are kept, this one in the hidden folder
+        path.rename(place)
+    # From here on it is a leftover like any other, whatever of it a kill leaves.
+    shutil.rmtree(old.rename(old.with_suffix(".part")), ignore_errors=True)
+
+
+def _recover(folder: Path, new: Path) -> None:
+    """Finish what a report that was killed has left beside `folder`."""
+    hidden = f".{glob.escape(folder.name)}.*"
+    for old in sorted(folder.parent.glob(f"{hidden}.old")):
+        _settle(old, folder)
+    # By the file server's own clock, which this machine's need not agree with.
+    now = new.stat().st_mtime
+    for part in folder.parent.glob(f"{hidden}.part"):
+        # Younger ones can be of a report that is being written now.
+        with suppress(FileNotFoundError):
+            if now - part.stat().st_mtime > 3600:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _foreign(folder: Path, other: Path) -> list[tuple[Path, Path]]:
+    """What the report in `folder` did not write, and its place in `other`: files, and whole
+    folders, even empty ones, where it wrote nothing below them and `other` has no such folder.
+    """
+    ours = _listed(folder)
+    shared = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
+
+    def below(here: Path) -> Iterator[tuple[Path, Path]]:
+        for path in sorted(here.iterdir()):
+            name = path.relative_to(folder).as_posix()
+            is_folder = path.is_dir() and not path.is_symlink()
+            if is_folder and (name in shared or (other / name).is_dir()):
+                yield from below(path)
+            elif is_folder or name not in ours:
+                yield path, other / name
+
+    return list(below(folder))
 
 
 def _listed(folder: Path) -> set[str]:
@@ -111,63 +157,6 @@ def _listed(folder: Path) -> set[str]:
             f"choose another folder with --out DIR, or remove the folder {folder}",
         )
     return {MANIFEST, *(line[66:] for line in text.split("\n"))}  # after 64 digits and two spaces
-
-
-def _foreign(folder: Path, other: Path) -> list[Path]:
-    """What the report in `folder` did not write: files, and whole folders, even empty ones, where
-    it wrote nothing below them and `other`, to which they are to move, has no such folder.
-    """
-    ours = _listed(folder)
-    shared = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
-
-    def below(here: Path) -> Iterator[Path]:
-        for path in sorted(here.iterdir()):
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink() or not path.is_dir():
-                if name not in ours:
-                    yield path
-            elif name in shared or (other / name).is_dir():
-                yield from below(path)
-            else:
-                yield path
-
-    return list(below(folder))
-
-
-def _clear(old: Path, folder: Path) -> None:
-    """Remove an earlier report; move what others put in it to the one that took its place."""
-    for path in _foreign(old, folder) if old.exists() else []:
-        place = folder / path.relative_to(old)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copymode(path.parent, place.parent)
-        if place.exists():
-            return  # put there since: both are kept, this one in the hidden folder
-        path.rename(place)
-    if old.exists():
-        # From here on it is a leftover like any other, whatever of it a kill leaves.
-        rest = old.rename(old.with_suffix(".part"))
-        shutil.rmtree(rest, ignore_errors=True)
-
-
-def _recover(folder: Path) -> None:
-    """Finish what a report that was killed has left beside `folder`."""
-    hidden = f".{glob.escape(folder.name)}.*"
-    for old in sorted(folder.parent.glob(f"{hidden}.old")):
-        if folder.exists():
-            _clear(old, folder)
-        else:
-            old.rename(folder)
-    parts = list(folder.parent.glob(f"{hidden}.part"))
-    if not parts:
-        return
-    # By the file server's own clock, which this machine's need not agree with.
-    with tempfile.TemporaryFile(dir=folder.parent) as file:
-        now = os.fstat(file.fileno()).st_mtime
-    for part in parts:
-        # Younger ones can be of a report that is being written now.
-        with suppress(FileNotFoundError):
-            if now - part.stat().st_mtime > 3600:
-                shutil.rmtree(part, ignore_errors=True)
 
 
 def put(path: Path, content: str | bytes) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.data.study import Study
 from analysis.data.study_choices import Choice, read_all
 from analysis.output.model import Part, Section, Table
+from analysis.output.numbers import count, percent
 from analysis.sections import wording
 from analysis.stats import selection_bias
 from analysis.stats.paired import value_words
@@ -75,7 +76,7 @@ def _contradicts(
     for one in choice.candidates:
         for trial, value in zip(one.trials, one.val_accuracies, strict=False):
             if value not in known.get(trial, ()):
-                what = f"{path}: {choice.stage} was chosen with {trial} at {100 * value:.2f} %"
+                what = f"{path}: {choice.stage} was chosen with {trial} at {percent(value)} %"
                 problems.append(
                     InputError(
                         f"{what}, which its records do not say",
@@ -104,9 +105,9 @@ def _row(choice: Choice, study: Study) -> dict[str, Any]:
         "chosen": _values(choice.chosen),
         "reported": _values(choice.reported),
         "validation": choice.mean_val_accuracy,
-        "fresh seeds": "-" if fresh is None else f"{100 * fresh.mean:.2f} ({len(fresh.seeds)})",
-        "best": f"{100 * choice.best_mean_val_accuracy:.2f}",
-        "standard error": f"{100 * choice.standard_error:.2f} ({of})",
+        "fresh seeds": "-" if fresh is None else f"{percent(fresh.mean)} ({len(fresh.seeds)})",
+        "best": percent(choice.best_mean_val_accuracy),
+        "standard error": f"{percent(choice.standard_error)} ({of})",
         "within it": near,
     }
 
@@ -122,11 +123,11 @@ def _lead(choice: Choice) -> str:
     found = selection_bias.lead(choice)
     assert found is not None
     said = (
-        f"{choice.stage}: {_values(choice.best)} is {100 * found.mean:.2f} points ahead of the "
+        f"{choice.stage}: {_values(choice.best)} is {percent(found.mean)} points ahead of the "
         f"next, {_values(found.following.point)}"
     )
     if found.told_apart is None:
-        seeds = wording.count(len(found.following.val_accuracies), "seed")
+        seeds = count(len(found.following.val_accuracies), "seed")
         return f"{said}: with {seeds} a point it is not known whether training again explains that."
     if found.told_apart:
         return f"{said}: more than seeds explain."
@@ -134,6 +135,6 @@ def _lead(choice: Choice) -> str:
 
 
 def _left_out(choice: Choice) -> str:
-    trials = wording.count(len(choice.left_out), "trial")
+    trials = count(len(choice.left_out), "trial")
     first = choice.left_out[0]
     return f"{choice.stage}: {trials} left out, such as {first.trial}, {first.why}."

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
+from analysis.output.numbers import count, percent
 from analysis.output.page import Page
 from analysis.sections import wording
 from analysis.stats import seed_values
@@ -137,7 +138,7 @@ def _row(
         common = sorted(old.keys() & new.keys())
         row[f"{name} n"] = len(common)
         for side, values in ((f"{name} before", old), (f"{name} after", new)):
-            row[side] = f"{100 * _mean(values, common):.2f}" if common else "-"
+            row[side] = percent(_mean(values, common)) if common else "-"
         row[f"{name} difference"] = "-" if gap is None else str(gap)
         follows = "-" if gap is None else _follows(gap, old, new)
         row[f"{name}: what follows"] = follows if same else "nothing: of other images"
@@ -181,7 +182,7 @@ def _lacking(pair: Pair) -> list[str]:
         lacking = int(plan.runs["test_accuracy"].isna().sum())
         if lacking or len(flagged):
             said.append(
-                f"{word}: of {wording.count(len(plan.runs), 'trial')}, {lacking} without a result "
+                f"{word}: of {count(len(plan.runs), 'trial')}, {lacking} without a result "
                 f"and {len(flagged)} flagged."
             )
     return said

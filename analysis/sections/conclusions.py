@@ -23,17 +23,20 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cifar10 import beside, claims_section
+from analysis.cifar10 import beside, reported_tables
+from analysis.cifar10.claims.every_claim import Answered, summary
+from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.final_model import is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
+from analysis.output.numbers import be, count, have, percent
 from analysis.sections import diagnostics, wording
 from analysis.sections.routing import Kind, kind
 from analysis.stats import seed_values, summary_tables
 from analysis.stats.intervals import sample_interval
 
 
-def conclusions(study: Study) -> list[str]:
+def conclusions(study: Study, answers: list[Answered]) -> list[str]:
     """Paragraphs: evidence or not, the claims' answers, one for each launch, then what is missing
     and flagged."""
     launches = [
@@ -41,8 +44,7 @@ def conclusions(study: Study) -> list[str]:
         for plan in study.plans
         if plan.search is None
     ]
-    answers = claims_section.summary(claims_section.answered(study))
-    return [evidence(study), answers, *launches, *missing(study), flags(study)]
+    return [evidence(study), summary(answers), *launches, *missing(study), flags(study)]
 
 
 def model_of(plan: Plan) -> str | None:
@@ -61,7 +63,7 @@ def evidence(study: Study) -> str:
     plans = [plan for plan in study.plans if plan.runs["test_accuracy"].notna().any()]
     if not plans:
         return "No launch has a result yet, so that there is nothing to conclude from."
-    reasons = [wording.why_no_evidence(plan, model_of(plan)) for plan in plans]
+    reasons = [why_no_evidence(plan, model_of(plan)) for plan in plans]
     if not any(reasons):
         return (
             "Every launch with a result has the reported study's settings, so that its figures "
@@ -117,13 +119,13 @@ def found(plan: Plan) -> str:
         said += f"validation chooses {seed_values.words(best)}{_shrunk(plan, best)}"
     else:
         said += "one configuration"
-    said += f", with {100 * _mean(seed_values.by_seed(plan, best)):.2f} % on validation"
+    said += f", with {percent(_mean(seed_values.by_seed(plan, best)))} % on validation"
     if tests:
         mean, images = _mean(tests), int(plan.runs["test_images"].max())
         low, high = sample_interval(mean, images)
         said += (
-            f" and {100 * mean:.2f} % on the test images ({wording.count(len(tests), 'seed')}; "
-            f"{images:,} images alone leave it between {100 * low:.2f} and {100 * high:.2f} %)"
+            f" and {percent(mean)} % on the test images ({count(len(tests), 'seed')}; "
+            f"{images:,} images alone leave it between {percent(low)} and {percent(high)} %)"
         )
     said += "."
     if len(ranked) > 1:
@@ -170,7 +172,7 @@ def against_reported(plan: Plan, study: Study) -> list[str]:
     """How many of the reported figures the measured ones lie above or below; nothing where the
     study reports none, or the launch does not compare with it.
     """
-    if wording.why_no_evidence(plan, model_of(plan)):
+    if why_no_evidence(plan, model_of(plan)):
         return []
     known = _beside_reported(plan, study)
     if not known:
@@ -178,33 +180,25 @@ def against_reported(plan: Plan, study: Study) -> list[str]:
     judged = [(difference, larger) for difference, larger in known if larger in ("yes", "no")]
     told = [difference for difference, larger in judged if larger == "yes"]
     above = sum(difference > 0 for difference in told)
-    said = f"Of {wording.count(len(known), 'reported figure')} beside it, "
-    few = f"{len(known) - len(judged)} {_have(len(known) - len(judged))} too few seeds to tell"
+    below, untold, rest = len(told) - above, len(judged) - len(told), len(known) - len(judged)
+    said = f"Of {count(len(known), 'reported figure')} beside it, "
+    few = f"{rest} {have(rest)} too few seeds to tell"
     if not judged:
         return [f"{said}{few}."]
     said += (
-        f"{above} {_be(above)} exceeded and {len(told) - above} {_be(len(told) - above)} missed by "
-        f"more than seeds explain; {len(judged) - len(told)} {_be(len(judged) - len(told))} not "
-        "told from what is measured"
+        f"{above} {be(above)} exceeded and {below} {be(below)} missed by more than seeds explain; "
+        f"{untold} {be(untold)} not told from what is measured"
     )
-    return [f"{said}, and {few}." if len(judged) < len(known) else f"{said}."]
-
-
-def _be(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
+    return [f"{said}, and {few}." if rest else f"{said}."]
 
 
 def _beside_reported(plan: Plan, study: Study) -> list[tuple[float, str]]:
     """The difference to each reported figure that was measured too, and whether it is told."""
     match kind(plan):
         case Kind.GRID:
-            table = summary_tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
+            table = reported_tables.grid_cells(plan.runs, reported()["grid_bs_epoch"])
         case Kind.ARCHITECTURES:
-            table = summary_tables.architectures(plan.runs, reported()["architectures"])
+            table = reported_tables.architectures(plan.runs, reported()["architectures"])
         case Kind.SINGLE if is_of_the_model(plan):
             done = plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]
             if done.empty:
@@ -228,10 +222,10 @@ def missing(study: Study) -> list[str]:
         lacking = {state: int(n) for state, n in states.items() if state != "done"}
         if plan.search is None and lacking:
             told = ", ".join(f"{n} {state}" for state, n in sorted(lacking.items()))
-            count = sum(lacking.values())
+            without = sum(lacking.values())
             said.append(
-                f"{wording.title(plan)}: {count} of {wording.count(len(plan.runs), 'trial')} "
-                f"{_have(count)} no result ({told}); what is said of it may change when they have "
+                f"{wording.title(plan)}: {without} of {count(len(plan.runs), 'trial')} "
+                f"{have(without)} no result ({told}); what is said of it may change when they have "
                 "one."
             )
     return said
@@ -244,11 +238,11 @@ def flags(study: Study) -> str:
     if not codes:
         if len(runs) == 1:
             return "The one trial is not flagged."
-        return f"None of the {wording.count(len(runs), 'trial')} is flagged."
+        return f"None of the {count(len(runs), 'trial')} is flagged."
     told = ", ".join(f"{code} x{n}" for code, n in sorted(codes.items()))
     flagged = int(runs["flags"].map(bool).sum())
     return (
-        f"{flagged} of {wording.count(len(runs), 'trial')} {_be(flagged)} flagged ({told}). Those "
+        f"{flagged} of {count(len(runs), 'trial')} {be(flagged)} flagged ({told}). Those "
         "with a result count in the means and in all that follows from them; each section gives "
         "the means without them beside."
     )

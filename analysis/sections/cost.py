@@ -18,8 +18,9 @@ from analysis.data.study import Plan, Study
 from analysis.figures import cost as figures
 from analysis.figures.cost import PETA
 from analysis.output.model import Part, Picture, Section, Table
+from analysis.output.numbers import be, count
 from analysis.sections import wording
-from analysis.stats import summary_tables
+from analysis.stats import costs, summary_tables
 from analysis.stats.intervals import ALPHA, POWER_NOTE
 from analysis.stats.seed_values import PAIRS, Difference, by_seed, difference, judged
 
@@ -82,7 +83,7 @@ def spent(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (sweep, device), group in known.groupby(["sweep", "device"], sort=True):
         hours = round(float(group["hours"].sum()), 3)
-        gpu = summary_tables.is_gpu(str(device))
+        gpu = costs.is_gpu(str(device))
         rows.append(
             {
                 "sweep": sweep,
@@ -112,7 +113,7 @@ def totals(hours: pd.DataFrame) -> str:
     for unit in ("GPU-hours", "CPU-hours"):
         of = hours[hours[unit].notna()]
         if len(of):
-            trials = wording.count(int(of["trials"].sum()), "trial")
+            trials = count(int(of["trials"].sum()), "trial")
             said.append(f"{of[unit].sum():.2f} {unit} for {trials} with a result")
     return "; ".join(said) + "."
 
@@ -144,10 +145,10 @@ def untold(study: Study) -> list[str]:
     said = []
     if n := int((~told).sum()):
         what = "how long, or on what, the trial ran is unknown"
-        said.append(f"{wording.count(n, 'result')} left out: {what}.")
-    if n := int(summary_tables.train_flops(runs).isna().sum()):
+        said.append(f"{count(n, 'result')} left out: {what}.")
+    if n := int(costs.train_flops(runs).isna().sum()):
         what = "how many operations its training took is unknown"
-        said.append(f"{wording.count(n, 'result')} left out of accuracy over cost: {what}.")
+        said.append(f"{count(n, 'result')} left out of accuracy over cost: {what}.")
     return said
 
 
@@ -157,7 +158,7 @@ def shared(study: Study) -> list[str]:
     if n == 0:
         return []
     return [
-        f"{wording.count(n, 'trial')} not counted: another sweep had trained the same "
+        f"{count(n, 'trial')} not counted: another sweep had trained the same "
         "configuration, "
         "and its hours are counted there (shared_from in run.parquet names the trial)."
     ]
@@ -203,10 +204,9 @@ def uncertain(plan: Plan) -> str:
     told = [gap is not None and bool(gap.told_apart) for gap in steps(points)]
     if not told:
         return "One point alone is on the front: the cheapest is the most accurate one as well."
-    verb = "is" if sum(told) == 1 else "are"
     return (
-        f"Of the {wording.count(len(told), 'step')} along the front to a more costly point, "
-        f"{sum(told)} {verb} told from chance over seeds; {_family(points)}."
+        f"Of the {count(len(told), 'step')} along the front to a more costly point, "
+        f"{sum(told)} {be(sum(told))} told from chance over seeds; {_family(points)}."
     )
 
 
@@ -220,9 +220,7 @@ def pictures(plan: Plan) -> list[Picture]:
 
 def _points(plan: Plan, runs: pd.DataFrame) -> pd.DataFrame:
     """tables.costs with minutes of quiet runs alone, and the validation accuracies by seed."""
-    table = summary_tables.costs(
-        runs.assign(seconds=runs["seconds"].where(quiet(plan)[runs.index]))
-    )
+    table = costs.costs(runs.assign(seconds=runs["seconds"].where(quiet(plan)[runs.index])))
     seeds = [by_seed(plan, at) for at in table.pop("at")]
     return table.assign(seeds=pd.Series(seeds, dtype=object), images=runs["val_images"].max())
 
@@ -247,7 +245,7 @@ def _everything(study: Study) -> dict[tuple[str, str], pd.DataFrame]:
 
 def _with_front(points: pd.DataFrame) -> pd.DataFrame:
     points = points.sort_values(["flops", "point"], kind="stable", ignore_index=True)
-    front = summary_tables.front(points["flops"].tolist(), points["validation"].tolist())
+    front = costs.front(points["flops"].tolist(), points["validation"].tolist())
     return points.assign(front=front)
 
 
@@ -265,10 +263,10 @@ def steps(points: pd.DataFrame) -> list[Difference | None]:
 
 
 def _family(points: pd.DataFrame) -> str:
-    pairs = wording.count(math.comb(len(points), 2), "pair")
+    pairs = count(math.comb(len(points), 2), "pair")
     return (
         f"a point is {TOLD} where Student's paired t test over seeds says so at {100 * ALPHA:g} %, "
-        f"adjusted by Bonferroni for the {pairs} of all {wording.count(len(points), 'point')}"
+        f"adjusted by Bonferroni for the {pairs} of all {count(len(points), 'point')}"
     )
 
 

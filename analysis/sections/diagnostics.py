@@ -12,6 +12,7 @@ from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import panels
 from analysis.output.model import Part, Picture, Section, Table
+from analysis.output.numbers import count, have, interval, percent
 from analysis.sections import one_run, wording
 from analysis.sections.routing import Kind, kind
 from analysis.sections.sweep import unflagged
@@ -67,9 +68,8 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         return [Part(wording.title(plan), notes, [], _curves(plan))]
     run = median(done)
     notes += selection_bias.notes(plan, study)
-    have = "has" if len(done) == 1 else "have"
     notes += [
-        f"{len(done)} of {wording.count(len(plan.runs), 'run')} {have} finished.",
+        f"{len(done)} of {count(len(plan.runs), 'run')} {have(len(done))} finished.",
         f"What follows in detail is one run, {run['trial']} (seed {run['seed']}): {_choice(done)} "
         "The best one would flatter, and its test images select nothing.",
     ]
@@ -105,7 +105,7 @@ def seeds(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for run in runs.to_dict("records"):
         row = {"seed": str(run["seed"])}
-        row |= {name: _percent(run[column]) for name, column in _FIGURES.items()}
+        row |= {name: percent(run[column]) for name, column in _FIGURES.items()}
         best = run["best_epoch"]
         row["best epoch"] = "-" if pd.isna(best) else f"{best + 1:.0f} of {run['epochs']}"
         row["state"] = str(run["state"])
@@ -114,9 +114,9 @@ def seeds(runs: pd.DataFrame) -> pd.DataFrame:
     if len(done) > 1:
         known = {name: done[column].dropna().tolist() for name, column in _FIGURES.items()}
         lines = {
-            "mean": {name: _percent(pd.Series(found).mean()) for name, found in known.items()},
-            "sd": {name: _percent(pd.Series(found).std()) for name, found in known.items()},
-            SEEDS: {name: _interval(seed_interval(found)) for name, found in known.items()},
+            "mean": {name: percent(pd.Series(found).mean()) for name, found in known.items()},
+            "sd": {name: percent(pd.Series(found).std()) for name, found in known.items()},
+            SEEDS: {name: interval(seed_interval(found)) for name, found in known.items()},
         }
         if len(done) < MIN_SEEDS:
             del lines[SEEDS]
@@ -179,7 +179,7 @@ def _curves(plan: Plan) -> list[Picture]:
             "one smoothed alike; the plain one stands apart."
         )
     caption = (
-        f"{wording.count(len(labels), 'seed')} of {plan.sweep} over epochs (from 0): loss and "
+        f"{count(len(labels), 'seed')} of {plan.sweep} over epochs (from 0): loss and "
         "accuracy on training and validation images, learning rate, and training minus "
         f"validation accuracy in points. Training figures are running means over {images} while "
         f"the weights move, so that a gap below 0 is no mistake.{losses} A dot is the best epoch "
@@ -187,16 +187,3 @@ def _curves(plan: Plan) -> list[Picture]:
     )
     figure = panels(plan.epochs, labels, best, smoothing=smoothing, mixed=mixed)
     return [Picture(f"{wording.name(plan)}-panels", caption, figure)]
-
-
-# --- text ------------------------------------------------------------------------------------
-
-
-def _percent(fraction: float) -> str:
-    return "-" if pd.isna(fraction) else f"{100 * fraction:z.2f}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return "-"
-    return f"{_percent(interval[0])} to {_percent(interval[1])}"

@@ -13,6 +13,7 @@ from analysis.data.predictions import Predictions, of
 from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import calibration, class_bars, confusion_bars, matrix
 from analysis.output.model import Part, Picture, Table
+from analysis.output.numbers import fixed, interval, percent
 from analysis.sections import wording
 from analysis.stats import classification, summary_tables
 from analysis.stats.intervals import sample_interval
@@ -28,7 +29,7 @@ def parts(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
         said = "has no result yet" if run["state"] != "done" else "has no usable predictions"
         why = "Its figures by class, its confusions, its calibration and its images are left out."
         return [Part(title, [f"{run['trial']} {said}. {why}"])]
-    from analysis.sections import explain
+    from analysis.cifar10.explain import section as explain
 
     name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
     figures = reported()["wrn_final"] if is_of_the_model(plan) else None
@@ -54,7 +55,7 @@ def _overall(
     images = len(predictions.labels)
     correct = classification.top_k(predictions, 1)
     notes = [
-        f"{correct:,} of {images:,} test images are right ({100 * correct / images:.2f} %), "
+        f"{correct:,} of {images:,} test images are right ({percent(correct / images)} %), "
         f"{images - correct:,} are wrong."
     ]
     footnotes = [
@@ -91,8 +92,8 @@ def top(predictions: Predictions) -> pd.DataFrame:
         row = {
             "top-k": f"top-{k}",
             "right": f"{right:,} of {images:,}",
-            "measured": _percent(right / images),
-            SAMPLE: _interval(sample_interval(right / images, images)),
+            "measured": percent(right / images),
+            SAMPLE: interval(sample_interval(right / images, images)),
         }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -139,7 +140,7 @@ def classes(scores: pd.DataFrame) -> pd.DataFrame:
     """`diagnostics.scores` as text, with four decimals."""
     table = scores.copy()
     for column in ("precision", "recall", "f1"):
-        table[column] = [_fourth(value) for value in scores[column]]
+        table[column] = [fixed(value) for value in scores[column]]
     return table.rename(columns={"f1": "F1"})
 
 
@@ -177,7 +178,7 @@ def _confused(predictions: Predictions, figures: dict[str, Any] | None, name: st
         footnotes.append(
             f"A pair without a reported count is not among the {len(theirs)} that are reported."
         )
-    shown = largest.assign(share=[_percent(share) for share in largest["share"]])
+    shown = largest.assign(share=[percent(share) for share in largest["share"]])
     table = Table(f"{name}-confusions", caption, shown.rename(columns={"share": "share, %"}))
     pictures.append(
         Picture(
@@ -197,7 +198,7 @@ def _calibrated(predictions: Predictions, name: str) -> Part:
         classification.nll(predictions),
         classification.brier(predictions),
     )
-    said = f"ECE {100 * ece:.2f} points, NLL {nll:.4f} nats, Brier {brier:.4f}"
+    said = f"ECE {percent(ece)} points, NLL {fixed(nll)} nats, Brier {fixed(brier)}"
     caption = (
         f"Reliability of {predictions.trial}: accuracy of the test images in each of "
         f"{classification.BINS} bins of confidence, against the dashed line where both are equal; "
@@ -216,18 +217,3 @@ def _calibrated(predictions: Predictions, name: str) -> Part:
             "0 to 2 (Brier 1950). None was reported."
         ],
     )
-
-
-# --- text ------------------------------------------------------------------------------------
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}"
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    return f"{_percent(interval[0])} to {_percent(interval[1])}"
-
-
-def _fourth(fraction: float) -> str:
-    return "-" if pd.isna(fraction) else f"{fraction:.4f}"

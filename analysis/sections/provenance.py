@@ -5,67 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.data import dataset
-from analysis.data.study import Study
+from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
+from analysis.output.numbers import count, plural
 from analysis.sections import wording
 from analysis.stats import summary_tables
 
 
 def provenance(study: Study) -> Section:
-    runs = study.trials
-    notes = dataset.notes(runs)
-    if runs["git_dirty"].eq(True).any():
-        notes.append("Some trials ran with uncommitted changes: their commit does not tell all.")
-    for flag, what in (
-        ("MIXED_CODE", "by attempts of different code"),
-        (
-            "MIXED_DEVICE",
-            "by attempts on different devices, in different arithmetic or on different "
-            "numbers of ranks",
-        ),
-    ):
-        if mixed := sum(flag in codes for codes in runs["flags"]):
-            notes.append(f"{wording.count(mixed, 'trial')} finished {what} ({flag}).")
-    if elsewhere := int(summary_tables.evaluated_elsewhere(runs).sum()):
-        notes.append(
-            f"The predictions and test figures of {wording.count(elsewhere, 'trial')} were made on "
-            "another device, or in other arithmetic, than the training."
-        )
-    for sweep in study.sweeps:
-        if sweep.late:
-            notes.append(
-                f"{sweep.name}: the plan of {wording.count(len(sweep.late), 'trial')} was written "
-                f"after {'it' if len(sweep.late) == 1 else 'they'} had finished."
-            )
-    for plan in study.plans:
-        splits = plan.runs.groupby("data")["split_sha256"].nunique()
-        if (splits > 1).any():
-            notes.append(
-                f"The trials of {plan.sweep} ({plan.id}) do not share one split into training and "
-                "validation images."
-            )
-        for column, noun in (
-            ("precision_used", "precisions"),
-            ("step_used", "kinds of step"),
-            ("world_size", "numbers of ranks"),
-        ):
-            ran = plan.runs[column].dropna()
-            if ran.nunique() > 1:
-                notes.append(
-                    f"The trials of {plan.sweep} ({plan.id}) ran with different {noun}: "
-                    f"{wording.values(ran.sort_values())}."
-                )
-    for sweep in study.sweeps:
-        if sweep.superseded:
-            notes.append(
-                f"{sweep.name}: left out since another launch holds all of their trials: "
-                + ", ".join(sweep.superseded)
-            )
-    if undigested := sum(len(sweep.undigested) for sweep in study.sweeps):
-        notes.append(
-            f"The files of {wording.count(undigested, 'trial')} are from before files had digests "
-            "of their values: only the checksums of their pages were verified."
-        )
     launches = [
         {
             "sweep": plan.sweep,
@@ -77,22 +24,83 @@ def provenance(study: Study) -> Section:
         }
         for plan in study.plans
     ]
-    return Section(
-        "Provenance",
-        [
-            Part(
-                notes=notes,
-                tables=[
-                    Table(
-                        "commands", "The commands that planned the trials", pd.DataFrame(launches)
-                    ),
-                    Table(
-                        "sources", "What the finished trials ran on", summary_tables.sources(runs)
-                    ),
-                ],
-            )
-        ],
-    )
+    runs = study.trials
+    notes = [
+        *dataset.notes(runs),
+        *_of_attempts(runs),
+        *_late(study),
+        *(note for plan in study.plans for note in _unlike(plan)),
+        *_left_out(study),
+    ]
+    tables = [
+        Table("commands", "The commands that planned the trials", pd.DataFrame(launches)),
+        Table("sources", "What the finished trials ran on", summary_tables.sources(runs)),
+    ]
+    return Section("Provenance", [Part(notes=notes, tables=tables)])
+
+
+_MIXED = {
+    "MIXED_CODE": "by attempts of different code",
+    "MIXED_DEVICE": "by attempts on different devices, in different arithmetic or on different "
+    "numbers of ranks",
+}
+
+
+def _of_attempts(runs: pd.DataFrame) -> list[str]:
+    """Trials of code that no commit names, or of more than one code or device."""
+    notes = []
+    if runs["git_dirty"].eq(True).any():
+        notes.append("Some trials ran with uncommitted changes: their commit does not tell all.")
+    for flag, what in _MIXED.items():
+        if mixed := sum(flag in codes for codes in runs["flags"]):
+            notes.append(f"{count(mixed, 'trial')} finished {what} ({flag}).")
+    if elsewhere := int(summary_tables.evaluated_elsewhere(runs).sum()):
+        notes.append(
+            f"The predictions and test figures of {count(elsewhere, 'trial')} were made on another "
+            "device, or in other arithmetic, than the training."
+        )
+    return notes
+
+
+def _late(study: Study) -> list[str]:
+    return [
+        f"{sweep.name}: the plan of {count(len(sweep.late), 'trial')} was written after "
+        f"{plural(len(sweep.late), 'it', 'they')} had finished."
+        for sweep in study.sweeps
+        if sweep.late
+    ]
+
+
+def _unlike(plan: Plan) -> list[str]:
+    """In what the trials of one launch differ that should be alike."""
+    of = f"The trials of {plan.sweep} ({plan.id})"
+    notes = []
+    if (plan.runs.groupby("data")["split_sha256"].nunique() > 1).any():
+        notes.append(f"{of} do not share one split into training and validation images.")
+    for column, noun in (
+        ("precision_used", "precisions"),
+        ("step_used", "kinds of step"),
+        ("world_size", "numbers of ranks"),
+    ):
+        ran = plan.runs[column].dropna()
+        if ran.nunique() > 1:
+            notes.append(f"{of} ran with different {noun}: {wording.values(ran.sort_values())}.")
+    return notes
+
+
+def _left_out(study: Study) -> list[str]:
+    notes = [
+        f"{sweep.name}: left out since another launch holds all of their trials: "
+        + ", ".join(sweep.superseded)
+        for sweep in study.sweeps
+        if sweep.superseded
+    ]
+    if undigested := sum(len(sweep.undigested) for sweep in study.sweeps):
+        notes.append(
+            f"The files of {count(undigested, 'trial')} are from before files had digests of their "
+            "values: only the checksums of their pages were verified."
+        )
+    return notes
 
 
 def problems(study: Study) -> Section:

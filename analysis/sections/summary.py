@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
-from analysis.sections import wording
+from analysis.output.numbers import count, have, percent
 from analysis.stats import summary_tables
 from analysis.stats.intervals import MIN_SEEDS, sample_interval
 from analysis.stats.outliers import FLAGS
@@ -36,7 +36,7 @@ def summary(study: Study) -> Section:
         flagged.append(rows)
     told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
-    notes = [f"{wording.count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    notes = [f"{count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
     notes += _alike(runs)
     notes.append(_caveat(runs))
     shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]
@@ -55,12 +55,11 @@ def _alike(runs: pd.DataFrame) -> list[str]:
     different = int(runs["fingerprint"].nunique())
     if different == len(runs):
         return []
-    said = f"They have {wording.count(different, 'configuration')} between them"
+    said = f"They have {count(different, 'configuration')} between them"
     shared = int(runs["shared_from"].notna().sum())
     trained = runs[runs["shared_from"].isna()]
     if shared:
-        has = "has" if shared == 1 else "have"
-        said += f"; {wording.count(shared, 'trial')} {has} the records of another sweep's training"
+        said += f"; {count(shared, 'trial')} {have(shared)} the records of another sweep's training"
     if trained["fingerprint"].nunique() < len(trained):
         said += "; what two sweeps share was trained in both, to the same figures"
     return [f"{said}. Equal trials confirm nothing of each other."]
@@ -75,8 +74,8 @@ def _caveat(runs: pd.DataFrame) -> str:
     images, accuracy = int(middle["test_images"]), float(middle["test_accuracy"])
     low, high = sample_interval(accuracy, images)
     return (
-        f"How sure: the {images:,} test images alone leave an accuracy of {100 * accuracy:.2f} % "
-        f"anywhere between {100 * low:.2f} and {100 * high:.2f} % (Wilson, 95 %), and training "
+        f"How sure: the {images:,} test images alone leave an accuracy of {percent(accuracy)} % "
+        f"anywhere between {percent(low)} and {percent(high)} % (Wilson, 95 %), and training "
         "again with another seed moves it too. The two are shown apart. Under "
         f"{MIN_SEEDS} seeds there is no interval over seeds: a difference between two single runs "
         "may then be the seed's luck."

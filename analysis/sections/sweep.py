@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
 from analysis.output.model import Part, Picture, Table
+from analysis.output.numbers import count, have, percent
 from analysis.sections import wording
 from analysis.stats import seed_values, selection_bias, summary_tables
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, comparable
@@ -63,8 +64,7 @@ def lacking(plan: Plan) -> list[str]:
     # A search has no flag for what it pruned itself.
     counts = Counter(", ".join(codes) or "PRUNED" for codes in runs["flags"])
     told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
-    have = "has" if len(runs) == 1 else "have"
-    said = f"{len(runs)} of {wording.count(len(plan.runs), 'trial')} {have} no result: {told}."
+    said = f"{len(runs)} of {count(len(plan.runs), 'trial')} {have(len(runs))} no result: {told}."
     if counts["MISSING"]:
         said += " What is MISSING may still come, and change what stands here."
     return [said]
@@ -106,13 +106,13 @@ def choice(plan: Plan) -> str:
         "Validation images select the epoch whose weights are tested"
         + (": " if alone else ", and the point: the best ")
         + ("mean " if len(values) > 1 else "")
-        + f"validation accuracy, {100 * fmean(values.values()):.2f} %"
+        + f"validation accuracy, {percent(fmean(values.values()))} %"
     )
     if not alone:
         first = "of " if len(ranked) > 1 else "of the only one with a result, "
         said += f", is that {first}{seed_values.words(best)}{_equals(plan, ranked)}"
     if tests:
-        said += f", with {100 * fmean(tests.values()):.2f} % on the test images"
+        said += f", with {percent(fmean(tests.values()))} % on the test images"
     said += "; test images select nothing."
     return said + (f" {seed_values.lead(plan, ranked)}" if len(ranked) > 1 else "")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from analysis.cifar10.comparable import why_no_evidence
 from analysis.data import dataset
+from analysis.data.study import POINT, Plan
+from analysis.output.numbers import count
 from analysis.stats.outliers import SAME_RESULT
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from analysis.data.study import Plan
 
 
 def title(plan: Plan) -> str:
@@ -26,43 +27,6 @@ def file_name(text: str) -> str:
 def name(plan: Plan) -> str:
     """What the names of the launch's tables and figures begin with."""
     return file_name(f"{plan.sweep}-{plan.id}")
-
-
-def _unlike_reported(plan: Plan) -> list[str]:
-    """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
-    import pandas as pd
-
-    from analysis.cifar10.reported import recipe
-
-    free = {"seed", "schema_version", "data.root", *plan.axes}
-    found: dict[str, None] = {}
-    for _, run in plan.runs.iterrows():
-        known = recipe(str(run["model.name"]))
-        if not known and "model.name" not in free:
-            found["model.name"] = None
-        for key, value in known.items():
-            same = pd.isna(run[key]) if value is None else run[key] == value
-            if key not in free and not same:
-                found[key] = None
-    return list(found)
-
-
-def why_no_evidence(plan: Plan, model: str | None = None) -> list[str]:
-    """In what the launch is not the reported study: nothing where its figures compare with it.
-
-    `model` is the one that was reported; None where the launch has several, each beside its own.
-    """
-    runs = plan.runs
-    reasons = [f"{plan.scale} scale"] * (plan.scale != "full")
-    reasons += ["another data set"] * (not dataset.is_studys(runs))
-    reasons += [f"a model other than {model}"] * (
-        model is not None and set(runs["model.name"]) != {model}
-    )
-    # Where the data lies changes nothing of what is trained.
-    reasons += ["overrides"] * bool(plan.overrides.keys() - {"data.root"})
-    if not reasons and (others := _unlike_reported(plan)):
-        reasons.append("other settings than reported: " + ", ".join(others))
-    return reasons
 
 
 def preface(plan: Plan, model: str | None = None) -> str:
@@ -103,8 +67,6 @@ def same_results(plan: Plan) -> str:
 
 def over_seeds(plan: Plan) -> str:
     """What the accuracies of the launch's tables are: a mean where a point has several seeds."""
-    from analysis.data.study import POINT
-
     axes = [POINT + axis for axis in plan.axes]
     several = plan.runs.duplicated(axes).any() if axes else len(plan.runs) > 1
     return "mean ± sd over seeds" if several else "of one seed each"
@@ -116,7 +78,3 @@ def values(column: pd.Series[Any]) -> str:
 
 def overrides(plan: Plan) -> str:
     return ", ".join(f"{key}={value}" for key, value in plan.overrides.items()) or "none"
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + "s" * (number != 1)

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.search_space import Range, Search
-from analysis.sections import wording
+from analysis.output.numbers import count, percent, plural
 from analysis.stats.intervals import ALPHA, holm
 
 # On fewer completed trials a parameter they are a hint and no more.
@@ -33,14 +33,17 @@ def importances(trials: pd.DataFrame, search: Search) -> list[str]:
         return ["Importances cannot be told: no two trials differ in their objective."]
     shares = _shares(known, values.tolist(), search)
     said = "Importances (fANOVA, the part of the objective's variance over the searched space): "
-    said += ", ".join(f"{field} {100 * share:.0f} %" for field, share in shares.items()) + "."
+    said += (
+        ", ".join(f"{field} {percent(share, digits=0)} %" for field, share in shares.items()) + "."
+    )
     if len(known) > (done := int((known["mark"] == "done").sum())):
-        said += f" {wording.count(len(known) - done, 'non-finite trial')} "
-        said += f"{'counts' if len(known) - done == 1 else 'count'} as the worst completed one."
+        rest = len(known) - done
+        said += f" {count(rest, 'non-finite trial')} {plural(rest, 'counts', 'count')} as "
+        said += "the worst completed one."
     said += " " + _told_from_chance(known, values, search)
     if done < TRIALS_A_PARAMETER * len(search.space):
         said += (
-            f" They rest on {wording.count(done, 'completed trial')} for {len(search.space)} "
+            f" They rest on {count(done, 'completed trial')} for {len(search.space)} "
             f"parameters, fewer than {TRIALS_A_PARAMETER} a parameter: a hint, no finding."
         )
     return [said]

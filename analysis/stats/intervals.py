@@ -30,11 +30,6 @@ def comparable(accuracy: float) -> float:
     return round(accuracy, 12)
 
 
-def signed(fraction: float) -> str:
-    """A difference in points, of which one that rounds to nothing has no minus."""
-    return f"{round(100 * fraction, 2) + 0.0:+.2f}"
-
-
 def sample_interval(accuracy: float, images: int) -> Interval:
     """Wilson (1927): of an accuracy (a fraction) that was seen on so many test images. A mean over
     seeds need not be a whole number of images.

@@ -79,14 +79,15 @@ def flags(
 ) -> list[list[str]]:
     """The codes of every trial of a launch.
 
-    `runs` is Plan.runs as far as `state` and `result`; `points` has its axes, a column each, in the
-    same rows; `ends` has the code, and a sentence, of each trial that ended without a result.
+    `runs` is Plan.runs as far as `state`, `same_data` and `result`; `points` has its axes, a column
+    each, in the same rows; `ends` has the code, and a sentence, of each trial that ended without
+    a result.
     """
     told = runs.get("attempts", pd.Series("[]", index=runs.index))
     marked = {
         "EARLY_STOP": runs["stopped_early"].eq(True),
         "DIVERGED": _diverged(runs),
-        OTHER_DATA: ~dataset.columns(runs)["same_data"],
+        OTHER_DATA: ~runs["same_data"],
         "MIXED_CODE": told.map(lambda text: differ(text, CODE)),
         "MIXED_DEVICE": told.map(lambda text: differ(text, DEVICE)),
         SAME_RESULT: runs["result"].duplicated(keep=False) & runs["result"].notna(),

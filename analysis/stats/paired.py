@@ -20,7 +20,8 @@ import pandas as pd
 from analysis.data import predictions
 from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study
-from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, holm, mcnemar, signed
+from analysis.output.numbers import interval, p_value, percent, plural
+from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, holm, mcnemar
 from analysis.stats.seed_values import Difference, Point, at, between, family, points, seed_of
 
 # A p-value under this is written as this: far smaller ones are no longer floats.
@@ -168,14 +169,15 @@ def _first_tally(
 def table(pairs: Sequence[Pair]) -> pd.DataFrame:
     """A row a pair; differences in points, p-values adjusted over all rows that have one."""
     known = [i for i, pair in enumerate(pairs) if pair.tally is not None]
-    adjusted = dict(zip(known, holm([_p(pairs[i].tally) for i in known]), strict=True))
+    tallies = [pair.tally.p for pair in pairs if pair.tally is not None]
+    adjusted = dict(zip(known, holm(tallies), strict=True))
     rows = []
     for i, pair in enumerate(pairs):
         row: dict[str, Any] = {"A": label(pair.a), "B": label(pair.b)}
         row["seeds"] = 0 if pair.test is None else pair.test.seeds
         for split, found in (("validation", pair.validation), ("test", pair.test)):
-            row[f"{split} A - B"] = "-" if found is None else signed(found.mean)
-            row[f"{split} 95 %"] = _interval(found)
+            row[f"{split} A - B"] = percent(found and found.mean, "+")
+            row[f"{split} 95 %"] = interval(found and found.interval, "+")
         row["seeds p"] = _p_words(None if pair.test is None else pair.test.p)
         row["over seeds"] = pair.verdict
         undecided = pair.test is not None and not pair.test.told_apart
@@ -234,24 +236,12 @@ def marks(found: Mapping[int, Mapping[str, Any]]) -> str:
         for code in run["flags"]:
             seeds.setdefault(code, []).append(seed)
     return "\n".join(
-        f"{code}: seed{'s' * (len(them) > 1)} {', '.join(map(str, them))}"
+        f"{code}: {plural(len(them), 'seed')} {', '.join(map(str, them))}"
         if len(them) <= _SEEDS_NAMED
         else f"{code}: {len(them)} seeds"
         for code, them in sorted(seeds.items())
     )
 
 
-def _p(found: Tally | None) -> float:
-    assert found is not None
-    return found.p
-
-
 def _p_words(p: float | None) -> str:
-    return "-" if p is None else f"{max(p, SMALLEST):.2g}"
-
-
-def _interval(found: Difference | None) -> str:
-    if found is None or found.interval is None:
-        return "-"
-    low, high = found.interval
-    return f"{signed(low)} to {signed(high)}"
+    return p_value(None if p is None else max(p, SMALLEST))

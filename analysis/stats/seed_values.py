@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.study import POINT, Plan
+from analysis.output.numbers import p_value, percent
 from analysis.stats.intervals import (
     ALPHA,
     MIN_SEEDS,
@@ -27,7 +28,6 @@ from analysis.stats.intervals import (
     needed,
     seed_interval,
     seeds_to_tell,
-    signed,
 )
 
 Point = Mapping[str, Any]
@@ -132,13 +132,15 @@ class Difference:
         return replace(self, p=p, family=comparisons, among=among, method="Bonferroni")
 
     def __str__(self) -> str:
-        said = f"{signed(self.mean)} points"
+        said = f"{percent(self.mean, '+')} points"
         if self.interval is None:
             return f"{said} ({self.seeds} of {MIN_SEEDS} seeds that an interval takes)"
         low, high = self.interval
-        said += f" (95 % over {self.seeds} seeds: {signed(low)} to {signed(high)}"
+        said += f" (95 % over {self.seeds} seeds: {percent(low, '+')} to {percent(high, '+')}"
         if self.family > 1:
-            said += f"; p {self.p:.2g}, adjusted by {self.method} for {self.family} {self.among}"
+            said += (
+                f"; p {p_value(self.p)}, adjusted by {self.method} for {self.family} {self.among}"
+            )
         return said + ")"
 
 
@@ -236,4 +238,4 @@ def would_tell(found: Difference) -> str:
 
 def would_words(seeds: int | None) -> str:
     """What `seeds_to_tell` found, as a clause."""
-    return f"{needed(seeds)} would, with {100 * POWER:.0f} % power"
+    return f"{needed(seeds)} would, with {percent(POWER, digits=0)} % power"

@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis.data.study import Plan, Study
 from analysis.data.study_choices import Candidate, Choice, read_all
+from analysis.output.numbers import count, percent, plural
 from analysis.sections import wording
 from analysis.stats import seed_values
 from analysis.stats.intervals import ALPHA, mean_p
@@ -38,7 +39,7 @@ class Fresh:
 
     def __str__(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
-        return f"{100 * self.mean:.2f} % ({wording.count(len(self.seeds), 'seed')}: {seeds})"
+        return f"{percent(self.mean)} % ({count(len(self.seeds), 'seed')}: {seeds})"
 
 
 def candidates(choice: Choice) -> set[str]:
@@ -152,12 +153,12 @@ def _before(plan: Plan, study: Study) -> Iterator[Choice]:
 
 def _flattered(point: str, choice: Choice, chose: pd.DataFrame, others: pd.DataFrame) -> str:
     one = len(chose) == 1
-    seeds = f"{'seed' if one else 'seeds'} {wording.values(chose['seed'])}"
+    seeds = f"{plural(len(chose), 'seed')} {wording.values(chose['seed'])}"
     said = (
         f"{point}: {choice.stage} chose the configuration among "
-        f"{wording.count(len(choice.candidates), 'point')} by {'this' if one else 'these'} very "
+        f"{count(len(choice.candidates), 'point')} by {'this' if one else 'these'} very "
         f"{'run' if one else 'runs'} ({seeds}), whose validation accuracy, "
-        f"{100 * chose['val_accuracy'].mean():.2f} %, is therefore too high on average"
+        f"{percent(chose['val_accuracy'].mean())} %, is therefore too high on average"
     )
     if others.empty:
         return f"{said}; the launch has no seed that did not choose it."
@@ -180,8 +181,8 @@ def best_epoch(runs: pd.DataFrame) -> list[str]:
     if above.empty:
         return [f"{said}; the last epoch's is not recorded."]
     return [
-        f"{said}: {100 * above.mean():.2f} points above the last epoch's (mean of "
-        f"{wording.count(len(above), 'run')}, at most {100 * above.max():.2f})."
+        f"{said}: {percent(above.mean())} points above the last epoch's (mean of "
+        f"{count(len(above), 'run')}, at most {percent(above.max())})."
     ]
 
 

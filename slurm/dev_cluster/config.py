@@ -72,23 +72,7 @@ def slurm_conf(folder: Path, shape: Shape, ports: dict[str, int], machine: Machi
 
     `ports` has one for slurmctld, slurmdbd and each of `shape.node_names`.
     """
-    gres = f" Gres=gpu:{shape.gpus_per_node}" if shape.gpus_per_node else ""
-    warning = ""
-    if shape.preempt_warning:
-        # Each version refuses the other's word.
-        old = machine.slurm_version < (23, 2)
-        warning = (
-            "SlurmctldParameters=preempt_send_user_signal\n"
-            if old
-            else "PreemptParameters=send_user_signal\n"
-        )
     enforce = "AccountingStorageEnforce=associations,limits,qos\n" if shape.enforce_limits else ""
-    nodes = "".join(
-        f"NodeName={name} NodeAddr={LOOPBACK} NodeHostName={machine.host} Port={ports[name]} "
-        # Memory is only a bound on what a job may ask for: CR_Core counts cores alone.
-        f"CPUs={shape.cpus_per_node} RealMemory=65536{gres}\n"
-        for name in shape.node_names
-    )
     return f"""\
 ClusterName={CLUSTER}
 SlurmctldHost={machine.host}({LOOPBACK})
@@ -133,11 +117,30 @@ MessageTimeout=20
 
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-{warning}
-{nodes}
+{_preempt_warning(shape, machine)}
+{_node_lines(shape, ports, machine)}
 PartitionName=gpu Nodes=ALL Default=YES PriorityTier=1 GraceTime={shape.grace_seconds} State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 """
+
+
+def _preempt_warning(shape: Shape, machine: Machine) -> str:
+    if not shape.preempt_warning:
+        return ""
+    # Each version refuses the other's word.
+    if machine.slurm_version < (23, 2):
+        return "SlurmctldParameters=preempt_send_user_signal\n"
+    return "PreemptParameters=send_user_signal\n"
+
+
+def _node_lines(shape: Shape, ports: dict[str, int], machine: Machine) -> str:
+    gres = f" Gres=gpu:{shape.gpus_per_node}" if shape.gpus_per_node else ""
+    return "".join(
+        f"NodeName={name} NodeAddr={LOOPBACK} NodeHostName={machine.host} Port={ports[name]} "
+        # Memory is only a bound on what a job may ask for: CR_Core counts cores alone.
+        f"CPUs={shape.cpus_per_node} RealMemory=65536{gres}\n"
+        for name in shape.node_names
+    )
 
 
 def gres_conf(folder: Path, shape: Shape) -> str:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -160,25 +160,29 @@ def with_where(without: Collection[str] = (), **instead: Any) -> Callable[[Comma
     return decorated
 
 
+def typed_after(program: str) -> str:
+    """This process's command line, without secrets; `program` is what stands before its words."""
+    return f"{program} {shlex.join(masked_words(sys.argv[1:]))}"
+
+
 def plan_of(
     sweep: Sweep,
     ledger: TrialStore,
     scale: ScaleName,
-    settings: list[str] | None,
+    overrides: Mapping[str, Any],
     seeds: int | None,
-    program: str,
+    command: str,
 ) -> Plan:
-    """The trials that a command line asks for, under the names that the ledger knows them by.
+    """The trials that a command asks for, under the names that the store knows them by.
 
-    `program` is what stood before the words of the command line. Raises InputError for settings and
-    seeds that the sweep cannot take, and for a damaged plan of the same trials.
+    Raises InputError for overrides and seeds that the sweep cannot take, and for a damaged plan of
+    the same trials.
     """
     from sweeps.spec.expand import expand
     from sweeps.spec.grid import axes_of
     from sweeps.spec.scale import Scale
     from sweeps.state.plan import Plan
 
-    overrides = parse_settings(settings or [])
     chosen = Scale(str(scale))
     trials = expand(sweep, scale=chosen, overrides=overrides, seeds=seeds)
     plan = Plan(
@@ -187,19 +191,19 @@ def plan_of(
         scale=str(chosen),
         overrides=overrides,
         axes=axes_of(sweep.space),
-        command=f"{program} {shlex.join(masked_words(sys.argv[1:]))}",
+        command=command,
     )
     ledger.has_plan(plan.id)
     return plan
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
+def parse_settings(settings: Iterable[str] | None) -> dict[str, Any]:
     """KEY=VALUE words as a mapping; values stay text, which the field's type parses.
 
     Raises InputError for a word without '=', and for a key given twice.
     """
     parsed: dict[str, Any] = {}
-    for word in settings:
+    for word in settings or ():
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise InputError(f"--set {word}", "write KEY=VALUE, as in --set optimizer.lr=0.05")

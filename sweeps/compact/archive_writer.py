@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from local_machine import clock
+from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, set_aside, unreadable, write_atomic
 from sweeps.spec.sweep import Trial
@@ -26,7 +26,7 @@ from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.lease_watch import Watch
 from sweeps.state.trial_store import State, TrialStore
-from trial_records import archive, seal, trial_files
+from trial_records import archive, trial_files
 from trial_records import tables as trial_tables
 from trial_records.config import fingerprint_of
 

@@ -30,7 +30,7 @@ from slurm.environment import Child
 from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.rank_info import Place, address, free_port
-from sweeps.cli.options import AtScale, Results, ScaleName, Seeds, Settings, plan_of
+from sweeps.cli import options
 from sweeps.execution.gpu import mps
 from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.shutdown import Stop
@@ -335,10 +335,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
-    scale: AtScale = ScaleName.FULL,
-    settings: Settings = None,
-    seeds: Seeds = None,
-    results: Results = Path("results"),
+    scale: options.AtScale = options.ScaleName.FULL,
+    settings: options.Settings = None,
+    seeds: options.Seeds = None,
+    results: options.Results = Path("results"),
     per_gpu: Annotated[
         int, typer.Option("--per-gpu", min=1, max=48, help="Workers that share the job's GPU.")
     ] = 1,
@@ -351,7 +351,8 @@ def main(
         )
     sweep_name, sweep = find(name)
     ledger = TrialStore(results, sweep_name)
-    plan = plan_of(sweep, ledger, scale, settings, seeds, program="sbatch slurm/sweep.sbatch")
+    command = options.typed_after("sbatch slurm/sweep.sbatch")
+    plan = options.plan_of(sweep, ledger, scale, options.parse_settings(settings), seeds, command)
     check_data(trial.config for trial in plan.trials)
     prepare_data(trial.config.data for trial in plan.trials)
     ledger.write_plan(plan)

@@ -9,7 +9,6 @@ Starting again goes on: what was asked and not finished is found in the trials' 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, run_command
-from local_machine.secrets import masked_words
-from sweeps.cli.options import AtScale, ScaleName, Settings, Where, parse_settings, with_where
+from sweeps.cli.options import (
+    AtScale,
+    ScaleName,
+    Settings,
+    Where,
+    parse_settings,
+    typed_after,
+    with_where,
+)
 from sweeps.search.runner import Asked, check_backend, through
 
 if TYPE_CHECKING:
@@ -75,7 +81,7 @@ def main(
     request = where.request(search.resources)
     check_backend(request)
     ledger = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
-    asked = Asked.of(search, Scale(str(scale)), parse_settings(settings or []), trials)
+    asked = Asked.of(search, Scale(str(scale)), parse_settings(settings), trials)
     check_data((end.config for end in asked.ends), request.ranks)
     if name.endswith(".py"):
         preflight.check_elsewhere(end.config for end in asked.ends)
@@ -83,8 +89,7 @@ def main(
         preflight.check_jobs(request.site, request.resources, ledger)
     if dry_run:
         return _print_search(asked, ledger, as_json)
-    command = f"python -m sweeps.search {shlex.join(masked_words(sys.argv[1:]))}"
-    driver = through(asked, ledger, request, command, job)
+    driver = through(asked, ledger, request, typed_after("python -m sweeps.search"), job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
 

@@ -43,7 +43,7 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
         # Dataclasses look their module up there.
         sys.modules[module.__name__] = module
         # What a definition prints is no data of the command's.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _siblings(path):
             exec(compile(tree, str(path), "exec", dont_inherit=True), module.__dict__)
             found: object = getattr(module, name, None)
             return found, isinstance(found, kind)
@@ -59,6 +59,26 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
         what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
         raise InputError(f"{path} has {what} in it", wants)
     return cast(Definition, found)
+
+
+@contextlib.contextmanager
+def _siblings(path: Path) -> Iterator[None]:
+    """Modules beside the definition are found as those beside a script are, though never in the
+    place of Python's own; afterwards behind all others, for what it imports later."""
+    folder = str(path.resolve().parent)
+    packages = (
+        place
+        for place, entry in enumerate(sys.path)
+        if entry.endswith(("site-packages", "dist-packages"))
+    )
+    sys.path.insert(next(packages, len(sys.path)), folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # it has changed the list itself
+            sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def guarded(act: Callable[[], Result], where: Callable[[BaseException], str], what: str) -> Result:

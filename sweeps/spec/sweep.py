@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError, nearest
 from slurm.site import Resources
@@ -20,6 +20,9 @@ from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
 from sweeps.spec.loader import shown
 from trainer.config import TrainConfig
 from trial_records.config import as_before, fingerprint_of, flat_of
+
+if TYPE_CHECKING:
+    from sweeps import OpenedSweeps
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "gp")
 PRUNERS = ("successive_halving", "hyperband", "median", "none")
@@ -70,6 +73,12 @@ class Sweep:
             )
         check_count(len(self.space) * self.seeds, f"{len(self.space)} points of {self.seeds} seeds")
         _check_resources(self.resources)
+
+    def launch(self, name: str, **words: Any) -> OpenedSweeps:
+        """Run what is left of it, under this name: `sweeps.launch_sweep`, which has the words."""
+        from sweeps import launch_sweep
+
+        return launch_sweep(self, name, **words)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from local_machine.files import read_file, write_atomic
 from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
 from sweeps.state.trial_store import TrialStore
-from trainer.config import DataConfig, is_of
+from trainer.config import DataConfig
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
+from trial_records.config import is_of
 
 _COPIED = (trial_files.EPOCHS, trial_files.PREDICTIONS)
 

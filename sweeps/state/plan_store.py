@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from local_machine import json_files
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import write_atomic
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import PLANS, Plan, trial_to_json
 from trial_records import plan as plan_files
-from trial_records import sealed_json, trial_files
+from trial_records import trial_files
 
 
 class PlanStore:
@@ -57,7 +58,7 @@ class PlanStore:
         path = self._path(plan.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         head = json.dumps(plan.head(), allow_nan=False).removesuffix("}")
-        content = sealed_json.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
+        content = json_files.sealed(f'{head}, "trials": [{", ".join(trials)}]}}')
         write_atomic(path, lambda file: file.write(content))
 
     def _path(self, identity: str) -> Path:

@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from local_machine import seal
 from local_machine.errors import InputError
 from local_machine.files import read_file, write_atomic
 from sweeps.spec.sweep import Trial
-from trial_records import seal, trial_files
+from trial_records import trial_files
 
 FILE = ".seen.json"
 # So many trials are worth a file: to read fewer takes no tenth of a second.

@@ -27,9 +27,9 @@ from sweeps.state.liveness import Liveness
 from sweeps.state.plan import LOGS, SEARCHES
 from sweeps.state.plan_store import PlanStore
 from sweeps.state.summary_cache import SummaryCache
-from trainer.config import is_of
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
+from trial_records.config import is_of
 
 
 class State(StrEnum):

@@ -26,10 +26,10 @@ from local_machine.errors import (
     InputError,
     move_away,
 )
-from local_machine.secrets import masked_values, masked_words
+from local_machine.secrets import masked_values
 from slurm import environment
 from slurm.environment import Child
-from sweeps.cli.options import ScaleName, parse_settings, plan_of
+from sweeps.cli.options import ScaleName, parse_settings, plan_of, typed_after
 from sweeps.cost.estimate import CostEstimate, estimate_cost
 from sweeps.execution import dispatch
 from sweeps.execution.request import LaunchRequest
@@ -134,7 +134,7 @@ class StudyRunner:
 
     @property
     def command(self) -> str:
-        return f"python -m sweeps.study {shlex.join(masked_words(sys.argv[1:]))}"
+        return typed_after("python -m sweeps.study")
 
     def run_of(self, stage: Stage, chosen: Mapping[str, Point]) -> Run:
         """Raises InputError for a stage that cannot be made, or cannot take the settings."""
@@ -142,13 +142,12 @@ class StudyRunner:
         store = TrialStore(self.results, stage.name, self.scheduler)
         request = replace(self.request, resources=made.resources)
         try:
+            overrides = parse_settings(self.settings)
             if isinstance(made, Sweep):
-                program = "python -m sweeps.study"
                 asked: Plan | Asked = plan_of(
-                    made, store, self.scale, self.settings, self.seeds, program
+                    made, store, self.scale, overrides, self.seeds, self.command
                 )
             else:
-                overrides = parse_settings(self.settings)
                 asked = Asked.of(made, Scale(str(self.scale)), overrides).by_definition()
         except InputError as error:
             if error.exit_code == EXIT_IO:

@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from local_machine import json_files
 from local_machine.errors import InputError
 from trainer.config import Positive
 from trainer.data import cache
-from trial_records import trial_files
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def cached(device: str) -> DevicePeaks | None:
     None where the file is damaged, too.
     """
     try:
-        found = TypeAdapter(DevicePeaks).validate_python(trial_files.read_json(_file(device)))
+        found = TypeAdapter(DevicePeaks).validate_python(json_files.read_json(_file(device)))
     except (OSError, InputError, ValidationError):
         return None
     return found if found.device == device else None
@@ -61,7 +61,7 @@ def store(peaks: DevicePeaks) -> None:
     """Raises OSError where the cache cannot be written."""
     path = _file(peaks.device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    trial_files.write_sealed_json(path, asdict(peaks))
+    json_files.write_sealed_json(path, asdict(peaks))
 
 
 def _file(device: str) -> Path:

@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from local_machine import json_files
 from local_machine.errors import InputError
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import cache, datasets
 from trainer.perf.device_peaks import DevicePeaks
-from trial_records import trial_files
 
 # What a kernel of a recorded step takes beside arithmetic and memory. With it, 20 steps of the six
 # models at batches of 64 to 256 on an H100 and an H200 take 1.3 to 1.4 times what the roofline
@@ -94,7 +94,7 @@ def cached(step: Step) -> Cost | None:
     """What was counted of the step before, by this code and this torch. None where that cannot be
     read, too."""
     try:
-        return _COST.validate_python(trial_files.read_json(_file(step)))
+        return _COST.validate_python(json_files.read_json(_file(step)))
     except (OSError, InputError, ValidationError):
         return None
 
@@ -105,7 +105,7 @@ def store(step: Step, cost: Cost) -> None:
     with contextlib.suppress(OSError):
         path = _file(step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        trial_files.write_sealed_json(path, value)
+        json_files.write_sealed_json(path, value)
 
 
 def _file(step: Step) -> Path:

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from analysis.cifar10.comparable import why_no_evidence
 from analysis.data.study import POINT, Plan, Study
-from analysis.sections import wording
+from analysis.output.numbers import count, percent
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.stats.intervals import deviation, prediction_interval, prediction_p, seeds_to_tell
 from analysis.stats.paired import value_words
@@ -62,7 +63,7 @@ def launch(
     """The newest launch that asks, of those that are evidence where there are any, and in what it
     is not the reported study."""
     found = [
-        (plan, tuple(wording.why_no_evidence(plan, model)))
+        (plan, tuple(why_no_evidence(plan, model)))
         for plan in study.plans
         if plan.search is None and asks(plan) and plan.runs[TEST].notna().any()
     ]
@@ -98,7 +99,7 @@ def over(
     seen: dict[str, str] = {}
     for point in (point for pair in pairs for point in pair):
         if values := by_seed(plan, point, column):
-            seen[_name(point)] = f"{100 * statistics.fmean(values.values()):.2f}"
+            seen[_name(point)] = percent(statistics.fmean(values.values()))
     named = zip(gaps, pairs, strict=True)
     known = [(gap, f"{_name(a)} minus {_name(b)}") for gap, (a, b) in named if gap is not None]
     said = ", ".join(f"{name} {mean}" for name, mean in seen.items())
@@ -130,7 +131,7 @@ def figure(
 
 
 def spread(values: Sequence[float], scale: float = 100, digits: int = 2) -> str:
-    seeds = wording.count(len(values), "seed")
+    seeds = count(len(values), "seed")
     mean = f"{scale * statistics.fmean(values):.{digits}f}"
     if len(values) < 2:
         return f"{mean} ({seeds})"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from analysis.cifar10.evidence import Evidence
+from analysis.cifar10.claims.evidence import Evidence
 from analysis.stats.intervals import ALPHA, holm
 
 

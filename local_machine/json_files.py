@@ -1,22 +1,51 @@
-"""JSON objects with a seal (seal.py) as their last field, so that a reader sees what was changed.
-
-Files from before there were seals are read without.
-"""
+"""JSON files: written whole; with a seal (seal.py) as their last field, where a reader is to see
+what was changed. Files from before there were seals are read without."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
-from trial_records import seal
+from local_machine import seal
+from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import read_file, write_atomic
 
 FIELD = "sha256"
 
 
 class ChangedError(ValueError):
     """The object was changed since it was sealed."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_sealed_json(path: Path, value: Any) -> None:
+    """Write an object with its digest, which `read_json` verifies. Raises OSError."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    write_atomic(path, lambda file: file.write(sealed(text)))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, without its seal. Raises InputError where the file is damaged, was
+    changed since it was sealed or cannot be read, FileNotFoundError where there is none."""
+    return parse_json(path, read_file(path))
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """As `read_json`, of a file's content."""
+    try:
+        return opened(content)[0]
+    except (ValueError, RecursionError) as error:
+        todo = f"move it away: {move_away(path)}"
+        if isinstance(error, ChangedError):
+            todo = f"if you changed it yourself, delete its field {FIELD}; else {todo}"
+        raise InputError(f"{path} is damaged: {error}", todo, exit_code=EXIT_IO) from None
 
 
 _DIGEST = re.compile("[0-9a-f]{64}")

@@ -7,20 +7,18 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.cifar10 import protocol
-from analysis.cifar10.answers import Answer, Standing, answers
-from analysis.cifar10.claims import CLAIMS, EPOCHS, NATS, POINTS
-from analysis.cifar10.evidence import Evidence
+from analysis.cifar10.claims.answers import Answer, Standing
+from analysis.cifar10.claims.claim import EPOCHS, NATS, POINTS
+from analysis.cifar10.claims.every_claim import Answered, summary
+from analysis.cifar10.claims.evidence import Evidence
 from analysis.cifar10.reported import reported
 from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
+from analysis.output.numbers import p_value
 from analysis.stats.intervals import ALPHA, MIN_SEEDS
 
-Answered = tuple[str, str, Evidence | None, Answer, str]
-"""Statement, where it is reported, what was found, the answer, and what would ask."""
 
-
-def claims(study: Study) -> Section:
-    found = answered(study)
+def claims(study: Study, found: list[Answered]) -> Section:
     source = reported()["source"]
     runs = source["runs_per_cell"]
     notes = [
@@ -44,36 +42,6 @@ def claims(study: Study) -> Section:
     )  # fmt: skip
 
 
-def answered(study: Study) -> list[Answered]:
-    """Kept with the study, since its conclusions tell them too."""
-    kept = vars(study)
-    if "_claims" not in kept:
-        kept["_claims"] = _answered(study)
-    found: list[Answered] = kept["_claims"]
-    return found
-
-
-def _answered(study: Study) -> list[Answered]:
-    known = reported()
-    found = [claim.looks(study, known) for claim in CLAIMS]
-    pairs = zip(CLAIMS, found, answers(found), strict=True)
-    return [
-        (claim.says(known), claim.where, evidence, answer, claim.command)
-        for claim, evidence, answer in pairs
-    ]
-
-
-def summary(found: list[Answered]) -> str:
-    """How many claims have which answer, and which are reproduced or contradicted."""
-    said = []
-    for standing in Standing:
-        of_it = [one[0] for one in found if one[3].standing is standing]
-        named = standing in (Standing.REPRODUCED, Standing.CONTRADICTED) and of_it
-        which = f" ({' '.join(of_it)})" if named else ""
-        said.append(f"{len(of_it)} {standing}{which}")
-    return f"Of {len(found)} claims of the reported study: {'; '.join(said)}."
-
-
 def _row(
     statement: str, where: str, evidence: Evidence | None, answer: Answer, command: str
 ) -> dict[str, str]:
@@ -85,7 +53,7 @@ def _row(
         return row | {"measured": measured, "test": "-"}
     test = f"{evidence.test}: not enough seeds or trials"
     if answer.p is not None:
-        test = f"{evidence.test}: p {answer.p:.2g}"
+        test = f"{evidence.test}: p {p_value(answer.p)}"
     if answer.standing is Standing.UNDECIDED:
         test += _undecided(evidence)
     return row | {"measured": evidence.measured, "test": test}

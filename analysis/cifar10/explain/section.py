@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from analysis.cifar10.explain import tested
+from analysis.cifar10.explain.grad_cam import Look, grad_cam
+from analysis.cifar10.explain.samples import Pair, misclassified, pairs
+from analysis.cifar10.explain.tested import Images, Pixels
 from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study
-from analysis.figures.explain import Tile, grad_cam, sheet
+from analysis.figures import explain as figures
+from analysis.figures.explain import Tile
 from analysis.output.model import Gallery, Part, Picture, Sample
+from analysis.output.numbers import count, percent
 from analysis.sections import wording
-from analysis.stats import grad_cam as explanations
 from local_machine.errors import EXIT_IO, InputError
 from trainer.config import TrainConfig
 
@@ -38,8 +44,8 @@ def parts(study: Study, plan: Plan, run: Run, predictions: Predictions) -> list[
     """
     name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
     try:
-        config = explanations.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
-        data = explanations.images(config.data, predictions)
+        config = tested.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
+        data = tested.images(config.data, predictions)
     except InputError as error:
         note = _said(study, error, "The test images cannot be shown")
         return [Part("Grad-CAM", [note]), Part("Misclassified images", [_wrong(predictions), note])]
@@ -58,14 +64,14 @@ def _grad_cam(
     run: Run,
     predictions: Predictions,
     config: TrainConfig,
-    data: explanations.Images,
+    data: Images,
     name: str,
 ) -> Part:
-    pairs = explanations.pairs(predictions, _CLASSES)
-    shown = np.array([row for pair in pairs for row in pair[1:] if row is not None])
+    chosen = pairs(predictions, _CLASSES)
+    shown = np.array([row for pair in chosen for row in pair[1:] if row is not None])
     try:
-        weights = explanations.weights(study.folder(plan, str(run["trial"])), config.fingerprint)
-        look = explanations.grad_cam(config, weights, data, shown, predictions.predicted[shown])
+        weights = tested.weights(study.folder(plan, str(run["trial"])), config.fingerprint)
+        look = grad_cam(config, weights, data, shown, predictions.predicted[shown])
     except InputError as error:
         return Part("Grad-CAM", [_said(study, error, "There are no maps")])
     if look is None:
@@ -82,6 +88,17 @@ def _grad_cam(
         said = _said(study, other, "There are no maps, which would explain other predictions")
         return Part("Grad-CAM", [said])
     heat = dict(zip(shown.tolist(), look.maps, strict=True))
+    return Part("Grad-CAM", _about(run, look), [], [_maps(predictions, data, chosen, heat, name)])
+
+
+def _maps(
+    predictions: Predictions,
+    data: Images,
+    chosen: list[Pair],
+    heat: Mapping[int, NDArray[np.float32]],
+    name: str,
+) -> Picture:
+    """A row a class; `heat` has the map of each row of the predictions that is shown."""
 
     def tile(row: int | None) -> Tile | None:
         if row is None:
@@ -89,11 +106,23 @@ def _grad_cam(
         sample = _sample(predictions, data.images, row)
         return Tile(data.images[row], [sample.predicted, sample.percent], heat[row])
 
-    rows = [(predictions.classes[pair.label], tile(pair.right), tile(pair.wrong)) for pair in pairs]
+    rows = [
+        (predictions.classes[pair.label], tile(pair.right), tile(pair.wrong)) for pair in chosen
+    ]
     left_out = ""
-    if (classes := len(np.unique(predictions.labels))) > len(pairs):
-        left_out = f" Of {classes} classes it has the {len(pairs)} with most misclassified images."
-    notes = [
+    if (classes := len(np.unique(predictions.labels))) > len(chosen):
+        left_out = f" Of {classes} classes it has the {len(chosen)} with most misclassified images."
+    caption = (
+        f"Grad-CAM of {predictions.trial}. Each row is a true class: its most confident right test "
+        "image and its most confident wrong one, each beside the same image in grey under the map "
+        "of the predicted class, from dark blue (no evidence) to yellow (most). Text: predicted "
+        f"class and its probability.{left_out}"
+    )
+    return Picture(f"{name}-grad-cam", caption, figures.grad_cam(rows), raster=True)
+
+
+def _about(run: Run, look: Look) -> list[str]:
+    return [
         "Grad-CAM (Selvaraju et al. 2017) shows where in an image the evidence for a class lay. "
         f"The channels of the last convolutional map ({look.layer} of {run['model.name']}) are "
         "weighted by the mean gradient of that class' logit and summed; what speaks against the "
@@ -105,14 +134,6 @@ def _grad_cam(
         "They are extremes, not typical images. Each map is of the class that was predicted.",
         f"Checked: the checkpoint gives {_agreement(str(run['precision_used']))}.",
     ]
-    caption = (
-        f"Grad-CAM of {predictions.trial}. Each row is a true class: its most confident right test "
-        "image and its most confident wrong one, each beside the same image in grey under the map "
-        "of the predicted class, from dark blue (no evidence) to yellow (most). Text: predicted "
-        f"class and its probability.{left_out}"
-    )
-    picture = Picture(f"{name}-grad-cam", caption, grad_cam(rows), raster=True)
-    return Part("Grad-CAM", notes, [], [picture])
 
 
 def _reproduces(found: Any, recorded: Any, precision: str) -> bool:
@@ -125,18 +146,19 @@ def _reproduces(found: Any, recorded: Any, precision: str) -> bool:
 
 def _agreement(precision: str) -> str:
     if precision == "fp32":
-        return f"the recorded logits of these images, within {100 * _LOGITS:.0f} % of the largest"
+        near = percent(_LOGITS, digits=0)
+        return f"the recorded logits of these images, within {near} % of the largest"
     return (
-        f"the recorded class for at least {100 * _CLASSES_AGREE:.0f} % of these images (the run "
-        f"was tested in {precision}, its maps are computed in fp32)"
+        f"the recorded class for at least {percent(_CLASSES_AGREE, digits=0)} % of these images "
+        f"(the run was tested in {precision}, its maps are computed in fp32)"
     )
 
 
 # --- what it got wrong -------------------------------------------------------------------------
 
 
-def _misclassified(predictions: Predictions, images: explanations.Pixels, name: str) -> Part:
-    rows = explanations.misclassified(predictions)
+def _misclassified(predictions: Predictions, images: Pixels, name: str) -> Part:
+    rows = misclassified(predictions)
     if not len(rows):
         return Part("Misclassified images", [_wrong(predictions)])
     samples = [_sample(predictions, images, row) for row in rows[:_SAMPLES].tolist()]
@@ -156,7 +178,7 @@ def _misclassified(predictions: Predictions, images: explanations.Pixels, name: 
         f"{name}-misclassified",
         f"{first} {len(rows):,} misclassified test images of {predictions.trial}, {_RULE}: true "
         "class, → predicted class, and the latter's probability",
-        sheet(tiles),
+        figures.sheet(tiles),
         raster=True,
     )
     notes = [_wrong(predictions)]
@@ -165,10 +187,10 @@ def _misclassified(predictions: Predictions, images: explanations.Pixels, name: 
 
 def _wrong(predictions: Predictions) -> str:
     wrong = int((~predictions.right).sum())
-    return f"{wrong:,} of {wording.count(len(predictions.labels), 'test image')} are misclassified."
+    return f"{wrong:,} of {count(len(predictions.labels), 'test image')} are misclassified."
 
 
-def _sample(predictions: Predictions, images: explanations.Pixels, row: int) -> Sample:
+def _sample(predictions: Predictions, images: Pixels, row: int) -> Sample:
     return Sample(
         _png(images[row]),
         int(predictions.index[row]),
@@ -178,7 +200,7 @@ def _sample(predictions: Predictions, images: explanations.Pixels, row: int) -> 
     )
 
 
-def _png(image: explanations.Pixels) -> bytes:
+def _png(image: Pixels) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()

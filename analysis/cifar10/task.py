@@ -1,0 +1,30 @@
+"""The trainer as a report knows it, and the results of its trials."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.data import loading
+from analysis.data.study import Study
+from analysis.data.task import KnownData, Task
+from trainer.config import TrainConfig
+from trainer.data import known
+
+
+def _known(data: known.KnownData) -> KnownData:
+    return KnownData(data.name, data.sha256, data.classes, data.train_images, data.test_images)
+
+
+CIFAR10 = _known(known.CIFAR10)
+
+
+@functools.cache
+def trainer() -> Task:
+    return Task(TrainConfig().flat(), tuple(map(_known, known.KNOWN.values())))
+
+
+def load(results: Path, names: Sequence[str]) -> Study:
+    """`loading.load` of the trainer's trials."""
+    return loading.load(results, names, trainer())

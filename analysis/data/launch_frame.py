@@ -1,0 +1,160 @@
+"""From a launch and its trials' records to the one frame of `Plan.runs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from typing import Any
+
+import pandas as pd
+
+from analysis.data import dataset
+from analysis.data.launches import Launch
+from analysis.data.study import OWN, POINT, Plan
+from analysis.data.task import Task
+from analysis.data.unfinished import Ends
+from analysis.stats import outliers
+from local_machine.secrets import masked_command, masked_values
+from trial_records.config import ADDED, flat_of
+
+# Columns of the tables beside a point's axes, which an axis of another version may be called.
+_TABLES = frozenset(
+    {
+        "train", "train sd", "train clean", "train clean sd", "validation", "validation sd", "test",
+        "test sd", "test unflagged", "n", "planned", "images", "flags", "minutes", "trial", "order",
+        "mark", "value", "x", "point", "model", "asked", "reported", "difference", "accuracy",
+        "state", "failure", "fingerprint", "axis",
+    }
+)  # fmt: skip
+# The kinds of a field's values, by that of its default.
+_KINDS: dict[type, set[type]] = {
+    bool: {bool},
+    int: {int},
+    float: {int, float},
+    str: {str},
+    type(None): {type(None), int, str, float},  # pandas makes floats of whole numbers and None
+}
+
+
+def plan_of(
+    sweep: str,
+    launch: Launch,
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    ends: Ends,
+    task: Task,
+) -> Plan:
+    """The launch, whose trials' records are among `runs` and `epochs`."""
+    names = [trial.name for trial in launch.trials]
+    points = [{_axis(axis): v for axis, v in trial.point.items()} for trial in launch.trials]
+    found = [*map(_axis, launch.file.axes), *(axis for point in points for axis in point)]
+    axes = list(dict.fromkeys(found))
+    columns: dict[str, Any] = {"trial": names}
+    columns |= {POINT + axis: _column([point.get(axis) for point in points]) for axis in axes}
+    outcomes = runs.set_index(runs["trial"].astype(object)).drop(columns=["trial", "fingerprint"])
+    taken = {"fingerprint", *OWN, *outcomes, *columns}
+    configs = _configs([trial.config for trial in launch.trials], taken, task)
+    frame = pd.concat(
+        [
+            pd.DataFrame(columns),
+            pd.DataFrame({"fingerprint": [trial.fingerprint for trial in launch.trials]}),
+            outcomes.reindex(names).reset_index(drop=True),
+            configs,
+        ],
+        axis=1,
+    )
+    frame = pd.concat([frame, dataset.columns(frame, task.data_sets)], axis=1)
+    epochs = epochs[epochs["trial"].isin(names)].reset_index(drop=True)
+    axis_values = frame[[POINT + axis for axis in axes]].set_axis(axes, axis="columns")
+    search = launch.search and launch.search.model_copy(
+        update={"space": {_axis(key): one for key, one in launch.search.space.items()}}
+    )
+    return Plan(
+        sweep=sweep,
+        id=launch.id,
+        scale=launch.file.scale,
+        overrides=masked_values(launch.file.overrides),
+        axes=axes,
+        seeds=launch.file.seeds,
+        created=launch.file.created,
+        command=masked_command(launch.file.command),
+        runs=_judged(frame, axis_values, epochs, ends, launch.id if search else None),
+        epochs=epochs,
+        search=search,
+        fields=tuple(configs.columns),
+        is_of_today=_is_of_today(configs, task),
+    )
+
+
+def _judged(
+    frame: pd.DataFrame,
+    axis_values: pd.DataFrame,
+    epochs: pd.DataFrame,
+    ends: Ends,
+    search: str | None,
+) -> pd.DataFrame:
+    """With what became of each trial, equal results, flags, and why one has no result. `search` is
+    the launch's own id, where it is a search."""
+    names = frame["trial"]
+    missing = frame["status"].isna()
+    failed = missing & names.isin(list(ends.failures))
+    stopped = names.isin(list(ends.pruned))
+    states = frame["status"].astype(object).mask(missing, "missing")
+    frame["state"] = states.mask(failed, "failed").mask(stopped, "pruned")
+    # What a search prunes is its result; for whoever else planned the trial it is a hole.
+    own = {name for name, (by, _) in ends.pruned.items() if search and by == search}
+    told = ends.failures | {
+        name: ("PRUNED", sentence) for name, (_, sentence) in ends.pruned.items() if name not in own
+    }
+    frame["result"] = outliers.results(frame, axis_values, epochs)
+    frame["repeated"] = outliers.repeated(frame)
+    flags = outliers.flags(frame, axis_values, told)
+    frame["flags"] = [
+        [] if name in own else codes for name, codes in zip(names, flags, strict=True)
+    ]
+    frame["failure"] = [told.get(name, ("", ""))[1] for name in names]
+    return frame
+
+
+def _axis(name: str) -> str:
+    """The axis as the tables call it, which have columns of their own."""
+    return f"config.{name}" if name in _TABLES else name
+
+
+def _configs(configs: list[dict[str, Any]], taken: Container[str], task: Task) -> pd.DataFrame:
+    """Every field of today's configuration and every other that is stored, a row each; one that
+    bears the name of an outcome is called `config.<name>`. By the column, in a tenth of the time.
+    """
+    flat = [flat_of(values) for values in configs]
+    names = dict.fromkeys([*task.defaults, *(name for one in flat for name in one)])
+    return pd.DataFrame(
+        {
+            f"config.{name}" if name in taken else name: _column(
+                [one.get(name, ADDED.get(name)) for one in flat]
+            )
+            for name in names
+        }
+    )
+
+
+def _is_of_today(configs: pd.DataFrame, task: Task) -> bool:
+    return all(
+        set(map(type, configs[name])) <= _KINDS[type(value)]
+        and (value is None or configs[name].notna().all())
+        for name, value in task.defaults.items()
+    )
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Values as they can be grouped by and sorted: texts where some are texts and some numbers."""
+    if any(isinstance(value, list | dict) for value in values):
+        values = [_value(value) for value in values]
+    if len({isinstance(value, str) for value in values if value is not None}) < 2:
+        return values
+    return [value if value is None else str(value) for value in values]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value

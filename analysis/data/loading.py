@@ -1,0 +1,126 @@
+"""From a results folder to a study: the plans of each sweep and what their trials left behind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.data import frames as record_frames
+from analysis.data import impossible_values, launch_frame, launches, unfinished
+from analysis.data.launches import Launch
+from analysis.data.study import Study, Sweep
+from analysis.data.task import Task
+from local_machine.errors import InputError, nearest
+from trial_records import archive
+from trial_records.plan import PlanFile
+
+
+def load(results: Path, names: Sequence[str], task: Task) -> Study:
+    """The named sweeps of a results folder; all of them where `names` is empty.
+
+    A sweep with a damaged compact file is left out whole, and named in the problems: with many of
+    its trials gone, what is left would be another sweep.
+
+    Raises InputError where the folder is missing or holds no plan, for an unknown name, and where
+    no plan at all could be read.
+    """
+    problems: list[InputError] = []
+    paths = launches.paths(results, problems)
+    for name in names:
+        if name not in paths:
+            if problems:
+                raise problems[0]
+            raise InputError(f"{results} has no plan of a sweep {name!r}", nearest(name, paths))
+    sweeps = [
+        _settled(results / name, paths[name], task, problems) for name in names or sorted(paths)
+    ]
+    if not any(sweep.plans for sweep in sweeps):
+        raise problems[0]
+    return Study(results, [sweep for sweep in sweeps if sweep.plans], problems)
+
+
+def _settled(folder: Path, paths: list[Path], task: Task, problems: list[InputError]) -> Sweep:
+    """The sweep, read again where trials were compacted, or put back, while it was read; not both,
+    which takes longer than reading does."""
+    while True:
+        found: list[InputError] = []
+        try:
+            parts = archive.parts(folder)
+            sweep = _sweep(folder, paths, parts, task, found)
+            if archive.parts(folder) != parts:
+                continue
+        except FileNotFoundError:
+            continue
+        except InputError as problem:
+            problems.append(problem)
+            return Sweep(folder.name, [], [])
+        problems.extend(found)
+        return sweep
+
+
+def _sweep(
+    folder: Path, paths: list[Path], parts: list[Path], task: Task, problems: list[InputError]
+) -> Sweep:
+    """Raises InputError where one of the compact files, `parts`, is damaged, FileNotFoundError
+    where one is gone."""
+    files = _launches(paths, problems)
+    gone = launches.superseded(files)
+    plans = [plan for plan in files if plan.id not in gone]
+
+    trials = {trial.name: trial for plan in plans for trial in plan.trials}
+    found = record_frames.read(folder, list(trials), parts, problems)
+    runs = impossible_values.of_plan(folder, found.runs, trials, problems)
+    # The epochs beside a run that is another configuration's are no more this trial's than it is.
+    foreign = set(found.runs["trial"]) - set(runs["trial"])
+    epochs = found.epochs[~found.epochs["trial"].isin(foreign)]
+    impossible = impossible_values.impossible(folder, runs, problems)
+    runs = runs[~runs["trial"].isin(impossible)]
+    rest = trials.keys() - set(runs["trial"]) - found.unread - impossible
+    ends = unfinished.ends(folder, [name for name in trials if name in rest], problems)
+    return Sweep(
+        folder.name,
+        [launch_frame.plan_of(folder.name, plan, runs, epochs, ends, task) for plan in plans],
+        sorted(gone),
+        frozenset(found.undigested),
+        # What another sweep trained has finished before this one asked for it.
+        _late([launch.file for launch in files], runs[runs["shared_from"].isna()]),
+    )
+
+
+def _launches(paths: list[Path], problems: list[InputError]) -> list[Launch]:
+    """Oldest first; of two with one id the one that was found last."""
+    files: dict[str, Launch] = {}
+    for path in paths:
+        try:
+            plan = launches.read(path)
+        except InputError as problem:
+            problems.append(problem)
+        except FileNotFoundError:
+            continue  # moved away meanwhile
+        else:
+            files[plan.id] = plan
+    return sorted(files.values(), key=lambda plan: (plan.file.created, plan.id))
+
+
+def _late(plans: Iterable[PlanFile], runs: pd.DataFrame) -> frozenset[str]:
+    """The trials that had finished, by their own clock, before any plan asked for them."""
+    planned: dict[str, float] = {}
+    for plan in plans:
+        created = _seconds(plan.created, -math.inf)
+        for trial in plan.trials:
+            planned[trial.name] = min(created, planned.get(trial.name, created))
+    ended = zip(runs["trial"], runs["finished_at"], strict=True)
+    return frozenset(name for name, end in ended if _seconds(end, math.inf) < planned[name])
+
+
+def _seconds(stamp: object, unknown: float) -> float:
+    """Seconds since 1970 of a moment in ISO 8601."""
+    try:
+        moment = datetime.fromisoformat(str(stamp))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return unknown

@@ -1,0 +1,29 @@
+"""What a report knows of the program that trained its trials. Whoever knows it hands it in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class KnownData:
+    """A data set that is told by what is in it, whatever it is called."""
+
+    name: str
+    """As in data.name."""
+    sha256: str
+    """Of the content of the whole data set, whatever a configuration leaves of it."""
+    classes: tuple[str, ...]
+    """Names by label."""
+    train_images: int
+    """Before any limit and the split into training and validation images."""
+    test_images: int
+
+
+@dataclass(frozen=True)
+class Task:
+    defaults: Mapping[str, Any]
+    """Every field of today's configuration by its dotted name, and its default."""
+    data_sets: tuple[KnownData, ...]

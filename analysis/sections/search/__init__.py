@@ -1,0 +1,1 @@
+"""A search: what it asked for, what came of it, how sure its best value is."""

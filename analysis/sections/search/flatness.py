@@ -1,0 +1,126 @@
+"""How flat a search's optimum is: what one standard error does not tell from the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.data.search_space import EDGE, Choice, Range, Search
+from analysis.output.numbers import count, percent, plural
+from analysis.sections.search.asked_trials import asked, chosen, number, standard_error
+from analysis.sections.search.other_launches import reported_values, seeds
+from analysis.stats.importance import importances
+
+if TYPE_CHECKING:
+    from analysis.data.study import Plan
+
+
+def judgement(
+    plan: Plan, search: Search, others: list[Plan], reported: Mapping[str, Any]
+) -> list[str]:
+    """How sure the chosen values are: from one standard error, from seeds, and importances. Nothing
+    where nothing is chosen.
+    """
+    trials = asked(plan, search)
+    best = chosen(trials)
+    if best is None:
+        return []
+    error, images = standard_error(plan, best)
+    values = {field: reported_values(field, reported) for field in search.space}
+    comparisons = sum(
+        value != best[field] for field, named in values.items() for value in named.values()
+    )
+    return [
+        _error_words(best, error, images),
+        *(
+            flat(trials, best, error, field, space, values[field])
+            for field, space in search.space.items()
+        ),
+        *(
+            seeds(plan, search, best, others, field, label, value, comparisons)
+            for field in search.space
+            for label, value in values[field].items()
+        ),
+        *importances(trials, search),
+    ]
+
+
+def _error_words(best: pd.Series[Any], error: float | None, images: int) -> str:
+    if error is None:
+        return (
+            "The chosen run does not say how many validation images it had, so that there is no "
+            "standard error to compare with."
+        )
+    return (
+        f"One standard error is {percent(error)} points: the binomial one of "
+        f"{percent(best['value'])} % on {images:,} validation images. It leaves out the seed, "
+        "which moves an accuracy too."
+    )
+
+
+def flat(
+    trials: pd.DataFrame,
+    best: pd.Series[Any],
+    error: float | None,
+    field: str,
+    space: Range | Choice,
+    reported: Mapping[str, float],
+) -> str:
+    """Which values of the field are as good as the best, within one standard error; whether each
+    reported value is among them; and whether the best is at an edge of its range.
+    """
+    done = trials[trials["mark"] == "done"]
+    said = f"{field}: "
+    if error is not None:
+        # Two equal counts of images can differ in their quotient's last digit.
+        good = done["value"] >= best["value"] - error - 1e-12
+        values = sorted(set(done[field][good])) if isinstance(space, Range) else []
+        some = f"{good.sum()} of {count(len(done), 'completed trial')}"
+        if len(done) == 1:
+            said += f"the one completed trial has {number(best[field])}."
+        elif good.sum() == 1:
+            said += f"of {count(len(done), 'completed trial')}, only the best, "
+            said += f"{number(best[field])}, is within one standard error of it."
+        elif isinstance(space, Range):
+            said += f"{some} are within one standard error of the best, with "
+            said += (
+                f"values from {number(values[0])} to {number(values[-1])}."
+                if values[0] < values[-1]
+                else f"the value {number(values[0])}."
+            )
+            below = int((done[field].between(values[0], values[-1]) & ~good).sum())
+            if below:
+                said += (
+                    f" {below} more {plural(below, 'has a value', 'have values')} in that range "
+                    f"and {plural(below, 'was', 'were')} seen further below."
+                )
+        else:
+            among = [value for value in space.values if value in set(done[field][good])]
+            said += f"{some} are within one standard error of the best, with "
+            said += f"{plural(len(among), 'the value', 'values')} {', '.join(map(number, among))}."
+        for label, value in reported.items():
+            said += " " + _place(label, value, field, space, done[good])
+    else:
+        said += f"the best value is {number(best[field])}."
+    end = space.edge(float(best[field])) if isinstance(space, Range) else None
+    if end is not None:
+        said += (
+            f" The best value, {number(best[field])}, lies in the {end} {percent(EDGE, digits=0)} "
+            "% of the searched range: a better one may lie beyond it, where the search did not "
+            "look."
+        )
+    return said
+
+
+def _place(label: str, value: float, field: str, space: Range | Choice, good: pd.DataFrame) -> str:
+    said = f"The reported {number(value)}{label} "
+    if not space.holds(value):
+        return said + "was not in the searched range."
+    if len(good) == 1:
+        return said + f"is {'that' if value == good[field].iloc[0] else 'another'} value."
+    if isinstance(space, Range):
+        inside = good[field].min() <= value <= good[field].max()
+        return said + f"lies {'inside' if inside else 'outside'} that range."
+    return said + f"is {'' if value in set(good[field]) else 'not '}among them."

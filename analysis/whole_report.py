@@ -1,0 +1,133 @@
+"""The whole report: from results folders to a page, and to the files of its folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local_machine.errors import InputError, folder_named
+
+if TYPE_CHECKING:
+    from analysis.data.study import Plan, Study
+    from analysis.output.model import Part
+    from analysis.output.page import Page
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report on disk, and what it was made from."""
+
+    path: Path
+    """Of report.html."""
+    studies: list[Study]
+
+    @property
+    def problems(self) -> list[InputError]:
+        return [problem for study in self.studies for problem in study.problems]
+
+    @property
+    def plans(self) -> list[Plan]:
+        return [plan for study in self.studies for plan in study.plans]
+
+
+def write(
+    names: Iterable[str],
+    results: Path,
+    out: Path | None = None,
+    compare: tuple[Path, Path] | None = None,
+) -> Written:
+    """As `analysis.write_report`, with what the report was made from."""
+    from analysis.output.publish import check_out
+
+    chosen = list(dict.fromkeys(names))
+    if compare is None:
+        studies = [read(results, chosen)]
+        out = out or results / "report"
+    else:
+        studies = [read(folder, chosen) for folder in map(folder_named, compare)]
+        out = out or compare[1] / "comparison"
+    check_out(out)
+    if compare is None:
+        page = build(*studies)
+    else:
+        from analysis.sections.comparison import comparison
+
+        page = comparison(*studies)
+    # Only now: drawing reads further files.
+    written = Written(out / "report.html", studies)
+    for problem in written.problems:
+        tell(f"warning: {problem.what}")
+    page.write(out)
+    return written
+
+
+def read(results: Path, names: list[str]) -> Study:
+    from analysis.cifar10.task import load
+
+    tell(f"reading {results}")
+    study = load(results, names)
+    tell(f"drawing {sum(len(plan.runs) for plan in study.plans)} trials")
+    return study
+
+
+def tell(text: str) -> None:
+    print(one_line(text), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """What a terminal would obey in a file's words is not passed on."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def build(study: Study) -> Page:
+    """The report's page. Draws every figure."""
+    from analysis.cifar10 import ablations, architectures, grid, weight_decay
+    from analysis.cifar10.claims.every_claim import answered
+    from analysis.cifar10.claims.section import claims
+    from analysis.cifar10.discrepancies import discrepancies
+    from analysis.output.model import Section
+    from analysis.output.page import Page
+    from analysis.sections import diagnostics, sweep, trials
+    from analysis.sections.choices import choices
+    from analysis.sections.conclusions import conclusions
+    from analysis.sections.cost import cost
+    from analysis.sections.provenance import problems, provenance
+    from analysis.sections.routing import Kind, kind
+    from analysis.sections.search import section as search
+    from analysis.sections.summary import summary
+
+    rooms = {
+        Kind.GRID: grid,
+        Kind.ARCHITECTURES: architectures,
+        Kind.DECAY: weight_decay,
+        Kind.ABLATION: ablations,
+        Kind.SEARCH: search,
+        Kind.SWEEP: sweep,
+    }
+    found: dict[Kind, list[Part]] = {one: [] for one in Kind}
+    for plan in study.plans:
+        if kind(plan) in rooms:
+            found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
+    chosen = choices(study)
+    everything = [part for plan in study.plans for part in trials.parts(plan, study)]
+    answers = answered(study)
+    return Page(
+        "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
+        [
+            summary(study),
+            *([chosen] if chosen.parts else []),
+            *(Section(str(one), parts) for one, parts in found.items() if parts),
+            *diagnostics.sections(study),
+            claims(study, answers),
+            discrepancies(study),
+            cost(study),
+            Section("Every trial", everything),
+            provenance(study),
+            # Last, since the sections before read further files.
+            problems(study),
+        ],
+        lead=conclusions(study, answers),
+    )

@@ -1,0 +1,1 @@
+"""What training writes into a trial's folder."""
