@@ -54,7 +54,7 @@ def machine() -> str:
     """The device's name, and torch's version."""
     import torch
 
-    from trainer.provenance import device_name
+    from trainer.perf.device import device_name
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return f"{device_name(device)}, {os.cpu_count()} processors, torch {torch.__version__}"

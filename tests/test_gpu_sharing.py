@@ -44,7 +44,7 @@ from sweeps.spec.sweep import Trial
 from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import State, TrialStore
-from trainer.provenance import device_share
+from trainer.perf.device import device_share
 from trial_records import tables, trial_files
 
 ROOT = Path(__file__).parent.parent

@@ -350,7 +350,7 @@ def test_what_makes_two_attempts_differ() -> None:
 def test_the_peak_of_memory_is_the_trials_and_not_of_one_before_it() -> None:
     code = """
 import torch
-from trainer.provenance import forget_peak_memory, peak_memory_bytes
+from trainer.perf.device import forget_peak_memory, peak_memory_bytes
 cpu = torch.device("cpu")
 large = bytearray(b"x") * (400 * 2**20)
 del large

@@ -14,9 +14,9 @@ from trainer.config import DataConfig, ModelConfig, OptimizerConfig
 from trainer.data import datasets
 from trainer.models.registry import MODELS
 from trainer.perf import device_peaks, roofline, step_cost
+from trainer.perf.device import device_name
 from trainer.perf.device_peaks import DevicePeaks
 from trainer.perf.step_cost import Cost, Op, Step
-from trainer.provenance import device_name
 
 CPU = torch.device("cpu")
 FAST = DevicePeaks("a device", 4e12, 1e12, 1e11, 1e-6)

@@ -30,8 +30,8 @@ from trainer.distributed import Group
 from trainer.ema import Ema
 from trainer.evaluate import Evaluation, evaluate
 from trainer.optim import EarlyStopping, lr_at, make_optimizer
+from trainer.perf.device import device_name, forget_peak_memory
 from trainer.perf.precision import Precision, resolve
-from trainer.provenance import device_name, forget_peak_memory
 from trainer.records.history import History, Partial, Row
 from trainer.records.outcome import outcome
 from trainer.records.trial_folder import TrialFolder

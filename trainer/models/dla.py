@@ -7,16 +7,18 @@ through the first three levels, which leaves 4x4.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.norm import BatchNorm
 from trainer.models.resnet import basic, conv, head
+
+if TYPE_CHECKING:
+    from trainer.config import ModelConfig
 
 CHANNELS = (16, 32, 64, 128, 256, 512)
 # Of the last four levels: the trees' depths, and whether the root also takes the level's input.

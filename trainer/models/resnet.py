@@ -7,15 +7,17 @@ The last map of a 32x32 image is 4x4 behind the cifar stem and 1x1 behind the im
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.head import Head
 from trainer.models.norm import BatchNorm
+
+if TYPE_CHECKING:
+    from trainer.config import ModelConfig
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -8,16 +8,18 @@ et al. 2022): 64 tokens suit kernels better than 65.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from local_machine.errors import InputError
-from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.head import Head
+
+if TYPE_CHECKING:
+    from trainer.config import ModelConfig
 
 CHANNELS = 384
 HEADS = 6

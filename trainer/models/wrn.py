@@ -6,16 +6,18 @@ The last map of a 32x32 image is 8x8.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.config import ModelConfig
 from trainer.models import scaled
 from trainer.models.norm import BatchNorm
 from trainer.models.registry import WRN_NAME
 from trainer.models.resnet import conv, head
+
+if TYPE_CHECKING:
+    from trainer.config import ModelConfig
 
 
 def activation(channels: int) -> nn.Sequential:

@@ -21,7 +21,7 @@ from trainer.data import cache
 @dataclass(frozen=True)
 class DevicePeaks:
     device: str
-    """As `trainer.provenance.device_name` has it, on a CPU with the number of threads."""
+    """As `trainer.perf.device.device_name` has it, on a CPU with the number of threads."""
     bf16_flops_per_second: Positive
     """2 a multiply-add, of a large matrix product or convolution, whichever was faster."""
     fp32_flops_per_second: Positive

@@ -30,10 +30,10 @@ from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import datasets
 from trainer.models.head import Head
 from trainer.perf import step_cost
+from trainer.perf.device import device_name
 from trainer.perf.device_peaks import DevicePeaks, cached, store
 from trainer.perf.precision import Precision
 from trainer.perf.step_cost import Cost, Op, Step
-from trainer.provenance import device_name
 
 log = logging.getLogger("trainer")
 

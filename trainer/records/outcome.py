@@ -12,7 +12,8 @@ from trainer.config import TrainConfig
 from trainer.data.class_names import join
 from trainer.data.datasets import Dataset
 from trainer.evaluate import Evaluation
-from trainer.provenance import MACHINE, peak_memory_bytes, provenance, trained_by
+from trainer.perf.device import peak_memory_bytes
+from trainer.provenance import MACHINE, provenance, trained_by
 from trainer.records.history import History, Row
 from trainer.step import StepKind
 
