@@ -40,16 +40,16 @@ def main(
     """Cancel a sweep's jobs and local workers. Finished trials and checkpoints stay."""
     from sweeps.state.trial_store import resolve
 
-    ledger = resolve(results, name)
-    plans, problems = ledger.readable_plans()
-    problems += ledger.drivers()[1]
+    store = resolve(results, name)
+    plans, problems = store.readable_plans()
+    problems += store.drivers()[1]
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
     trials = list({trial.name: trial for plan in plans for trial in plan.trials}.values())
-    held, unknown = _held(ledger, trials)
+    held, unknown = _held(store, trials)
     if not held:
         clock.sleep(GAP_SECONDS)
-        held, unknown = _held(ledger, trials)
+        held, unknown = _held(store, trials)
     for what in unknown:
         print(f"warning: {what}; whether it runs cannot be told", file=sys.stderr)
     flagged = EXIT_FLAGGED if problems or unknown else EXIT_DONE
@@ -70,7 +70,7 @@ def main(
         seen |= {one.where for one in new}
         ended |= _cancel(new)
         clock.sleep(GAP_SECONDS)
-        held, _ = _held(ledger, trials)
+        held, _ = _held(store, trials)
     print(f"cancelled {len(ended)} jobs and processes", file=sys.stderr)
     left = {one.where: one.by_hand for one in held if one.where not in ended}
     for where, by_hand in sorted(left.items()):
@@ -94,16 +94,16 @@ class _Held:
     """Where nothing is proven: what a person may type, in words."""
 
 
-def _from_claim(ledger: TrialStore, name: str, state: str, claim: Lease, job: Job | None) -> _Held:
+def _from_claim(store: TrialStore, name: str, state: str, claim: Lease, job: Job | None) -> _Held:
     from sweeps.execution import holder_proof
 
-    folder = ledger.folder / name
+    folder = store.folder / name
     if claim.submission:
         known = claim.job or (job.id if job is not None else "")
         where = f"job {known or '(on its way to Slurm)'}"
         if (
             job is not None
-            and (doubt := holder_proof.against_job(ledger.folder, folder, claim, job)) is None
+            and (doubt := holder_proof.against_job(store.folder, folder, claim, job)) is None
         ):
             return _Held(name, state, where, job=job.id)
         if not known:
@@ -116,31 +116,31 @@ def _from_claim(ledger: TrialStore, name: str, state: str, claim: Lease, job: Jo
             name, state, f"{where}, out of reach from here",
             by_hand=f"there: kill {claim.pid}",
         )  # fmt: skip
-    if (doubt := holder_proof.against_process(ledger.folder, folder, claim)) is None:
+    if (doubt := holder_proof.against_process(store.folder, folder, claim)) is None:
         return _Held(name, state, f"process {claim.pid}", process=claim.pid)
     return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: kill {claim.pid}")
 
 
-def _held(ledger: TrialStore, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
+def _held(store: TrialStore, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
     """The drivers and waiting workers, which would start more, before the trials; and what cannot
     be told."""
     from sweeps.state.plan import LOGS
     from sweeps.state.trial_store import State
 
-    drivers, _ = ledger.drivers()
-    ledger.scheduler.look(drivers.values())
+    drivers, _ = store.drivers()
+    store.scheduler.look(drivers.values())
     found = [
-        _from_claim(ledger, name, "driven", claim, ledger.scheduler.job(claim))
+        _from_claim(store, name, "driven", claim, store.scheduler.job(claim))
         for name, claim in drivers.items()
     ]
-    standings = ledger.standings(trials)
+    standings = store.standings(trials)
     trials_held = [
-        _from_claim(ledger, one.trial.name, str(one.state), one.claim, one.job)
+        _from_claim(store, one.trial.name, str(one.state), one.claim, one.job)
         for one in standings
         if one.state in (State.QUEUED, State.RUNNING) and one.claim is not None
     ]
     busy = {one.job for one in trials_held}
-    for job in ledger.scheduler.workers(ledger.folder / LOGS):
+    for job in store.scheduler.workers(store.folder / LOGS):
         if job.id not in busy:
             found.append(_Held("a worker", str(job.state).lower(), f"job {job.id}", job=job.id))
     unknown = [one.problem for one in standings if one.problem is not None]

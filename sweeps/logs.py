@@ -34,8 +34,8 @@ def main(
     from sweeps.state.plan import LOGS
     from sweeps.state.trial_store import resolve
 
-    ledger = resolve(results, name)
-    plans, problems = ledger.readable_plans()
+    store = resolve(results, name)
+    plans, problems = store.readable_plans()
     if problems and not plans:
         raise problems[0]
     for problem in problems:
@@ -47,8 +47,8 @@ def main(
     if len(found) != 1:
         what = f"{len(found)} trials match {trial!r}" if found else f"no trial matches {trial!r}"
         raise InputError(f"{what} in {name}", nearest(trial, found or names))
-    folder = ledger.folder / LOGS
-    jobs = _jobs(ledger, found[0])
+    folder = store.folder / LOGS
+    jobs = _jobs(store, found[0])
     own = {path for job in jobs for path in logs_of(folder, job)}
     found_logs = [*folder.glob("*.log"), *folder.glob("*_log.out")]  # of local workers, and of jobs
     logs = [path for path in found_logs if path.is_file()]
@@ -68,7 +68,7 @@ def main(
     return EXIT_FLAGGED if problems else EXIT_DONE
 
 
-def _jobs(ledger: TrialStore, name: str) -> list[str]:
+def _jobs(store: TrialStore, name: str) -> list[str]:
     """The jobs that ran, or were to run, this trial and no other: of each launch that sent it."""
     from sweeps.execution import job_entry
     from sweeps.state import lease as leases
@@ -76,13 +76,13 @@ def _jobs(ledger: TrialStore, name: str) -> list[str]:
     from sweeps.state.plan import LOGS
 
     found: list[str] = []
-    for path in (ledger.folder / LOGS).glob(".*.json"):
+    for path in (store.folder / LOGS).glob(".*.json"):
         # Other hidden files are there, and a damaged note must not hide what can be printed.
         with contextlib.suppress(InputError, OSError):
             note = job_entry.read_note(path)
             found += [job for one, job in zip(note.trials, note.jobs, strict=False) if one == name]
     with contextlib.suppress(InputError, OSError):
-        claim = leases.read(ledger.folder / name)
+        claim = leases.read(store.folder / name)
         if claim is not None and claim.job and not claim.submission.startswith(WORKER):
             found.append(claim.job)
     return sorted(set(found))

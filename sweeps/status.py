@@ -54,14 +54,14 @@ def main(
             )
     else:
         names = [resolve(results, name).sweep]
-    ledgers = [TrialStore(results, one, Liveness.here()) for one in names]
+    stores = [TrialStore(results, one, Liveness.here()) for one in names]
     if watch and as_json:
         raise InputError("--watch with --json", "give one of them")
     if watch:
-        return _watch(ledgers)
+        return _watch(stores)
     problems: list[InputError] = []
     seldom_collect()
-    seen = {ledger.sweep: _by_plan(ledger, {}, problems) for ledger in ledgers}
+    seen = {store.sweep: _by_plan(store, {}, problems) for store in stores}
     if problems and not any(seen.values()):
         raise problems[0]
     for problem in problems:
@@ -92,15 +92,15 @@ def main(
 
 
 def _by_plan(
-    ledger: TrialStore, known: dict[str, Progress], problems: list[InputError]
+    store: TrialStore, known: dict[str, Progress], problems: list[InputError]
 ) -> list[tuple[Plan, list[Progress]]]:
     """The plans that can be read, with their trials' progress; the others are added to problems."""
     from sweeps.state.progress import look
 
-    plans, unread = ledger.readable_plans()
+    plans, unread = store.readable_plans()
     problems += unread
-    found = [(plan, look(ledger, plan.trials, known)) for plan in plans]
-    ledger.seen.save()
+    found = [(plan, look(store, plan.trials, known)) for plan in plans]
+    store.seen.save()
     return found
 
 
@@ -157,7 +157,7 @@ def _print_failures(progress: list[Progress]) -> None:
         print("no failures", file=sys.stderr)
 
 
-def _watch(ledgers: list[TrialStore]) -> int:
+def _watch(stores: list[TrialStore]) -> int:
     """Redraw until every trial is over; off a terminal, print a line whenever something changed."""
     from rich.console import Group
     from rich.live import Live
@@ -165,15 +165,13 @@ def _watch(ledgers: list[TrialStore]) -> int:
     from sweeps.cli import table
     from sweeps.state.progress import summary
 
-    known: dict[str, dict[str, Progress]] = {ledger.sweep: {} for ledger in ledgers}
+    known: dict[str, dict[str, Progress]] = {store.sweep: {} for store in stores}
     last, idle = "", 0
     with Live(console=table.console(sys.stdout), auto_refresh=False) as live:
         while True:
             problems: list[InputError] = []
             plans = [
-                pair
-                for ledger in ledgers
-                for pair in _by_plan(ledger, known[ledger.sweep], problems)
+                pair for store in stores for pair in _by_plan(store, known[store.sweep], problems)
             ]
             if problems and not plans:
                 raise problems[0]
@@ -186,7 +184,7 @@ def _watch(ledgers: list[TrialStore]) -> int:
                     print(now, flush=True)
                 last = now
             progress = [one for _, ones in plans for one in ones]
-            driven = any(ledger.drivers()[0] for ledger in ledgers)
+            driven = any(store.drivers()[0] for store in stores)
             if not driven and all(one.state.is_over for one in progress):
                 break
             held = driven or any(one.state in ("running", "queued") for one in progress)

@@ -160,38 +160,38 @@ def test_nothing_damaged_is_taken(folder: Path, file: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
-    ledger, trials = ledger_of(folder)
-    assert adopt(ledger, trials, time.time()) == set()
-    assert not ledger.folder.exists()
+    store, trials = ledger_of(folder)
+    assert adopt(store, trials, time.time()) == set()
+    assert not store.folder.exists()
 
 
 def test_nothing_without_digests_or_of_other_images_is_taken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, trials = ledger_of(folder)
+    store, trials = ledger_of(folder)
     with monkeypatch.context() as patched:
         patched.setattr("trainer.data.datasets.content_of", lambda _: "0" * 64)
-        assert adopt(ledger, trials, time.time()) == set()
+        assert adopt(store, trials, time.time()) == set()
     (path,) = (folder / "results" / "first").glob(f"lr0.02*/{trial_files.RUN}")
     table = pq.read_table(path).drop_columns([tables.OF_ROW])
     pq.write_table(table.replace_schema_metadata({b"schema_version": b"1"}), path)
-    assert adopt(ledger, trials, time.time()) == set()
+    assert adopt(store, trials, time.time()) == set()
 
 
 def test_who_holds_a_trial_keeps_it_and_a_partial_one_gives_way(folder: Path) -> None:
-    ledger, trials = ledger_of(folder)
-    claim = ledger.claim(trials[0], 1.0, "")
+    store, trials = ledger_of(folder)
+    claim = store.claim(trials[0], 1.0, "")
     assert claim is not None
-    assert adopt(ledger, trials, time.time()) == set()
-    assert {path.name for path in ledger.folder_of(trials[0]).iterdir()} == {"claim.json"}
-    ledger.release(trials[0], claim)
-    (ledger.folder_of(trials[0]) / trial_files.CHECKPOINT).write_bytes(
+    assert adopt(store, trials, time.time()) == set()
+    assert {path.name for path in store.folder_of(trials[0]).iterdir()} == {"claim.json"}
+    store.release(trials[0], claim)
+    (store.folder_of(trials[0]) / trial_files.CHECKPOINT).write_bytes(
         b"of an attempt that was killed"
     )
     (weights,) = (folder / "results" / "first").glob(f"lr0.02*/{trial_files.CHECKPOINT}")
     weights.unlink()
-    assert adopt(ledger, trials, time.time()) == {trials[0].name}
-    assert not (ledger.folder_of(trials[0]) / trial_files.CHECKPOINT).exists()
+    assert adopt(store, trials, time.time()) == {trials[0].name}
+    assert not (store.folder_of(trials[0]) / trial_files.CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("files", [1, 4])
@@ -211,27 +211,27 @@ def killing(path, content):
 record.write_atomic = killing
 from sweeps.state.adoption import adopt
 from test_adopt import ledger_of
-ledger, trials = ledger_of(Path({str(folder)!r}))
-adopt(ledger, trials, time.time())
+store, trials = ledger_of(Path({str(folder)!r}))
+adopt(store, trials, time.time())
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
-    ledger, trials = ledger_of(folder)
-    assert ledger.standing(trials[0]).state is State.LOST
-    assert adopt(ledger, trials, time.time()) == {trials[0].name}
-    assert ledger.standing(trials[0]).state is State.DONE
-    row = tables.read_run(ledger.folder_of(trials[0]), trials[0].fingerprint)
+    store, trials = ledger_of(folder)
+    assert store.standing(trials[0]).state is State.LOST
+    assert adopt(store, trials, time.time()) == {trials[0].name}
+    assert store.standing(trials[0]).state is State.DONE
+    row = tables.read_run(store.folder_of(trials[0]), trials[0].fingerprint)
     assert row["shared_from"].startswith("first/")
-    assert not list(ledger.folder_of(trials[0]).glob("*.part"))
+    assert not list(store.folder_of(trials[0]).glob("*.part"))
 
 
 @pytest.mark.parametrize("file", [trial_files.CONFIG, "claim.json"])
 def test_a_folder_that_is_another_trials_or_damaged_is_left_alone(folder: Path, file: str) -> None:
-    ledger, trials = ledger_of(folder)
-    place = ledger.folder_of(trials[0])
+    store, trials = ledger_of(folder)
+    place = store.folder_of(trials[0])
     place.mkdir(parents=True)
     content = trials[1].config.to_json() if file == trial_files.CONFIG else "{"
     (place / file).write_text(content)
-    assert adopt(ledger, trials, time.time()) == set()
+    assert adopt(store, trials, time.time()) == set()
     assert [path.name for path in place.iterdir()] == [file]
     assert (place / file).read_text() == content
 
@@ -243,8 +243,8 @@ def test_a_compacted_trial_is_taken_too(folder: Path) -> None:
     with pytest.raises(SystemExit):
         run_command(sweeps.compact.__main__.app, words)
     assert not list((folder / "results" / "first").glob(f"*/{trial_files.RUN}"))
-    ledger, trials = ledger_of(folder)
-    assert adopt(ledger, trials, time.time()) == {trials[0].name}
+    store, trials = ledger_of(folder)
+    assert adopt(store, trials, time.time()) == {trials[0].name}
 
 
 def test_its_hours_are_counted_once(folder: Path) -> None:
@@ -262,8 +262,8 @@ def test_its_hours_are_counted_once(folder: Path) -> None:
     # It ended before it was planned, as it should.
     assert not any("had finished" in note for note in provenance.provenance(study).parts[0].notes)
 
-    ledger, trials = ledger_of(folder)
-    progress = look(ledger, trials, {})
+    store, trials = ledger_of(folder)
+    progress = look(store, trials, {})
     assert [one.devices for one in progress] == [0.0, 1.0]
     own = progress[1].seconds_per_epoch
     assert own is not None
@@ -272,11 +272,11 @@ def test_its_hours_are_counted_once(folder: Path) -> None:
 
 def test_names_of_another_sweep_lead_nowhere(folder: Path) -> None:
     """A folder whose name ends in the right digits is any folder until its records are read."""
-    ledger, trials = ledger_of(folder)
+    store, trials = ledger_of(folder)
     digits = trials[0].fingerprint[:8]
     for path in (folder / "results" / "first").glob("lr0.02*"):
         shutil.rmtree(path)
     (folder / "results" / "first" / f"empty-{digits}").mkdir()
     (folder / "results" / "first" / f"file-{digits}").write_text("")
     (folder / "results" / "first" / f"link-{digits}").symlink_to("nowhere")
-    assert adopt(ledger, trials, time.time()) == set()
+    assert adopt(store, trials, time.time()) == set()

@@ -44,7 +44,7 @@ def cancel(results: Path, *words: str) -> int:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> TrialStore:
+def store(tmp_path: Path) -> TrialStore:
     found = TrialStore(tmp_path, "sweep")
     found.write_plan(Plan("sweep", [trial()], "full", {}, [], "command"))
     return found
@@ -55,12 +55,12 @@ def trial() -> Trial:
 
 
 @pytest.fixture
-def process(ledger: TrialStore, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(store: TrialStore, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """What a worker of the sweep looks like from outside, which takes no time to start."""
     room = tmp_path / "made" / "sweeps" / "execution"
     room.mkdir(parents=True)
     (room / "worker.py").write_text("import time; time.sleep(60)")
-    words = ["sweeps.execution.worker", str(ledger.folder), "--plan", "x", "--launch", "0.0"]
+    words = ["sweeps.execution.worker", str(store.folder), "--plan", "x", "--launch", "0.0"]
     with looking_like(words, tmp_path / "made") as one:
         yield one
 
@@ -78,65 +78,65 @@ def looking_like(
         one.kill()
 
 
-def hold(ledger: TrialStore, pid: int, **more: str) -> None:
+def hold(store: TrialStore, pid: int, **more: str) -> None:
     started = processes.started(pid)
     assert started
     claim = Lease(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
-    folder = ledger.folder_of(trial())
+    folder = store.folder_of(trial())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CLAIM).write_text(json.dumps(asdict(claim)))
 
 
-def test_nothing_to_cancel(ledger: TrialStore, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cancel(ledger.folder.parent, "--yes") == 0
+def test_nothing_to_cancel(store: TrialStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cancel(store.folder.parent, "--yes") == 0
     assert "nothing of sweep" in capsys.readouterr().err
 
 
 def test_without_yes_it_lists(
-    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    store: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hold(ledger, process.pid)
-    assert cancel(ledger.folder.parent) == 1
+    hold(store, process.pid)
+    assert cancel(store.folder.parent) == 1
     assert f"running  process {process.pid}" in capsys.readouterr().out
     assert process.poll() is None
 
 
 def test_a_worker_between_two_trials_is_found(
-    ledger: TrialStore, process: subprocess.Popen[bytes]
+    store: TrialStore, process: subprocess.Popen[bytes]
 ) -> None:
-    threading.Timer(0.4, hold, (ledger, process.pid)).start()
-    assert cancel(ledger.folder.parent, "--yes") == 0
+    threading.Timer(0.4, hold, (store, process.pid)).start()
+    assert cancel(store.folder.parent, "--yes") == 0
     assert process.wait(10) == -15
 
 
 def test_another_machines_process_is_out_of_reach_and_told(
-    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    store: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hold(ledger, process.pid, host="elsewhere")
-    assert cancel(ledger.folder.parent, "--yes") == 1
+    hold(store, process.pid, host="elsewhere")
+    assert cancel(store.folder.parent, "--yes") == 1
     assert f"not cancelled: process {process.pid} of elsewhere" in capsys.readouterr().err
     assert process.poll() is None
 
 
 def test_a_damaged_plan_keeps_no_other_from_being_cancelled(
-    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    store: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (ledger.folder / "plans" / "00000000.json").write_text("{")
-    hold(ledger, process.pid)
-    assert cancel(ledger.folder.parent, "--yes") == 1
+    (store.folder / "plans" / "00000000.json").write_text("{")
+    hold(store, process.pid)
+    assert cancel(store.folder.parent, "--yes") == 1
     assert process.wait(10) == -15
     assert "00000000.json is not a usable plan" in capsys.readouterr().err
 
 
 def test_a_damaged_drivers_claim_keeps_no_trial_from_being_cancelled(
-    ledger: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    store: TrialStore, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number, make in enumerate((lambda path: path.mkdir(), lambda path: path.write_text("{"))):
-        folder = ledger.folder / "searches" / str(number)
+        folder = store.folder / "searches" / str(number)
         folder.mkdir(parents=True)
         make(folder / CLAIM)
-    hold(ledger, process.pid)
-    assert cancel(ledger.folder.parent, "--yes") == 1
+    hold(store, process.pid)
+    assert cancel(store.folder.parent, "--yes") == 1
     assert process.wait(10) == -15
     assert capsys.readouterr().err.count("warning: ") == 2
 

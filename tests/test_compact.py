@@ -26,6 +26,7 @@ from analysis.cifar10.explain import tested
 from analysis.cifar10.task import load
 from local_machine.errors import EXIT_IO, InputError, run_command
 from sweeps.compact import archive_writer
+from sweeps.cost import past_runs as past_runs_module
 from sweeps.cost.past_runs import past_runs
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
@@ -74,8 +75,8 @@ def run(results: Path, *words: str) -> int:
 def seen(results: Path) -> Any:
     """What every reader makes of the results."""
     study = load(results, [])
-    ledger = TrialStore(results, "grid")
-    (plan,) = ledger.plans()
+    store = TrialStore(results, "grid")
+    (plan,) = store.plans()
     done_names = [name_of(config) for config in CONFIGS[:3]]
     return (
         study.plans[0].runs.to_json(),
@@ -83,13 +84,13 @@ def seen(results: Path) -> Any:
         study.plans[0].epochs.dtypes.astype(str).to_dict(),
         list(study.plans[0].epochs["trial"].cat.categories),
         [str(problem) for problem in study.problems],
-        [one.to_json() for one in look(ledger, plan.trials, {})],
+        [one.to_json() for one in look(store, plan.trials, {})],
         [str(run) for run in past_runs(results)],
-        [tables.read_table(ledger.folder / name / trial_files.PREDICTIONS) for name in done_names],
-        [tables.read_run(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
-        [tested.config(ledger.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
-        [trial.name for trial in ledger.settle_names(plan.trials)],
-        [ledger.claim(trial, 1.0, "") for trial in plan.trials[:4]],
+        [tables.read_table(store.folder / name / trial_files.PREDICTIONS) for name in done_names],
+        [tables.read_run(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
+        [tested.config(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
+        [trial.name for trial in store.settle_names(plan.trials)],
+        [store.claim(trial, 1.0, "") for trial in plan.trials[:4]],
     )
 
 
@@ -129,15 +130,15 @@ def dies_at(count: int, action: Callable[[], object]) -> bool:
 
 
 def compacted(results: Path) -> archive_writer.Gathered:
-    ledger = TrialStore(results, "grid")
-    with archive_writer.held(ledger) as folder:
-        return archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
+    store = TrialStore(results, "grid")
+    with archive_writer.held(store) as folder:
+        return archive_writer.gather(store, store.plans()[0].trials, folder)
 
 
 def put_back(results: Path) -> int:
-    ledger = TrialStore(results, "grid")
-    with archive_writer.held(ledger):
-        return archive_writer.put_back(ledger)
+    store = TrialStore(results, "grid")
+    with archive_writer.held(store):
+        return archive_writer.put_back(store)
 
 
 def test_all_readers_see_the_same_and_undoing_is_exact(
@@ -192,6 +193,25 @@ def test_killed_before_any_change_it_loses_nothing(results: Path, back: bool) ->
         shutil.rmtree(here.parent)
     # The claim, the part and its name, three trials' four files each, at the least.
     assert deaths > 15
+
+
+@pytest.mark.parametrize(("step", "act"), [("_read", compacted), ("_compacted", put_back)])
+def test_past_runs_are_all_found_while_they_are_moved(
+    results: Path, monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[Path], Any]
+) -> None:
+    before = past_runs(results)
+    if act is put_back:
+        compacted(results)
+    original, acts = getattr(past_runs_module, step), [act]
+
+    def moved(*given: Any) -> Any:
+        if acts:
+            acts.pop()(results)
+        return original(*given)
+
+    monkeypatch.setattr(past_runs_module, step, moved)
+    assert past_runs(results) == before
+    assert not acts
 
 
 def test_readers_beside_it_see_the_same_at_every_instant(results: Path) -> None:
@@ -316,8 +336,8 @@ def test_checkpoints_go_only_when_that_is_said_twice(
 
 
 def test_one_command_at_a_time(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ledger = TrialStore(results, "grid")
-    with archive_writer.held(ledger):
+    store = TrialStore(results, "grid")
+    with archive_writer.held(store):
         assert run(results) == 2
     said = capsys.readouterr().err
     assert "error: process" in said
@@ -346,18 +366,18 @@ def test_a_launch_after_it_skips_what_is_compacted(
     )
     results = tmp_path / "results"
     trials = expand(Sweep(base=reported("resnet18")), seeds=2)
-    ledger = TrialStore(results, "grid")
-    ledger.write_plan(Plan("grid", trials, "full", {}, [], "command"))
+    store = TrialStore(results, "grid")
+    store.write_plan(Plan("grid", trials, "full", {}, [], "command"))
     for trial in trials:
-        finish(ledger.folder_of(trial), trial.config)
+        finish(store.folder_of(trial), trial.config)
     assert run(results) == 0
-    assert {one.state for one in ledger.standings(trials)} == {State.DONE}
+    assert {one.state for one in store.standings(trials)} == {State.DONE}
     with pytest.raises(SystemExit) as end:
         words = [str(definition), "--seeds", "2", "--results", str(results), "--on", "debug"]
         run_command(sweeps.launch.app, words)
     assert not end.value.code
     assert "2 done; 0 to run" in capsys.readouterr().err
-    assert not ledger.folder_of(trials[0]).exists()
+    assert not store.folder_of(trials[0]).exists()
 
 
 def status(results: Path) -> int:
@@ -373,8 +393,8 @@ def test_a_damaged_part_is_an_error_and_nothing_runs_again(
     (path,) = archive.parts(results / "grid")
     path.write_bytes(path.read_bytes()[:-100])
     archive._rows.cache_clear()
-    ledger = TrialStore(results, "grid")
-    states = [one.state for one in ledger.standings(ledger.plans()[0].trials)]
+    store = TrialStore(results, "grid")
+    states = [one.state for one in store.standings(store.plans()[0].trials)]
     assert states == [*[State.UNKNOWN] * 3, State.RUNNING, State.UNKNOWN]
     assert status(results) == 1
     assert run(results) == EXIT_IO

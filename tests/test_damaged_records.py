@@ -62,10 +62,10 @@ def rewritten(path: Path, **changes: Any) -> None:
 
 def shown(results: Path) -> tuple[list[Any], pd.DataFrame, list[str]]:
     archive._rows.cache_clear()
-    ledger = TrialStore(results, "grid")
-    (plan,) = ledger.plans()
+    store = TrialStore(results, "grid")
+    (plan,) = store.plans()
     study = load(results, [])
-    return look(ledger, plan.trials, {}), study.plans[0].runs, [p.what for p in study.problems]
+    return look(store, plan.trials, {}), study.plans[0].runs, [p.what for p in study.problems]
 
 
 # --- equal values, stored otherwise -----------------------------------------------------------
@@ -220,8 +220,8 @@ def test_one_bad_file_is_its_own_trials_problem(
     if "epoch" not in name:
         assert read["state"].tolist() == ["done", "missing", "done"]
     # Each command goes on, and says it.
-    ledger = TrialStore(results, "grid")
-    found, left_out = candidates(ledger, ledger.standings(ledger.plans()[0].trials))
+    store = TrialStore(results, "grid")
+    found, left_out = candidates(store, store.standings(store.plans()[0].trials))
     assert len(found) + bool(left_out) == 1  # all seeds of one point
     assert command(sweeps.status.app, results) == 1
     assert command(sweeps.cancel.app, results) == 0
@@ -259,14 +259,14 @@ def test_a_damaged_note_of_a_lost_trial_is_its_own_problem(results: Path) -> Non
     """It is read after the question who lives, in another loop."""
     folder = folder_of(results, POINTS[1])
     (folder / trial_files.RUN).unlink()
-    ledger = TrialStore(results, "grid")
-    trials = ledger.plans()[0].trials
-    taken = ledger.claim(trials[1], 1.0, "")
+    store = TrialStore(results, "grid")
+    trials = store.plans()[0].trials
+    taken = store.claim(trials[1], 1.0, "")
     assert taken is not None
     path = folder / "claim.json"
     path.write_text(path.read_text().replace(str(taken.pid), str(2**22 + 1)))
     (folder / trial_files.PRUNED).write_text("{")
-    states = [one.state for one in ledger.standings(trials)]
+    states = [one.state for one in store.standings(trials)]
     assert states == [State.DONE, State.UNKNOWN, State.DONE]
 
 
@@ -387,8 +387,8 @@ def test_what_is_in_a_compact_files_place_is_a_damaged_one(results: Path, make: 
     path.unlink()
     make(path)
     archive._rows.cache_clear()
-    ledger = TrialStore(results, "grid")
-    states = {one.state for one in ledger.standings(ledger.plans()[0].trials)}
+    store = TrialStore(results, "grid")
+    states = {one.state for one in store.standings(store.plans()[0].trials)}
     assert states == {State.UNKNOWN}
     with pytest.raises(InputError, match="is damaged"):
         load(results, [])

@@ -41,10 +41,10 @@ SWEEP = Sweep(
 
 def planned(results: Path) -> tuple[TrialStore, Path]:
     """A plan as a launch writes it, and its file."""
-    ledger = TrialStore(results, "sweep")
+    store = TrialStore(results, "sweep")
     plan = Plan("sweep", expand(SWEEP), "full", {}, ["optimizer.lr", "model.stem"], "command")
-    ledger.write_plan(plan)
-    return ledger, ledger.folder / "plans" / f"{plan.id}.json"
+    store.write_plan(plan)
+    return store, store.folder / "plans" / f"{plan.id}.json"
 
 
 def unsealed(path: Path) -> None:
@@ -62,8 +62,8 @@ def test_a_launchs_plan_ends_in_the_digest_of_all_before(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("indent", [None, 1, 2, 4])
 def test_another_layout_is_no_change(tmp_path: Path, indent: int | None) -> None:
-    ledger, path = planned(tmp_path)
-    before = ledger.plans()
+    store, path = planned(tmp_path)
+    before = store.plans()
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=indent))
     assert TrialStore(tmp_path, "sweep").plans() == before
     changed = path.read_text().replace("0.05", "0.06")
@@ -126,9 +126,9 @@ def _trial(**changes: Any) -> Callable[[dict[str, Any]], Any]:
 def test_an_old_plan_is_checked_by_its_fingerprints(
     tmp_path: Path, damage: Callable[[dict[str, Any]], Any]
 ) -> None:
-    ledger, path = planned(tmp_path)
+    store, path = planned(tmp_path)
     unsealed(path)
-    assert len(ledger.plans()) == 1
+    assert len(store.plans()) == 1
     values = json.loads(path.read_bytes())
     damage(values)
     path.write_text(json.dumps(values))
@@ -202,7 +202,7 @@ def test_a_launch_refuses_a_damaged_plan_of_its_own_and_goes_on_beside_others(
 def test_what_lies_under_a_plans_name_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger, path = planned(tmp_path)
+    store, path = planned(tmp_path)
     plans = path.parent
     os.mkfifo(plans / "00000001.json")
     (plans / "00000002.json").mkdir()
@@ -216,7 +216,7 @@ def test_what_lies_under_a_plans_name_is_named(
     study = load(tmp_path, [])
     assert len(study.plans[0].runs) == 2
     assert len(study.problems) == 4
-    assert len(ledger.readable_plans()[0]) == 1
+    assert len(store.readable_plans()[0]) == 1
 
 
 # --- the law ---------------------------------------------------------------------------------

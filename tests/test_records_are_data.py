@@ -196,11 +196,11 @@ def test_a_field_that_came_later_has_the_value_of_before(tmp_path: Path) -> None
 
 def test_a_plan_knows_its_trials_as_they_are_stored(tmp_path: Path) -> None:
     write_stored(tmp_path, [({}, values) for values, _ in OTHERS.values()])
-    ledger = TrialStore(tmp_path, "other")
-    (plan,) = ledger.plans()
+    store = TrialStore(tmp_path, "other")
+    (plan,) = store.plans()
     assert [one.values for one in plan.trials] == [values for values, _ in OTHERS.values()]
     for trial in plan.trials:
-        assert ledger.standing(trial).state is State.PENDING
+        assert store.standing(trial).state is State.PENDING
         assert trial.problem is not None
         assert trial.name in trial.problem.what
         with pytest.raises(InputError, match="this version cannot train"):
@@ -233,8 +233,8 @@ def test_of_a_retry_one_trial_is_a_problem_and_the_other_runs(
     assert "unknown architecture 'alexnet'" in said
     assert "bug" not in said
     assert "Traceback" not in said
-    ledger = TrialStore(tmp_path, "other")
-    assert [ledger.standing(one).state for one in ledger.plans()[0].trials] == [
+    store = TrialStore(tmp_path, "other")
+    assert [store.standing(one).state for one in store.plans()[0].trials] == [
         State.FAILED,
         State.DONE,
     ]
@@ -248,10 +248,10 @@ def test_the_configuration_in_a_trials_folder_is_compared_as_it_is_stored(tmp_pa
     folder.mkdir(parents=True)
     trial_files.write_json(folder / trial_files.CONFIG, values)
     longer = Trial.of(f"long-{TrainConfig().fingerprint[:8]}", {}, TrainConfig())
-    ledger = TrialStore(tmp_path, "sweep")
-    assert ledger.settle_names([longer])[0].name == folder.name
+    store = TrialStore(tmp_path, "sweep")
+    assert store.settle_names([longer])[0].name == folder.name
     trial_files.write_json(folder / trial_files.CONFIG, values | {"seed": 1})
-    assert ledger.settle_names([longer])[0].name == longer.name
+    assert store.settle_names([longer])[0].name == longer.name
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: "[]"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from analysis.data.study import load
+from analysis.cifar10.task import load
 from trial_records import plan as plans
 from trial_records import tables, trial_files
 

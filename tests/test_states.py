@@ -53,13 +53,13 @@ class Scene:
     """A sweep of one trial, in a folder of its own."""
 
     folder: Path
-    ledger: TrialStore
+    store: TrialStore
     trial: Trial
     slurm: Slurm | None = None
 
     @property
     def place(self) -> Path:
-        path = self.ledger.folder_of(self.trial)
+        path = self.store.folder_of(self.trial)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -75,8 +75,8 @@ class Scene:
 
     def now(self) -> tuple[State, str]:
         """The state and the note that a person sees."""
-        ledger = TrialStore(self.ledger.folder.parent, self.ledger.sweep, Liveness.here(0.0))
-        (one,) = look(ledger, [self.trial], {})
+        store = TrialStore(self.store.folder.parent, self.store.sweep, Liveness.here(0.0))
+        (one,) = look(store, [self.trial], {})
         return one.state, one.note
 
     def types(self, line: str) -> None:
@@ -87,7 +87,7 @@ class Scene:
         if module is None:
             subprocess.run([name, *words], check=True)
             return
-        given = [*words, "--results", str(self.ledger.folder.parent)]
+        given = [*words, "--results", str(self.store.folder.parent)]
         if name in ("launch", "retry"):
             given += ["--on", "debug"]
         command(module, str(self.folder / "sweep.py") if name == "launch" else "sweep", *given)
@@ -96,14 +96,14 @@ class Scene:
 def made(folder: Path, slurm: Slurm | None = None) -> Scene:
     (folder / "sweep.py").write_text(DEFINITION)
     results = folder / "results"
-    ledger = TrialStore(results, "sweep")
+    store = TrialStore(results, "sweep")
     from sweeps.spec.expand import expand
     from sweeps.spec.find import find
     from sweeps.state.plan import Plan
 
     (trial,) = expand(find(str(folder / "sweep.py"))[1])
-    ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
-    return Scene(folder, ledger, trial, slurm)
+    store.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
+    return Scene(folder, store, trial, slurm)
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     ),
     (
         "unknown, a link to nowhere",
-        lambda scene: scene.ledger.folder_of(scene.trial).symlink_to("nowhere"),
+        lambda scene: scene.store.folder_of(scene.trial).symlink_to("nowhere"),
         State.UNKNOWN,
         r"is not a folder, or a link to nowhere",
         "",
@@ -249,7 +249,7 @@ def test_running_here_is_left_by_cancel(scene: Scene, tmp_path: Path) -> None:
     room = tmp_path / "made" / "sweeps" / "execution"
     room.mkdir(parents=True)
     (room / "worker.py").write_text("import time; time.sleep(60)")
-    words = ["sweeps.execution.worker", str(scene.ledger.folder), "--launch", "1.0"]
+    words = ["sweeps.execution.worker", str(scene.store.folder), "--launch", "1.0"]
     with looking_like(words, tmp_path / "made", "1.0") as one:
         scene.hold(pid=one.pid, process_started=processes.started(one.pid))
         assert scene.now() == (State.RUNNING, f"pid {one.pid} on {processes.host()}")

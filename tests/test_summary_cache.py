@@ -41,10 +41,10 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def looked(results: Path) -> list[dict[str, Any]]:
     """What a command shows, which then keeps it."""
-    ledger = TrialStore(results, "grid")
-    (plan,) = ledger.plans()
-    found = [one.to_json() for one in look(ledger, plan.trials, {})]
-    ledger.seen.save()
+    store = TrialStore(results, "grid")
+    (plan,) = store.plans()
+    found = [one.to_json() for one in look(store, plan.trials, {})]
+    store.seen.save()
     return found
 
 
@@ -90,13 +90,13 @@ def test_a_damaged_file_is_seen_where_its_stamp_differs(results: Path) -> None:
 
 def test_compacted_and_put_back_it_shows_the_same(results: Path) -> None:
     first = looked(results)
-    ledger = TrialStore(results, "grid")
-    with archive_writer.held(ledger) as folder:
-        archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
+    store = TrialStore(results, "grid")
+    with archive_writer.held(store) as folder:
+        archive_writer.gather(store, store.plans()[0].trials, folder)
     assert looked(results) == first
     assert looked(results) == first
-    with archive_writer.held(ledger):
-        archive_writer.put_back(ledger)
+    with archive_writer.held(store):
+        archive_writer.put_back(store)
     assert looked(results) == first
 
 

@@ -29,7 +29,7 @@ from sweeps.state.trial_store import State, TrialStore, launched, resolve
 from trainer.recipes import reported
 from trial_records import trial_files
 
-# The ledger imports no torch, so forking a racer takes a millisecond.
+# The store imports no torch, so forking a racer takes a millisecond.
 FORK = multiprocessing.get_context("fork")
 RACERS = 6
 
@@ -40,7 +40,7 @@ def trial() -> Trial:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> TrialStore:
+def store(tmp_path: Path) -> TrialStore:
     return TrialStore(tmp_path, "sweep")
 
 
@@ -74,7 +74,7 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
     return won
 
 
-def claim_of_the_dead(ledger: TrialStore, trial: Trial) -> Lease:
+def claim_of_the_dead(store: TrialStore, trial: Trial) -> Lease:
     """A claim whose process has ended, as its death left it."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     started = processes.started(child.pid)
@@ -82,93 +82,93 @@ def claim_of_the_dead(ledger: TrialStore, trial: Trial) -> Lease:
     child.kill()
     child.wait()
     claim = Lease(3, 0, 0.0, "log", pid=child.pid, process_started=started)
-    folder = ledger.folder_of(trial)
+    folder = store.folder_of(trial)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CLAIM).write_text(json.dumps(asdict(claim)))
     return claim
 
 
-def test_one_of_many_wins_a_free_trial(ledger: TrialStore, trial: Trial) -> None:
-    folder = ledger.folder_of(trial)
+def test_one_of_many_wins_a_free_trial(store: TrialStore, trial: Trial) -> None:
+    folder = store.folder_of(trial)
 
     def free(_: int) -> None:
         (folder / CLAIM).unlink(missing_ok=True)
 
-    for winners in race(lambda: ledger.claim(trial, 1.0, ""), free, 40):
+    for winners in race(lambda: store.claim(trial, 1.0, ""), free, 40):
         assert sum(winners) == 1
 
 
-def test_one_of_many_wins_a_dead_claim(ledger: TrialStore, trial: Trial) -> None:
+def test_one_of_many_wins_a_dead_claim(store: TrialStore, trial: Trial) -> None:
     for winners in race(
-        lambda: ledger.claim(trial, 1.0, ""), lambda _: void(claim_of_the_dead(ledger, trial)), 25
+        lambda: store.claim(trial, 1.0, ""), lambda _: void(claim_of_the_dead(store, trial)), 25
     ):
         assert sum(winners) == 1
-    assert [path.name for path in ledger.folder_of(trial).iterdir()] == [CLAIM]
+    assert [path.name for path in store.folder_of(trial).iterdir()] == [CLAIM]
 
 
 def void(_: object) -> None:
     """Takes a value and returns none."""
 
 
-def test_a_broken_claim_counts_its_attempts_and_deaths(ledger: TrialStore, trial: Trial) -> None:
-    dead = claim_of_the_dead(ledger, trial)
-    assert ledger.standing(trial).state is State.LOST
-    claim = ledger.claim(trial, 1.0, "")
+def test_a_broken_claim_counts_its_attempts_and_deaths(store: TrialStore, trial: Trial) -> None:
+    dead = claim_of_the_dead(store, trial)
+    assert store.standing(trial).state is State.LOST
+    claim = store.claim(trial, 1.0, "")
     assert claim is not None
     assert (claim.attempt, claim.deaths) == (dead.attempt + 1, 1)
-    assert ledger.standing(trial).state is State.RUNNING
+    assert store.standing(trial).state is State.RUNNING
     # A death within the same launch adds up; one from an earlier launch does not.
     for launch, deaths in ((1.0, 2), (2.0, 1)):
         body = replace(claim, deaths=1, pid=dead.pid, process_started=dead.process_started)
-        (ledger.folder_of(trial) / CLAIM).write_text(json.dumps(asdict(body)))
-        again = ledger.claim(trial, launch, "")
+        (store.folder_of(trial) / CLAIM).write_text(json.dumps(asdict(body)))
+        again = store.claim(trial, launch, "")
         assert again is not None
         assert again.deaths == deaths
 
 
-def test_a_living_claim_is_left_alone(ledger: TrialStore, trial: Trial) -> None:
-    claim = ledger.claim(trial, 1.0, "")
+def test_a_living_claim_is_left_alone(store: TrialStore, trial: Trial) -> None:
+    claim = store.claim(trial, 1.0, "")
     assert claim is not None
-    assert ledger.claim(trial, 1.0, "") is None
-    assert ledger.standing(trial).claim == claim
+    assert store.claim(trial, 1.0, "") is None
+    assert store.standing(trial).claim == claim
 
 
-def test_a_breaker_that_died_half_way_is_itself_broken(ledger: TrialStore, trial: Trial) -> None:
-    first = claim_of_the_dead(ledger, trial)
-    folder = ledger.folder_of(trial)
+def test_a_breaker_that_died_half_way_is_itself_broken(store: TrialStore, trial: Trial) -> None:
+    first = claim_of_the_dead(store, trial)
+    folder = store.folder_of(trial)
     text = (folder / CLAIM).read_text()
-    second = claim_of_the_dead(ledger, trial)  # will be the successor that was never installed
+    second = claim_of_the_dead(store, trial)  # will be the successor that was never installed
     (folder / CLAIM).rename(folder / f".{CLAIM}.{first.token}.next")
     (folder / CLAIM).write_text(text)
-    assert ledger.standing(trial).claim == second
-    claim = ledger.claim(trial, 1.0, "")
+    assert store.standing(trial).claim == second
+    claim = store.claim(trial, 1.0, "")
     assert claim is not None
     assert claim.attempt == second.attempt + 1
     assert [path.name for path in folder.iterdir()] == [CLAIM]
 
 
-def test_a_breaker_about_to_install_holds_the_trial(ledger: TrialStore, trial: Trial) -> None:
-    dead = claim_of_the_dead(ledger, trial)
-    folder = ledger.folder_of(trial)
+def test_a_breaker_about_to_install_holds_the_trial(store: TrialStore, trial: Trial) -> None:
+    dead = claim_of_the_dead(store, trial)
+    folder = store.folder_of(trial)
     living = Lease(dead.attempt + 1, 1, 1.0, "")
     (folder / f".{CLAIM}.{dead.token}.next").write_text(json.dumps(asdict(living)))
-    assert ledger.standing(trial).state is State.RUNNING
-    assert ledger.claim(trial, 1.0, "") is None
+    assert store.standing(trial).state is State.RUNNING
+    assert store.claim(trial, 1.0, "") is None
 
 
 def test_a_slow_breaker_steps_back(
-    ledger: TrialStore, trial: Trial, monkeypatch: pytest.MonkeyPatch
+    store: TrialStore, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It read the dead claim, slept while another broke it, and goes on from what it read."""
-    dead = claim_of_the_dead(ledger, trial)
-    folder = ledger.folder_of(trial)
-    winner = TrialStore(ledger.folder.parent, ledger.sweep).claim(trial, 1.0, "")
+    dead = claim_of_the_dead(store, trial)
+    folder = store.folder_of(trial)
+    winner = TrialStore(store.folder.parent, store.sweep).claim(trial, 1.0, "")
     real = leases.read
     answers = iter([dead])
     monkeypatch.setattr(leases, "read", lambda folder: next(answers, None) or real(folder))
-    assert ledger.claim(trial, 1.0, "") is None
+    assert store.claim(trial, 1.0, "") is None
     assert [path.name for path in folder.iterdir()] == [CLAIM]
-    assert ledger.standing(trial).claim == winner
+    assert store.standing(trial).claim == winner
 
 
 def test_a_zombie_is_dead() -> None:
@@ -187,40 +187,40 @@ def test_another_process_of_the_same_number_is_no_life() -> None:
     assert Lease(1, 0, 0.0, "", process_started="1").has_died_here
 
 
-def test_release_leaves_another_workers_claim(ledger: TrialStore, trial: Trial) -> None:
-    claim = ledger.claim(trial, 1.0, "")
+def test_release_leaves_another_workers_claim(store: TrialStore, trial: Trial) -> None:
+    claim = store.claim(trial, 1.0, "")
     assert claim is not None
-    ledger.release(trial, replace(claim, token="other"))
-    assert ledger.standing(trial).state is State.RUNNING
-    ledger.release(trial, claim)
-    assert ledger.standing(trial).state is State.PENDING
-    ledger.release(trial, claim)
+    store.release(trial, replace(claim, token="other"))
+    assert store.standing(trial).state is State.RUNNING
+    store.release(trial, claim)
+    assert store.standing(trial).state is State.PENDING
+    store.release(trial, claim)
 
 
 def failure(attempt: int = 1) -> trial_files.Failure:
     return trial_files.Failure("ERROR", "ValueError: x", "tb", ["line"], attempt, 5.0, "host")
 
 
-def test_failure_and_its_next_attempt(ledger: TrialStore, trial: Trial) -> None:
-    claim = ledger.claim(trial, 1.0, "")
+def test_failure_and_its_next_attempt(store: TrialStore, trial: Trial) -> None:
+    claim = store.claim(trial, 1.0, "")
     assert claim is not None
-    ledger.fail(trial, claim, failure(claim.attempt))
-    standing = ledger.standing(trial)
+    store.fail(trial, claim, failure(claim.attempt))
+    standing = store.standing(trial)
     assert (standing.state, standing.failure) == (State.FAILED, replace(failure(), launches=[1.0]))
-    again = ledger.claim(trial, 2.0, "")
+    again = store.claim(trial, 2.0, "")
     assert again is not None
     assert again.attempt == 2
-    (ledger.folder_of(trial) / trial_files.RUN).touch()
-    ledger.finish(trial, again)
-    assert ledger.standing(trial).state is State.DONE
-    assert not (ledger.folder_of(trial) / trial_files.FAILURE).exists()
+    (store.folder_of(trial) / trial_files.RUN).touch()
+    store.finish(trial, again)
+    assert store.standing(trial).state is State.DONE
+    assert not (store.folder_of(trial) / trial_files.FAILURE).exists()
 
 
-def test_a_done_trial_is_not_claimed(ledger: TrialStore, trial: Trial) -> None:
-    ledger.folder_of(trial).mkdir(parents=True)
-    (ledger.folder_of(trial) / trial_files.RUN).touch()
-    assert ledger.claim(trial, 1.0, "") is None
-    assert ledger.standing(trial).state is State.DONE
+def test_a_done_trial_is_not_claimed(store: TrialStore, trial: Trial) -> None:
+    store.folder_of(trial).mkdir(parents=True)
+    (store.folder_of(trial) / trial_files.RUN).touch()
+    assert store.claim(trial, 1.0, "") is None
+    assert store.standing(trial).state is State.DONE
 
 
 def plan_of(name: str, seeds: int = 1) -> Plan:
@@ -228,18 +228,18 @@ def plan_of(name: str, seeds: int = 1) -> Plan:
     return Plan("sweep", expand(sweep, seeds=seeds), "full", {}, [], "command")
 
 
-def test_plans_come_back_and_the_same_trials_are_one_plan(ledger: TrialStore) -> None:
+def test_plans_come_back_and_the_same_trials_are_one_plan(store: TrialStore) -> None:
     plan = plan_of("grid_bs_epoch")
-    ledger.write_plan(plan)
-    path = ledger.folder / "plans" / f"{plan.id}.json"
+    store.write_plan(plan)
+    path = store.folder / "plans" / f"{plan.id}.json"
     written = path.read_bytes()
-    ledger.write_plan(replace(plan, command="another", created="2000-01-01T00:00:00+00:00"))
+    store.write_plan(replace(plan, command="another", created="2000-01-01T00:00:00+00:00"))
     assert path.read_bytes() == written
-    ledger.write_plan(plan_of("grid_bs_epoch", seeds=2))
-    assert len(ledger.plans()) == 2
-    assert ledger.plan(plan.id) == plan
-    assert resolve(ledger.folder.parent, "sweep").sweep == "sweep"
-    assert launched(ledger.folder.parent) == ["sweep"]
+    store.write_plan(plan_of("grid_bs_epoch", seeds=2))
+    assert len(store.plans()) == 2
+    assert store.plan(plan.id) == plan
+    assert resolve(store.folder.parent, "sweep").sweep == "sweep"
+    assert launched(store.folder.parent) == ["sweep"]
 
 
 @pytest.mark.parametrize(
@@ -260,47 +260,47 @@ def test_plans_come_back_and_the_same_trials_are_one_plan(ledger: TrialStore) ->
         ),
     ],
 )
-def test_a_damaged_plan_is_named_and_left(ledger: TrialStore, damage: Any) -> None:
+def test_a_damaged_plan_is_named_and_left(store: TrialStore, damage: Any) -> None:
     plan = plan_of("wrn_final")
-    ledger.write_plan(plan)
-    path = ledger.folder / "plans" / f"{plan.id}.json"
+    store.write_plan(plan)
+    path = store.folder / "plans" / f"{plan.id}.json"
     path.write_text(damage(json.loads(path.read_text())))
     before = path.read_bytes()
     with pytest.raises(InputError, match=plan.id):
-        ledger.plans()
+        store.plans()
     assert path.read_bytes() == before
 
 
-def test_a_damaged_claim_is_its_own_trials_problem(ledger: TrialStore, trial: Trial) -> None:
-    ledger.folder_of(trial).mkdir(parents=True)
+def test_a_damaged_claim_is_its_own_trials_problem(store: TrialStore, trial: Trial) -> None:
+    store.folder_of(trial).mkdir(parents=True)
     for text in ("{", '{"token": 1}', "", "[]", '{"attempt": 1, "boot": 5}'):
-        (ledger.folder_of(trial) / CLAIM).write_text(text)
-        standing = ledger.standing(trial)
+        (store.folder_of(trial) / CLAIM).write_text(text)
+        standing = store.standing(trial)
         assert standing.state is State.UNKNOWN
         assert standing.problem is not None
         assert CLAIM in standing.problem
 
 
-def test_a_claim_survives_no_holder(ledger: TrialStore, trial: Trial) -> None:
+def test_a_claim_survives_no_holder(store: TrialStore, trial: Trial) -> None:
     """A process killed while it holds a trial: lost, then claimed by the next."""
     pid = os.fork()
     if pid == 0:
-        ledger.claim(trial, 1.0, "")
+        store.claim(trial, 1.0, "")
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert ledger.standing(trial).state is State.LOST
-    claim = ledger.claim(trial, 1.0, "")
+    assert store.standing(trial).state is State.LOST
+    claim = store.claim(trial, 1.0, "")
     assert claim is not None
     assert (claim.attempt, claim.deaths) == (2, 1)
 
 
 def test_a_configuration_keeps_the_name_that_a_plan_gave_it(
-    ledger: TrialStore, trial: Trial
+    store: TrialStore, trial: Trial
 ) -> None:
     """Also before its folder is there: two names would be two attempts at once."""
-    ledger.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
+    store.write_plan(Plan("sweep", [trial], "full", {}, [], "command"))
     longer = Trial.of(f"dropout0-{trial.name}", {"model.dropout": 0.0}, trial.config)
-    assert [one.name for one in ledger.settle_names([longer])] == [trial.name]
+    assert [one.name for one in store.settle_names([longer])] == [trial.name]
 
 
 def test_only_a_process_of_this_machine_is_ones_own() -> None:
@@ -315,8 +315,8 @@ def test_only_a_process_of_this_machine_is_ones_own() -> None:
         assert not other.is_own_process
 
 
-def test_a_neighbours_odd_folder_is_no_sweep(ledger: TrialStore) -> None:
-    ledger.write_plan(plan_of("wrn_final"))
+def test_a_neighbours_odd_folder_is_no_sweep(store: TrialStore) -> None:
+    store.write_plan(plan_of("wrn_final"))
     for name in (".hidden", "two words"):
-        (ledger.folder.parent / name / "plans").mkdir(parents=True)
-    assert launched(ledger.folder.parent) == ["sweep"]
+        (store.folder.parent / name / "plans").mkdir(parents=True)
+    assert launched(store.folder.parent) == ["sweep"]

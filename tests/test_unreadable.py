@@ -43,9 +43,9 @@ def results() -> Iterator[Path]:
     try:
         for sweep, seed in (("one", 1), ("two", 2)):
             trials = expand(Sweep(base=TrainConfig().override({"seed": seed})))
-            ledger = TrialStore(folder / "results", sweep)
-            ledger.write_plan(Plan(sweep, trials, "full", {}, [], "command"))
-            (ledger.folder / trials[0].name).mkdir()
+            store = TrialStore(folder / "results", sweep)
+            store.write_plan(Plan(sweep, trials, "full", {}, [], "command"))
+            (store.folder / trials[0].name).mkdir()
         yield folder / "results"
     finally:
         shutil.rmtree(folder)

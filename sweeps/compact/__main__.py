@@ -44,22 +44,22 @@ def main(
 
     if undo and drop:
         raise InputError("--undo with --drop-checkpoints", "give one of them")
-    ledger = resolve(results, name)
-    with archive_writer.held(ledger) as folder:
+    store = resolve(results, name)
+    with archive_writer.held(store) as folder:
         if undo:
-            _show_undone(ledger, archive_writer.put_back(ledger), as_json)
+            _show_undone(store, archive_writer.put_back(store), as_json)
             return EXIT_DONE
-        plans, problems = ledger.readable_plans()
+        plans, problems = store.readable_plans()
         trials = {trial.name: trial for plan in plans for trial in plan.trials}
-        found = archive_writer.gather(ledger, trials.values(), folder)
-        checkpoints, size = archive_writer.drop_checkpoints(ledger, really=drop and yes)
+        found = archive_writer.gather(store, trials.values(), folder)
+        checkpoints, size = archive_writer.drop_checkpoints(store, really=drop and yes)
     for problem in [*problems, *found.damaged.values()]:
         print(f"warning: left as it is: {problem.what}", file=sys.stderr)
     if as_json:
         _print({**_to_json(name, found, checkpoints, size), "checkpoints_dropped": drop and yes})
     else:
         print(
-            f"{name}: {_trials(found.compacted)} in {ledger.folder / folder.name}, {found.added} "
+            f"{name}: {_trials(found.compacted)} in {store.folder / folder.name}, {found.added} "
             f"of them new; left as they are: {found.open} not done, {len(found.damaged)} damaged"
         )
         if checkpoints and drop and yes:
@@ -74,11 +74,11 @@ def main(
     return EXIT_FLAGGED if found.damaged or problems else EXIT_DONE
 
 
-def _show_undone(ledger: TrialStore, count: int, as_json: bool) -> None:
+def _show_undone(store: TrialStore, count: int, as_json: bool) -> None:
     if as_json:
-        _print({"sweep": ledger.sweep, "put_back": count})
+        _print({"sweep": store.sweep, "put_back": count})
     else:
-        print(f"{ledger.sweep}: {_trials(count)} put back into {ledger.folder}")
+        print(f"{store.sweep}: {_trials(count)} put back into {store.folder}")
 
 
 def _to_json(name: str, found: Gathered, checkpoints: int, size: int) -> dict[str, object]:

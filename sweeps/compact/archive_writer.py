@@ -74,19 +74,19 @@ class Gathered:
 
 
 @contextlib.contextmanager
-def held(ledger: TrialStore) -> Iterator[Path]:
+def held(store: TrialStore) -> Iterator[Path]:
     """The folder of the sweep's compact files, for this process alone.
 
     Raises InputError where another process has it, OSError where it cannot be written.
     """
-    folder = ledger.folder / archive.FOLDER
+    folder = store.folder / archive.FOLDER
     folder.mkdir(exist_ok=True)
-    taken = leases.take(folder, Lease(1, 0, clock.now(), ""), ledger.scheduler.is_alive)
+    taken = leases.take(folder, Lease(1, 0, clock.now(), ""), store.scheduler.is_alive)
     if taken is None:
         other = leases.read(folder)
         who = f"process {other.pid} on {other.host}" if other else "another process"
         raise InputError(
-            f"{who} compacts {ledger.sweep} already",
+            f"{who} compacts {store.sweep} already",
             f"wait for it; where it is gone, remove its claim: rm {folder / CLAIM}",
         )
     try:
@@ -100,25 +100,25 @@ def held(ledger: TrialStore) -> Iterator[Path]:
             folder.rmdir()
 
 
-def gather(ledger: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered:
+def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered:
     """Compact what is done and no process holds, and remove the files that are compacted.
 
     Raises InputError where a compact file is damaged, OSError where the disk is full: what was
     begun then stands in both forms.
     """
     found = Gathered()
-    known = archive.trials(ledger.folder)
-    for part in archive.parts(ledger.folder):
-        _clear_leftovers(ledger.folder, part)
+    known = archive.trials(store.folder)
+    for part in archive.parts(store.folder):
+        _clear_leftovers(store.folder, part)
     waiting: list[_Row] = []
     size = 0
     trials = [trial for trial in trials if trial.name not in known]
-    for standing in ledger.standings(trials):
-        path = ledger.folder_of(standing.trial)
+    for standing in store.standings(trials):
+        path = store.folder_of(standing.trial)
         try:
             if standing.problem is not None:
-                raise InputError(standing.problem, f"see python -m sweeps.status {ledger.sweep}")
-            if standing.state is not State.DONE or path.is_symlink() or not _let_go(ledger, path):
+                raise InputError(standing.problem, f"see python -m sweeps.status {store.sweep}")
+            if standing.state is not State.DONE or path.is_symlink() or not _let_go(store, path):
                 found.open += 1
                 continue
             row = _read(path, standing.trial)
@@ -140,10 +140,10 @@ def gather(ledger: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathere
     return found
 
 
-def _let_go(ledger: TrialStore, folder: Path) -> bool:
+def _let_go(store: TrialStore, folder: Path) -> bool:
     """Whether no process holds the finished trial; a lease of one that died is removed."""
     claim = leases.read(folder)
-    if claim is not None and not ledger.scheduler.is_alive(claim, folder):
+    if claim is not None and not store.scheduler.is_alive(claim, folder):
         leases.release(folder, claim)
         claim = leases.read(folder)
     return claim is None
@@ -315,16 +315,16 @@ def _is_there(file: dict[str, Any] | None) -> bool:
     return file is not None and file["bytes"] is not None
 
 
-def put_back(ledger: TrialStore) -> int:
+def put_back(store: TrialStore) -> int:
     """Write every compacted trial's folder as it was, then remove the compact files; how many.
 
     A file that was written since under the same name stays; the compacted one is put beside it.
     Raises as `gather` does.
     """
     count = 0
-    for part in archive.parts(ledger.folder):
+    for part in archive.parts(store.folder):
         for name, files in _folders(part):
-            folder = ledger.folder / name
+            folder = store.folder / name
             try:
                 # A link may lead out of the results folder.
                 folder.mkdir(exist_ok=not folder.is_symlink())
@@ -339,7 +339,7 @@ def put_back(ledger: TrialStore) -> int:
             for file in sorted(files, key=lambda file: file == trial_files.RUN):
                 _restore(folder / file, *files[file])
             count += 1
-        _sync(ledger.folder)
+        _sync(store.folder)
         part.unlink()
         _sync(part.parent)
     return count
@@ -362,11 +362,11 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def drop_checkpoints(ledger: TrialStore, *, really: bool) -> tuple[int, int]:
+def drop_checkpoints(store: TrialStore, *, really: bool) -> tuple[int, int]:
     """Remove the compacted trials' checkpoints, or only count them; how many, and their bytes."""
     count = size = 0
-    for name in archive.trials(ledger.folder):
-        path = ledger.folder / name / trial_files.CHECKPOINT
+    for name in archive.trials(store.folder):
+        path = store.folder / name / trial_files.CHECKPOINT
         if path.parent.is_symlink():
             continue  # it may lead out of the results folder
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from local_machine.errors import InputError
-from local_machine.files import read_file
 from trainer.config import DataConfig, ModelConfig
 from trial_records import archive, trial_files
 
@@ -32,6 +31,9 @@ _COLUMNS = (
     "train_images", "val_images", "precision", "compile", "deterministic", "batch_size",
     *_MODEL, *_DATA,
 )  # fmt: skip
+
+_File = tuple[int, bytes | None]
+"""When it was written, in ns; and its content, where it is compacted."""
 
 
 class Arithmetic(NamedTuple):
@@ -61,13 +63,7 @@ class PastRun:
 def past_runs(results: Path) -> list[PastRun]:
     """Finished trials of any sweep in the folder, newest first; of many only some. A file that
     cannot be read, or tells no speed, is left out."""
-    files: dict[str, tuple[int, bytes | None]] = {}  # when each was written, and what is in it
-    for path in results.glob(f"*/*/{trial_files.RUN}"):
-        with contextlib.suppress(OSError):
-            files[str(path)] = path.stat().st_mtime_ns, None
-    # After the folders, so that what is compacted meanwhile is here, and what is in both one run.
-    for sweep in results.glob(f"*/{archive.FOLDER}/"):
-        files |= _compacted(sweep.parent)
+    files = _files(results)
     found = sorted(((when, path) for path, (when, _) in files.items()), reverse=True)
     others = found[NEWEST:]
     # Not every n-th: a grid's axis may have n values. The same ones in every call.
@@ -76,7 +72,24 @@ def past_runs(results: Path) -> list[PastRun]:
     return [run for run in runs if run is not None]
 
 
-def _compacted(sweep: Path) -> Iterator[tuple[str, tuple[int, bytes]]]:
+def _files(results: Path) -> dict[str, _File]:
+    """Each run.parquet, by its path."""
+    compacted = set(results.glob(f"*/{archive.FOLDER}/"))
+    files = dict(_loose(results.glob(f"*/*/{trial_files.RUN}")))
+    # What is compacted meanwhile is there now, and what is put back meanwhile in its folder.
+    for sweep in {path.parent for path in compacted | set(results.glob(f"*/{archive.FOLDER}/"))}:
+        files |= dict(_compacted(sweep))
+        files = dict(_loose(sweep.glob(f"*/{trial_files.RUN}"))) | files
+    return files
+
+
+def _loose(paths: Iterable[Path]) -> Iterator[tuple[str, _File]]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield str(path), (path.stat().st_mtime_ns, None)
+
+
+def _compacted(sweep: Path) -> Iterator[tuple[str, _File]]:
     """The run.parquet of each compacted trial, under the path that it had."""
     column = f"files.{trial_files.RUN}"
     for part in archive.parts(sweep):
@@ -97,7 +110,7 @@ def _read(path: Path, content: bytes | None = None) -> PastRun | None:
     from trial_records import tables
 
     try:
-        found = read_file(path) if content is None else content
+        found = trial_files.content(path) if content is None else content
         table = tables.checked(path, found, _COLUMNS).table
         tables.check_is_one_row(path, table)
         schema = pa.schema([one for one in tables.run_schema() if one.name in _COLUMNS])

@@ -40,7 +40,7 @@ class _Found:
     files: dict[str, bytes]
 
 
-def adopt(ledger: TrialStore, trials: Iterable[Trial], launch: float) -> set[str]:
+def adopt(store: TrialStore, trials: Iterable[Trial], launch: float) -> set[str]:
     """Take over those of the trials that another sweep has finished; their names.
 
     A trial that somebody holds is left to them, and what cannot be read is trained. Raises
@@ -49,23 +49,23 @@ def adopt(ledger: TrialStore, trials: Iterable[Trial], launch: float) -> set[str
     wanted = {trial.fingerprint: trial for trial in trials}
     content = functools.cache(_content_sha256)
     taken = set()
-    for fingerprint, folders in _alike(ledger, wanted).items():
+    for fingerprint, folders in _alike(store, wanted).items():
         trial = wanted[fingerprint]
         for folder in folders:
             found = _read(folder, trial, content)
-            if found is not None and _take_over(ledger, trial, found, launch):
+            if found is not None and _take_over(store, trial, found, launch):
                 taken.add(trial.name)
                 break
     return taken
 
 
-def _alike(ledger: TrialStore, wanted: Iterable[str]) -> dict[str, list[Path]]:
+def _alike(store: TrialStore, wanted: Iterable[str]) -> dict[str, list[Path]]:
     """For each fingerprint, the folders of other sweeps' trials whose names end in its digits."""
     by_digits = {fingerprint[:8]: fingerprint for fingerprint in wanted}
     found: dict[str, list[Path]] = {}
-    results = ledger.folder.parent
+    results = store.folder.parent
     for sweep in plan_files.sweeps(results) if by_digits else []:
-        if sweep == ledger.sweep:
+        if sweep == store.sweep:
             continue
         for name in sorted(_names(results / sweep)):
             fingerprint = by_digits.get(name[-8:])
@@ -112,35 +112,35 @@ def _read(folder: Path, trial: Trial, content: Callable[[DataConfig], str]) -> _
     return _Found(folder, run, files)
 
 
-def _take_over(ledger: TrialStore, trial: Trial, found: _Found, launch: float) -> bool:
+def _take_over(store: TrialStore, trial: Trial, found: _Found, launch: float) -> bool:
     """Whether the trial is done by it. Raises InputError where the folder cannot be written."""
-    folder = ledger.folder_of(trial)
+    folder = store.folder_of(trial)
     try:
-        claim = _claim(ledger, trial, launch)
+        claim = _claim(store, trial, launch)
         if claim is None:
             return False
         try:
             _copy(folder, trial, found)
         except BaseException:
-            ledger.release(trial, claim)
+            store.release(trial, claim)
             raise
-        ledger.finish(trial, claim)
+        store.finish(trial, claim)
     except OSError as error:
         raise storage_error(error) or error from None
     return True
 
 
-def _claim(ledger: TrialStore, trial: Trial, launch: float) -> Lease | None:
+def _claim(store: TrialStore, trial: Trial, launch: float) -> Lease | None:
     """None where the trial is not to be had: held, damaged, or with another one in its folder."""
     try:
-        if not is_of(trial_files.read_values(ledger.folder_of(trial)), trial.fingerprint):
+        if not is_of(trial_files.read_values(store.folder_of(trial)), trial.fingerprint):
             return None
     except FileNotFoundError:
         pass  # it has not begun
     except InputError:
         return None
     try:
-        return ledger.claim(trial, launch, log="")
+        return store.claim(trial, launch, log="")
     except InputError:
         return None
 

@@ -138,28 +138,28 @@ class Progress:
         }
 
 
-def look(ledger: TrialStore, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
+def look(store: TrialStore, trials: Iterable[Trial], known: dict[str, Progress]) -> list[Progress]:
     """How far the trials have come. `known` keeps what can no longer change between looks.
 
     A damaged file becomes the problem of its trial. Raises SlurmError where Slurm does not answer.
     """
     trials = list(trials)
     try:
-        parts = archive.trials(ledger.folder)
+        parts = archive.trials(store.folder)
     except InputError:
         parts = {}  # the trials that this concerns tell of it below
     for trial in trials:
         if trial.name not in known:
-            figures = ledger.seen.find(trial, ledger.folder_of(trial), parts)
+            figures = store.seen.find(trial, store.folder_of(trial), parts)
             if figures is not None:
                 known[trial.name] = Progress(Standing(trial, State.DONE), *figures)
-    standings = ledger.standings(trial for trial in trials if trial.name not in known)
-    found = {one.trial.name: _look(ledger, one, known, parts) for one in standings}
+    standings = store.standings(trial for trial in trials if trial.name not in known)
+    found = {one.trial.name: _look(store, one, known, parts) for one in standings}
     return [known.get(trial.name) or found[trial.name] for trial in trials]
 
 
 def _look(
-    ledger: TrialStore,
+    store: TrialStore,
     standing: Standing,
     known: dict[str, Progress],
     parts: Mapping[str, Path],
@@ -167,10 +167,10 @@ def _look(
     trial = standing.trial
     if standing.problem is not None:
         return Progress(standing, problem=standing.problem)
-    said = _said(ledger, standing)
-    if standing.state is State.PENDING and not ledger.folder_of(trial).exists():
+    said = _said(store, standing)
+    if standing.state is State.PENDING and not store.folder_of(trial).exists():
         return Progress(standing)
-    folder = ledger.folder_of(trial)
+    folder = store.folder_of(trial)
     done = standing.state is State.DONE
     stamp = summary_cache.stamp(folder, parts) if done else None
     # Not where all was seen before: pyarrow takes a quarter of a second.
@@ -196,7 +196,7 @@ def _look(
     progress = Progress(standing, *figures, said=said)
     if done:
         known[trial.name] = progress
-        ledger.seen.keep(trial, stamp, figures)
+        store.seen.keep(trial, stamp, figures)
     return progress
 
 
@@ -206,13 +206,13 @@ def _devices(run: Mapping[str, Any]) -> float:
     return (run.get("world_size") or 1) * (run.get("device_share") or 1.0)
 
 
-def _said(ledger: TrialStore, standing: Standing) -> str:
+def _said(store: TrialStore, standing: Standing) -> str:
     """Why a job lost its trial, in the last words of its log."""
     claim, job = standing.claim, standing.job
     if standing.state is not State.LOST or claim is None or not claim.submission:
         return ""
     number = claim.job or (job.id if job else "")
-    return " ".join(job_log.last_words(ledger.folder / LOGS, number)) if number else ""
+    return " ".join(job_log.last_words(store.folder / LOGS, number)) if number else ""
 
 
 def _finite(column: pa.ChunkedArray) -> list[float]:

@@ -284,7 +284,7 @@ class TrialStore(PlanStore):
 
 
 def resolve(results: Path, name: str) -> TrialStore:
-    """The ledger of a sweep that was launched. Raises InputError, with near names, where there is
+    """The store of a sweep that was launched. Raises InputError, with near names, where there is
     none, and where the results folder cannot be read."""
     warn_of_writers(results)
     known = launched(results)

@@ -59,7 +59,7 @@ class Run:
     """A stage as it is run: the trials of a sweep, or what a search is asked for."""
 
     stage: Stage
-    ledger: TrialStore
+    store: TrialStore
     request: LaunchRequest
     asked: Plan | Asked
 
@@ -82,9 +82,9 @@ class Run:
     def progress(self) -> list[Progress]:
         """Of every trial that the stage has, so far: a search's are asked for one by one."""
         if isinstance(self.asked, Plan):
-            return look(self.ledger, self.asked.trials, {})
-        plans = [plan for plan in self.ledger.plans() if plan.id == self.asked.identity]
-        return look(self.ledger, plans[0].trials if plans else [], {})
+            return look(self.store, self.asked.trials, {})
+        plans = [plan for plan in self.store.plans() if plan.id == self.asked.identity]
+        return look(self.store, plans[0].trials if plans else [], {})
 
     def to_price(self) -> list[Progress]:
         """What it has, and those that its search has yet to ask for, each whole."""
@@ -139,13 +139,13 @@ class StudyRunner:
     def run_of(self, stage: Stage, chosen: Mapping[str, Point]) -> Run:
         """Raises InputError for a stage that cannot be made, or cannot take the settings."""
         made = stage.made(SoFar(Scale(str(self.scale)), chosen))
-        ledger = TrialStore(self.results, stage.name, self.scheduler)
+        store = TrialStore(self.results, stage.name, self.scheduler)
         request = replace(self.request, resources=made.resources)
         try:
             overrides = parse_settings(self.settings)
             if isinstance(made, Sweep):
                 asked: Plan | Asked = plan_of(
-                    made, ledger, self.scale, overrides, self.seeds, self.command
+                    made, store, self.scale, overrides, self.seeds, self.command
                 )
             else:
                 asked = Asked.of(made, Scale(str(self.scale)), overrides).by_definition()
@@ -153,7 +153,7 @@ class StudyRunner:
             if error.exit_code == EXIT_IO:
                 raise
             raise InputError(f"stage {stage.name}: {error.what}", error.help) from None
-        return Run(stage, ledger, request, asked)
+        return Run(stage, store, request, asked)
 
     def assumed(self) -> list[Run]:
         """Every stage, with what is chosen so far, and beyond it what is assumed.
@@ -263,15 +263,15 @@ class StudyRunner:
     def train(self, run: Run) -> int:
         """Run a stage to its end; what its own command would exit with."""
         if isinstance(run.asked, Asked):
-            driver = through(run.asked, run.ledger, run.request, self.command, self.job)
+            driver = through(run.asked, run.store, run.request, self.command, self.job)
             return EXIT_INTERRUPTED if driver is None else EXIT_DONE
         for _ in range(PASSES):
-            code = dispatch.run(run.ledger, [run.asked], run.request, {})
+            code = dispatch.run(run.store, [run.asked], run.request, {})
             if code == EXIT_INTERRUPTED:
                 return code
             # What an earlier driver sent goes on without it, and nobody else waits for it.
-            with dispatch.backend_of(run.ledger, run.request) as backend:
-                waited = dispatch.wait(run.ledger, run.asked, backend.seconds)
+            with dispatch.backend_of(run.store, run.request) as backend:
+                waited = dispatch.wait(run.store, run.asked, backend.seconds)
             states = {one.state for one in run.progress()}
             if not waited and states.isdisjoint({State.PENDING, State.LOST}):
                 break
@@ -285,7 +285,7 @@ class StudyRunner:
         comparison; and where nothing is left.
         """
         name = run.stage.name
-        found, left_out = candidates(run.ledger, (one.standing for one in progress), run.column)
+        found, left_out = candidates(run.store, (one.standing for one in progress), run.column)
         what = "".join(f"; {one.trial}: {one.why}" for one in left_out[:3])
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         if isinstance(run.asked, Plan) and not all(one.diverged for one in left_out):

@@ -159,7 +159,7 @@ def _comparable(accuracy: float) -> float:
 
 
 def candidates(
-    ledger: TrialStore, standings: Iterable[Standing], column: str = "val_accuracy"
+    store: TrialStore, standings: Iterable[Standing], column: str = "val_accuracy"
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """The points whose trials have all finished, and the trials that have not, or whose run.parquet
     cannot be used. Raises InputError where they are not of the same images.
@@ -170,12 +170,12 @@ def candidates(
     found: list[tuple[list[Standing], list[dict[str, Any]]]] = []
     left_out: list[LeftOut] = []
     for group in groups.values():
-        read = [_run(ledger, one, column) for one in group]
+        read = [_run(store, one, column) for one in group]
         runs = [one for one in read if not isinstance(one, LeftOut)]
         left_out += [one for one in read if isinstance(one, LeftOut)]
         if len(runs) == len(group):
             found.append((group, runs))
-    _check_same_images(ledger, [run for _, runs in found for run in runs])
+    _check_same_images(store, [run for _, runs in found for run in runs])
     counted = all(run["flops_per_image"] for _, runs in found for run in runs)
     return [
         Candidate(
@@ -193,13 +193,13 @@ def candidates(
     ], left_out
 
 
-def _check_same_images(ledger: TrialStore, runs: Iterable[dict[str, Any]]) -> None:
+def _check_same_images(store: TrialStore, runs: Iterable[dict[str, Any]]) -> None:
     """Raises InputError where runs are of different data sets; older ones do not say."""
     known = {run.get("data_sha256") for run in runs} - {None}
     if len(known) > 1:
         told = ", ".join(sorted(str(one)[:8] for one in known))
         raise InputError(
-            f"{ledger.sweep}: its trials are of different images, by data_sha256 in run.parquet "
+            f"{store.sweep}: its trials are of different images, by data_sha256 in run.parquet "
             f"({told}): no choice can be made between them",
             "move away the folders of those that are not of the images under data.root, then the "
             "same command trains them anew",
@@ -211,12 +211,12 @@ def _point(standing: Standing) -> dict[str, Any]:
     return {key: value for key, value in standing.trial.point.items() if key != "seed"}
 
 
-def _run(ledger: TrialStore, standing: Standing, column: str) -> dict[str, Any] | LeftOut:
+def _run(store: TrialStore, standing: Standing, column: str) -> dict[str, Any] | LeftOut:
     """What a choice reads of the trial's run.parquet; or why it has none to read."""
     if standing.state is not State.DONE:
         return _left_out(standing)
     trial = standing.trial
-    folder = ledger.folder_of(trial)
+    folder = store.folder_of(trial)
     try:
         run = tables.read_run(folder, trial.fingerprint, COLUMNS)
         tables.check_measured(folder / RUN, run, (column, "val_images", "train_images"))
