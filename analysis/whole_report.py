@@ -99,7 +99,7 @@ def build(study: Study) -> Page:
     from analysis.sections.search import section as search
     from analysis.sections.summary import summary
 
-    rooms = {
+    drawn_by = {
         Kind.GRID: grid,
         Kind.ARCHITECTURES: architectures,
         Kind.DECAY: weight_decay,
@@ -109,8 +109,8 @@ def build(study: Study) -> Page:
     }
     found: dict[Kind, list[Part]] = {one: [] for one in Kind}
     for plan in study.plans:
-        if kind(plan) in rooms:
-            found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
+        if kind(plan) in drawn_by:
+            found[kind(plan)] += drawn_by[kind(plan)].parts(plan, study)
     chosen = choices(study)
     everything = [part for plan in study.plans for part in trials.parts(plan, study)]
     answers = answered(study)
