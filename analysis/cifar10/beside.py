@@ -60,7 +60,7 @@ class Figure:
 
     @property
     def larger(self) -> str:
-        """In the words of tables.LARGER."""
+        """In the words of summary_tables.LARGER."""
         return "not enough seeds" if self.p is None else "yes" if self.p <= ALPHA else "no"
 
 
