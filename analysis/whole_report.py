@@ -43,21 +43,15 @@ def write(
     from analysis.output.publish import check_out
 
     chosen = list(dict.fromkeys(names))
-    if compare is None:
-        studies = [read(results, chosen)]
-        out = out or results / "report"
-    else:
-        studies = [read(folder, chosen) for folder in map(folder_named, compare)]
-        out = out or compare[1] / "comparison"
+    folders = [results] if compare is None else [folder_named(folder) for folder in compare]
+    out = out or (results / "report" if compare is None else compare[1] / "comparison")
+    studies = [read(folder, chosen) for folder in folders]
     check_out(out)
-    if compare is None:
-        page = build(*studies)
-    else:
-        from analysis.sections.comparison import comparison
+    from analysis.sections.comparison import comparison
 
-        page = comparison(*studies)
-    # Only now: drawing reads further files.
+    page = build(*studies) if compare is None else comparison(*studies)
     written = Written(out / "report.html", studies)
+    # Only now: drawing reads further files.
     for problem in written.problems:
         tell(f"warning: {problem.what}")
     page.write(out)
@@ -99,7 +93,7 @@ def build(study: Study) -> Page:
     from analysis.sections.search import section as search
     from analysis.sections.summary import summary
 
-    rooms = {
+    drawn_by = {
         Kind.GRID: grid,
         Kind.ARCHITECTURES: architectures,
         Kind.DECAY: weight_decay,
@@ -109,8 +103,8 @@ def build(study: Study) -> Page:
     }
     found: dict[Kind, list[Part]] = {one: [] for one in Kind}
     for plan in study.plans:
-        if kind(plan) in rooms:
-            found[kind(plan)] += rooms[kind(plan)].parts(plan, study)
+        if kind(plan) in drawn_by:
+            found[kind(plan)] += drawn_by[kind(plan)].parts(plan, study)
     chosen = choices(study)
     everything = [part for plan in study.plans for part in trials.parts(plan, study)]
     answers = answered(study)

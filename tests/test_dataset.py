@@ -7,12 +7,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from results_folder import Point, finish, folder_of, name_of, write_plan
 
 from analysis.cifar10.claims.every_claim import answered
 from analysis.cifar10.comparable import is_studys, why_no_evidence
 from analysis.cifar10.task import load, trainer
 from analysis.data import dataset, predictions
+from analysis.data.class_names import parse
 from analysis.data.dataset import OTHER_DATA
 from analysis.data.study import Plan
 from analysis.sections import wording
@@ -20,6 +23,7 @@ from analysis.sections.comparison import comparison
 from analysis.sections.conclusions import conclusions
 from analysis.stats import paired
 from analysis.stats.seed_values import by_seed, ranked
+from trainer.data.class_names import join
 from trainer.data.known import CIFAR10, DIGITS
 from trainer.recipes import reported
 
@@ -155,6 +159,12 @@ def test_chance_counts_classes_and_not_commas(tmp_path: Path) -> None:
     assert "DIVERGED" in plan.runs["flags"].iloc[0]  # 0.34 is no more than chance of three
     assert dataset.class_count(names) == 3 and dataset.class_count(None) == 0
     assert dataset.class_count("a,b", float("nan")) == 2
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1))
+def test_class_names_are_read_as_the_trainer_wrote_them(names: list[str]) -> None:
+    assert parse(join(names)) == tuple(names)
+    assert parse(None) == ()
 
 
 def test_hostile_records_are_read(tmp_path: Path) -> None:

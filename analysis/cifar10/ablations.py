@@ -147,7 +147,7 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
 
 
 def beside_dla(plan: Plan) -> list[str]:
-    """Which stem gives DLA-34's reported test accuracy, by tables.told_from_reported."""
+    """Which stem gives DLA-34's reported test accuracy, by reported_tables.told_from_reported."""
     if plan.axes != [STEM] or set(plan.runs["model.name"]) != {"dla34"}:
         return []
     if not is_studys(plan.runs):

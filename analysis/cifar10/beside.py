@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.cifar10.reported import reported
 from analysis.data.predictions import Predictions, of
 from analysis.data.study import Plan, Study
-from analysis.output.numbers import fixed, p_value, percent
+from analysis.output.numbers import fixed, p_value, percent, spread
 from analysis.stats import classification
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, holm, prediction_p, proportions_p
 from analysis.stats.summary_tables import LARGER, SEEDS_P
@@ -60,7 +60,7 @@ class Figure:
 
     @property
     def larger(self) -> str:
-        """In the words of tables.LARGER."""
+        """In the words of summary_tables.LARGER."""
         return "not enough seeds" if self.p is None else "yes" if self.p <= ALPHA else "no"
 
 
@@ -232,7 +232,7 @@ def table(figures: Sequence[Figure], group: str) -> pd.DataFrame:
         text = fixed if "average" in one.key[1] or group == CLASS else percent
         row = {
             "figure": one.key[1],
-            "measured": _spread(one.values, text),
+            "measured": spread(one.values, text),
             "reported": text(one.theirs.value),
             "difference": text(one.difference, "+"),
         }
@@ -306,8 +306,3 @@ def footnotes(figures: Sequence[Figure]) -> list[str]:
             f"{LARGER}: under {MIN_SEEDS} seeds nothing is said."
         )
     return found
-
-
-def _spread(values: Sequence[float], text: Any) -> str:
-    mean = text(statistics.fmean(values))
-    return mean if len(values) < 2 else f"{mean} ± {text(statistics.stdev(values))}"

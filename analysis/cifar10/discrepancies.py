@@ -14,7 +14,7 @@ from analysis.cifar10.final_model import is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section
-from analysis.output.numbers import percent
+from analysis.output.numbers import count, percent
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
 from analysis.stats import seed_values
@@ -47,13 +47,11 @@ def _at_scale(plan: Plan) -> str:
     return "" if plan.scale == "full" else " (no evidence at this scale)"
 
 
-def _percent(values: dict[int, float]) -> str:
+def _mean(values: dict[int, float]) -> str:
     """A mean over seeds, with the spread where there is one."""
-    mean = f"{percent(statistics.fmean(values.values()))} %"
-    if len(values) < 2:
-        return f"{mean} (1 seed)"
-    spread = 100 * statistics.stdev(values.values())
-    return f"{mean} ± {spread:.2f} ({len(values)} seeds)"
+    found, seeds = list(values.values()), count(len(values), "seed")
+    deviation = f" ± {percent(statistics.stdev(found))}" if len(found) > 1 else ""
+    return f"{percent(statistics.fmean(found))} %{deviation} ({seeds})"
 
 
 # --- one for each oddity, in the order of reported.json -----------------------------------------
@@ -84,7 +82,7 @@ def _low_cells(plan: Plan) -> Iterator[str]:
             continue
         codes = _codes(plan, point)
         flagged = f"flagged {codes}" if codes else "without a flag"
-        said = f"batch {size} x {epochs} epochs has {_percent(tests)} on the test images, {flagged}"
+        said = f"batch {size} x {epochs} epochs has {_mean(tests)} on the test images, {flagged}"
         said += f"; reported: {figures[size, epochs]:.2f} %. "
         if codes:
             yield said + "What is flagged here as well may be what happened there."
@@ -132,14 +130,14 @@ def _stem(plan: Plan) -> Iterator[str]:
         gap = between(plan, stems[0], stems[1], "test_accuracy")
         if gap is not None:
             yield (
-                f"{wording.values(plan.runs['model.name'])} has {_percent(sides[0])} on the test "
-                f"images behind a stem for 32x32 images and {_percent(sides[1])} behind "
+                f"{wording.values(plan.runs['model.name'])} has {_mean(sides[0])} on the test "
+                f"images behind a stem for 32x32 images and {_mean(sides[1])} behind "
                 f"ImageNet's: {gap}, {judged(gap)}."
             )
     elif kind(plan) is Kind.ARCHITECTURES:
         tests = by_seed(plan, {"model.name": "dla34", STEM: "cifar"}, "test_accuracy")
         if tests:
-            yield f"DLA-34 behind a stem for 32x32 images has {_percent(tests)} on the test images."
+            yield f"DLA-34 behind a stem for 32x32 images has {_mean(tests)} on the test images."
 
 
 def _vit(plan: Plan) -> Iterator[str]:
@@ -150,8 +148,8 @@ def _vit(plan: Plan) -> Iterator[str]:
         if train and tests:
             patch = wording.values(plan.runs.loc[plan.runs["model.name"] == "vit", "model.patch"])
             yield (
-                f"a ViT with patches of {patch} pixels under {optimizer} fits {_percent(train)} of "
-                f"its plain training images and has {_percent(tests)} on the test images."
+                f"a ViT with patches of {patch} pixels under {optimizer} fits {_mean(train)} of "
+                f"its plain training images and has {_mean(tests)} on the test images."
             )
 
 
@@ -168,12 +166,12 @@ def _ranking(plan: Plan) -> Iterator[str]:
     ends.sort(key=lambda one: -one[0])
     (first, best, _), (second, next_best, _) = ends[:2]
     images = int(plan.runs["val_images"].max())
-    error = 100 * math.hypot(binomial_error(first, images), binomial_error(second, images))
+    error = math.hypot(binomial_error(first, images), binomial_error(second, images))
     spreads = [statistics.stdev(found.values()) for _, _, found in ends if len(found) >= MIN_SEEDS]
     said = (
         f"the first two by validation, {best} and {next_best}, are {percent(first - second)} "
         f"points apart, where {images:,} validation images leave a standard error of "
-        f"{error:.2f} points on the difference of two independent samples"
+        f"{percent(error)} points on the difference of two independent samples"
     )
     if spreads:
         said += (

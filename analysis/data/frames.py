@@ -148,7 +148,7 @@ class _Compact:
 
 
 def _read_compact(parts: list[Path], trials: Container[str]) -> _Compact:
-    """Each trial once. Raises as `compact.read` does."""
+    """Each trial once. Raises as `archive.read` does."""
     names: list[str] = []
     runs, epochs, counts = [run_schema().empty_table()], [EPOCHS_SCHEMA.empty_table()], []
     columns = ["trial", *(f"run.{name}" for name in run_schema().names)]

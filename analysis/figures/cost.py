@@ -26,7 +26,7 @@ _COUNTED = 30
 
 def cost(points: pd.DataFrame) -> Figure:
     """Mean test accuracy (%) over the operations of training on a logarithmic axis, a dot a point,
-    from tables.costs; flagged points are hollow. The line is the Pareto front, whose points are
+    from costs.costs; flagged points are hollow. The line is the Pareto front, whose points are
     numbered and named beside.
     """
     with mpl.rc_context(STYLE):

@@ -223,7 +223,7 @@ def _names(classes: Sequence[str]) -> list[str]:
 
 def confusion_bars(table: pd.DataFrame) -> Figure:
     """Bars of the largest confusions, 'true → predicted', as a share (%) of the true class' images,
-    with their counts; from diagnostics.confusions. Where columns `reported count` and `reported
+    with their counts; from classification.confusions. Where columns `reported count` and `reported
     images` are there and not NaN, they are drawn so beside.
     """
     with mpl.rc_context(STYLE):
@@ -277,7 +277,7 @@ def _bars(
 
 def class_bars(table: pd.DataFrame) -> Figure:
     """Bars of each class' accuracy (%) with Wilson's 95 % interval, their mean dashed, from
-    diagnostics.accuracies; where all lie high, the same as dots on a closer scale beside.
+    classification.accuracies; where all lie high, the same as dots on a closer scale beside.
     """
     n = len(table)
     known = table[table["images"] > 0]
@@ -327,8 +327,8 @@ def class_bars(table: pd.DataFrame) -> Figure:
 
 
 def calibration(bins: pd.DataFrame, title: str) -> Figure:
-    """Reliability diagram of diagnostics.reliability: accuracy against confidence, and below it how
-    many images have that confidence.
+    """Reliability diagram of classification.reliability: accuracy against confidence, and below it
+    how many images have that confidence.
     """
     width = bins["high"] - bins["low"]
     known = bins[bins["images"] > 0]

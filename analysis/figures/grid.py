@@ -23,9 +23,9 @@ _LINE = 0.19  # high a line of text
 
 
 def heatmap(measured: pd.DataFrame, reported: pd.DataFrame) -> Figure:
-    """Mean test accuracy (%) of batch size x epochs, from tables.grid_cells, and beside it the
-    reported one, from tables.reported_grid, on one colour scale. Flagged cells are hatched and
-    named, cells without a result are empty.
+    """Mean test accuracy (%) of batch size x epochs, from reported_tables.grid_cells, and beside it
+    the reported one, from reported_tables.reported_grid, on one colour scale. Flagged cells are
+    hatched and named, cells without a result are empty.
     """
     panels = {"measured": measured, "reported, one run a cell": reported}
     widths = [table["batch_size"].nunique() for table in panels.values()]

@@ -128,7 +128,7 @@ class Section:
 
 # --- formats ---------------------------------------------------------------------------------
 
-# As tables.show writes them: a number, a mean ± sd, an interval, n of planned.
+# As table_text.show writes them: a number, a mean ± sd, an interval, n of planned.
 _PLAIN = r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|inf)"
 NUMERIC = re.compile(rf"{_PLAIN}(?: (?:±|to|of) {_PLAIN})?(?: %)?")
 

@@ -6,7 +6,8 @@ What is missing (None, NaN) is a dash. What rounds to nothing has no minus.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 MISSING = "-"
@@ -25,6 +26,12 @@ def fixed(value: float | None, sign: Literal["", "+"] = "", digits: int = 4) -> 
 def interval(ends: Sequence[float] | None, sign: Literal["", "+"] = "") -> str:
     """Both ends, fractions, in percent."""
     return MISSING if ends is None else " to ".join(percent(end, sign) for end in ends)
+
+
+def spread(values: Sequence[float], text: Callable[[float], str] = percent) -> str:
+    """Mean and standard deviation; of one value, that alone."""
+    mean = text(statistics.fmean(values))
+    return mean if len(values) < 2 else f"{mean} ± {text(statistics.stdev(values))}"
 
 
 def p_value(p: float | None) -> str:

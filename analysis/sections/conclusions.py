@@ -10,7 +10,7 @@ The rules, which tests pin:
   decides nothing.
 - Beside the reported figures stand test accuracies, and of the final model every figure that is
   reported. A measured mean lies above or below one only where seeds tell them apart
-  (tables.told_from_reported, beside.told), adjusted for all figures of the table or part.
+  (reported_tables.told_from_reported, beside.told), adjusted for all figures of the table or part.
 - Claims are answered by the rules of answers.py, each where the launch that asks compares.
 """
 

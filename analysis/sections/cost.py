@@ -219,7 +219,7 @@ def pictures(plan: Plan) -> list[Picture]:
 
 
 def _points(plan: Plan, runs: pd.DataFrame) -> pd.DataFrame:
-    """tables.costs with minutes of quiet runs alone, and the validation accuracies by seed."""
+    """costs.costs with minutes of quiet runs alone, and the validation accuracies by seed."""
     table = costs.costs(runs.assign(seconds=runs["seconds"].where(quiet(plan)[runs.index])))
     seeds = [by_seed(plan, at) for at in table.pop("at")]
     return table.assign(seeds=pd.Series(seeds, dtype=object), images=runs["val_images"].max())

@@ -121,11 +121,10 @@ def _by_class(predictions: Predictions, name: str) -> Part:
             "A class without test images has neither figures nor a bar: the averages and the "
             f"dashed mean are over the {have} of {len(found)} classes that have some."
         )
-    mean = 100 * found["accuracy"].mean()
     caption = (
         f"Test accuracy of every class of {trial} as bars, whiskers for Wilson's 95 % interval, "
-        f"the mean of the classes ({mean:.2f} %) dashed; dots, if any, are the same on a closer "
-        "scale"
+        f"the mean of the classes ({percent(found['accuracy'].mean())} %) dashed; dots, if any, "
+        "are the same on a closer scale"
     )
     return Part(
         "Every class",
@@ -137,7 +136,7 @@ def _by_class(predictions: Predictions, name: str) -> Part:
 
 
 def classes(scores: pd.DataFrame) -> pd.DataFrame:
-    """`diagnostics.scores` as text, with four decimals."""
+    """`classification.scores` as text, with four decimals."""
     table = scores.copy()
     for column in ("precision", "recall", "f1"):
         table[column] = [fixed(value) for value in scores[column]]

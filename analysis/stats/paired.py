@@ -176,8 +176,8 @@ def table(pairs: Sequence[Pair]) -> pd.DataFrame:
         row: dict[str, Any] = {"A": label(pair.a), "B": label(pair.b)}
         row["seeds"] = 0 if pair.test is None else pair.test.seeds
         for split, found in (("validation", pair.validation), ("test", pair.test)):
-            row[f"{split} A - B"] = percent(found and found.mean, "+")
-            row[f"{split} 95 %"] = interval(found and found.interval, "+")
+            row[f"{split} A - B"] = percent(None if found is None else found.mean, "+")
+            row[f"{split} 95 %"] = interval(None if found is None else found.interval, "+")
         row["seeds p"] = _p_words(None if pair.test is None else pair.test.p)
         row["over seeds"] = pair.verdict
         undecided = pair.test is not None and not pair.test.told_apart

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from analysis.cifar10.comparable import why_no_evidence
 from analysis.data.study import POINT, Plan, Study
-from analysis.output.numbers import count, percent
+from analysis.output.numbers import count, percent, spread
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.stats.intervals import deviation, prediction_interval, prediction_p, seeds_to_tell
 from analysis.stats.paired import value_words
@@ -130,9 +130,6 @@ def figure(
     return one, near and narrow
 
 
-def spread(values: Sequence[float], scale: float = 100, digits: int = 2) -> str:
-    seeds = count(len(values), "seed")
-    mean = f"{scale * statistics.fmean(values):.{digits}f}"
-    if len(values) < 2:
-        return f"{mean} ({seeds})"
-    return f"{mean} ± {scale * statistics.stdev(values):.{digits}f} ({seeds})"
+def over_seeds(values: Sequence[float], text: Callable[[float], str] = percent) -> str:
+    """Mean, spread and number of seeds."""
+    return f"{spread(values, text)} ({count(len(values), 'seed')})"

@@ -17,12 +17,13 @@ from analysis.cifar10.claims.evidence import (
     Evidence,
     compared,
     figure,
-    spread,
+    over_seeds,
 )
 from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.final_model import final
 from analysis.data.predictions import of
 from analysis.data.study import Plan, Study
+from analysis.output.numbers import fixed
 from analysis.sections import wording
 from analysis.stats.intervals import binomial_error, deviation, mean_p
 from analysis.stats.seed_values import difference
@@ -44,7 +45,7 @@ def _final_accuracy(study: Study, known: Reported) -> Evidence | None:
     top_1, images = known["wrn_final"]["top_1"] / 100, done["test_images"].max()
     values = done[TEST].dropna().tolist()
     one, near = figure(top_1, values, POINTS, 1 / images, binomial_error(top_1, images))
-    measured = f"{spread(values)} % of the test images"
+    measured = f"{over_seeds(values)} % of the test images"
     return Evidence(measured, PREDICTION, (one,), why, is_near=near)
 
 
@@ -65,8 +66,8 @@ def _gap(study: Study, known: Reported) -> Evidence | None:
     if not gaps:
         return None
     chosen = (done["train_accuracy"] - done["val_accuracy"]).dropna().tolist()
-    measured = f"{spread(gaps)} points in the last epoch"
-    measured += f", {spread(chosen)} points in the best one" if chosen else ""
+    measured = f"{over_seeds(gaps)} points in the last epoch"
+    measured += f", {over_seeds(chosen)} points in the best one" if chosen else ""
     over = [gap - most for gap in gaps]
     mean = statistics.fmean(over)
     one = Comparison(mean < 0, mean_p(over), mean, deviation(over))
@@ -90,7 +91,8 @@ def _late_loss(study: Study, known: Reported) -> Evidence | None:
     if not values:
         return None
     one, near = figure(known["wrn_final"]["val_loss"]["late"], values, NATS, 0.001)
-    measured = f"{spread(values, 1, 3)} nats in the last epoch, smoothed as in training"
+    nats = over_seeds(values, lambda value: fixed(value, digits=3))
+    measured = f"{nats} nats in the last epoch, smoothed as in training"
     return Evidence(measured, PREDICTION, (one,), why, is_near=near)
 
 
@@ -143,7 +145,7 @@ def _largest_confusion(study: Study, known: Reported) -> Evidence | None:
     gaps = [difference(shares[0], other, images) for other in shares[1:]]
     means = [(100 * statistics.fmean(found.values()), key[1])
              for found, key in zip(shares, pairs, strict=True) if found]  # fmt: skip
-    measured = f"{spread(list(shares[0].values()))} % of its images are {pairs[0][1]}; "
+    measured = f"{over_seeds(list(shares[0].values()))} % of its images are {pairs[0][1]}; "
     highest, name = max(means)
     measured += f"of the reported pairs {name} is the largest, {highest:.2f} %"
     return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why)

@@ -13,7 +13,7 @@ from analysis.cifar10.claims.evidence import (
     figure,
     launch,
     over,
-    spread,
+    over_seeds,
 )
 from analysis.data.study import Plan, Study
 from analysis.sections.routing import Kind, kind
@@ -62,7 +62,7 @@ def _accuracies(study: Study, known: Reported) -> Evidence | None:
         one, is_near = figure(row["test"] / 100, values, POINTS, 1 / images)
         comparisons.append(one)
         near.append(is_near)
-        said.append(f"{row['model']} {spread(values) if values else 'no result'}")
+        said.append(f"{row['model']} {over_seeds(values) if values else 'no result'}")
     measured = f"test accuracy, %: {', '.join(said)}"
     return Evidence(measured, PREDICTION, tuple(comparisons), why, is_near=all(near))
 

@@ -60,6 +60,12 @@ def _error_words(best: pd.Series[Any], error: float | None, images: int) -> str:
     )
 
 
+_AT_EDGE = (
+    " The best value, {value}, lies in the {end} {part} % of the searched range: a better one may "
+    "lie beyond it, where the search did not look."
+)
+
+
 def flat(
     trials: pd.DataFrame,
     best: pd.Series[Any],
@@ -72,46 +78,46 @@ def flat(
     reported value is among them; and whether the best is at an edge of its range.
     """
     done = trials[trials["mark"] == "done"]
-    said = f"{field}: "
+    value = number(best[field])
+    said = [f"the best value is {value}."]
     if error is not None:
         # Two equal counts of images can differ in their quotient's last digit.
         good = done["value"] >= best["value"] - error - 1e-12
-        values = sorted(set(done[field][good])) if isinstance(space, Range) else []
-        some = f"{good.sum()} of {count(len(done), 'completed trial')}"
-        if len(done) == 1:
-            said += f"the one completed trial has {number(best[field])}."
-        elif good.sum() == 1:
-            said += f"of {count(len(done), 'completed trial')}, only the best, "
-            said += f"{number(best[field])}, is within one standard error of it."
-        elif isinstance(space, Range):
-            said += f"{some} are within one standard error of the best, with "
-            said += (
-                f"values from {number(values[0])} to {number(values[-1])}."
-                if values[0] < values[-1]
-                else f"the value {number(values[0])}."
-            )
-            below = int((done[field].between(values[0], values[-1]) & ~good).sum())
-            if below:
-                said += (
-                    f" {below} more {plural(below, 'has a value', 'have values')} in that range "
-                    f"and {plural(below, 'was', 'were')} seen further below."
-                )
-        else:
-            among = [value for value in space.values if value in set(done[field][good])]
-            said += f"{some} are within one standard error of the best, with "
-            said += f"{plural(len(among), 'the value', 'values')} {', '.join(map(number, among))}."
-        for label, value in reported.items():
-            said += " " + _place(label, value, field, space, done[good])
-    else:
-        said += f"the best value is {number(best[field])}."
+        said = [_within(done, good, value, field, space)]
+        said += [_place(label, one, field, space, done[good]) for label, one in reported.items()]
     end = space.edge(float(best[field])) if isinstance(space, Range) else None
-    if end is not None:
-        said += (
-            f" The best value, {number(best[field])}, lies in the {end} {percent(EDGE, digits=0)} "
-            "% of the searched range: a better one may lie beyond it, where the search did not "
-            "look."
+    edge = _AT_EDGE.format(value=value, end=end, part=percent(EDGE, digits=0)) if end else ""
+    return f"{field}: {' '.join(said)}{edge}"
+
+
+def _within(
+    done: pd.DataFrame, good: pd.Series[bool], best: str, field: str, space: Range | Choice
+) -> str:
+    """How many of the completed trials are good, and which values they have."""
+    completed = count(len(done), "completed trial")
+    if len(done) == 1:
+        return f"the one completed trial has {best}."
+    if good.sum() == 1:
+        return f"of {completed}, only the best, {best}, is within one standard error of it."
+    values, rest = done[field][good], ""
+    if isinstance(space, Range):
+        low, high = min(values), max(values)
+        told = (
+            f"values from {number(low)} to {number(high)}"
+            if low < high
+            else (f"the value {number(low)}")
         )
-    return said
+        if below := int((done[field].between(low, high) & ~good).sum()):
+            rest = (
+                f" {below} more {plural(below, 'has a value', 'have values')} in that range and "
+                f"{plural(below, 'was', 'were')} seen further below."
+            )
+    else:
+        among = [value for value in space.values if value in set(values)]
+        told = f"{plural(len(among), 'the value', 'values')} {', '.join(map(number, among))}"
+    return (
+        f"{good.sum()} of {completed} are within one standard error of the best, with {told}.{rest}"
+    )
 
 
 def _place(label: str, value: float, field: str, space: Range | Choice, good: pd.DataFrame) -> str:
