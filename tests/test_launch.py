@@ -1,4 +1,4 @@
-"""The sitting: launch, launch again, status, logs, retry; and what bad input is answered."""
+"""A first sweep: launch, launch again, status, logs, retry; and what bad input is answered."""
 
 from __future__ import annotations
 

@@ -439,43 +439,43 @@ def failed(progress: list[Progress], cause: str) -> list[Progress]:
     return [Progress(standing), *progress[1:]]
 
 
-def course_of(folder: Path) -> StudyRunner:
+def runner_of(folder: Path) -> StudyRunner:
     name, study = study_stages.find_study(str(folder / "tiny.py"))
     request = LaunchRequest(BackendName.LOCAL, Site(), Resources())
     return StudyRunner(name, study, folder / "results", ScaleName.FULL, [], None, request, {})
 
 
 def test_a_diverged_point_is_out_and_told(whole: Path) -> None:
-    course = course_of(whole)
-    run = course.run_of(course.study.stages[0], {})
+    a_study = runner_of(whole)
+    run = a_study.run_of(a_study.study.stages[0], {})
     progress = failed(run.progress(), "NONFINITE")
-    said = course.choose(run, progress)
-    assert course.chosen["sizes"] == progress[1].trial.point
+    said = a_study.choose(run, progress)
+    assert a_study.chosen["sizes"] == progress[1].trial.point
     assert f"out: {progress[0].trial.name}, NONFINITE: " in said
-    (out,) = course.entries["sizes"]["left_out"]
+    (out,) = a_study.entries["sizes"]["left_out"]
     assert out["trial"] == progress[0].trial.name
     with pytest.raises(InputError, match="no point has an accuracy") as error:
-        course.choose(run, progress[:1])
+        a_study.choose(run, progress[:1])
     assert error.value.exit_code == 1
 
 
 def test_after_another_failure_nothing_is_chosen(whole: Path) -> None:
-    course = course_of(whole)
-    run = course.run_of(course.study.stages[0], {})
+    a_study = runner_of(whole)
+    run = a_study.run_of(a_study.study.stages[0], {})
     with pytest.raises(InputError, match="stage sizes: no choice with 1 of 2 trials") as error:
-        course.choose(run, failed(run.progress(), "OUT_OF_MEMORY"))
+        a_study.choose(run, failed(run.progress(), "OUT_OF_MEMORY"))
     assert "OUT_OF_MEMORY: something" in error.value.what
     assert "python -m sweeps.status sizes --failures" in error.value.help
-    assert (error.value.exit_code, course.chosen) == (1, {})
+    assert (error.value.exit_code, a_study.chosen) == (1, {})
 
 
 def test_a_search_chooses_among_the_others(whole: Path) -> None:
-    course = course_of(whole)
-    course.choose(first := course.run_of(course.study.stages[0], {}), first.progress())
-    run = course.run_of(course.study.stages[1], course.chosen)
+    a_study = runner_of(whole)
+    a_study.choose(first := a_study.run_of(a_study.study.stages[0], {}), first.progress())
+    run = a_study.run_of(a_study.study.stages[1], a_study.chosen)
     progress = failed(run.progress(), "OUT_OF_MEMORY")
-    course.choose(run, progress)
-    assert course.chosen["decay"] == progress[1].trial.point
+    a_study.choose(run, progress)
+    assert a_study.chosen["decay"] == progress[1].trial.point
 
 
 # --- definitions ------------------------------------------------------------------------------
