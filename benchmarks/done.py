@@ -37,19 +37,19 @@ def build(results: Path, definition: Path) -> None:
 
     name, sweep = find(str(definition))
     trials = expand(sweep)
-    ledger = TrialStore(results, name)
-    ledger.write_plan(
+    store = TrialStore(results, name)
+    store.write_plan(
         Plan(name, trials, "full", {}, axes_of(sweep.space), f"python -m sweeps.launch {name}")
     )
-    (ledger.folder / LOGS).mkdir()
+    (store.folder / LOGS).mkdir()
     rows = [
         dict.fromkeys(tables.EPOCHS_SCHEMA.names, 1 / (epoch + 1)) | {"epoch": epoch}
         for epoch in range(EPOCHS)
     ]
-    epochs = ledger.folder / trial_files.EPOCHS
+    epochs = store.folder / trial_files.EPOCHS
     digest = tables.write_table(epochs, rows, tables.EPOCHS_SCHEMA)
     for trial in trials:
-        folder = ledger.folder_of(trial)
+        folder = store.folder_of(trial)
         folder.mkdir()
         (folder / trial_files.CONFIG).write_text(trial.config.to_json())
         shutil.copyfile(epochs, folder / trial_files.EPOCHS)

@@ -94,18 +94,18 @@ def _processor_seconds() -> float:
 def compact(results: Path) -> float:
     """Compact the sweep; in how many seconds."""
     start = time.perf_counter()
-    ledger = TrialStore(results, "wide")
-    with archive_writer.held(ledger) as folder:
-        found = archive_writer.gather(ledger, ledger.plans()[0].trials, folder)
+    store = TrialStore(results, "wide")
+    with archive_writer.held(store) as folder:
+        found = archive_writer.gather(store, store.plans()[0].trials, folder)
     assert not found.open
     assert not found.damaged
     return time.perf_counter() - start
 
 
 def put_back(results: Path) -> None:
-    ledger = TrialStore(results, "wide")
-    with archive_writer.held(ledger):
-        archive_writer.put_back(ledger)
+    store = TrialStore(results, "wide")
+    with archive_writer.held(store):
+        archive_writer.put_back(store)
 
 
 def one(reader: str, results: Path) -> Cost:

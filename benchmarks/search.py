@@ -44,7 +44,7 @@ def accuracy(weight_decay: float, epoch: int) -> float:
 class Instantly(Backend):
     """A backend whose trials are done at once."""
 
-    ledger: TrialStore
+    store: TrialStore
     took: float = 0.0
     """Seconds."""
     seconds: float = 0.0
@@ -60,7 +60,7 @@ class Instantly(Backend):
         started = time.perf_counter()
         for trial in work.trials:
             weight_decay = trial.config.optimizer.weight_decay
-            folder = self.ledger.folder_of(trial)
+            folder = self.store.folder_of(trial)
             rows = [
                 {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(weight_decay, epoch),
                  "seconds": 1.0}
@@ -85,16 +85,16 @@ class Instantly(Backend):
 
 
 def driver(results: Path, search: Search, trials: int) -> tuple[Driver, Instantly]:
-    ledger = TrialStore(results, "weight_decay")
-    folder = ledger.folder / "searches" / "00000000"
+    store = TrialStore(results, "weight_decay")
+    folder = store.folder / "searches" / "00000000"
     folder.mkdir(parents=True, exist_ok=True)
-    runner = Instantly(ledger)
+    runner = Instantly(store)
     plan = Plan(
         "weight_decay", [], "full", OVERRIDES, list(search.space), "benchmark",
         search={"sampler": search.sampler}, search_id="00000000",
     )  # fmt: skip
     journal = Journal(folder, search, {}, EPOCHS)
-    made = Driver(ledger, folder, search, Scale.FULL, OVERRIDES, trials, 1, journal, runner, plan)
+    made = Driver(store, folder, search, Scale.FULL, OVERRIDES, trials, 1, journal, runner, plan)
     return made, runner
 
 

@@ -94,31 +94,31 @@ class _Held:
     """Where nothing is proven: what a person may type, in words."""
 
 
-def _from_claim(store: TrialStore, name: str, state: str, claim: Lease, job: Job | None) -> _Held:
+def _from_lease(store: TrialStore, name: str, state: str, lease: Lease, job: Job | None) -> _Held:
     from sweeps.execution import holder_proof
 
     folder = store.folder / name
-    if claim.submission:
-        known = claim.job or (job.id if job is not None else "")
+    if lease.submission:
+        known = lease.job or (job.id if job is not None else "")
         where = f"job {known or '(on its way to Slurm)'}"
         if (
             job is not None
-            and (doubt := holder_proof.against_job(store.folder, folder, claim, job)) is None
+            and (doubt := holder_proof.against_job(store.folder, folder, lease, job)) is None
         ):
             return _Held(name, state, where, job=job.id)
         if not known:
             return _Held(name, state, where, by_hand="again in a minute")
         doubt = doubt if job is not None else "Slurm does not tell of it here"
         return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: scancel {known}")
-    where = f"process {claim.pid} of {claim.host}"
-    if claim.is_elsewhere:
+    where = f"process {lease.pid} of {lease.host}"
+    if lease.is_elsewhere:
         return _Held(
             name, state, f"{where}, out of reach from here",
-            by_hand=f"there: kill {claim.pid}",
+            by_hand=f"there: kill {lease.pid}",
         )  # fmt: skip
-    if (doubt := holder_proof.against_process(store.folder, folder, claim)) is None:
-        return _Held(name, state, f"process {claim.pid}", process=claim.pid)
-    return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: kill {claim.pid}")
+    if (doubt := holder_proof.against_process(store.folder, folder, lease)) is None:
+        return _Held(name, state, f"process {lease.pid}", process=lease.pid)
+    return _Held(name, state, where, by_hand=f"{doubt}; if it is yours: kill {lease.pid}")
 
 
 def _held(store: TrialStore, trials: list[Trial]) -> tuple[list[_Held], list[str]]:
@@ -128,19 +128,19 @@ def _held(store: TrialStore, trials: list[Trial]) -> tuple[list[_Held], list[str
     from sweeps.state.trial_store import State
 
     drivers, _ = store.drivers()
-    store.scheduler.look(drivers.values())
+    store.liveness.look(drivers.values())
     found = [
-        _from_claim(store, name, "driven", claim, store.scheduler.job(claim))
-        for name, claim in drivers.items()
+        _from_lease(store, name, "driven", lease, store.liveness.job(lease))
+        for name, lease in drivers.items()
     ]
     standings = store.standings(trials)
     trials_held = [
-        _from_claim(store, one.trial.name, str(one.state), one.claim, one.job)
+        _from_lease(store, one.trial.name, str(one.state), one.lease, one.job)
         for one in standings
-        if one.state in (State.QUEUED, State.RUNNING) and one.claim is not None
+        if one.state in (State.QUEUED, State.RUNNING) and one.lease is not None
     ]
     busy = {one.job for one in trials_held}
-    for job in store.scheduler.workers(store.folder / LOGS):
+    for job in store.liveness.workers(store.folder / LOGS):
         if job.id not in busy:
             found.append(_Held("a worker", str(job.state).lower(), f"job {job.id}", job=job.id))
     unknown = [one.problem for one in standings if one.problem is not None]

@@ -82,9 +82,9 @@ def _jobs(store: TrialStore, name: str) -> list[str]:
             note = job_entry.read_note(path)
             found += [job for one, job in zip(note.trials, note.jobs, strict=False) if one == name]
     with contextlib.suppress(InputError, OSError):
-        claim = leases.read(store.folder / name)
-        if claim is not None and claim.job and not claim.submission.startswith(WORKER):
-            found.append(claim.job)
+        lease = leases.read(store.folder / name)
+        if lease is not None and lease.job and not lease.submission.startswith(WORKER):
+            found.append(lease.job)
     return sorted(set(found))
 
 

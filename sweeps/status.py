@@ -100,7 +100,7 @@ def _by_plan(
     plans, unread = store.readable_plans()
     problems += unread
     found = [(plan, look(store, plan.trials, known)) for plan in plans]
-    store.seen.save()
+    store.summaries.save()
     return found
 
 

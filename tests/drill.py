@@ -129,7 +129,7 @@ class Drill:
         (self.folder / "here.toml").write_text(self.site)
         self.results = self.folder / "results"
         self.logs_folder = self.results / "drill" / "logs"
-        self.ledger = TrialStore(self.results, "drill", Liveness(Queue(min_seconds=0.2)))
+        self.store = TrialStore(self.results, "drill", Liveness(Queue(min_seconds=0.2)))
 
     # What a user types
 
@@ -155,10 +155,10 @@ class Drill:
 
     @property
     def trials(self) -> list[Trial]:
-        return trials_of(self.ledger)
+        return trials_of(self.store)
 
     def standings(self) -> list[Standing]:
-        return self.ledger.standings(self.trials)
+        return self.store.standings(self.trials)
 
     def standing(self) -> Standing:
         (one,) = self.standings()
@@ -166,7 +166,7 @@ class Drill:
 
     def epochs(self, trial: Trial | None = None) -> int:
         """How many a trial has behind it; the only one's, where it is not said whose."""
-        return epochs_in(self.ledger.folder_of(trial or self.trials[0]))
+        return epochs_in(self.store.folder_of(trial or self.trials[0]))
 
     def logs(self) -> list[Path]:
         return list(self.logs_folder.glob("*_log.out"))
@@ -182,8 +182,8 @@ class Drill:
 
     @contextlib.contextmanager
     def held(self, epochs: int = 2) -> Iterator[Lease]:
-        with held(self.ledger, epochs) as claim:
-            yield claim
+        with held(self.store, epochs) as lease:
+            yield lease
 
     # What becomes of it
 
@@ -212,8 +212,8 @@ class Drill:
         assert not list(self.results.rglob("claim.json"))
 
 
-def trials_of(ledger: TrialStore) -> list[Trial]:
-    return list({one.name: one for plan in ledger.plans() for one in plan.trials}.values())
+def trials_of(store: TrialStore) -> list[Trial]:
+    return list({one.name: one for plan in store.plans() for one in plan.trials}.values())
 
 
 def epochs_in(folder: Path) -> int:
@@ -222,23 +222,23 @@ def epochs_in(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def held(ledger: TrialStore, epochs: int) -> Iterator[Lease]:
-    """Stop the process of a trial that has so many epochs behind it; whose claim it is.
+def held(store: TrialStore, epochs: int) -> Iterator[Lease]:
+    """Stop the process of a trial that has so many epochs behind it; whose lease it is.
 
     It goes on at the block's end, or where Slurm signals it: Slurm wakes it first.
     """
     found: list[Lease] = []
 
     def stopped() -> bool:
-        for trial in trials_of(ledger):
-            folder = ledger.folder_of(trial)
-            claim = leases.read(folder)
-            if claim is None or not claim.started or not claim.is_own_process:
+        for trial in trials_of(store):
+            folder = store.folder_of(trial)
+            lease = leases.read(folder)
+            if lease is None or not lease.started or not lease.is_own_process:
                 continue
             if epochs_in(folder) >= epochs:
-                os.kill(claim.pid, signal.SIGSTOP)
+                os.kill(lease.pid, signal.SIGSTOP)
                 assert not (folder / trial_files.RUN).exists(), "it was over already"
-                found.append(claim)
+                found.append(lease)
                 return True
         return False
 
@@ -249,9 +249,9 @@ def held(ledger: TrialStore, epochs: int) -> Iterator[Lease]:
         go_on(found[0])
 
 
-def go_on(claim: Lease) -> None:
+def go_on(lease: Lease) -> None:
     with contextlib.suppress(ProcessLookupError):  # Slurm, or the test, has ended it
-        os.kill(claim.pid, signal.SIGCONT)
+        os.kill(lease.pid, signal.SIGCONT)
 
 
 def variable(pid: int, name: str) -> str:

@@ -62,7 +62,7 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.parent.name: pq.read_table(path).to_pylist()[0] for path in found}
 
 
-def ledger_of(folder: Path, name: str = "second") -> tuple[TrialStore, list[Trial]]:
+def store_of(folder: Path, name: str = "second") -> tuple[TrialStore, list[Trial]]:
     """Of the second sweep, which has not begun."""
     sweep = find(str(folder / "second.py"))[1]
     return TrialStore(folder / "results", name), expand(sweep)
@@ -160,7 +160,7 @@ def test_nothing_damaged_is_taken(folder: Path, file: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     assert adopt(store, trials, time.time()) == set()
     assert not store.folder.exists()
 
@@ -168,7 +168,7 @@ def test_nothing_damaged_is_taken(folder: Path, file: str) -> None:
 def test_nothing_without_digests_or_of_other_images_is_taken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     with monkeypatch.context() as patched:
         patched.setattr("trainer.data.datasets.content_of", lambda _: "0" * 64)
         assert adopt(store, trials, time.time()) == set()
@@ -179,12 +179,12 @@ def test_nothing_without_digests_or_of_other_images_is_taken(
 
 
 def test_who_holds_a_trial_keeps_it_and_a_partial_one_gives_way(folder: Path) -> None:
-    store, trials = ledger_of(folder)
-    claim = store.claim(trials[0], 1.0, "")
-    assert claim is not None
+    store, trials = store_of(folder)
+    lease = store.lease(trials[0], 1.0, "")
+    assert lease is not None
     assert adopt(store, trials, time.time()) == set()
     assert {path.name for path in store.folder_of(trials[0]).iterdir()} == {"claim.json"}
-    store.release(trials[0], claim)
+    store.release(trials[0], lease)
     (store.folder_of(trials[0]) / trial_files.CHECKPOINT).write_bytes(
         b"of an attempt that was killed"
     )
@@ -210,12 +210,12 @@ def killing(path, content):
     write(path, content)
 record.write_atomic = killing
 from sweeps.state.adoption import adopt
-from test_adopt import ledger_of
-store, trials = ledger_of(Path({str(folder)!r}))
+from test_adopt import store_of
+store, trials = store_of(Path({str(folder)!r}))
 adopt(store, trials, time.time())
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     assert store.standing(trials[0]).state is State.LOST
     assert adopt(store, trials, time.time()) == {trials[0].name}
     assert store.standing(trials[0]).state is State.DONE
@@ -226,7 +226,7 @@ adopt(store, trials, time.time())
 
 @pytest.mark.parametrize("file", [trial_files.CONFIG, "claim.json"])
 def test_a_folder_that_is_another_trials_or_damaged_is_left_alone(folder: Path, file: str) -> None:
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     place = store.folder_of(trials[0])
     place.mkdir(parents=True)
     content = trials[1].config.to_json() if file == trial_files.CONFIG else "{"
@@ -243,7 +243,7 @@ def test_a_compacted_trial_is_taken_too(folder: Path) -> None:
     with pytest.raises(SystemExit):
         run_command(sweeps.compact.__main__.app, words)
     assert not list((folder / "results" / "first").glob(f"*/{trial_files.RUN}"))
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     assert adopt(store, trials, time.time()) == {trials[0].name}
 
 
@@ -262,7 +262,7 @@ def test_its_hours_are_counted_once(folder: Path) -> None:
     # It ended before it was planned, as it should.
     assert not any("had finished" in note for note in provenance.provenance(study).parts[0].notes)
 
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     progress = look(store, trials, {})
     assert [one.devices for one in progress] == [0.0, 1.0]
     own = progress[1].seconds_per_epoch
@@ -272,7 +272,7 @@ def test_its_hours_are_counted_once(folder: Path) -> None:
 
 def test_names_of_another_sweep_lead_nowhere(folder: Path) -> None:
     """A folder whose name ends in the right digits is any folder until its records are read."""
-    store, trials = ledger_of(folder)
+    store, trials = store_of(folder)
     digits = trials[0].fingerprint[:8]
     for path in (folder / "results" / "first").glob("lr0.02*"):
         shutil.rmtree(path)

@@ -81,10 +81,10 @@ def looking_like(
 def hold(store: TrialStore, pid: int, **more: str) -> None:
     started = processes.started(pid)
     assert started
-    claim = Lease(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
+    lease = Lease(1, 0, 0.0, "log", pid=pid, process_started=started, **more)
     folder = store.folder_of(trial())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CLAIM).write_text(json.dumps(asdict(claim)))
+    (folder / CLAIM).write_text(json.dumps(asdict(lease)))
 
 
 def test_nothing_to_cancel(store: TrialStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,11 +150,11 @@ def test_a_worker_gives_its_trial_back_whenever_it_is_asked(tmp_path: Path, seco
         [sys.executable, "-m", "sweeps.launch", *words, "--detach"],
         check=True, capture_output=True, cwd=ROOT,
     )  # fmt: skip
-    (claim,) = (tmp_path / "results").rglob(CLAIM)
-    pid = json.loads(claim.read_text())["pid"]
+    (lease,) = (tmp_path / "results").rglob(CLAIM)
+    pid = json.loads(lease.read_text())["pid"]
     time.sleep(seconds)
     assert cancel(tmp_path / "results", "--yes") == 0
-    wait_for(lambda: not claim.exists() and not Path(f"/proc/{pid}").exists())
+    wait_for(lambda: not lease.exists() and not Path(f"/proc/{pid}").exists())
     (log,) = (tmp_path / "results").rglob("*.log")
     assert "stopped on request; the trial was given back" in log.read_text()
 

@@ -60,8 +60,8 @@ def results(tmp_path: Path) -> Path:
     for config in CONFIGS[:3]:
         done(tmp_path, config)
     begin(folder_of(tmp_path, POINTS[3]))
-    claim = Lease(1, 0, 0.0, "")
-    trial_files.write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(claim))
+    lease = Lease(1, 0, 0.0, "")
+    trial_files.write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(lease))
     fail(folder_of(tmp_path, POINTS[4]), "NONFINITE")
     return tmp_path
 
@@ -90,7 +90,7 @@ def seen(results: Path) -> Any:
         [tables.read_run(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [tested.config(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [trial.name for trial in store.settle_names(plan.trials)],
-        [store.claim(trial, 1.0, "") for trial in plan.trials[:4]],
+        [store.lease(trial, 1.0, "") for trial in plan.trials[:4]],
     )
 
 
@@ -191,7 +191,7 @@ def test_killed_before_any_change_it_loses_nothing(results: Path, back: bool) ->
             put_back(here)
         assert {k: v[0] for k, v in tree(here).items()} == {k: v[0] for k, v in files.items()}
         shutil.rmtree(here.parent)
-    # The claim, the part and its name, three trials' four files each, at the least.
+    # The lease, the part and its name, three trials' four files each, at the least.
     assert deaths > 15
 
 

@@ -261,7 +261,7 @@ def test_a_damaged_note_of_a_lost_trial_is_its_own_problem(results: Path) -> Non
     (folder / trial_files.RUN).unlink()
     store = TrialStore(results, "grid")
     trials = store.plans()[0].trials
-    taken = store.claim(trials[1], 1.0, "")
+    taken = store.lease(trials[1], 1.0, "")
     assert taken is not None
     path = folder / "claim.json"
     path.write_text(path.read_text().replace(str(taken.pid), str(2**22 + 1)))
@@ -333,7 +333,7 @@ def test_a_compact_file_leads_nowhere_else(
     assert "is not a valid name of a trial" in said
     assert (outside / trial_files.CHECKPOINT).read_bytes() == b"not ours"
     after = {path: path.stat().st_mtime_ns for path in results.parent.rglob("*")}
-    folders = {results / "grid", results / "grid" / archive.FOLDER}  # where the claim was
+    folders = {results / "grid", results / "grid" / archive.FOLDER}  # where the lease was
     assert {p: t for p, t in after.items() if p not in folders} == {
         p: t for p, t in everything.items() if p not in folders
     }

@@ -107,9 +107,9 @@ def test_a_price_counts_the_folders_own_images(tmp_path: Path) -> None:
 
 
 def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
-    ledger = TrialStore(tmp_path, "cutout")
+    store = TrialStore(tmp_path, "cutout")
     trials = expand(Sweep(base=reported("resnet18")), seeds=2)
-    ledger.write_plan(Plan("cutout", trials, "full", {}, [], "command"))
+    store.write_plan(Plan("cutout", trials, "full", {}, [], "command"))
 
     def finish(contents: list[str | None]) -> list[Standing]:
         for trial, content in zip(trials, contents, strict=True):
@@ -118,16 +118,16 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
                 "fingerprint": trial.config.fingerprint, "status": "done", "val_accuracy": 0.5,
                 "val_images": 100, "train_images": 900, "data_sha256": content,
             }  # fmt: skip
-            folder = ledger.folder_of(trial)
+            folder = store.folder_of(trial)
             folder.mkdir(parents=True, exist_ok=True)
             write_table(folder / trial_files.RUN, [row], run_schema())
         return [Standing(trial, State.DONE) for trial in trials]
 
     for alike in (["a" * 64, "a" * 64], ["a" * 64, None], [None, None]):
-        (one,), left_out = candidates(ledger, finish(alike))
+        (one,), left_out = candidates(store, finish(alike))
         assert one.accuracies == (0.5, 0.5) and not left_out
     with pytest.raises(InputError, match="of different images"):
-        candidates(ledger, finish(["a" * 64, "b" * 64]))
+        candidates(store, finish(["a" * 64, "b" * 64]))
 
 
 def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_what_a_value_may_be_is_stored_and_read_again(tmp_path: Path) -> None:
         "'data.train_limit': [None], 'schedule.milestones': [[0.1, 0.5]]}))"
     )
     trials = expand(find(str(path))[1])
-    ledger = TrialStore(tmp_path, "fine")
-    ledger.write_plan(Plan("fine", trials, "full", {}, [], ""))
-    assert ledger.plans()[0].trials[0].config == trials[0].config
+    store = TrialStore(tmp_path, "fine")
+    store.write_plan(Plan("fine", trials, "full", {}, [], ""))
+    assert store.plans()[0].trials[0].config == trials[0].config
 
 
 SCRIPT = """
@@ -324,9 +324,9 @@ def test_a_name_of_many_fields_is_bounded(tmp_path: Path) -> None:
         assert trial.name.startswith("epochs") or "-" in trial.name
     # A folder that has the long name keeps it.
     long = trials[0].renamed("x" * 150 + trials[0].name[-9:])
-    ledger = TrialStore(tmp_path, "long")
-    ledger.write_plan(Plan("long", [long], "full", {}, [], ""))
-    assert ledger.settle_names(trials)[0].name == long.name
+    store = TrialStore(tmp_path, "long")
+    store.write_plan(Plan("long", [long], "full", {}, [], ""))
+    assert store.settle_names(trials)[0].name == long.name
 
 
 @given(

@@ -57,8 +57,8 @@ def test_preemption(warning: str, drill: Drill, cluster: Cluster, whole: Whole) 
             cluster.command(*partition, "GraceTime=0")
             stack.callback(cluster.command, *partition, "GraceTime=10")
         drill.launch("--detach")
-        with drill.held() as claim:
-            node = node_of(cluster, claim.job)
+        with drill.held() as lease:
+            node = node_of(cluster, lease.job)
             cluster.command(
                 "sbatch", "--partition=high", f"--nodelist={node}", "--exclusive",
                 "--output=/dev/null", "--wrap=true",
@@ -96,8 +96,8 @@ def node_of(cluster: Cluster, job: str) -> str:
 
 def test_requeue_by_hand(drill: Drill, cluster: Cluster, whole: Whole) -> None:
     drill.launch("--detach")
-    with drill.held() as claim:
-        cluster.command("scontrol", "requeue", claim.job)
+    with drill.held() as lease:
+        cluster.command("scontrol", "requeue", lease.job)
     drill.waits_for_attempt(2)
     drill.ends_as(whole, attempts=2)
 
@@ -107,23 +107,23 @@ def test_requeue_by_hand(drill: Drill, cluster: Cluster, whole: Whole) -> None:
 
 def test_scancel_of_one_task_loses_that_one(cluster: Cluster, three: Drill, whole: Whole) -> None:
     three.launch("--detach")
-    with three.held() as claim:
-        cluster.command("scancel", claim.job)
+    with three.held() as lease:
+        cluster.command("scancel", lease.job)
         wait_for(lambda: State.LOST in [one.state for one in three.standings()])
     lost = [one for one in three.standings() if one.state is State.LOST]
-    assert [one.claim and one.claim.job for one in lost] == [claim.job]
+    assert [one.lease and one.lease.job for one in lost] == [lease.job]
     three.ends_as(whole, attempts=2)
 
 
 def test_kill_9_of_the_process_and_of_the_batch_script(drill: Drill, whole: Whole) -> None:
     drill.launch("--detach")
-    with drill.held() as claim:
-        os.kill(claim.pid, signal.SIGKILL)
+    with drill.held() as lease:
+        os.kill(lease.pid, signal.SIGKILL)
     wait_for(lambda: drill.standing().state is State.LOST, 60)
     drill.launch("--detach")
-    with drill.held(drill.epochs() + 2) as claim:
+    with drill.held(drill.epochs() + 2) as lease:
         found = subprocess.run(
-            ["pgrep", "--full", f"job0*{claim.job}/slurm_script"],
+            ["pgrep", "--full", f"job0*{lease.job}/slurm_script"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         for pid in found.stdout.split():
@@ -158,7 +158,7 @@ def test_a_node_that_is_taken_for_dead(
 ) -> None:
     """Its slurmd is, and the trial's process is not: it wakes beside its successor.
 
-    The successor of a worker is the same job, which finds the claim of its own earlier start.
+    The successor of a worker is the same job, which finds the lease of its own earlier start.
     """
     drill.launch("--detach", *workers)
     with drill.held() as old:

@@ -44,7 +44,7 @@ class Killed(BaseException):
 class Writer(Backend):
     """Runs a trial by writing what a worker would leave, an epoch a look."""
 
-    ledger: TrialStore
+    store: TrialStore
     kill_at: int = -1  # the how manyeth call dies
     ahead: float = 0.0  # the seconds by which its clock is
     failures: dict[str, str] = field(default_factory=dict)  # cause, by a part of the trial's name
@@ -67,12 +67,12 @@ class Writer(Backend):
         (plan,) = work.plans
         for trial in work.trials:
             self.started.append(trial.name)
-            assert trial.name in [one.name for one in self.ledger.plan(plan.id).trials]
+            assert trial.name in [one.name for one in self.store.plan(plan.id).trials]
             self._run(trial, work.launch)
         self._called()
 
     def _run(self, trial: Trial, launch: float) -> None:
-        folder = self.ledger.folder_of(trial)
+        folder = self.store.folder_of(trial)
         folder.mkdir(exist_ok=True)
         for part, cause in self.failures.items():
             if part in trial.name or part == "all":
@@ -123,12 +123,12 @@ def search(**changes: Any) -> Search:
 
 
 def driver(results: Path, wanted: Search, trials: int, workers: int, writer: Writer) -> Driver:
-    ledger = writer.ledger
-    folder = ledger.folder / "searches" / "00000000"
+    store = writer.store
+    folder = store.folder / "searches" / "00000000"
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan("s", [], "full", {}, [*wanted.space], "c", search={}, search_id="00000000")
     journal = Journal(folder, wanted, {}, EPOCHS)
-    return Driver(ledger, folder, wanted, Scale.FULL, {}, trials, workers, journal, writer, plan)
+    return Driver(store, folder, wanted, Scale.FULL, {}, trials, workers, journal, writer, plan)
 
 
 def run(results: Path, wanted: Search, trials: int, workers: int = 2, **more: Any) -> Driver:
@@ -149,7 +149,7 @@ def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
         assert len(one.intermediate_values) == EPOCHS
     best = TrainConfig.from_file(made.folder / BEST)
     assert best.optimizer.weight_decay == made.journal.complete()[0].params[DECAY]
-    plan = made.ledger.plan("00000000")
+    plan = made.store.plan("00000000")
     assert [trial.name for trial in plan.trials] == list(dict.fromkeys(names))
     points = {trial.name: trial.point for trial in plan.trials}
     assert [points[one.user_attrs["trial"]] for one in told] == [one.params for one in told]
@@ -194,17 +194,17 @@ def test_never_more_at_once_than_asked(tmp_path: Path) -> None:
 def test_what_a_grid_has_done_is_told_without_training(tmp_path: Path) -> None:
     """The grid called its trials by other names, which they keep."""
     values = [1e-4, 1e-3]
-    ledger = TrialStore(tmp_path, "s")
+    store = TrialStore(tmp_path, "s")
     base = search().base
     grid = [
         Trial.of(f"grid{number}-{base.override({DECAY: value}).fingerprint[:8]}", {DECAY: value},
               base.override({DECAY: value}))
         for number, value in enumerate(values)
     ]  # fmt: skip
-    ledger.write_plan(Plan("s", grid, "full", {}, [DECAY], "c"))
+    store.write_plan(Plan("s", grid, "full", {}, [DECAY], "c"))
     for trial in grid:
-        ledger.folder_of(trial).mkdir(parents=True)
-        Writer(ledger)._run(trial, 1.0)
+        store.folder_of(trial).mkdir(parents=True)
+        Writer(store)._run(trial, 1.0)
     wanted = search(sampler="grid", space={DECAY: choice([*values, 1e-2])})
     made = run(tmp_path, wanted, 3)
     (started,) = made.backend.started  # type: ignore[attr-defined]
@@ -252,11 +252,11 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
 
 @pytest.mark.parametrize("ahead", [-60.0, 3600.0])
 def test_a_failure_from_before_is_tried_again(tmp_path: Path, ahead: float) -> None:
-    ledger = TrialStore(tmp_path, "s")
+    store = TrialStore(tmp_path, "s")
     trial = trial_at(search(), {DECAY: 1e-3}, Scale.FULL, {})
-    ledger.folder_of(trial).mkdir(parents=True)
+    store.folder_of(trial).mkdir(parents=True)
     trial_files.Failure("ERROR", "x", "", [], 1, time.time() + ahead, "h").write(
-        ledger.folder_of(trial)
+        store.folder_of(trial)
     )
     made = run(tmp_path, search(start=[{DECAY: 1e-3}]), 1)
     assert made.backend.started == [trial.name]  # type: ignore[attr-defined]
@@ -316,31 +316,31 @@ def test_begun_anew_the_old_trials_stay_in_a_plan(tmp_path: Path) -> None:
     shutil.move(first.folder, tmp_path / "before")
     wider = search(space={DECAY: log_uniform(1e-6, 1e-2)}, seed=7)
     run(tmp_path, wider, 2)
-    planned = {trial.name for plan in first.ledger.plans() for trial in plan.trials}
+    planned = {trial.name for plan in first.store.plans() for trial in plan.trials}
     assert planned == {path.parent.name for path in tmp_path.rglob(trial_files.RUN)}
     assert len(planned) == 5
 
 
 def test_what_a_launch_runs_is_not_pruned(tmp_path: Path) -> None:
-    """Only attempts that this search started, by their claims."""
+    """Only attempts that this search started, by their leases."""
     made = run(tmp_path, search(start=[{DECAY: 1e-3}], pruner="successive_halving"), 1)
     wanted = search(start=[{DECAY: 1e-3}, {DECAY: 1e-5}], pruner="successive_halving")
     trial = trial_at(wanted, {DECAY: 1e-5}, Scale.FULL, {})
-    ledger = made.ledger
+    store = made.store
     rows = [{"epoch": epoch, "lr": 0.1, "val_accuracy": 0.01, "seconds": 1.0} for epoch in range(4)]
     for launch, pruned in ((5.0, False), (None, True)):
-        claim = ledger.claim(trial, launch or 0.0, "log")
-        assert claim is not None
-        folder = ledger.folder_of(trial)
+        lease = store.lease(trial, launch or 0.0, "log")
+        assert lease is not None
+        folder = store.folder_of(trial)
         tables.write_table(folder / trial_files.EPOCHS, rows, tables.EPOCHS_SCHEMA)
-        again = driver(tmp_path, wanted, 2, 1, Writer(ledger))
+        again = driver(tmp_path, wanted, 2, 1, Writer(store))
         again.step()
         ((asked, _),) = again.running.values()
         if launch is None:
             asked.set_user_attr(LAUNCHES, [0.0])
             again.step()
         assert (folder / trial_files.PRUNED).exists() == pruned
-        ledger.release(trial, claim)
+        store.release(trial, lease)
         (folder / trial_files.PRUNED).unlink(missing_ok=True)
 
 
@@ -349,7 +349,7 @@ def test_a_damaged_run_fails_its_trial_alone(tmp_path: Path) -> None:
         def _run(self, trial: Trial, launch: float) -> None:
             super()._run(trial, launch)
             if len(self.started) == 1:
-                (self.ledger.folder_of(trial) / trial_files.RUN).write_bytes(b"PAR1")
+                (self.store.folder_of(trial) / trial_files.RUN).write_bytes(b"PAR1")
 
     writer = Damaging(TrialStore(tmp_path, "s"))
     made = driver(tmp_path, search(), 3, 1, writer)

@@ -97,8 +97,8 @@ def test_leftovers_of_torchrun_hold_no_local_trial_up(tmp_path: Path, where: str
 
 
 def test_a_worker_says_whose_it_is(tmp_path: Path) -> None:
-    ledger = TrialStore(tmp_path, "sweep")
-    (ledger.folder / LOGS).mkdir(parents=True)
-    process, _ = start_worker(ledger, ["--plan", "0"], 12.5, 0, 1, stays=False)
+    store = TrialStore(tmp_path, "sweep")
+    (store.folder / LOGS).mkdir(parents=True)
+    process, _ = start_worker(store, ["--plan", "0"], 12.5, 0, 1, stays=False)
     assert variable(process.pid, "SWEEPS_LAUNCH") == "12.5"
     process.wait()

@@ -78,18 +78,18 @@ def sweep(results: Path) -> Path:
 
 
 def compacted(results: Path) -> Path:
-    ledger = TrialStore(results, "grid")
-    with archive_writer.held(ledger) as folder:
-        assert archive_writer.gather(ledger, ledger.plans()[0].trials, folder).added == 1
+    store = TrialStore(results, "grid")
+    with archive_writer.held(store) as folder:
+        assert archive_writer.gather(store, store.plans()[0].trials, folder).added == 1
     (path,) = archive.parts(results / "grid")
     return path
 
 
 def cached(results: Path) -> Path:
     (results / "grid" / LOGS).mkdir()
-    ledger = TrialStore(results, "grid")
-    look(ledger, ledger.plans()[0].trials, {})
-    ledger.seen.save()
+    store = TrialStore(results, "grid")
+    look(store, store.plans()[0].trials, {})
+    store.summaries.save()
     return results / "grid" / LOGS / summary_cache.FILE
 
 
@@ -122,9 +122,9 @@ FILES: dict[str, Callable[[Path], Path]] = {
 def status(results: Path, problems: list[str]) -> Figures:
     archive._rows.cache_clear()
     archive._kept_column.cache_clear()
-    ledger = TrialStore(results, "grid")
+    store = TrialStore(results, "grid")
     found: Figures = {}
-    for one in look(ledger, ledger.plans()[0].trials, {}):
+    for one in look(store, store.plans()[0].trials, {}):
         shown = one.to_json()
         if shown.pop("problem") is not None:
             del shown["note"]  # says the same

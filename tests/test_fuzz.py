@@ -95,14 +95,14 @@ def build(folder: Path) -> None:
     results = folder / "results"
     trials = expand(find(str(folder / "tiny.py"))[1])
     for sweep in (DONE, TORN, PACKED):
-        ledger = TrialStore(results, sweep)
-        ledger.write_plan(Plan(sweep, trials, "full", {}, ["optimizer.lr"], f"launch {HOSTILE}"))
-        (ledger.folder / LOGS).mkdir()
+        store = TrialStore(results, sweep)
+        store.write_plan(Plan(sweep, trials, "full", {}, ["optimizer.lr"], f"launch {HOSTILE}"))
+        (store.folder / LOGS).mkdir()
         words = "".join(f"x === trial {one.name}, attempt 1\n{HOSTILE}\nx === end of {one.name}\n"
                         for one in trials)  # fmt: skip
-        (ledger.folder / LOGS / "1-1-0.log").write_text(words)
+        (store.folder / LOGS / "1-1-0.log").write_text(words)
         for number, trial in enumerate(trials):
-            where = ledger.folder_of(trial)
+            where = store.folder_of(trial)
             where.mkdir()
             if sweep == TORN and number < 2:
                 (where / trial_files.CONFIG).write_text(trial.config.to_json())

@@ -323,21 +323,21 @@ class _Living(Queue):
 def test_a_worker_that_died_alone_blocks_no_trial_of_its_living_job(tmp_path: Path) -> None:
     trial = Trial.of("t", {}, SMALL)
     job = {"submission": f"{WORKER}{'0' * 12}", "job": "7", "started": True}
-    ledger = TrialStore(tmp_path, "sweep", Liveness(_Living()))
+    store = TrialStore(tmp_path, "sweep", Liveness(_Living()))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         started = processes.started(other.pid)
         assert started
         its = {"pid": other.pid, "process_started": started}
-        held = ledger.claim(trial, 1.0, "log", **job, **its)
+        held = store.lease(trial, 1.0, "log", **job, **its)
         assert held is not None
-        assert ledger.standing(trial).state is State.RUNNING
-        assert ledger.claim(trial, 1.0, "log", **job) is None
+        assert store.standing(trial).state is State.RUNNING
+        assert store.lease(trial, 1.0, "log", **job) is None
         other.kill()
-    assert ledger.standing(trial).state is State.LOST
+    assert store.standing(trial).state is State.LOST
     # On another node nobody can tell, nor for a job that is one trial's, of several processes.
     for word in ({"host": "elsewhere"}, {"boot": "another/pid:[1]"}, {"submission": "0" * 12}):
-        assert Liveness(_Living()).is_alive(Lease(**vars(held) | word), ledger.folder_of(trial))
-    taken = ledger.claim(trial, 1.0, "log", **job)
+        assert Liveness(_Living()).is_alive(Lease(**vars(held) | word), store.folder_of(trial))
+    taken = store.lease(trial, 1.0, "log", **job)
     assert taken is not None
     assert (taken.attempt, taken.deaths) == (2, 1)
 
@@ -441,8 +441,8 @@ def test_a_worker_that_is_killed_in_its_job_costs_no_trial(
     cluster: Cluster, three: Drill, whole: Whole
 ) -> None:
     three.launch(*PAIR, "--detach")
-    with three.held() as claim:
-        os.kill(claim.pid, signal.SIGKILL)
+    with three.held() as lease:
+        os.kill(lease.pid, signal.SIGKILL)
     three.ends_as(whole, attempts=2)
     assert len(jobs_of(three)) == 1
     empty(cluster)

@@ -81,7 +81,7 @@ def test_a_warned_job_that_cannot_be_requeued_hands_its_trial_back(
     with drill.held() as held:
         cluster.command("scontrol", "update", f"JobId={held.job}", "Requeue=0")
         cluster.command("scancel", "--signal=USR2", held.job)
-    folder = drill.ledger.folder_of(drill.trials[0])
+    folder = drill.store.folder_of(drill.trials[0])
     wait_for(lambda: leases.read(folder) is None)
     assert drill.standing().state is State.PENDING and (folder / trial_files.CHECKPOINT).exists()
     epochs = drill.epochs()

@@ -1,4 +1,4 @@
-"""Whose a claim is, against small executables that stand where Slurm's commands do."""
+"""Whose a lease is, against small executables that stand where Slurm's commands do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return fakes
 
 
-def claim(submission: str = TOKEN, **of: object) -> Lease:
+def lease(submission: str = TOKEN, **of: object) -> Lease:
     return Lease(1, 0, 1.0, "log", submission=submission, job="7", started=True, **of)  # type: ignore[arg-type]
 
 
@@ -48,10 +48,10 @@ def is_alive(one: Lease) -> bool:
 def test_a_worker_that_was_started_again_has_left_its_trial_behind(
     slurm: Slurm, state: str, restarts: int, of_worker: bool, of_trial: bool
 ) -> None:
-    """A trial's own job finds its claim again; a worker knows nothing of what it did."""
+    """A trial's own job finds its lease again; a worker knows nothing of what it did."""
     slurm.says("squeue", rows=[live("7", state, restarts=str(restarts))])
-    assert is_alive(claim(f"worker-{TOKEN}", restarts=1)) is of_worker
-    assert is_alive(claim(restarts=1)) is of_trial
+    assert is_alive(lease(f"worker-{TOKEN}", restarts=1)) is of_worker
+    assert is_alive(lease(restarts=1)) is of_trial
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_a_job_number_that_was_given_anew_is_another_job(
     slurm: Slurm, comment: str, alive: bool
 ) -> None:
     slurm.says("squeue", rows=[live("7", comment=comment)])
-    assert is_alive(claim()) is alive
+    assert is_alive(lease()) is alive
 
 
-def test_the_workers_of_a_sweep_are_known_without_a_claim(slurm: Slurm, tmp_path: Path) -> None:
+def test_the_workers_of_a_sweep_are_known_without_a_lease(slurm: Slurm, tmp_path: Path) -> None:
     rows = [
         live("7_0", "PENDING", comment=f"worker-{TOKEN}"),
         live("7_1", comment=f"worker-{TOKEN}"),
@@ -119,16 +119,16 @@ def test_an_array_begins_once_and_its_number_may_come_again(
 
 
 def test_a_job_that_slurm_knows_no_more_is_over(slurm: Slurm) -> None:
-    assert not is_alive(claim())
+    assert not is_alive(lease())
     slurm.says("sacct", rows=[past("7", "TIMEOUT")])
-    assert not is_alive(claim())
+    assert not is_alive(lease())
 
 
 def test_a_job_of_another_cluster_on_the_same_files_is_left_alone(slurm: Slurm) -> None:
     """This Slurm does not know it, which says nothing."""
     slurm.says("scontrol", raw="ClusterName = here\nSLURM_VERSION = 22.05\n")
-    assert is_alive(claim(cluster="there"))
-    assert not is_alive(claim(cluster="here"))
-    assert not is_alive(claim(cluster="Here"))
-    # One that has not started finds its claim gone when it does.
-    assert not is_alive(replace(claim(cluster="there"), started=False))
+    assert is_alive(lease(cluster="there"))
+    assert not is_alive(lease(cluster="here"))
+    assert not is_alive(lease(cluster="Here"))
+    # One that has not started finds its lease gone when it does.
+    assert not is_alive(replace(lease(cluster="there"), started=False))

@@ -207,16 +207,16 @@ def test_a_failed_trial_is_told_apart_and_tried_again(tmp_path: Path) -> None:
     done = launch(definition, "--results", results, "--on", "debug")
     assert done.returncode == 1, done.stderr
     assert "1 done, 1 failed" in done.stderr or "1 failed, 1 done" in done.stderr
-    ledger = TrialStore(results, "tiny")
-    (plan,) = ledger.plans()
-    good, bad = (ledger.standing(trial) for trial in plan.trials)
+    store = TrialStore(results, "tiny")
+    (plan,) = store.plans()
+    good, bad = (store.standing(trial) for trial in plan.trials)
     assert (good.state, bad.state) == (State.DONE, State.FAILED)
     assert bad.failure is not None
     assert (bad.failure.cause, bad.failure.epoch, bad.failure.attempt) == ("NONFINITE", 0, 1)
     assert any("attempt 1" in line for line in bad.failure.log_tail)
     again = launch(definition, "--results", results, "--on", "debug")
     assert "1 done, 1 failed; 1 to run" in again.stderr or "1 failed, 1 done; 1" in again.stderr
-    failure = ledger.standing(plan.trials[1]).failure
+    failure = store.standing(plan.trials[1]).failure
     assert failure is not None
     assert failure.attempt == 2
 

@@ -39,21 +39,21 @@ LATE = 1000.0  # seconds ago
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> TrialStore:
+def store(tmp_path: Path) -> TrialStore:
     found = TrialStore(tmp_path, "sweep")
     found.write_plan(Plan("sweep", [TRIAL], "full", {}, [], "command"))
     return found
 
 
 @pytest.fixture
-def folder(ledger: TrialStore) -> Path:
-    path = ledger.folder_of(TRIAL)
+def folder(store: TrialStore) -> Path:
+    path = store.folder_of(TRIAL)
     path.mkdir()
     return path
 
 
-def write(folder: Path, claim: Lease, seconds_ago: float = 0.0) -> None:
-    (folder / CLAIM).write_text(json.dumps(asdict(claim)))
+def write(folder: Path, lease: Lease, seconds_ago: float = 0.0) -> None:
+    (folder / CLAIM).write_text(json.dumps(asdict(lease)))
     age(folder, seconds_ago)
 
 
@@ -64,8 +64,8 @@ def age(folder: Path, seconds: float) -> None:
         os.utime(path, (then, then))
 
 
-def other_boot(claim: Lease) -> str:
-    boot, _, rest = claim.boot.partition("/")
+def other_boot(lease: Lease) -> str:
+    boot, _, rest = lease.boot.partition("/")
     return f"{'0' if boot[0] != '0' else '1'}{boot[1:]}/{rest}"
 
 
@@ -75,7 +75,7 @@ def other_boot(claim: Lease) -> str:
 def test_only_what_is_proven_is_dead(folder: Path) -> None:
     mine = Lease(1, 0, 1.0, "")
     assert processes.machine()
-    for claim, seconds_ago, dead in (
+    for lease, seconds_ago, dead in (
         (mine, LATE, False),
         (replace(mine, process_started="1"), 0.0, True),
         (replace(mine, process_started=""), 0.0, False),  # that of its start was not to be seen
@@ -90,8 +90,8 @@ def test_only_what_is_proven_is_dead(folder: Path) -> None:
         (replace(mine, boot="/"), LATE, False),
         (replace(mine, host="elsewhere", host_gone=True), 0.0, True),
     ):
-        write(folder, claim, seconds_ago)
-        assert leases.is_dead(folder, claim) is dead, claim
+        write(folder, lease, seconds_ago)
+        assert leases.is_dead(folder, lease) is dead, lease
 
 
 def test_a_number_that_only_a_thread_has_is_no_process_of_ours() -> None:
@@ -124,15 +124,15 @@ def test_a_number_that_only_a_thread_has_is_no_process_of_ours() -> None:
     ],
     ids=str,
 )
-def test_a_forged_claim_is_not_a_claim(ledger: TrialStore, change: dict[str, object]) -> None:
-    folder = ledger.folder_of(TRIAL)
+def test_a_forged_claim_is_not_a_lease(store: TrialStore, change: dict[str, object]) -> None:
+    folder = store.folder_of(TRIAL)
     folder.mkdir()
     values = asdict(Lease(1, 0, 1.0, "")) | change
     values = {key: value for key, value in values.items() if value is not None}
     (folder / CLAIM).write_text(json.dumps(values))
-    standing = ledger.standing(TRIAL)
+    standing = store.standing(TRIAL)
     assert standing.state is State.UNKNOWN
-    said = "damaged: NaN" if change.get("launch") else f"not a claim: {next(iter(change))}"
+    said = "damaged: NaN" if change.get("launch") else f"not a lease: {next(iter(change))}"
     assert f"{CLAIM} is {said}" in (standing.problem or "")
     assert (standing.problem or "").isprintable()
 
@@ -149,10 +149,10 @@ def test_a_claim_of_0_1_is_read(folder: Path) -> None:
     old = {key: value for key, value in asdict(Lease(1, 0, 1.0, "logs/x.log")).items()
            if key not in ("machine", "cluster", "saved", "host_gone")}  # fmt: skip
     (folder / CLAIM).write_text(json.dumps(old))
-    claim = leases.read(folder)
-    assert claim is not None
-    assert (claim.machine, claim.saved, claim.host_gone) == ("", None, False)
-    assert not leases.got_on(folder, claim)
+    lease = leases.read(folder)
+    assert lease is not None
+    assert (lease.machine, lease.saved, lease.host_gone) == ("", None, False)
+    assert not leases.got_on(folder, lease)
 
 
 # The watch
@@ -182,7 +182,7 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     """It was cut off, in the middle of a step: no question between steps comes before its write."""
-    ledger = TrialStore(tmp_path, "sweep")
+    store = TrialStore(tmp_path, "sweep")
     first, second = expand(Sweep(base=reported("resnet18"), seeds=2))
 
     def train(
@@ -200,12 +200,12 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 
     monkeypatch.setattr(trainer.train, "train", train)
-    Worker(ledger, 1.0, "log").run([first, second])
-    assert not (ledger.folder_of(first) / trial_files.FAILURE).exists()
-    assert (ledger.folder_of(second) / trial_files.RUN).exists()
+    Worker(store, 1.0, "log").run([first, second])
+    assert not (store.folder_of(first) / trial_files.FAILURE).exists()
+    assert (store.folder_of(second) / trial_files.RUN).exists()
     # Nobody took it meanwhile, so that this worker did, as a new attempt.
-    assert (ledger.folder_of(first) / trial_files.RUN).exists()
-    assert ledger.standing(first).state is State.DONE
+    assert (store.folder_of(first) / trial_files.RUN).exists()
+    assert store.standing(first).state is State.DONE
 
 
 # Clocks
@@ -216,7 +216,7 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
     """Two hosts' launches, one host's clock being wrong by an hour."""
-    ledger = TrialStore(tmp_path, "sweep")
+    store = TrialStore(tmp_path, "sweep")
     ran: list[float] = []
 
     def train(config: object, out: Path, **_: object) -> None:
@@ -232,21 +232,21 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
         for launch, wrong_by in launches.items():
             with monkeypatch.context() as patch:
                 patch.setattr(time, "time", lambda by=wrong_by: now + by)
-                Worker(ledger, launch, "log", retry_only=_ > 0).run([TRIAL])
+                Worker(store, launch, "log", retry_only=_ > 0).run([TRIAL])
     assert ran == list(launches)
-    assert not Worker(ledger, now + 5.0, "log", retry_only=True).run([TRIAL])
+    assert not Worker(store, now + 5.0, "log", retry_only=True).run([TRIAL])
     assert len(ran) == 3  # a retry is a launch of its own
 
 
 def test_a_pruned_trial_is_wanted_whole_by_every_other_launch(
-    ledger: TrialStore, folder: Path
+    store: TrialStore, folder: Path
 ) -> None:
     for pruned_at in (0.0, time.time() + 3600):
         trial_files.Pruned("00000000", 1, 2, pruned_at, [5.0]).write(folder)
-        standing = ledger.standing(TRIAL)
+        standing = store.standing(TRIAL)
         assert standing.state is State.PRUNED
         for launch, wanted in ((5.0, False), (4.0, True), (6.0, True)):
-            assert Worker(ledger, launch, "log").wants(standing) is wanted
+            assert Worker(store, launch, "log").wants(standing) is wanted
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
@@ -274,42 +274,42 @@ def test_a_submission_of_another_host_is_given_up_after_a_while(folder: Path) ->
         def mine(self) -> list[object]:
             return []
 
-    scheduler = Liveness(Empty())  # type: ignore[arg-type]
+    liveness = Liveness(Empty())  # type: ignore[arg-type]
     sent = Lease(1, 0, 1.0, "logs", submission="0" * 12, claimed_at=time.time() + 3600)
     gone = {"pid": 2**31 - 1, "process_started": "1"}
-    for claim, ages in (
+    for lease, ages in (
         (replace(sent, host="elsewhere"), {30.0: True, 300.0: True, 700.0: False}),
         (replace(sent, **gone), {30.0: True, 70.0: False}),  # type: ignore[arg-type]
         (sent, {700.0: True}),  # its launch is this process
     ):
         for seconds, alive in ages.items():
-            write(folder, claim, seconds)
-            assert scheduler.is_alive(claim, folder) is alive, (claim.host, seconds)
+            write(folder, lease, seconds)
+            assert liveness.is_alive(lease, folder) is alive, (lease.host, seconds)
 
 
 # Breaking what a host holds
 
 
-def test_a_host_that_lives_is_not_gone(ledger: TrialStore, folder: Path) -> None:
+def test_a_host_that_lives_is_not_gone(store: TrialStore, folder: Path) -> None:
     write(folder, Lease(1, 0, 1.0, ""))
     with pytest.raises(InputError, match=f"process {os.getpid()} runs on this machine"):
-        elsewhere.take_from(processes.host(), ledger.folder, Liveness())
-    assert ledger.standing(TRIAL).state is State.RUNNING
+        elsewhere.take_from(processes.host(), store.folder, Liveness())
+    assert store.standing(TRIAL).state is State.RUNNING
     with pytest.raises(InputError, match="holds nothing") as error:
-        elsewhere.take_from("nowhere", ledger.folder, Liveness())
+        elsewhere.take_from("nowhere", store.folder, Liveness())
     assert processes.host() in error.value.help
 
 
-def test_a_host_that_is_gone_lets_go_of_everything(ledger: TrialStore, folder: Path) -> None:
-    search, compacting = ledger.folder / "searches" / "00000000", ledger.folder / "compact"
-    for place in (folder, search, compacting, ledger.folder):
+def test_a_host_that_is_gone_lets_go_of_everything(store: TrialStore, folder: Path) -> None:
+    search, compacting = store.folder / "searches" / "00000000", store.folder / "compact"
+    for place in (folder, search, compacting, store.folder):
         place.mkdir(parents=True, exist_ok=True)
         write(place, Lease(1, 0, 1.0, "", host="gone"))
-    broken, kept = elsewhere.take_from("gone", ledger.folder, Liveness())
+    broken, kept = elsewhere.take_from("gone", store.folder, Liveness())
     assert (len(broken), kept) == (4, [])
-    assert ledger.standing(TRIAL).state is State.LOST
-    assert ledger.drivers() == ({}, [])
-    taken = ledger.claim(TRIAL, 2.0, "")
+    assert store.standing(TRIAL).state is State.LOST
+    assert store.drivers() == ({}, [])
+    taken = store.lease(TRIAL, 2.0, "")
     assert taken is not None
     assert (taken.attempt, taken.host_gone) == (2, False)
 
@@ -318,7 +318,7 @@ def test_a_host_that_is_gone_lets_go_of_everything(ledger: TrialStore, folder: P
 
 
 def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
-    ledger: TrialStore, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    store: TrialStore, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "made" / "sweeps"
     (made / "execution").mkdir(parents=True)
@@ -326,8 +326,8 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
         (made / f"{name}.py").write_text("import time; time.sleep(60)")
     other = tmp_path / "other"
     other.mkdir()
-    worker = ["sweeps.execution.worker", str(ledger.folder), "--launch", "0.0"]
-    searched = ["sweeps.search", "sweep", "--results", str(ledger.folder.parent)]
+    worker = ["sweeps.execution.worker", str(store.folder), "--launch", "0.0"]
+    searched = ["sweeps.search", "sweep", "--results", str(store.folder.parent)]
     for words, launch, ours in (
         (worker, "0.0", True),
         ([*worker[:-1], "1.0"], "0.0", False),  # of another launch
@@ -338,9 +338,9 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
             False,
         ),  # of another sweep
         (searched, "", True),
-        (["sweeps.search", "other", "--results", str(ledger.folder.parent)], "", False),
+        (["sweeps.search", "other", "--results", str(store.folder.parent)], "", False),
         (["sweeps.search", "sweep"], "", False),  # in the results folder where it works
-        (["sweeps.status", "sweep", "--results", str(ledger.folder.parent)], "", False),
+        (["sweeps.status", "sweep", "--results", str(store.folder.parent)], "", False),
     ):
         with looking_like(words, tmp_path / "made", launch) as one:
             started = processes.started(one.pid)
@@ -360,7 +360,7 @@ def test_a_forged_claim_ends_no_process_that_is_not_the_sweeps(
 
 
 def test_a_job_that_sees_its_claim_is_anothers_does_nothing(
-    ledger: TrialStore, folder: Path
+    store: TrialStore, folder: Path
 ) -> None:
     """A launch of another machine was slow, and its submission was given up meanwhile."""
     sent = Lease(1, 0, 1.0, "logs", submission="0" * 12, host="elsewhere")
@@ -407,9 +407,9 @@ def test_a_driver_that_was_cut_off_stops(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("mode", "warns"), [(0o777, 1), (0o1777, 1), (0o2775, 0)])
 def test_a_folder_that_everybody_may_write_is_told_once(
-    ledger: TrialStore, mode: int, warns: int
+    store: TrialStore, mode: int, warns: int
 ) -> None:
-    results = ledger.folder.parent
+    results = store.folder.parent
     results.chmod(mode)
     for command in ("status", "cancel"):
         with forking():

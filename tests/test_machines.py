@@ -43,7 +43,7 @@ as_root = pytest.mark.skipif(
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> TrialStore:
+def store(tmp_path: Path) -> TrialStore:
     found = TrialStore(tmp_path, "sweep")
     found.write_plan(Plan("sweep", [TRIAL], "full", {}, [], "command"))
     return found
@@ -129,11 +129,11 @@ def states(said: subprocess.CompletedProcess[str]) -> list[str]:
     return [trial["state"] for trial in json.loads(said.stdout)["trials"]]
 
 
-def claim_of(results: Path) -> Lease:
+def lease_of(results: Path) -> Lease:
     (path,) = results.rglob(CLAIM)
-    claim = leases.read(path.parent)
-    assert claim is not None
-    return claim
+    lease = leases.read(path.parent)
+    assert lease is not None
+    return lease
 
 
 def sane(said: subprocess.CompletedProcess[str], code: int) -> subprocess.CompletedProcess[str]:
@@ -154,7 +154,7 @@ def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Pa
         Machine(hidepid=True, user=user, home=shared / f"home-{user}") for user in (1001, 1002)
     )
     sane(one.run("sweeps.launch", *launch), 0)
-    held = claim_of(results)
+    held = lease_of(results)
     assert processes.owner(held.pid) == 1001
     try:
         # The other one's process cannot be seen, and lives.
@@ -164,13 +164,13 @@ def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Pa
         said = sane(two.run("sweeps.cancel", *words, "--yes"), 1).stderr
         assert f"not cancelled: process {held.pid}" in said
         assert f"kill {held.pid}" in said
-        assert claim_of(results).token == held.token
+        assert lease_of(results).token == held.token
         os.kill(held.pid, signal.SIGKILL)
         # One that was not waited for yet is told from a living one only by who sees its state.
         wait_for(lambda: not Path(f"/proc/{held.pid}").exists())
         # It is gone, which every user can tell.
         assert "1 to run" in sane(two.run("sweeps.launch", *launch), 0).stderr
-        successor = claim_of(results)
+        successor = lease_of(results)
         assert processes.owner(successor.pid) == 1002
         assert successor.attempt == 2
         for path in results.rglob("*"):
@@ -182,7 +182,7 @@ def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Pa
         assert states(sane(one.run("sweeps.status", *words, "--json"), 0)) == ["pending"]
     finally:
         for path in results.rglob(CLAIM):
-            os.kill(claim_of(path.parent).pid, signal.SIGKILL)
+            os.kill(lease_of(path.parent).pid, signal.SIGKILL)
 
 
 VM = Machine(host="vm", boot="a" * 36, identity="a" * 32)
@@ -193,9 +193,9 @@ def held_on(machine: Machine, results: Path) -> Iterator[Lease]:
     """The trial held by a process of a machine, until the block's end."""
     program = (
         "import sys, time; from pathlib import Path; from sweeps.state.trial_store import "
-        "TrialStore as Ledger\n"
-        "ledger = Ledger(Path(sys.argv[1]), 'sweep'); (plan,) = ledger.plans()\n"
-        "assert ledger.claim(plan.trials[0], 1.0, ''); print('held', flush=True); time.sleep(100)"
+        "TrialStore as Store\n"
+        "store = Store(Path(sys.argv[1]), 'sweep'); (plan,) = store.plans()\n"
+        "assert store.lease(plan.trials[0], 1.0, ''); print('held', flush=True); time.sleep(100)"
     )
     command = machine.words(sys.executable, "-c", program, results)
     with subprocess.Popen(
@@ -204,7 +204,7 @@ def held_on(machine: Machine, results: Path) -> Iterator[Lease]:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         try:
-            yield claim_of(results)
+            yield lease_of(results)
         finally:
             holder.kill()
 
@@ -222,12 +222,12 @@ def held_on(machine: Machine, results: Path) -> Iterator[Lease]:
     ids=["other", "copy", "restarted", "named", "same"],
 )
 def test_two_machines_of_one_name(
-    ledger: TrialStore, tmp_path: Path, here: Machine, seconds_ago: float, state: str
+    store: TrialStore, tmp_path: Path, here: Machine, seconds_ago: float, state: str
 ) -> None:
     there, here = replace(VM, home=tmp_path), replace(here, home=tmp_path)
-    with held_on(there, tmp_path) as claim:
-        assert (claim.host, claim.boot[:36]) == ("vm", "a" * 36)
-        age(ledger.folder_of(TRIAL), seconds_ago)
+    with held_on(there, tmp_path) as lease:
+        assert (lease.host, lease.boot[:36]) == ("vm", "a" * 36)
+        age(store.folder_of(TRIAL), seconds_ago)
         words = ("sweep", "--results", tmp_path)
         assert states(here.run("sweeps.status", *words, "--json")) == [state]
         if state == "running":
@@ -237,7 +237,7 @@ def test_two_machines_of_one_name(
             assert sane(said, int(not is_seen and seconds_ago > 0)).returncode in (0, 1)
             assert ("held on vm" in said.stderr) is not is_seen
             assert ("--host-gone vm" in said.stderr) is (not is_seen and seconds_ago > 0)
-            assert claim_of(tmp_path) == claim
+            assert lease_of(tmp_path) == lease
 
 
 @as_root
@@ -254,7 +254,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
     )  # fmt: skip
     try:
         wait_for(lambda: bool(list(results.rglob(trial_files.EPOCHS))))
-        held = claim_of(results)
+        held = lease_of(results)
         folder = next(results.rglob(CLAIM)).parent
         os.kill(held.pid, signal.SIGSTOP)  # cut off
         age(folder, LATE)
@@ -267,12 +267,12 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
         assert command is not None
         typed = shlex.split(command[1].replace("python", sys.executable, 1))
         with subprocess.Popen([*typed, "--on", "local"], cwd=ROOT, stderr=subprocess.PIPE) as retry:
-            wait_for(lambda: claim_of(results).attempt == 2)
-            wait_for(lambda: leases.checkpoint(folder) != claim_of(results).saved)
+            wait_for(lambda: lease_of(results).attempt == 2)
+            wait_for(lambda: leases.checkpoint(folder) != lease_of(results).saved)
             os.kill(held.pid, signal.SIGCONT)  # it was only cut off
             log = results / "sweep" / held.log
             wait_for(lambda: "another attempt holds" in log.read_text())
-            now = claim_of(results)
+            now = lease_of(results)
             assert (now.attempt, now.host) == (2, processes.host())
             retry.send_signal(signal.SIGINT)
             assert retry.wait(60) == 130
@@ -293,13 +293,13 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
 def test_what_cannot_be_read_is_its_own_trials_problem(
     shared: Path, tmp_path: Path, what: str
 ) -> None:
-    ledger = TrialStore(shared, "sweep")
+    store = TrialStore(shared, "sweep")
     bad, good = expand(Sweep(base=reported("resnet18"), seeds=2))
-    ledger.write_plan(Plan("sweep", [bad, good], "full", {}, [], "command"))
-    folder = ledger.folder_of(bad)
+    store.write_plan(Plan("sweep", [bad, good], "full", {}, [], "command"))
+    folder = store.folder_of(bad)
     folder.mkdir()
     if what == trial_files.PRUNED:
-        # Where it stands beside the claim of one who is gone, too.
+        # Where it stands beside the lease of one who is gone, too.
         write(folder, Lease(1, 0, 1.0, "", process_started="1"))
     path = folder if what == "folder" else folder / what
     if path != folder:

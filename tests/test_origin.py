@@ -298,20 +298,20 @@ def test_only_attempts_that_added_to_the_result_are_told(tmp_path: Path) -> None
 
 
 def test_a_failed_attempt_says_where_it_ran(tmp_path: Path) -> None:
-    ledger = TrialStore(tmp_path, "sweep")
+    store = TrialStore(tmp_path, "sweep")
     base = TINY.override({"optimizer.lr": 1e30})
     (trial,) = expand(Sweep(base=base, space=grid({"epochs": [2]})))
-    assert not Worker(ledger, 7.0, "log").run([trial])
-    failure = trial_files.Failure.read(ledger.folder_of(trial))
+    assert not Worker(store, 7.0, "log").run([trial])
+    failure = trial_files.Failure.read(store.folder_of(trial))
     assert failure is not None and failure.cause == "NONFINITE" and failure.origin is not None
     assert (failure.origin["attempt"], failure.origin["launch"]) == (1, 7.0)
     assert failure.origin["code_sha256"] == origin.hash_of(ROOT / "trainer")
     # One of before.
-    path = ledger.folder_of(trial) / trial_files.FAILURE
+    path = store.folder_of(trial) / trial_files.FAILURE
     values = json.loads(path.read_bytes())
     del values["origin"], values["sha256"]
     path.write_text(json.dumps(values))
-    old = trial_files.Failure.read(ledger.folder_of(trial))
+    old = trial_files.Failure.read(store.folder_of(trial))
     assert old is not None and old.origin is None
 
 

@@ -143,17 +143,17 @@ def test_a_cancelled_array_stays_cancelled_and_a_warned_one_comes_back(
 
     long = TINY.replace('"epochs": 2', '"epochs": 20').replace("[0.02, 0.05, 0.1]", "[0.05]")
     (project.folder / "long.py").write_text(long)
-    ledger = TrialStore(project.results, "long", Liveness(Queue(min_seconds=0.2)))
+    store = TrialStore(project.results, "long", Liveness(Queue(min_seconds=0.2)))
     logs = project.results / "long" / "logs"
     cancelled = start()
-    with held(ledger, 1):
-        assert [job.id for job in ledger.scheduler.workers(logs)] == [f"{cancelled}_0"]
+    with held(store, 1):
+        assert [job.id for job in store.liveness.workers(logs)] == [f"{cancelled}_0"]
         cluster.command("scancel", cancelled)
         wait_for(lambda: not shows(cancelled).strip(), 60)
     assert project.runs() == 0
     assert not list(project.results.rglob("claim.json"))
     warned = start()
-    with held(ledger, 2):
+    with held(store, 2):
         cluster.command("scancel", "--signal=USR2", f"{warned}_0")
     wait_for(lambda: shows(warned).split()[1:] == ["1"], 60)
     wait_for(lambda: not shows(warned).strip(), 100)

@@ -208,15 +208,15 @@ def holds(folder: Path) -> list[Path]:
 
 def test_a_plan_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["launch", *WORDS])
-    ledger = TrialStore(tmp_path, "sweep")
+    store = TrialStore(tmp_path, "sweep")
     sweep = Sweep(base=reported("resnet18"), space=grid({"epochs": [1]}))
     overrides = parse_settings([f"data.root=s3://me:{SECRET}@bucket"])
     command = typed_after("python -m sweeps.launch")
-    plan = plan_of(sweep, ledger, ScaleName.FULL, overrides, None, command)
+    plan = plan_of(sweep, store, ScaleName.FULL, overrides, None, command)
     assert SECRET not in plan.command and plan.command.startswith("python -m sweeps.launch ")
     assert SECRET not in plan.setting and SECRET not in json.dumps(plan.head())
     # What a trial's configuration says is its identity, and what it trains with.
-    ledger.write_plan(Plan("sweep", expand(sweep), "full", plan.overrides, [], plan.command))
+    store.write_plan(Plan("sweep", expand(sweep), "full", plan.overrides, [], plan.command))
     assert holds(tmp_path) == []
 
 
@@ -239,11 +239,11 @@ def test_a_failure_holds_no_secret_and_an_old_one_shows_none(tmp_path: Path) -> 
 def test_an_attempts_command_and_a_workers_log_hold_no_secret(tmp_path: Path) -> None:
     code = """
 import logging, sys
-from sweeps.state.trial_store import TrialStore as Ledger
+from sweeps.state.trial_store import TrialStore as Store
 from sweeps.execution.worker import Worker, start_logging
 from trainer import origin
 from pathlib import Path
-worker = Worker(Ledger(Path("."), "x"), 0.0, "")
+worker = Worker(Store(Path("."), "x"), 0.0, "")
 start_logging(worker)
 logging.getLogger().info("command %s", " ".join(sys.argv))
 print(origin.attempt(), worker.tail)
@@ -269,8 +269,8 @@ def test_the_script_of_a_job_shows_and_leaves_no_secret(slurm: Slurm, tmp_path: 
         environment={"HF_TOKEN": SECRET, "MODE": "fast", "DSN": f"https://{SECRET}@x.org"},
         setup=(f"export API_KEY={SECRET}", "module load cuda"),
     )
-    ledger = TrialStore(tmp_path / "results", "sweep", Liveness(queue))
-    submission = Submission(ledger, plan, 1.0, site, Resources(), queue)
+    store = TrialStore(tmp_path / "results", "sweep", Liveness(queue))
+    submission = Submission(store, plan, 1.0, site, Resources(), queue)
     script = dispatch.shown(submission.array("0" * 12, 2))
     assert script is not None and SECRET not in script
     assert "export MODE=fast" in script and "module load cuda" in script

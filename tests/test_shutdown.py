@@ -120,13 +120,13 @@ def test_a_worker_whose_step_blocks_ends_with_the_code_of_a_stop(
 ) -> None:
     """Not with that of an alarm, by which its launch would take it for killed and start another."""
     (tmp_path / "sweep.py").write_text(LONG)
-    ledger = TrialStore(tmp_path, "sweep")
+    store = TrialStore(tmp_path, "sweep")
     trials = expand(find(str(tmp_path / "sweep.py"))[1])
     plan = Plan("sweep", trials, "full", {}, [], "command")
-    ledger.write_plan(plan)
+    store.write_plan(plan)
     words = [str(tmp_path / "sweep.py"), "--results", str(tmp_path), "--on", "debug"]
     if module == "worker":
-        words = [str(ledger.folder), "--plan", plan.id, "--launch", "1.0"]
+        words = [str(store.folder), "--plan", plan.id, "--launch", "1.0"]
     done = subprocess.run(
         [sys.executable, "-c", BLOCKING.replace("MODULE", module), *words],
         capture_output=True, text=True, cwd=ROOT, timeout=60,
@@ -138,12 +138,12 @@ def test_a_worker_whose_step_blocks_ends_with_the_code_of_a_stop(
 def test_what_was_asked_to_stop_is_not_started_again(tmp_path: Path) -> None:
     """By a signal that came before it listened, too."""
     (tmp_path / "sweep.py").write_text(LONG)
-    ledger = TrialStore(tmp_path, "sweep")
+    store = TrialStore(tmp_path, "sweep")
     plan = Plan("sweep", expand(find(str(tmp_path / "sweep.py"))[1]), "full", {}, [], "command")
-    ledger.write_plan(plan)
+    store.write_plan(plan)
     request = LaunchRequest(BackendName.LOCAL, Site(), Resources(), workers=1)
-    with Local(ledger, request) as backend:
-        backend.submit(Work(ledger, [plan], plan.trials, launch=1.0))
+    with Local(store, request) as backend:
+        backend.submit(Work(store, [plan], plan.trials, launch=1.0))
         (worker,) = backend.running.values()
         worker.process.terminate()
         assert worker.process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)

@@ -169,10 +169,10 @@ def test_the_launch_is_killed_around_its_sbatch(
         send = '$real --hold "$@"' if sends else "true"
         replaced("sbatch", drill.folder, f"{send}\nkill -KILL $PPID", patch)
         drill.command("launch", "--detach", code=-signal.SIGKILL)
-    claim = drill.standing().claim
-    assert claim is not None
-    assert claim.submission
-    assert not claim.job
+    lease = drill.standing().lease
+    assert lease is not None
+    assert lease.submission
+    assert not lease.job
     assert drill.standing().state is State.QUEUED
     # A minute later its job is known to be on no way.
     monkeypatch.setattr("sweeps.state.liveness.IN_FLIGHT_SECONDS", 0.0)
@@ -184,7 +184,7 @@ def test_the_launch_is_killed_around_its_sbatch(
         subprocess.run(["scontrol", "release", standing.job.id], check=True)
     else:
         assert drill.standing().state is State.LOST
-        path = drill.ledger.folder_of(drill.trials[0]) / leases.CLAIM
+        path = drill.store.folder_of(drill.trials[0]) / leases.CLAIM
         aged = path.stat().st_mtime - 100
         os.utime(path, (aged, aged))
         drill.launch("--detach")
@@ -196,13 +196,13 @@ def test_the_launch_is_killed_around_its_sbatch(
 
 def test_cancel_leaves_nothing(drill: Drill, cluster: Cluster) -> None:
     drill.launch("--detach")
-    with drill.held() as claim:
+    with drill.held() as lease:
         listed = drill.command("cancel", code=1)
         assert "--yes" in listed.stderr
         assert drill.standing().state is State.RUNNING
         drill.command("cancel", "--yes")
         empty(cluster)
-    wait_for(lambda: is_gone(claim.pid) and not strays(drill), 30)
+    wait_for(lambda: is_gone(lease.pid) and not strays(drill), 30)
     assert drill.standing().state is State.LOST
 
 
@@ -217,13 +217,13 @@ def test_workers_that_wait_are_known(three: Drill, cluster: Cluster) -> None:
     (three.folder / "here.toml").write_text(SITE + "[slurm]\nhold = true\n")
     three.launch("--detach", "--workers", "2")
     assert {one.state for one in three.standings()} == {State.PENDING}
-    found = three.ledger.scheduler.workers(three.logs_folder)
+    found = three.store.liveness.workers(three.logs_folder)
     assert len({job.id for job in found}) == 2
     for job in found:
         cluster.command("scancel", job.id)
     empty(cluster)
-    three.ledger.scheduler.queue.forget()  # type: ignore[union-attr]
-    assert three.ledger.scheduler.workers(three.logs_folder) == []
+    three.store.liveness.queue.forget()  # type: ignore[union-attr]
+    assert three.store.liveness.workers(three.logs_folder) == []
 
 
 def test_the_sites_limit_is_kept_and_the_same_command_goes_on(
@@ -233,7 +233,7 @@ def test_the_sites_limit_is_kept_and_the_same_command_goes_on(
     (three.folder / "here.toml").write_text(limited + "[slurm]\nhold = true\n")
     assert "2 of 3 trials were sent" in three.launch("--detach", code=3).stderr
     assert "0 of 1 trials were sent" in three.launch("--detach", code=3).stderr
-    held = [one.claim.job for one in three.standings() if one.claim is not None]
+    held = [one.lease.job for one in three.standings() if one.lease is not None]
     cluster.command("scontrol", "release", *held)
     empty(cluster)
     (three.folder / "here.toml").write_text(limited)

@@ -39,7 +39,7 @@ TrialJob(folder, plan, trial, token, task=0, launch=1.0)()
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> TrialStore:
+def store(tmp_path: Path) -> TrialStore:
     return TrialStore(tmp_path, "sweep")
 
 
@@ -49,33 +49,33 @@ def trial() -> Trial:
     return expand(Sweep(base=reported("wrn_10_1").override(small)))[0]
 
 
-def start(ledger: TrialStore, plan: Plan, restarts: int) -> subprocess.Popen[str]:
+def start(store: TrialStore, plan: Plan, restarts: int) -> subprocess.Popen[str]:
     """A job's process, as its first start or a later one."""
     job = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0",
            "SLURM_RESTART_COUNT": str(restarts)}  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(ledger.folder), plan.id, plan.trials[0].name, TOKEN],
+        [sys.executable, "-c", RUN, str(store.folder), plan.id, plan.trials[0].name, TOKEN],
         cwd=ROOT, env=os.environ | job, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
 def test_a_trial_that_dies_at_each_start_of_its_job_is_given_up_with_the_reason(
-    ledger: TrialStore, trial: Trial
+    store: TrialStore, trial: Trial
 ) -> None:
     """Slurm requeues a job without end; nobody launches it again."""
     plan = Plan("sweep", [trial], "full", {}, [], "command")
-    ledger.write_plan(plan)
-    (ledger.folder / LOGS).mkdir()
-    assert ledger.claim(trial, 1.0, LOGS, submission=TOKEN, task=0)
+    store.write_plan(plan)
+    (store.folder / LOGS).mkdir()
+    assert store.lease(trial, 1.0, LOGS, submission=TOKEN, task=0)
     for restarts in range(MAX_DEATHS):
-        with start(ledger, plan, restarts) as process:
+        with start(store, plan, restarts) as process:
             assert process.stderr is not None
             assert any(f"attempt {restarts + 1}" in line for line in process.stderr)
             os.kill(process.pid, signal.SIGKILL)
-    with start(ledger, plan, MAX_DEATHS) as process:
+    with start(store, plan, MAX_DEATHS) as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    (progress,) = look(ledger, [trial], {})
+    (progress,) = look(store, [trial], {})
     assert progress.state is State.FAILED
     assert progress.standing.failure is not None
     assert progress.standing.failure.attempt == MAX_DEATHS + 1
@@ -83,12 +83,12 @@ def test_a_trial_that_dies_at_each_start_of_its_job_is_given_up_with_the_reason(
     assert f"died {MAX_DEATHS} times" in progress.note
 
 
-def test_a_death_counts_only_where_nothing_was_saved(ledger: TrialStore, trial: Trial) -> None:
+def test_a_death_counts_only_where_nothing_was_saved(store: TrialStore, trial: Trial) -> None:
     """A worker that is preempted without a warning dies often, and gets on all the same."""
-    dead = ledger.claim(trial, 1.0, "log")
+    dead = store.lease(trial, 1.0, "log")
     assert dead is not None
     wanted = Lease(1, 0, 1.0, "log")
-    folder = ledger.folder_of(trial)
+    folder = store.folder_of(trial)
     first = leases.take(folder, wanted, lambda *_: False)
     assert first is not None
     assert (first.attempt, first.deaths) == (2, 1)
@@ -107,27 +107,27 @@ def test_a_death_counts_only_where_nothing_was_saved(ledger: TrialStore, trial: 
     ],
 )
 def test_a_worker_lets_go_of_a_trial_that_another_start_holds(
-    ledger: TrialStore, trial: Trial, successor: dict[str, str | int]
+    store: TrialStore, trial: Trial, successor: dict[str, str | int]
 ) -> None:
     """As on a node that Slurm takes for dead, whose processes live on."""
     job = {"submission": "worker-1", "job": "7", "started": True, "restarts": 0}
-    worker = Worker(ledger, 1.0, "log", job=job)
-    mine = ledger.claim(trial, 1.0, "log", **job)
+    worker = Worker(store, 1.0, "log", job=job)
+    mine = store.lease(trial, 1.0, "log", **job)
     assert mine is not None
     now = replace(mine, token="its-own", **successor)  # type: ignore[arg-type]
-    assert leases.install(ledger.folder_of(trial), mine, now)
+    assert leases.install(store.folder_of(trial), mine, now)
     with pytest.raises(LostTrialError):
-        worker.run_claimed(trial, mine)
-    assert leases.read(ledger.folder_of(trial)) == now
-    assert not (ledger.folder_of(trial) / trial_files.CHECKPOINT).exists()
+        worker.run_leased(trial, mine)
+    assert leases.read(store.folder_of(trial)) == now
+    assert not (store.folder_of(trial) / trial_files.CHECKPOINT).exists()
 
 
 def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
-    ledger: TrialStore, trial: Trial
+    store: TrialStore, trial: Trial
 ) -> None:
-    sent = ledger.claim(trial, 1.0, LOGS, submission=TOKEN, task=0)
+    sent = store.lease(trial, 1.0, LOGS, submission=TOKEN, task=0)
     assert sent is not None
-    folder = ledger.folder_of(trial)
+    folder = store.folder_of(trial)
     mine = replace(sent, token="its-own", job="7", started=True)
     assert leases.install(folder, sent, mine)
     Watch(folder, mine).look()

@@ -41,13 +41,13 @@ def submission(slurm: Slurm, tmp_path: Path) -> Submission:
     sweep = Sweep(base=reported("resnet18"), space=grid({"optimizer.lr": [0.1, 0.2, 0.3]}))
     plan = Plan("sweep", expand(sweep), "full", {}, [], "command")
     queue = Queue(min_seconds=0)
-    ledger = TrialStore(tmp_path / "results", "sweep", Liveness(queue))
-    return Submission(ledger, plan, 1.0, Site(max_submit=3), Resources(), queue)
+    store = TrialStore(tmp_path / "results", "sweep", Liveness(queue))
+    return Submission(store, plan, 1.0, Site(max_submit=3), Resources(), queue)
 
 
 def hidden(submission: Submission) -> list[str]:
     """The notes and marks that lie in the log folder."""
-    return sorted(path.name for path in (submission.ledger.folder / LOGS).glob(".*"))
+    return sorted(path.name for path in (submission.store.folder / LOGS).glob(".*"))
 
 
 def test_what_only_cleans_up_takes_no_room(slurm: Slurm, submission: Submission) -> None:
@@ -62,7 +62,7 @@ def test_a_job_can_find_what_it_runs_before_its_number_is_known(
     slurm: Slurm, submission: Submission, tmp_path: Path
 ) -> None:
     """Here it starts before sbatch has answered; where its launch dies then, nothing is missing."""
-    logs = submission.ledger.folder / LOGS
+    logs = submission.store.folder / LOGS
     fake = tmp_path / "bin" / "sbatch"
     fake.write_text(
         f'#!/bin/bash\ncp {logs}/.*.json {tmp_path}/early.json && cp "$1" {tmp_path}/script\n'
@@ -99,7 +99,7 @@ def test_what_was_refused_leaves_nothing(slurm: Slurm, submission: Submission) -
     with pytest.raises(SlurmError, match="invalid partition"):
         submission.workers(2, [submission.plan], retry=False)
     assert hidden(submission) == []
-    assert not list(submission.ledger.folder.rglob("claim.json"))
+    assert not list(submission.store.folder.rglob("claim.json"))
 
 
 def test_workers_are_the_sweeps_from_before_they_are_sent(
@@ -110,19 +110,19 @@ def test_workers_are_the_sweeps_from_before_they_are_sent(
     (mark,) = hidden(submission)
     rows = [live("9_0", "PENDING", comment=mark[1:]), live("9_1", comment=mark[1:])]
     slurm.says("squeue", rows=rows)
-    found = submission.ledger.scheduler.workers(submission.ledger.folder / LOGS)
+    found = submission.store.liveness.workers(submission.store.folder / LOGS)
     assert [job.id for job in found] == ids
 
 
 def test_a_launch_is_over_when_its_last_trial_is_done(slurm: Slurm, submission: Submission) -> None:
     """It does not wait for Slurm to say so, which it is seldom asked."""
-    plan, ledger = submission.plan, submission.ledger
+    plan, store = submission.plan, submission.store
     slurm.says("squeue", rows=[live("9")])
-    jobs = SlurmBackend(ledger, LaunchRequest(BackendName.SLURM, Site(), Resources(), workers=1))
-    jobs.submit(Work(ledger, [plan], plan.trials, launch=1.0))
+    jobs = SlurmBackend(store, LaunchRequest(BackendName.SLURM, Site(), Resources(), workers=1))
+    jobs.submit(Work(store, [plan], plan.trials, launch=1.0))
     for trial in plan.trials:
         assert jobs.poll()
-        ledger.folder_of(trial).mkdir(parents=True)
-        (ledger.folder_of(trial) / trial_files.RUN).touch()
+        store.folder_of(trial).mkdir(parents=True)
+        (store.folder_of(trial) / trial_files.RUN).touch()
     asked = len(slurm.calls("squeue"))
     assert not jobs.poll() and len(slurm.calls("squeue")) == asked

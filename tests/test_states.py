@@ -64,8 +64,8 @@ class Scene:
         return path
 
     def hold(self, seconds_ago: float = 0.0, **of: object) -> None:
-        claim = Lease(1, 0, 1.0, "", **of)  # type: ignore[arg-type]
-        (self.place / CLAIM).write_text(json.dumps(asdict(claim)))
+        lease = Lease(1, 0, 1.0, "", **of)  # type: ignore[arg-type]
+        (self.place / CLAIM).write_text(json.dumps(asdict(lease)))
         then = time.time() - seconds_ago
         os.utime(self.place / CLAIM, (then, then))
 
@@ -197,7 +197,7 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     ("failed, afresh", failed, State.FAILED, r"DATA: ValueError: x", "retry --fresh"),
     ("pruned", pruned, State.PRUNED, r"", "launch"),
     ("done", done, State.DONE, r"", "launch"),
-    ("unknown by its claim", unreadable(CLAIM), State.UNKNOWN, r"claim.json is damaged", ""),
+    ("unknown by its lease", unreadable(CLAIM), State.UNKNOWN, r"claim.json is damaged", ""),
     (
         "unknown by failure",
         unreadable(trial_files.FAILURE),

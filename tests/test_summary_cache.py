@@ -44,7 +44,7 @@ def looked(results: Path) -> list[dict[str, Any]]:
     store = TrialStore(results, "grid")
     (plan,) = store.plans()
     found = [one.to_json() for one in look(store, plan.trials, {})]
-    store.seen.save()
+    store.summaries.save()
     return found
 
 

@@ -74,10 +74,10 @@ def test_ten_thousand_trials_are_ordered_while_nobody_waits() -> None:
 
 
 def test_what_the_launch_predicted_reaches_the_worker(tmp_path: Path) -> None:
-    ledger = TrialStore(tmp_path, "sweep")
-    write_seconds(ledger, "one", {"a": 2.0})
-    write_seconds(ledger, "two", {"b": 3.0})
-    assert read_seconds(ledger, ["one", "two", "three"]) == {"a": 2.0, "b": 3.0}
+    store = TrialStore(tmp_path, "sweep")
+    write_seconds(store, "one", {"a": 2.0})
+    write_seconds(store, "two", {"b": 3.0})
+    assert read_seconds(store, ["one", "two", "three"]) == {"a": 2.0, "b": 3.0}
     (tmp_path / "sweep/logs/.seconds-one.json").write_text('{"a": "soon"}')
     (tmp_path / "sweep/logs/.seconds-two.json").write_text("[")
-    assert read_seconds(ledger, ["one", "two"]) == {}
+    assert read_seconds(store, ["one", "two"]) == {}

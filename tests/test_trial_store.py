@@ -1,4 +1,4 @@
-"""Claims and states: one winner, whoever dies when."""
+"""Leases and states: one winner, whoever dies when."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
             barrier.wait()
             queue.put((number, action() is not None))
             barrier.wait()
-        # Stay: a racer that ended would turn its claims into dead ones.
+        # Stay: a racer that ended would turn its leases into dead ones.
         barrier.wait()
 
     processes = [FORK.Process(target=racer, args=(barrier,)) for _ in range(RACERS)]
@@ -74,18 +74,18 @@ def race(action: Callable[[], Any], rounds: Callable[[int], None], count: int) -
     return won
 
 
-def claim_of_the_dead(store: TrialStore, trial: Trial) -> Lease:
-    """A claim whose process has ended, as its death left it."""
+def lease_of_the_dead(store: TrialStore, trial: Trial) -> Lease:
+    """A lease whose process has ended, as its death left it."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     started = processes.started(child.pid)
     assert started
     child.kill()
     child.wait()
-    claim = Lease(3, 0, 0.0, "log", pid=child.pid, process_started=started)
+    lease = Lease(3, 0, 0.0, "log", pid=child.pid, process_started=started)
     folder = store.folder_of(trial)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CLAIM).write_text(json.dumps(asdict(claim)))
-    return claim
+    (folder / CLAIM).write_text(json.dumps(asdict(lease)))
+    return lease
 
 
 def test_one_of_many_wins_a_free_trial(store: TrialStore, trial: Trial) -> None:
@@ -94,13 +94,13 @@ def test_one_of_many_wins_a_free_trial(store: TrialStore, trial: Trial) -> None:
     def free(_: int) -> None:
         (folder / CLAIM).unlink(missing_ok=True)
 
-    for winners in race(lambda: store.claim(trial, 1.0, ""), free, 40):
+    for winners in race(lambda: store.lease(trial, 1.0, ""), free, 40):
         assert sum(winners) == 1
 
 
-def test_one_of_many_wins_a_dead_claim(store: TrialStore, trial: Trial) -> None:
+def test_one_of_many_wins_a_dead_lease(store: TrialStore, trial: Trial) -> None:
     for winners in race(
-        lambda: store.claim(trial, 1.0, ""), lambda _: void(claim_of_the_dead(store, trial)), 25
+        lambda: store.lease(trial, 1.0, ""), lambda _: void(lease_of_the_dead(store, trial)), 25
     ):
         assert sum(winners) == 1
     assert [path.name for path in store.folder_of(trial).iterdir()] == [CLAIM]
@@ -111,64 +111,64 @@ def void(_: object) -> None:
 
 
 def test_a_broken_claim_counts_its_attempts_and_deaths(store: TrialStore, trial: Trial) -> None:
-    dead = claim_of_the_dead(store, trial)
+    dead = lease_of_the_dead(store, trial)
     assert store.standing(trial).state is State.LOST
-    claim = store.claim(trial, 1.0, "")
-    assert claim is not None
-    assert (claim.attempt, claim.deaths) == (dead.attempt + 1, 1)
+    lease = store.lease(trial, 1.0, "")
+    assert lease is not None
+    assert (lease.attempt, lease.deaths) == (dead.attempt + 1, 1)
     assert store.standing(trial).state is State.RUNNING
     # A death within the same launch adds up; one from an earlier launch does not.
     for launch, deaths in ((1.0, 2), (2.0, 1)):
-        body = replace(claim, deaths=1, pid=dead.pid, process_started=dead.process_started)
+        body = replace(lease, deaths=1, pid=dead.pid, process_started=dead.process_started)
         (store.folder_of(trial) / CLAIM).write_text(json.dumps(asdict(body)))
-        again = store.claim(trial, launch, "")
+        again = store.lease(trial, launch, "")
         assert again is not None
         assert again.deaths == deaths
 
 
 def test_a_living_claim_is_left_alone(store: TrialStore, trial: Trial) -> None:
-    claim = store.claim(trial, 1.0, "")
-    assert claim is not None
-    assert store.claim(trial, 1.0, "") is None
-    assert store.standing(trial).claim == claim
+    lease = store.lease(trial, 1.0, "")
+    assert lease is not None
+    assert store.lease(trial, 1.0, "") is None
+    assert store.standing(trial).lease == lease
 
 
 def test_a_breaker_that_died_half_way_is_itself_broken(store: TrialStore, trial: Trial) -> None:
-    first = claim_of_the_dead(store, trial)
+    first = lease_of_the_dead(store, trial)
     folder = store.folder_of(trial)
     text = (folder / CLAIM).read_text()
-    second = claim_of_the_dead(store, trial)  # will be the successor that was never installed
+    second = lease_of_the_dead(store, trial)  # will be the successor that was never installed
     (folder / CLAIM).rename(folder / f".{CLAIM}.{first.token}.next")
     (folder / CLAIM).write_text(text)
-    assert store.standing(trial).claim == second
-    claim = store.claim(trial, 1.0, "")
-    assert claim is not None
-    assert claim.attempt == second.attempt + 1
+    assert store.standing(trial).lease == second
+    lease = store.lease(trial, 1.0, "")
+    assert lease is not None
+    assert lease.attempt == second.attempt + 1
     assert [path.name for path in folder.iterdir()] == [CLAIM]
 
 
 def test_a_breaker_about_to_install_holds_the_trial(store: TrialStore, trial: Trial) -> None:
-    dead = claim_of_the_dead(store, trial)
+    dead = lease_of_the_dead(store, trial)
     folder = store.folder_of(trial)
     living = Lease(dead.attempt + 1, 1, 1.0, "")
     (folder / f".{CLAIM}.{dead.token}.next").write_text(json.dumps(asdict(living)))
     assert store.standing(trial).state is State.RUNNING
-    assert store.claim(trial, 1.0, "") is None
+    assert store.lease(trial, 1.0, "") is None
 
 
 def test_a_slow_breaker_steps_back(
     store: TrialStore, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It read the dead claim, slept while another broke it, and goes on from what it read."""
-    dead = claim_of_the_dead(store, trial)
+    """It read the dead lease, slept while another broke it, and goes on from what it read."""
+    dead = lease_of_the_dead(store, trial)
     folder = store.folder_of(trial)
-    winner = TrialStore(store.folder.parent, store.sweep).claim(trial, 1.0, "")
+    winner = TrialStore(store.folder.parent, store.sweep).lease(trial, 1.0, "")
     real = leases.read
     answers = iter([dead])
     monkeypatch.setattr(leases, "read", lambda folder: next(answers, None) or real(folder))
-    assert store.claim(trial, 1.0, "") is None
+    assert store.lease(trial, 1.0, "") is None
     assert [path.name for path in folder.iterdir()] == [CLAIM]
-    assert store.standing(trial).claim == winner
+    assert store.standing(trial).lease == winner
 
 
 def test_a_zombie_is_dead() -> None:
@@ -187,14 +187,14 @@ def test_another_process_of_the_same_number_is_no_life() -> None:
     assert Lease(1, 0, 0.0, "", process_started="1").has_died_here
 
 
-def test_release_leaves_another_workers_claim(store: TrialStore, trial: Trial) -> None:
-    claim = store.claim(trial, 1.0, "")
-    assert claim is not None
-    store.release(trial, replace(claim, token="other"))
+def test_release_leaves_another_workers_lease(store: TrialStore, trial: Trial) -> None:
+    lease = store.lease(trial, 1.0, "")
+    assert lease is not None
+    store.release(trial, replace(lease, token="other"))
     assert store.standing(trial).state is State.RUNNING
-    store.release(trial, claim)
+    store.release(trial, lease)
     assert store.standing(trial).state is State.PENDING
-    store.release(trial, claim)
+    store.release(trial, lease)
 
 
 def failure(attempt: int = 1) -> trial_files.Failure:
@@ -202,12 +202,12 @@ def failure(attempt: int = 1) -> trial_files.Failure:
 
 
 def test_failure_and_its_next_attempt(store: TrialStore, trial: Trial) -> None:
-    claim = store.claim(trial, 1.0, "")
-    assert claim is not None
-    store.fail(trial, claim, failure(claim.attempt))
+    lease = store.lease(trial, 1.0, "")
+    assert lease is not None
+    store.fail(trial, lease, failure(lease.attempt))
     standing = store.standing(trial)
     assert (standing.state, standing.failure) == (State.FAILED, replace(failure(), launches=[1.0]))
-    again = store.claim(trial, 2.0, "")
+    again = store.lease(trial, 2.0, "")
     assert again is not None
     assert again.attempt == 2
     (store.folder_of(trial) / trial_files.RUN).touch()
@@ -219,7 +219,7 @@ def test_failure_and_its_next_attempt(store: TrialStore, trial: Trial) -> None:
 def test_a_done_trial_is_not_claimed(store: TrialStore, trial: Trial) -> None:
     store.folder_of(trial).mkdir(parents=True)
     (store.folder_of(trial) / trial_files.RUN).touch()
-    assert store.claim(trial, 1.0, "") is None
+    assert store.lease(trial, 1.0, "") is None
     assert store.standing(trial).state is State.DONE
 
 
@@ -282,16 +282,16 @@ def test_a_damaged_claim_is_its_own_trials_problem(store: TrialStore, trial: Tri
 
 
 def test_a_claim_survives_no_holder(store: TrialStore, trial: Trial) -> None:
-    """A process killed while it holds a trial: lost, then claimed by the next."""
+    """A process killed while it holds a trial: lost, then leased by the next."""
     pid = os.fork()
     if pid == 0:
-        store.claim(trial, 1.0, "")
+        store.lease(trial, 1.0, "")
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     assert store.standing(trial).state is State.LOST
-    claim = store.claim(trial, 1.0, "")
-    assert claim is not None
-    assert (claim.attempt, claim.deaths) == (2, 1)
+    lease = store.lease(trial, 1.0, "")
+    assert lease is not None
+    assert (lease.attempt, lease.deaths) == (2, 1)
 
 
 def test_a_configuration_keeps_the_name_that_a_plan_gave_it(
@@ -304,13 +304,13 @@ def test_a_configuration_keeps_the_name_that_a_plan_gave_it(
 
 
 def test_only_a_process_of_this_machine_is_ones_own() -> None:
-    claim = Lease(1, 0, 0.0, "")
-    assert claim.is_own_process
-    boot, _, _ = claim.boot.partition("/")
+    lease = Lease(1, 0, 0.0, "")
+    assert lease.is_own_process
+    boot, _, _ = lease.boot.partition("/")
     for other in (
-        replace(claim, boot=f"{boot}/pid:[1]"),
-        replace(claim, process_started="1"),
-        replace(claim, host="elsewhere"),
+        replace(lease, boot=f"{boot}/pid:[1]"),
+        replace(lease, process_started="1"),
+        replace(lease, host="elsewhere"),
     ):
         assert not other.is_own_process
 

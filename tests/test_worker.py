@@ -37,7 +37,7 @@ def trials(**axes: list[int] | list[float] | list[str]) -> list[Trial]:
 
 
 class Looks(TrialStore):
-    """A ledger that counts how often each trial is looked at."""
+    """A store that counts how often each trial is looked at."""
 
     def __init__(self, results: Path) -> None:
         super().__init__(results, "sweep")
@@ -50,7 +50,7 @@ class Looks(TrialStore):
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Looks:
+def store(tmp_path: Path) -> Looks:
     return Looks(tmp_path)
 
 
@@ -69,38 +69,38 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
 
 def test_no_trial_is_looked_at_again_once_it_is_over(
-    ledger: Looks, instant: list[TrainConfig]
+    store: Looks, instant: list[TrainConfig]
 ) -> None:
     many = trials(seed=list(range(300)))
-    theirs = ledger.claim(many[7], 1.0, "another, which lives")
+    theirs = store.lease(many[7], 1.0, "another, which lives")
     assert theirs is not None
-    assert not Worker(ledger, 1.0, "log").run(many)
+    assert not Worker(store, 1.0, "log").run(many)
     assert len(instant) == 299
     # The one that another holds is looked at once more, at the end.
-    assert ledger.looks == Counter({one.name: 1 for one in many}) + Counter({many[7].name: 1})
+    assert store.looks == Counter({one.name: 1 for one in many}) + Counter({many[7].name: 1})
 
 
 def test_what_another_gave_back_meanwhile_is_run(
-    ledger: Looks, instant: list[TrainConfig], monkeypatch: pytest.MonkeyPatch
+    store: Looks, instant: list[TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = trials(seed=[0, 1, 2])
-    theirs = ledger.claim(many[0], 1.0, "another")
+    theirs = store.lease(many[0], 1.0, "another")
     assert theirs is not None
-    worker, run = Worker(ledger, 1.0, "log"), Worker.run_claimed
+    worker, run = Worker(store, 1.0, "log"), Worker.run_leased
 
-    def run_claimed(self: Worker, trial: Trial, claim: object) -> bool:
+    def run_leased(self: Worker, trial: Trial, lease: object) -> bool:
         if trial == many[2]:
-            ledger.release(many[0], theirs)
-        return run(self, trial, claim)  # type: ignore[arg-type]
+            store.release(many[0], theirs)
+        return run(self, trial, lease)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Worker, "run_claimed", run_claimed)
+    monkeypatch.setattr(Worker, "run_leased", run_leased)
     assert not worker.run(many)
     assert [config.seed for config in instant] == [1, 2, 0]
 
 
-def test_two_workers_keep_to_shapes_of_their_own(ledger: Looks, instant: list[TrainConfig]) -> None:
+def test_two_workers_keep_to_shapes_of_their_own(store: Looks, instant: list[TrainConfig]) -> None:
     many = trials(batch_size=[32, 64], seed=[0, 1, 2])
-    Worker(ledger, 1.0, "log", slot=1).run(many)
+    Worker(store, 1.0, "log", slot=1).run(many)
     ran = [shape_of(Trial.of("", {}, config)) for config in instant]
     changes = [shape for shape, _ in itertools.groupby(ran)]
     assert len(changes) == 2
@@ -111,26 +111,26 @@ def test_two_workers_keep_to_shapes_of_their_own(ledger: Looks, instant: list[Tr
 
 
 def test_a_worker_stops_where_its_own_pace_says_that_no_trial_fits(
-    ledger: Looks, instant: list[TrainConfig]
+    store: Looks, instant: list[TrainConfig]
 ) -> None:
     """Two seconds an epoch, by the first; ten more around them."""
     many = trials(seed=[0, 1, 2])
-    worker = Worker(ledger, 1.0, "log", ends=time.time() + 11.0, limit=100.0)
+    worker = Worker(store, 1.0, "log", ends=time.time() + 11.0, limit=100.0)
     assert worker.run(many)
     assert len(instant) == 1
-    assert [one.state for one in ledger.standings(many)].count(State.PENDING) == 2
+    assert [one.state for one in store.standings(many)].count(State.PENDING) == 2
     worker.ends = time.time() + 20.0
     assert not worker.run(many)
     assert len(instant) == 3
 
 
 def test_where_the_longest_no_longer_fits_a_shorter_one_is_taken(
-    ledger: Looks, instant: list[TrainConfig]
+    store: Looks, instant: list[TrainConfig]
 ) -> None:
     many = trials(batch_size=[16, 32, 64])
     seconds = {many[0].name: 300.0, many[1].name: 200.0, many[2].name: 10.0}
     worker = Worker(
-        ledger, 1.0, "log", seconds=seconds, ends=time.time() + 100.0, limit=400.0,
+        store, 1.0, "log", seconds=seconds, ends=time.time() + 100.0, limit=400.0,
     )  # fmt: skip
     assert worker.run(many)
     # The first is begun whatever it takes: so an attempt always gets on.
@@ -138,18 +138,18 @@ def test_where_the_longest_no_longer_fits_a_shorter_one_is_taken(
 
 
 def test_a_trial_longer_than_any_start_of_the_worker_is_begun_all_the_same(
-    ledger: Looks, instant: list[TrainConfig]
+    store: Looks, instant: list[TrainConfig]
 ) -> None:
     many = trials(seed=[0, 1])
-    worker = Worker(ledger, 1.0, "log", ends=time.time() + 5.0, limit=6.0)
+    worker = Worker(store, 1.0, "log", ends=time.time() + 5.0, limit=6.0)
     assert not worker.run(many)
     assert len(instant) == 2
 
 
 def test_a_worker_that_was_asked_to_stop_begins_nothing(
-    ledger: Looks, instant: list[TrainConfig]
+    store: Looks, instant: list[TrainConfig]
 ) -> None:
-    assert Worker(ledger, 1.0, "log", stop=Stop(warned=True)).run(trials(seed=[0, 1]))
+    assert Worker(store, 1.0, "log", stop=Stop(warned=True)).run(trials(seed=[0, 1]))
     assert not instant
 
 

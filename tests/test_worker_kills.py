@@ -57,15 +57,15 @@ def survive(folder: Path, trials: int) -> str:
     assert code == 0
     assert kills >= trials // (4 * TRIALS_BETWEEN)
 
-    ledger = TrialStore(results, "killed")
-    (plan,) = ledger.plans()
+    store = TrialStore(results, "killed")
+    (plan,) = store.plans()
     assert len(plan.trials) == trials
-    assert {one.state for one in ledger.standings(plan.trials)} == {"done"}
-    # One killed between its trial's record and giving it back leaves a claim, which is nobody's.
-    left = [claim for one in plan.trials if (claim := read(ledger.folder_of(one))) is not None]
-    assert not any(map(ledger.scheduler.is_alive, left))
+    assert {one.state for one in store.standings(plan.trials)} == {"done"}
+    # One killed between its trial's record and giving it back leaves a lease, which is nobody's.
+    left = [lease for one in plan.trials if (lease := read(store.folder_of(one))) is not None]
+    assert not any(map(store.liveness.is_alive, left))
     assert len(left) <= kills
-    logs = list((ledger.folder / "logs").glob("*.log"))
+    logs = list((store.folder / "logs").glob("*.log"))
     most = assert_one_at_a_time(logs)
     spans = attempts(logs)
     assert set(spans) == {one.name for one in plan.trials}

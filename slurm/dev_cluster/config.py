@@ -18,7 +18,7 @@ class Shape:
     """What can be chosen about a cluster.
 
     More CPUs a node than the machine has are fine: Slurm counts them and binds nothing.
-    `grace_seconds` is how long a job of partition `gpu` runs on after a job of `high` has claimed
+    `grace_seconds` is how long a job of partition `gpu` runs on after a job of `high` has leased
     its place; with `preempt_warning` it gets its `sbatch --signal` at the start of that time.
     `enforce_limits` refuses what an association forbids (sacctmgr modify account dev set ...).
     """

@@ -145,7 +145,7 @@ def typed_after(program: str) -> str:
 
 def plan_of(
     sweep: Sweep,
-    ledger: TrialStore,
+    store: TrialStore,
     scale: ScaleName,
     overrides: Mapping[str, Any],
     seeds: int | None,
@@ -164,14 +164,14 @@ def plan_of(
     chosen = Scale(str(scale))
     trials = expand(sweep, scale=chosen, overrides=overrides, seeds=seeds)
     plan = Plan(
-        sweep=ledger.sweep,
-        trials=ledger.settle_names(trials),
+        sweep=store.sweep,
+        trials=store.settle_names(trials),
         scale=str(chosen),
         overrides=overrides,
         axes=axes_of(sweep.space),
         command=command,
     )
-    ledger.has_plan(plan.id)
+    store.has_plan(plan.id)
     return plan
 
 

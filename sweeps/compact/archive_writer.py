@@ -81,13 +81,13 @@ def held(store: TrialStore) -> Iterator[Path]:
     """
     folder = store.folder / archive.FOLDER
     folder.mkdir(exist_ok=True)
-    taken = leases.take(folder, Lease(1, 0, clock.now(), ""), store.scheduler.is_alive)
+    taken = leases.take(folder, Lease(1, 0, clock.now(), ""), store.liveness.is_alive)
     if taken is None:
         other = leases.read(folder)
         who = f"process {other.pid} on {other.host}" if other else "another process"
         raise InputError(
             f"{who} compacts {store.sweep} already",
-            f"wait for it; where it is gone, remove its claim: rm {folder / CLAIM}",
+            f"wait for it; where it is gone, remove its lease: rm {folder / CLAIM}",
         )
     try:
         for part in folder.glob(".*.part"):
@@ -142,11 +142,11 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
 
 def _let_go(store: TrialStore, folder: Path) -> bool:
     """Whether no process holds the finished trial; a lease of one that died is removed."""
-    claim = leases.read(folder)
-    if claim is not None and not store.scheduler.is_alive(claim, folder):
-        leases.release(folder, claim)
-        claim = leases.read(folder)
-    return claim is None
+    lease = leases.read(folder)
+    if lease is not None and not store.liveness.is_alive(lease, folder):
+        leases.release(folder, lease)
+        lease = leases.read(folder)
+    return lease is None
 
 
 def _read(folder: Path, trial: Trial) -> _Row:

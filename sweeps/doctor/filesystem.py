@@ -1,4 +1,4 @@
-"""Whether a folder's filesystem keeps what claims and results stand on: tried, not looked up.
+"""Whether a folder's filesystem keeps what leases and results stand on: tried, not looked up.
 
 Everything is tried in a scratch folder of its own, which is removed again.
 """
@@ -127,7 +127,7 @@ def rename(path: Path) -> Check:
 
 
 def link(path: Path) -> Check:
-    """Claims are made by link, which must refuse a name that exists."""
+    """Leases are made by link, which must refuse a name that exists."""
     first, second, name = path / "first", path / "second", path / "linked"
     first.touch()
     second.touch()
@@ -135,13 +135,13 @@ def link(path: Path) -> Check:
         os.link(first, name)
     except OSError as error:
         return failure(
-            "hard link", f"none can be made: {error.strerror}", f"claims need them: {ELSEWHERE}"
+            "hard link", f"none can be made: {error.strerror}", f"leases need them: {ELSEWHERE}"
         )
     try:
         os.link(second, name)
     except FileExistsError:
         return ok("hard link", "made, and refused where the name exists")
-    return failure("hard link", "made over an existing name: two could claim a trial", ELSEWHERE)
+    return failure("hard link", "made over an existing name: two could lease a trial", ELSEWHERE)
 
 
 def exclusive(path: Path) -> Check:
@@ -196,7 +196,7 @@ def lock(path: Path) -> Check:
 
 
 def file_times(path: Path) -> Check:
-    """A resumed trial holds a checkpoint's time, which the server gives, against a claim's."""
+    """A resumed trial holds a checkpoint's time, which the server gives, against a lease's."""
     file = path / "stamped"
     before = clock.now()
     file.write_bytes(b"0")

@@ -120,7 +120,7 @@ def told(answer: dict[str, Any], site: Site, token: str, seen: float) -> Iterato
     skew = answer["time"] - seen
     found = f"{skew:+.1f} s from this machine's, the answer's way included"
     if abs(skew) > SKEW_SECONDS:
-        todo = "have the clocks set (NTP): claims and checkpoints are told apart by time"
+        todo = "have the clocks set (NTP): leases and checkpoints are told apart by time"
         yield warning("clock there", found, todo)
     else:
         yield ok("clock there", found)

@@ -1,6 +1,6 @@
-"""Proof that what a claim names is a process, or a job, of this sweep.
+"""Proof that what a lease names is a process, or a job, of this sweep.
 
-A claim is a file, which others may have written: a number in it is no reason to end anything.
+A lease is a file, which others may have written: a number in it is no reason to end anything.
 """
 
 from __future__ import annotations
@@ -22,60 +22,60 @@ LAUNCH = "SWEEPS_LAUNCH"
 
 # A worker, and one that version 0.1 started.
 _WORKERS = ("sweeps.execution.worker", "sweeps.worker")
-# The commands that hold claims themselves, besides workers.
+# The commands that hold leases themselves, besides workers.
 _COMMANDS = re.compile(r"sweeps\.(launch|search|study|retry|compact)")
 
 
-def against_process(sweep: Path, folder: Path, claim: Lease) -> str | None:
+def against_process(sweep: Path, folder: Path, lease: Lease) -> str | None:
     """What speaks against the process that holds `folder` being one of the sweep's, run by this
     user; None where nothing does."""
-    if not claim.is_own_process:
+    if not lease.is_own_process:
         return "it cannot be seen whether it still runs"
-    if processes.owner(claim.pid) != os.geteuid() or not is_written_by_us(folder / CLAIM):
+    if processes.owner(lease.pid) != os.geteuid() or not is_written_by_us(folder / CLAIM):
         return "it is another user's"
-    words = processes.command(claim.pid)
+    words = processes.command(lease.pid)
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
     if module in _WORKERS:
-        ours = _is_worker(words, sweep, claim)
+        ours = _is_worker(words, sweep, lease)
     else:
-        ours = _COMMANDS.fullmatch(module) is not None and _names(words, sweep, claim)
+        ours = _COMMANDS.fullmatch(module) is not None and _names(words, sweep, lease)
     # It may have ended, and its number been given anew, while we looked.
-    if ours and claim.is_own_process:
+    if ours and lease.is_own_process:
         return None
     return "its command line is not that of a worker of this sweep"
 
 
-def against_job(sweep: Path, folder: Path, claim: Lease, job: Job) -> str | None:
-    """What speaks against the job that holds `folder` being the claim's own; None where nothing
+def against_job(sweep: Path, folder: Path, lease: Lease, job: Job) -> str | None:
+    """What speaks against the job that holds `folder` being the lease's own; None where nothing
     does."""
     if not is_written_by_us(folder / CLAIM):
         return "it is another user's"
-    if submission_of(job) == claim.submission:
+    if submission_of(job) == lease.submission:
         return None
     # The comment of an array that no launch sent is its user's own: a file in the logs marks it.
-    array = claim.submission.removeprefix(WORKER)
+    array = lease.submission.removeprefix(WORKER)
     if job.id.partition("_")[0] == array and has_mark(job, marks(sweep / LOGS)):
         return None
-    return f"its comment does not begin with {claim.submission}"
+    return f"its comment does not begin with {lease.submission}"
 
 
-def _is_worker(words: list[str], sweep: Path, claim: Lease) -> bool:
+def _is_worker(words: list[str], sweep: Path, lease: Lease) -> bool:
     at = words.index("-m") + 2
     launch = _option(words, "--launch")
     return (
         at < len(words)
-        and _same(claim.pid, words[at], sweep)
-        and launch == repr(claim.launch)
-        and processes.variables(claim.pid).get(LAUNCH) == launch
+        and _same(lease.pid, words[at], sweep)
+        and launch == repr(lease.launch)
+        and processes.variables(lease.pid).get(LAUNCH) == launch
     )
 
 
-def _names(words: list[str], sweep: Path, claim: Lease) -> bool:
+def _names(words: list[str], sweep: Path, lease: Lease) -> bool:
     """Whether a command was given this sweep, or a study, and its results folder."""
     given = {*words, *(Path(word).stem for word in words)}
     results = _option(words, "--results") or "results"
     is_named = sweep.name in given or "sweeps.study" in words
-    return is_named and _same(claim.pid, results, sweep.parent)
+    return is_named and _same(lease.pid, results, sweep.parent)
 
 
 def _option(words: list[str], name: str) -> str:

@@ -72,7 +72,7 @@ class TrialJob:
     plan: str
     trial: str
     submission: str
-    """The token in the job's comment and in the trial's claim."""
+    """The token in the job's comment and in the trial's lease."""
     task: int
     """Which task of the submission's array."""
     launch: float
@@ -84,9 +84,9 @@ class TrialJob:
         """
         place, stop = _enter()
         path = Path(self.folder)
-        ledger = TrialStore(path.parent, path.name, Liveness(Queue()))
-        trial = next(one for one in ledger.plan(self.plan).trials if one.name == self.trial)
-        worker = Worker(ledger, self.launch, _log_name(place), stop=stop)
+        store = TrialStore(path.parent, path.name, Liveness(Queue()))
+        trial = next(one for one in store.plan(self.plan).trials if one.name == self.trial)
+        worker = Worker(store, self.launch, _log_name(place), stop=stop)
         start_logging(worker)
         # Not by the job's number, which a new cluster may give again.
         meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
@@ -94,8 +94,8 @@ class TrialJob:
             if _meet(meeting, place) and worker.follow(trial):
                 _await_end()
             return
-        claim = self._adopt(ledger, trial, place)
-        if claim is None:
+        lease = self._adopt(store, trial, place)
+        if lease is None:
             log.warning("%s is done, or another attempt holds it: nothing to do", trial.name)
             trial_files.write_json(meeting, None)
             return
@@ -104,19 +104,19 @@ class TrialJob:
         trial_files.write_json(meeting, where)
         _join_ranks(place, where)
         try:
-            preempted = worker.run_claimed(trial, claim)
+            preempted = worker.run_leased(trial, lease)
         finally:
             meeting.unlink(missing_ok=True)
         if preempted and not _start_again():
-            ledger.release(trial, claim)
+            store.release(trial, lease)
             sys.exit(HANDED_BACK)
 
-    def _adopt(self, ledger: TrialStore, trial: Trial, place: Place) -> Lease | None:
-        """Make the claim that launch took for this job the job's own; None where it is not there.
+    def _adopt(self, store: TrialStore, trial: Trial, place: Place) -> Lease | None:
+        """Make the lease that launch took for this job the job's own; None where it is not there.
 
         A start that got no further than the one before it counts as a death.
         """
-        folder = ledger.folder_of(trial)
+        folder = store.folder_of(trial)
         held = leases.read(folder)
         if held is None or (held.submission, held.task) != (self.submission, self.task):
             return None
@@ -204,19 +204,19 @@ class WorkerJob:
         """Run trial after trial, as number `number` of the job's workers; whether it was stopped
         before the last."""
         path = Path(self.folder)
-        ledger = TrialStore(path.parent, path.name, Liveness(Queue()))
+        store = TrialStore(path.parent, path.name, Liveness(Queue()))
         job = {
             "submission": f"{WORKER}{self.submission}", "job": _job_id(), "started": True,
             "restarts": place.restarts,
         }  # fmt: skip
         worker = Worker(
-            ledger, self.launch, log_name, self.retry, stop=stop, job=job,
-            slot=_slot() * self.per_gpu + number, seconds=read_seconds(ledger, self.plans),
+            store, self.launch, log_name, self.retry, stop=stop, job=job,
+            slot=_slot() * self.per_gpu + number, seconds=read_seconds(store, self.plans),
         )  # fmt: skip
         start_logging(worker)
         worker.ends = _end() - self.signal_seconds
         worker.limit = worker.ends - clock.now()
-        return worker.run([trial for plan in self.plans for trial in ledger.plan(plan).trials])
+        return worker.run([trial for plan in self.plans for trial in store.plan(plan).trials])
 
 
 def _enter() -> tuple[Place, Stop]:
@@ -350,17 +350,17 @@ def main(
             f"sbatch slurm/sweep.sbatch {name}, or on this machine: python -m sweeps.launch {name}",
         )
     sweep_name, sweep = find(name)
-    ledger = TrialStore(results, sweep_name)
+    store = TrialStore(results, sweep_name)
     command = options.typed_after("sbatch slurm/sweep.sbatch")
-    plan = options.plan_of(sweep, ledger, scale, options.parse_settings(settings), seeds, command)
+    plan = options.plan_of(sweep, store, scale, options.parse_settings(settings), seeds, command)
     check_data(trial.config for trial in plan.trials)
     prepare_data(trial.config.data for trial in plan.trials)
-    ledger.write_plan(plan)
-    log_file = ledger.folder / _log_name(Place.here())
+    store.write_plan(plan)
+    log_file = store.folder / _log_name(Place.here())
     log_file.parent.mkdir(parents=True, exist_ok=True)
     array = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
     launch = _first_start(log_file.parent, array)
-    job = WorkerJob(str(ledger.folder.resolve()), (plan.id,), array, launch, per_gpu=per_gpu)
+    job = WorkerJob(str(store.folder.resolve()), (plan.id,), array, launch, per_gpu=per_gpu)
     print(f"{sweep_name}: what follows is in {log_file}", file=sys.stderr, flush=True)
     with log_file.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """Submitting a sweep to Slurm: arrays of trials, or workers.
 
-The intent comes first: each trial is claimed for the submission, by a token, before sbatch is
-called; the job's id is noted after. A launch that dies in between leaves claims whose job can be
+The intent comes first: each trial is leased for the submission, by a token, before sbatch is
+called; the job's id is noted after. A launch that dies in between leaves leases whose job can be
 found by the token in its comment, or is known not to exist; and the job finds what it is to run by
 the same token, in a note (job_entry.py).
 """
@@ -33,7 +33,7 @@ from sweeps.state.trial_store import TrialStore
 class Submission:
     """What one launch sends to one site."""
 
-    ledger: TrialStore
+    store: TrialStore
     plan: Plan
     launch: float
     site: Site
@@ -42,7 +42,7 @@ class Submission:
 
     @property
     def logs(self) -> Path:
-        return (self.ledger.folder / LOGS).resolve()
+        return (self.store.folder / LOGS).resolve()
 
     def array(self, token: str, size: int) -> Batch:
         """Of jobs that run a trial each."""
@@ -81,8 +81,8 @@ class Submission:
     def trials(self, trials: Sequence[Trial]) -> int:
         """Send the trials as arrays, one task a trial; how many were sent.
 
-        Those that another launch claimed meanwhile are left out. Raises SlurmError where Slurm
-        refuses an array: its claims are given back, and what was sent before stays.
+        Those that another launch leased meanwhile are left out. Raises SlurmError where Slurm
+        refuses an array: its leases are given back, and what was sent before stays.
         """
         room = self.site.max_submit - self._queued()
         sent = 0
@@ -106,24 +106,24 @@ class Submission:
         token = uuid.uuid4().hex[:12]
         held: list[tuple[Trial, Lease]] = []
         for trial in trials:
-            claim = self.ledger.claim(trial, self.launch, LOGS, submission=token, task=len(held))
-            if claim is not None:
-                held.append((trial, claim))
+            lease = self.store.lease(trial, self.launch, LOGS, submission=token, task=len(held))
+            if lease is not None:
+                held.append((trial, lease))
         if not held:
             return len(trials)
         names = [trial.name for trial, _ in held]
-        job_entry.write_note(self.ledger.folder, token, names)
+        job_entry.write_note(self.store.folder, token, names)
         try:
             ids = self.array(token, len(held)).send()
         except BaseException:
-            job_entry.forget_note(self.ledger.folder, token)
-            for trial, claim in held:
-                self.ledger.release(trial, claim)
+            job_entry.forget_note(self.store.folder, token)
+            for trial, lease in held:
+                self.store.release(trial, lease)
             raise
-        job_entry.write_note(self.ledger.folder, token, names, ids)
-        for (trial, claim), job in zip(held, ids, strict=True):
-            # The job may have started and taken the claim over already: then it noted more.
-            leases.install(self.ledger.folder_of(trial), claim, replace(claim, job=job))
+        job_entry.write_note(self.store.folder, token, names, ids)
+        for (trial, lease), job in zip(held, ids, strict=True):
+            # The job may have started and taken the lease over already: then it noted more.
+            leases.install(self.store.folder_of(trial), lease, replace(lease, job=job))
         self.queue.forget()
         return len(trials)
 

@@ -87,24 +87,24 @@ class Order:
         return trial
 
 
-def write_seconds(ledger: TrialStore, plan: str, seconds: Mapping[str, float]) -> None:
+def write_seconds(store: TrialStore, plan: str, seconds: Mapping[str, float]) -> None:
     """What the trials of a plan are predicted to take, for its workers. Raises OSError."""
-    path = _path(ledger, plan)
+    path = _path(store, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
     trial_files.write_sealed_json(path, {"schema_version": 1, "seconds": dict(seconds)})
 
 
-def read_seconds(ledger: TrialStore, plans: Iterable[str]) -> dict[str, float]:
+def read_seconds(store: TrialStore, plans: Iterable[str]) -> dict[str, float]:
     """Seconds by trial, as the last launch predicted them; where it left no word, nothing."""
     found: dict[str, float] = {}
     for plan in plans:
         try:
-            values = trial_files.read_json(_path(ledger, plan))["seconds"]
+            values = trial_files.read_json(_path(store, plan))["seconds"]
             found |= {name: float(value) for name, value in values.items() if value > 0}
         except (OSError, InputError, LookupError, ValueError, AttributeError, TypeError):
             continue  # a guess, which nobody has to have
     return found
 
 
-def _path(ledger: TrialStore, plan: str) -> Path:
-    return ledger.folder / LOGS / f".seconds-{plan}.json"
+def _path(store: TrialStore, plan: str) -> Path:
+    return store.folder / LOGS / f".seconds-{plan}.json"

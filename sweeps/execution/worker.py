@@ -1,4 +1,4 @@
-"""The worker: claim, train, record, next.
+"""The worker: lease, train, record, next.
 
     python -m sweeps.execution.worker RESULTS/SWEEP --plan ID --launch SECONDS
 
@@ -60,12 +60,12 @@ END = "=== end of"
 class Worker:
     """One process's run through a sweep's open trials."""
 
-    ledger: TrialStore
+    store: TrialStore
     launch: float  # whose worker it is: what failed within it is not tried again within it
     log: str  # the file that this process's output goes to, in the sweep's folder
     retry_only: bool = False  # lost and failed trials, not those that never ran
     stop: Stop = field(default_factory=Stop)
-    job: dict[str, Any] | None = None  # what its claims say of the Slurm job that it runs in
+    job: dict[str, Any] | None = None  # what its leases say of the Slurm job that it runs in
     slot: int = 0  # which of the workers that start together
     seconds: Mapping[str, float] = field(default_factory=dict)  # predicted, by trial
     ends: float = math.inf  # when its time is up, seconds since 1970
@@ -90,7 +90,7 @@ class Worker:
             while (trial := order.next()) is not None:
                 if self.stop():
                     return True
-                standing = self.ledger.standing(trial)
+                standing = self.store.standing(trial)
                 if not self.wants(standing):
                     if not standing.state.is_over:
                         held.append(trial)
@@ -101,13 +101,13 @@ class Worker:
                 if not self.fits(trial):
                     too_long.append(trial)
                     continue
-                claim = self.ledger.claim(trial, self.launch, self.log, **(self.job or {}))
-                if claim is None:
+                lease = self.store.lease(trial, self.launch, self.log, **(self.job or {}))
+                if lease is None:
                     held.append(trial)
                     continue
                 ran = self.has_run = True
                 try:
-                    stopped = self.run_claimed(trial, claim)
+                    stopped = self.run_leased(trial, lease)
                 except LostTrialError:
                     # A job was started again elsewhere, and takes its trials there.
                     if self.job is not None:
@@ -116,7 +116,7 @@ class Worker:
                     held.append(trial)
                     continue
                 if stopped:
-                    self.ledger.release(trial, claim)
+                    self.store.release(trial, lease)
                     return True
             if self.stop():
                 return True
@@ -150,18 +150,18 @@ class Worker:
             return not self.retry_only
         return standing.state is State.LOST
 
-    def run_claimed(self, trial: Trial, claim: Lease) -> bool:
+    def run_leased(self, trial: Trial, lease: Lease) -> bool:
         """Run a trial that this process holds. True where it was stopped and is still held."""
         self.tail.clear()
-        log.info("%s %s, attempt %d", START, trial.name, claim.attempt)
+        log.info("%s %s, attempt %d", START, trial.name, lease.attempt)
         try:
-            if claim.deaths >= MAX_DEATHS:
-                self._give_up(trial, claim)
+            if lease.deaths >= MAX_DEATHS:
+                self._give_up(trial, lease)
                 return False
-            with Watch(self.ledger.folder_of(trial), claim) as watch:
-                return self._train(trial, claim, watch)
+            with Watch(self.store.folder_of(trial), lease) as watch:
+                return self._train(trial, lease, watch)
         except BaseException:
-            self.ledger.release(trial, claim)
+            self.store.release(trial, lease)
             raise
         finally:
             self.stop.in_steps = False
@@ -174,14 +174,14 @@ class Worker:
         """
         from trainer.train import PreemptedError, train
 
-        folder = self.ledger.folder_of(trial)
+        folder = self.store.folder_of(trial)
         try:
             train(trial.config, folder, should_stop=self.stop)
         except PreemptedError:
             return not (folder / trial_files.PRUNED).exists()
         return False
 
-    def _train(self, trial: Trial, claim: Lease, watch: Watch) -> bool:
+    def _train(self, trial: Trial, lease: Lease, watch: Watch) -> bool:
         from trainer import process_cache
 
         if trial.problem is None:
@@ -189,8 +189,8 @@ class Worker:
             process_cache.read_ahead(trial.config.data)
         from trainer.train import PreemptedError, epoch_line, train
 
-        folder = self.ledger.folder_of(trial)
-        about = origin.attempt(attempt=claim.attempt, launch=claim.launch)
+        folder = self.store.folder_of(trial)
+        about = origin.attempt(attempt=lease.attempt, launch=lease.launch)
         looked = clock.monotonic()
 
         def say(row: dict[str, Any]) -> None:
@@ -216,45 +216,45 @@ class Worker:
             if not (folder / trial_files.PRUNED).exists():
                 return True
             log.info("pruned: a search wants no more of it")
-            self.ledger.release(trial, claim)
+            self.store.release(trial, lease)
         except Exception as error:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
             watch.look()  # the failure of an attempt that lost its trial is nothing to the next
             log.error("%s", traceback.format_exc().rstrip())
-            self.ledger.fail(trial, claim, self._failure(error, claim, about))
+            self.store.fail(trial, lease, self._failure(error, lease, about))
         else:
             log.info(
                 "done: validation %.2f %%, test %.2f %%",
                 100 * run["val_accuracy"],
                 100 * run["test_accuracy"],
             )
-            self.ledger.finish(trial, claim)
+            self.store.finish(trial, lease)
             self.paces[shape_of(trial)] = run["seconds"] / run["epochs_run"]
         return False
 
     def _failure(
-        self, error: Exception, claim: Lease, about: dict[str, Any] | None = None
+        self, error: Exception, lease: Lease, about: dict[str, Any] | None = None
     ) -> trial_files.Failure:
         return trial_files.Failure(
             cause=cause_of(error),
             exception=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
             log_tail=list(self.tail),
-            attempt=claim.attempt,
+            attempt=lease.attempt,
             failed_at=clock.now(),
             host=processes.host_name(),
             epoch=getattr(error, "epoch", None),
             origin=about,
         )
 
-    def _give_up(self, trial: Trial, claim: Lease) -> None:
+    def _give_up(self, trial: Trial, lease: Lease) -> None:
         error = ChildProcessError(
-            f"its worker died {claim.deaths} times without a word; the kernel kills a process that "
+            f"its worker died {lease.deaths} times without a word; the kernel kills a process that "
             "takes too much memory (dmesg tells)"
         )
         log.error("%s", error)
-        self.ledger.fail(trial, claim, self._failure(error, claim))
+        self.store.fail(trial, lease, self._failure(error, lease))
 
 
 def cause_of(error: Exception) -> trial_files.Cause:
@@ -365,13 +365,13 @@ def main(
     stop.listen(signal.SIGTERM)
 
     def work() -> bool:
-        ledger = TrialStore(folder.parent, folder.name)
-        seconds = read_seconds(ledger, plan)
-        worker = Worker(ledger, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
+        store = TrialStore(folder.parent, folder.name)
+        seconds = read_seconds(store, plan)
+        worker = Worker(store, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
         start_logging(worker)
         if parent:
             die_with(parent, stop)
-        trials = [trial for identity in plan for trial in ledger.plan(identity).trials]
+        trials = [trial for identity in plan for trial in store.plan(identity).trials]
         return worker.run(one for one in trials if one.name == only or not only)
 
     if not stop.during(work):

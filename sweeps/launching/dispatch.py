@@ -90,7 +90,7 @@ def to_run(
 def check(
     store: TrialStore, plan: Plan, trials: Sequence[Trial], request: LaunchRequest
 ) -> Batch | None:
-    """All that a launch of these trials looks at before it claims or writes anything; a dry run
+    """All that a launch of these trials looks at before it leases or writes anything; a dry run
     looks at the same. The jobs that would be sent first, on Slurm.
 
     Raises InputError and SlurmError.

@@ -42,9 +42,9 @@ def _tell_elsewhere(store: TrialStore, progress: list[Progress]) -> bool:
     by the file server's own clock."""
     by_host: dict[str, list[Progress]] = {}
     for one in progress:
-        claim = one.standing.claim
-        if one.state == "running" and claim is not None and claim.is_elsewhere:
-            by_host.setdefault(claim.host, []).append(one)
+        lease = one.standing.lease
+        if one.state == "running" and lease is not None and lease.is_elsewhere:
+            by_host.setdefault(lease.host, []).append(one)
     any_silent = False
     for host, ones in by_host.items():
         quiet = [leases.silence(store.folder_of(one.trial)) or 0.0 for one in ones]
@@ -60,7 +60,7 @@ def _tell_elsewhere(store: TrialStore, progress: list[Progress]) -> bool:
 
 def show(store: TrialStore, progress: list[Progress], as_json: bool) -> None:
     """What the command has to say on stdout: the folder, or every trial as JSON."""
-    store.seen.save()
+    store.summaries.save()
     if not as_json:
         print(store.folder)
         return

@@ -1,4 +1,4 @@
-"""What is looked at before a launch claims or writes anything; a dry run looks at the same.
+"""What is looked at before a launch leases or writes anything; a dry run looks at the same.
 
 python -m sweeps.launching.preflight < CONFIGURATIONS       # whether a worker can read them
 """
@@ -78,13 +78,13 @@ def check_batch(batch: Batch, trials: int) -> None:
         )
 
 
-def check_jobs(site: Site, resources: Resources, ledger: TrialStore) -> None:
+def check_jobs(site: Site, resources: Resources, store: TrialStore) -> None:
     """The same of jobs whose trials are not known yet, as those of a search."""
     from slurm.send import Batch
 
-    logs = (ledger.folder / LOGS).resolve()
+    logs = (store.folder / LOGS).resolve()
     check_batch(
-        Batch(site, resources, ledger.sweep, "0" * 12, logs, "sweeps.execution.job_entry"), 1
+        Batch(site, resources, store.sweep, "0" * 12, logs, "sweeps.execution.job_entry"), 1
     )
 
 

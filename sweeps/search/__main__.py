@@ -81,16 +81,16 @@ def main(
     search = replace(search, pruner=pruner or search.pruner)
     request = request_of(where, search.resources)
     check_backend(request)
-    ledger = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
+    store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     asked = Asked.of(search, Scale(str(scale)), parse_settings(settings), trials)
     check_data((end.config for end in asked.ends), request.ranks)
     if name.endswith(".py"):
         preflight.check_elsewhere(end.config for end in asked.ends)
     if request.on_slurm:
-        preflight.check_jobs(request.site, request.resources, ledger)
+        preflight.check_jobs(request.site, request.resources, store)
     if dry_run:
-        return _print_search(asked, ledger, as_json)
-    driver = through(asked, ledger, request, typed_after("python -m sweeps.search"), job)
+        return _print_search(asked, store, as_json)
+    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
 
@@ -108,11 +108,11 @@ def _end(driver: Driver, as_json: bool) -> int:
     return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
-def _print_search(asked: Asked, ledger: TrialStore, as_json: bool) -> int:
+def _print_search(asked: Asked, store: TrialStore, as_json: bool) -> int:
     from sweeps.cli import table
     from sweeps.state.plan import SEARCHES
 
-    search, folder = asked.search, ledger.folder / SEARCHES / asked.identity
+    search, folder = asked.search, store.folder / SEARCHES / asked.identity
     if as_json:
         described = asked.describe()
         value = {"schema_version": 1, "folder": str(folder), "search": described, "trials": []}

@@ -1,6 +1,6 @@
 """The driver of a search: asks the study for trials, has them run, tells it what became of them.
 
-Its trials are ordinary ones of the ledger, under a plan that grows. What is asked and not told is
+Its trials are ordinary ones of the store, under a plan that grows. What is asked and not told is
 found again in the trials' folders, so that a driver may die at any moment.
 """
 
@@ -36,7 +36,7 @@ from sweeps.state.trial_store import State, TrialStore
 from trial_records import tables, trial_files
 
 BEST = "best.json"
-# Of an Optuna trial: what the claims of its attempts name as their launch.
+# Of an Optuna trial: what the leases of its attempts name as their launch.
 LAUNCHES = "launches"
 # Of an Optuna trial: the epoch after which the pruner wanted no more of it.
 VERDICT = "verdict"
@@ -51,9 +51,9 @@ MAX_FAILURES = 3
 
 @dataclass
 class Driver:
-    """One search being driven. The caller holds the claim on its folder."""
+    """One search being driven. The caller holds the lease on its folder."""
 
-    ledger: TrialStore
+    store: TrialStore
     folder: Path
     search: Search
     scale: Scale
@@ -76,13 +76,13 @@ class Driver:
     _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
     _told: set[str] = field(default_factory=set)  # the trials' names
     _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
-    _silent: set[str] = field(default_factory=set)  # claims whose holders were said to be silent
+    _silent: set[str] = field(default_factory=set)  # leases whose holders were said to be silent
     _failures: list[str] = field(default_factory=list)  # told in a row, in words
 
     def __post_init__(self) -> None:
         """Take up what an earlier driver left. Raises InputError where its own plan is damaged."""
-        self.ledger.has_plan(self.plan.id)
-        plans, unread = self.ledger.readable_plans()
+        self.store.has_plan(self.plan.id)
+        plans, unread = self.store.readable_plans()
         for problem in unread:
             print(f"warning: {problem.what}", file=sys.stderr, flush=True)
         for plan in plans:
@@ -97,7 +97,7 @@ class Driver:
                     self._told.add(told.name)
         # Not all: to read the files of a thousand takes seconds.
         best = [self._trial_of(frozen.params) for frozen in self.journal.complete()[:SHOWN]]
-        for progress in look(self.ledger, {one.name: one for one in best}.values(), {}):
+        for progress in look(self.store, {one.name: one for one in best}.values(), {}):
             self.known[progress.trial.name] = progress
         for one in self.journal.running():
             if (ours := self._take(one)) is not None:
@@ -111,7 +111,7 @@ class Driver:
         for plan in plans:
             left = [trial for trial in plan.trials if trial.name not in asked]
             if plan.id == self.plan.id and left:
-                self.ledger.write_plan(replace(plan, trials=left, search=None, search_id=""))
+                self.store.write_plan(replace(plan, trials=left, search=None, search_id=""))
 
     def _possible(self, frozen: FrozenTrial) -> Trial | None:
         """A told trial; None for one whose values go together in no configuration."""
@@ -127,7 +127,7 @@ class Driver:
     def show(self, display: Display) -> None:
         """Those under way first, then the best."""
         open_trials = {trial.name: trial for _, trial in self.running.values()}
-        now = look(self.ledger, open_trials.values(), {})
+        now = look(self.store, open_trials.values(), {})
         told = [one for name, one in self.known.items() if name not in open_trials]
         told.sort(key=lambda one: -(one.best_val_accuracy or 0.0))
         # A table has room for some; a line a change is said of each.
@@ -147,8 +147,8 @@ class Driver:
             trial = self.journal.ask()
             if (ours := self._take(trial)) is not None:
                 new[ours.name] = ours
-                adopt(self.ledger, [ours], clock.now())
-                # What the ledger has finished already needs no worker: another one is asked for.
+                adopt(self.store, [ours], clock.now())
+                # What the store has finished already needs no worker: another one is asked for.
                 self._see([trial.number])
         self._note(new.values())
         self._start()
@@ -159,7 +159,7 @@ class Driver:
         idle = (State.PENDING, State.LOST, State.FAILED, State.PRUNED)
         to_start = {
             one.trial.name: one.trial
-            for one in self.ledger.standings(open_trials.values())
+            for one in self.store.standings(open_trials.values())
             if one.state in idle and not self.backend.holds(one.trial)
         }
         room = self.workers - (len(open_trials) - len(to_start))
@@ -174,10 +174,10 @@ class Driver:
                 if ours.name in names:
                     launches = self.journal.frozen(asked).user_attrs.get(LAUNCHES, [])
                     asked.set_user_attr(LAUNCHES, [*launches, launch])
-            self.backend.submit(Work(self.ledger, [self.plan], trials, launch, apart=True))
+            self.backend.submit(Work(self.store, [self.plan], trials, launch, apart=True))
 
     def _take(self, trial: OptunaTrial) -> Trial | None:
-        """Note that a trial was asked for; which of the ledger's it is.
+        """Note that a trial was asked for; which of the store's it is.
 
         None where its values go together in no configuration: it is told as failed.
         """
@@ -202,12 +202,12 @@ class Driver:
             return
         self._entries |= {trial.name: json.dumps(trial_to_json(trial)) for trial in new}
         self.plan = replace(self.plan, trials=[*self.plan.trials, *new])
-        self.ledger.rewrite_plan(self.plan, self._entries.values())
+        self.store.rewrite_plan(self.plan, self._entries.values())
 
     def _see(self, numbers: Iterable[int]) -> None:
         chosen = [(number, *self.running[number]) for number in list(numbers)]
         for (number, trial, ours), one in zip(
-            chosen, look(self.ledger, [ours for _, _, ours in chosen], {}), strict=True
+            chosen, look(self.store, [ours for _, _, ours in chosen], {}), strict=True
         ):
             if self._is_told(trial, ours, one):
                 del self.running[number]
@@ -224,7 +224,7 @@ class Driver:
         try:
             wants_no_more = self._report(trial, ours)
             if one.state is State.DONE:
-                folder = self.ledger.folder_of(ours)
+                folder = self.store.folder_of(ours)
                 run = tables.read_run(folder, ours.fingerprint)
                 tables.check_measured(folder / trial_files.RUN, run, [column])
         except InputError as error:
@@ -252,30 +252,30 @@ class Driver:
             else:
                 self._tell_failure(trial, f"{failure.cause}: {failure.exception}")
             return True
-        claim = one.standing.claim
+        lease = one.standing.lease
         self._warn_of_silence(one)
         # What somebody else's launch runs is wanted whole.
         if (
             one.state is State.RUNNING
-            and claim is not None
-            and claim.launch in launches
+            and lease is not None
+            and lease.launch in launches
             and wants_no_more
         ):
             pruned = trial_files.Pruned(
-                self.plan.id, number, one.epochs_done - 1, clock.now(), [claim.launch]
+                self.plan.id, number, one.epochs_done - 1, clock.now(), [lease.launch]
             )
-            pruned.write(self.ledger.folder_of(ours))
+            pruned.write(self.store.folder_of(ours))
         return False
 
     def _warn_of_silence(self, one: Progress) -> None:
         """Say once that a search waits for a machine of which nothing was heard for a while."""
-        claim, since = one.standing.claim, leases.since(one.standing.heard)
-        if claim is None or not claim.is_elsewhere or not since or claim.token in self._silent:
+        lease, since = one.standing.lease, leases.since(one.standing.heard)
+        if lease is None or not lease.is_elsewhere or not since or lease.token in self._silent:
             return
-        self._silent.add(claim.token)
-        todo = way_out(self.ledger.folder.parent, self.ledger.sweep, claim.host)
+        self._silent.add(lease.token)
+        todo = way_out(self.store.folder.parent, self.store.sweep, lease.host)
         print(
-            f"warning: {one.trial.name} is held on {claim.host}{since}; {todo}",
+            f"warning: {one.trial.name} is held on {lease.host}{since}; {todo}",
             file=sys.stderr,
             flush=True,
         )
@@ -289,7 +289,7 @@ class Driver:
     def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
         """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
         try:
-            accuracies = tables.read_epochs(self.ledger.folder_of(ours))["val_accuracy"].to_pylist()
+            accuracies = tables.read_epochs(self.store.folder_of(ours))["val_accuracy"].to_pylist()
         except FileNotFoundError:
             return False
         # A pruner says it once; an earlier driver may not have lived to do it.
@@ -327,7 +327,7 @@ class Driver:
             common = max(set(self._failures), key=self._failures.count).partition("\n")[0]
             raise InputError(
                 f"the first {len(self._failures)} trials failed: {common}",
-                f"python -m sweeps.status {self.ledger.sweep} --failures says more; mend that, "
+                f"python -m sweeps.status {self.store.sweep} --failures says more; mend that, "
                 "then the same command goes on",
                 exit_code=1,
             )

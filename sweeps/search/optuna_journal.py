@@ -1,7 +1,7 @@
 """The journal: an Optuna study in a file, owned by one driver at a time.
 
 It is Optuna's own JournalStorage and opens in optuna-dashboard as it is. A driver that was killed
-may leave half a last line, or Optuna's lock; its successor, who holds the claim, mends both.
+may leave half a last line, or Optuna's lock; its successor, who holds the lease, mends both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class Journal:
-    """The study of one search. The caller holds the claim on the folder."""
+    """The study of one search. The caller holds the lease on the folder."""
 
     def __init__(
         self, folder: Path, search: Search, definition: Mapping[str, Any], epochs: int

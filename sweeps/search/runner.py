@@ -108,7 +108,7 @@ class Asked:
 
 
 def through(
-    asked: Asked, ledger: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
+    asked: Asked, store: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
 ) -> Driver | None:
     """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's.
 
@@ -123,13 +123,13 @@ def through(
     from sweeps.state import driver_lock
     from sweeps.state.plan import SEARCHES
 
-    folder = ledger.folder / SEARCHES / asked.identity
-    advice = f"watch it: python -m sweeps.status {ledger.sweep} --watch"
+    folder = store.folder / SEARCHES / asked.identity
+    advice = f"watch it: python -m sweeps.status {store.sweep} --watch"
     with (
         driver_lock.held(
-            folder, ledger.folder.parent, job, ledger.scheduler, "search", advice
+            folder, store.folder.parent, job, store.liveness, "search", advice
         ) as check_lock,
-        dispatch.backend_of(ledger, request) as backend,
+        dispatch.backend_of(store, request) as backend,
         _handlers_kept(),
     ):
         prepare_data(asked.data)
@@ -140,11 +140,11 @@ def through(
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
-            ledger, folder, asked.search, asked.scale, asked.overrides, asked.trials, room,
-            journal, backend, _plan(asked, ledger, command),
+            store, folder, asked.search, asked.scale, asked.overrides, asked.trials, room,
+            journal, backend, _plan(asked, store, command),
         )  # fmt: skip
         print(
-            f"{ledger.sweep}: {journal.asked} of {asked.trials} trials asked before, "
+            f"{store.sweep}: {journal.asked} of {asked.trials} trials asked before, "
             f"{len(driver.running)} of them under way",
             file=sys.stderr,
             flush=True,
@@ -174,12 +174,12 @@ def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], b
         return drive(driver, should_stop, lambda one: one.show(display))
 
 
-def _plan(asked: Asked, ledger: TrialStore, command: str) -> Plan:
+def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
     """The search's plan, without the trials that it has asked for."""
     from sweeps.state.plan import Plan
 
     plan = Plan(
-        sweep=ledger.sweep,
+        sweep=store.sweep,
         trials=[],
         scale=str(asked.scale),
         overrides=asked.overrides,
@@ -190,7 +190,7 @@ def _plan(asked: Asked, ledger: TrialStore, command: str) -> Plan:
     )
     # It was made when it was first asked for, and is only gone on with.
     with contextlib.suppress(InputError):
-        plan = replace(plan, created=ledger.plan(plan.id).created)
+        plan = replace(plan, created=store.plan(plan.id).created)
     return plan
 
 

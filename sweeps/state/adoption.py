@@ -116,21 +116,21 @@ def _take_over(store: TrialStore, trial: Trial, found: _Found, launch: float) ->
     """Whether the trial is done by it. Raises InputError where the folder cannot be written."""
     folder = store.folder_of(trial)
     try:
-        claim = _claim(store, trial, launch)
-        if claim is None:
+        lease = _lease(store, trial, launch)
+        if lease is None:
             return False
         try:
             _copy(folder, trial, found)
         except BaseException:
-            store.release(trial, claim)
+            store.release(trial, lease)
             raise
-        store.finish(trial, claim)
+        store.finish(trial, lease)
     except OSError as error:
         raise storage_error(error) or error from None
     return True
 
 
-def _claim(store: TrialStore, trial: Trial, launch: float) -> Lease | None:
+def _lease(store: TrialStore, trial: Trial, launch: float) -> Lease | None:
     """None where the trial is not to be had: held, damaged, or with another one in its folder."""
     try:
         if not is_of(trial_files.read_values(store.folder_of(trial)), trial.fingerprint):
@@ -140,7 +140,7 @@ def _claim(store: TrialStore, trial: Trial, launch: float) -> Lease | None:
     except InputError:
         return None
     try:
-        return store.claim(trial, launch, log="")
+        return store.lease(trial, launch, log="")
     except InputError:
         return None
 

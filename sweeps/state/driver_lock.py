@@ -1,7 +1,7 @@
 """The lock of a driver: one process at a time drives a search, or a study.
 
-It is held by a claim on the folder of what is driven, and watched as a trial's is. A driver that is
-a Slurm job, requeued, finds its own claim from before and takes it over.
+It is held by a lease on the folder of what is driven, and watched as a trial's is. A driver that is
+a Slurm job, requeued, finds its own lease from before and takes it over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sweeps.state.liveness import Liveness
 
 
 def leave_job() -> dict[str, Any]:
-    """What a claim says of the Slurm job that this runs in; its variables, which would make every
+    """What a lease says of the Slurm job that this runs in; its variables, which would make every
     sbatch a part of it, are taken away."""
     # In an interactive job a person works, who may drive several searches and go on afterwards.
     job = os.environ.get("SLURM_JOB_ID") if os.environ.pop("SWEEPS_DRIVER", None) else None
@@ -38,7 +38,7 @@ def leave_job() -> dict[str, Any]:
     if job is None:
         return {}
     submission = f"driver-{job}"
-    # By this `cancel` knows the job for what the claim says it is.
+    # By this `cancel` knows the job for what the lease says it is.
     with contextlib.suppress(SlurmError):
         describe(job, name=name, comment=submission)
     return {
@@ -49,19 +49,19 @@ def leave_job() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def held(
-    folder: Path, results: Path, job: dict[str, Any], scheduler: Liveness, what: str, advice: str
+    folder: Path, results: Path, job: dict[str, Any], liveness: Liveness, what: str, advice: str
 ) -> Iterator[Callable[[], None]]:
-    """The claim on a folder while `what` is driven; `job` is leave_job's. Raises InputError where
+    """The lease on a folder while `what` is driven; `job` is leave_job's. Raises InputError where
     another has it, with `advice`, and OSError where the folder cannot be written.
 
-    Gives what raises InputError once another driver has taken the claim over.
+    Gives what raises InputError once another driver has taken the lease over.
     """
     wanted = Lease(1, 0, clock.now(), "", **job)
 
     def is_alive(found: Lease, folder: Path) -> bool:
-        # A requeued job finds its own claim from before.
+        # A requeued job finds its own lease from before.
         is_own = bool(found.job) and found.job == wanted.job and found.restarts < wanted.restarts
-        return not is_own and scheduler.is_alive(found, folder)
+        return not is_own and liveness.is_alive(found, folder)
 
     folder.mkdir(parents=True, exist_ok=True)
     taken = leases.take(folder, wanted, is_alive)

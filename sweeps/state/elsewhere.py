@@ -26,37 +26,37 @@ def way_out(results: Path, sweep: str, host: str) -> str:
     return f"if {host} is gone for good: {shlex.join([*words, '--host-gone', host])}"
 
 
-def take_from(host: str, folder: Path, scheduler: Liveness) -> tuple[list[str], list[str]]:
-    """Break every claim of the host beneath a sweep's folder: those of its trials, of searches and
+def take_from(host: str, folder: Path, liveness: Liveness) -> tuple[list[str], list[str]]:
+    """Break every lease of the host beneath a sweep's folder: those of its trials, of searches and
     of whatever drives or compacts it. What was broken, by name, and in words what was not and why.
 
     Raises InputError where the host holds nothing there, SlurmError where Slurm does not answer.
     """
     held = dict(_held(folder))
-    mine = {place: claim for place, claim in held.items() if claim.host == host}
+    mine = {place: lease for place, lease in held.items() if lease.host == host}
     if not mine:
-        hosts = sorted({claim.host for claim in held.values()})
+        hosts = sorted({lease.host for lease in held.values()})
         raise InputError(
             f"{host} holds nothing in {folder}",
             nearest(host, hosts) if hosts else "no machine holds anything there: leave it out",
         )
-    scheduler.look(mine.values())
+    liveness.look(mine.values())
     broken, kept = [], []
-    for place, claim in mine.items():
+    for place, lease in mine.items():
         name = str(place.relative_to(folder.parent))
-        if claim.host_gone:
+        if lease.host_gone:
             broken.append(name)
-        elif (why := _lives(claim, scheduler)) is not None:
+        elif (why := _lives(lease, liveness)) is not None:
             kept.append(f"{name}: {why}")
-        elif leases.give_up(place, claim):
+        elif leases.give_up(place, lease):
             broken.append(name)
     if not broken and kept:
         raise InputError(f"{host} is not gone: {kept[0]}", _advice(folder), exit_code=EXIT_IO)
     return broken, kept
 
 
-def take_back(host: str, results: Path, name: str, scheduler: Liveness) -> bool:
-    """Break the claims of a host that a person says is gone, and say so on stderr; whether the
+def take_back(host: str, results: Path, name: str, liveness: Liveness) -> bool:
+    """Break the leases of a host that a person says is gone, and say so on stderr; whether the
     folder is a sweep's, where what it held can be tried again.
 
     Raises InputError where there is no such folder, and as `take_from` does.
@@ -64,7 +64,7 @@ def take_back(host: str, results: Path, name: str, scheduler: Liveness) -> bool:
     folder = results / name
     if not trial_files.is_name(name) or not folder.is_dir():
         raise InputError(f"no sweep or study {name!r} in {results}", "python -m sweeps.status")
-    broken, kept = take_from(host, folder, scheduler)
+    broken, kept = take_from(host, folder, liveness)
     for one in broken:
         print(f"taken from {host}: {one}", file=sys.stderr)
     for one in kept:
@@ -72,13 +72,13 @@ def take_back(host: str, results: Path, name: str, scheduler: Liveness) -> bool:
     return (folder / PLANS).is_dir()
 
 
-def _lives(claim: Lease, scheduler: Liveness) -> str | None:
-    """Why a claim is not a person's to break; None where it is."""
-    if claim.is_own_process:
-        return f"process {claim.pid} runs on this machine"
-    if not claim.submission or scheduler.queue is None:
+def _lives(lease: Lease, liveness: Liveness) -> str | None:
+    """Why a lease is not a person's to break; None where it is."""
+    if lease.is_own_process:
+        return f"process {lease.pid} runs on this machine"
+    if not lease.submission or liveness.queue is None:
         return None
-    job: Job | None = scheduler.job(claim)
+    job: Job | None = liveness.job(lease)
     if job is None or job.state.is_over:
         return None
     return f"job {job.id} holds it, of which Slurm says {job.state}"
@@ -97,8 +97,8 @@ def _held(folder: Path) -> Iterator[tuple[Path, Lease]]:
     )
     for place in sorted(places):
         try:
-            claim = leases.read(place)
+            lease = leases.read(place)
         except InputError:
             continue
-        if claim is not None:
-            yield place, claim
+        if lease is not None:
+            yield place, lease

@@ -1,9 +1,9 @@
-"""Claims: who holds a trial.
+"""Leases: who holds a trial.
 
-A claim is a file that only one process can create (by link). It is broken only when its holder's
-process is gone, and then by one winner: whoever creates the dead claim's successor, a file named by
-the dead claim's token. The winner alone may put the successor in claim.json's place; the slow, who
-read the dead claim earlier, find the successor taken, or claim.json moved on, and step back.
+A lease is a file that only one process can create (by link). It is broken only when its holder's
+process is gone, and then by one winner: whoever creates the dead lease's successor, a file named by
+the dead lease's token. The winner alone may put the successor in claim.json's place; the slow, who
+read the dead lease earlier, find the successor taken, or claim.json moved on, and step back.
 
 Two hosts' clocks never meet: launches are compared by identity, checkpoints by stamp, and how old a
 file is by another one that was just written beside it.
@@ -31,7 +31,7 @@ from trial_records import trial_files
 
 SCHEMA_VERSION = 1
 CLAIM = "claim.json"
-# How the submission of a worker's claims begins, and the mark of one in the log folder.
+# How the submission of a worker's leases begins, and the mark of one in the log folder.
 WORKER = "worker-"
 # A machine that was restarted is known by its files only once nothing was heard for so long: its
 # copy under the same name, which runs, would have been heard of.
@@ -79,7 +79,7 @@ class Lease:
     submission: Text = ""  # of the Slurm job that is to run the trial: the token in its comment
     task: Count = 0  # which of the submission's array
     job: JobId = ""  # Slurm's id, once it is known
-    started: bool = False  # whether the job itself has taken the claim over from its launch
+    started: bool = False  # whether the job itself has taken the lease over from its launch
     restarts: Count = 0  # of the job, by Slurm's count
     # Of the job that has taken it over; "" where Slurm does not tell.
     cluster: Text = field(default_factory=lambda: os.environ.get("SLURM_CLUSTER_NAME", ""))
@@ -122,52 +122,52 @@ _SAID = {"token", "host", "boot", "pid", "process_started"}
 _UNSAID = {"machine": "", "cluster": ""}
 
 
-def is_dead(folder: Path, claim: Lease) -> bool:
+def is_dead(folder: Path, lease: Lease) -> bool:
     """Whether the process that holds the folder is known to be gone."""
-    if claim.host_gone or claim.has_died_here:
+    if lease.host_gone or lease.has_died_here:
         return True
-    if not claim.is_of_earlier_boot:
+    if not lease.is_of_earlier_boot:
         return False
     quiet = silence(folder)
     return quiet is not None and quiet > SILENT_SECONDS
 
 
 def is_held(folder: Path, mine: Lease) -> bool:
-    """Whether the holder of `mine` still holds the folder. Raises InputError where the claim in
+    """Whether the holder of `mine` still holds the folder. Raises InputError where the lease in
     force cannot be read."""
     now = read(folder)
     if now is None or now.host_gone:
         return False
-    # A launch notes the number of a trial's job late, in the claim from before the job's start.
+    # A launch notes the number of a trial's job late, in the lease from before the job's start.
     is_late_note = not mine.submission.startswith(WORKER) and mine.submission != ""
     return now.token == mine.token or (is_late_note and _start(now) == _start(mine))
 
 
-def _start(claim: Lease) -> tuple[str, int, str, int]:
+def _start(lease: Lease) -> tuple[str, int, str, int]:
     """Which start of which job holds it."""
-    return claim.submission, claim.task, claim.job, claim.restarts
+    return lease.submission, lease.task, lease.job, lease.restarts
 
 
 def read(folder: Path) -> Lease | None:
-    """The claim in force: claim.json, or a successor whose maker died before installing it.
+    """The lease in force: claim.json, or a successor whose maker died before installing it.
 
     Raises InputError where the file is damaged or cannot be read.
     """
-    claim = _read(folder / CLAIM)
+    lease = _read(folder / CLAIM)
     seen: set[str] = set()
-    while claim is not None and claim.token not in seen:
-        seen.add(claim.token)
-        successor = _read(_successor(folder, claim))
+    while lease is not None and lease.token not in seen:
+        seen.add(lease.token)
+        successor = _read(_successor(folder, lease))
         if successor is None:
             break
-        claim = successor
-    return claim
+        lease = successor
+    return lease
 
 
 def take(folder: Path, wanted: Lease, is_alive: Callable[[Lease, Path], bool]) -> Lease | None:
-    """Hold the trial in `folder` by the claim `wanted`; None where a living holder has it.
+    """Hold the trial in `folder` by the lease `wanted`; None where a living holder has it.
 
-    Where a dead holder's claim is broken, the claim returned counts its attempt, and its death
+    Where a dead holder's lease is broken, the lease returned counts its attempt, and its death
     where it had saved nothing.
     Raises OSError where the folder cannot be written.
     """
@@ -180,29 +180,29 @@ def take(folder: Path, wanted: Lease, is_alive: Callable[[Lease, Path], bool]) -
     deaths = 0 if got_on(folder, dead) else 1
     if deaths and dead.launch == wanted.launch:
         deaths += dead.deaths
-    claim = replace(wanted, attempt=dead.attempt + 1, deaths=deaths)
-    return claim if _succeed(folder, dead, claim) else None
+    lease = replace(wanted, attempt=dead.attempt + 1, deaths=deaths)
+    return lease if _succeed(folder, dead, lease) else None
 
 
 def give_up(folder: Path, held: Lease) -> bool:
-    """Mark the claim as one whose host is gone, because a person says so; False where it is no
+    """Mark the lease as one whose host is gone, because a person says so; False where it is no
     longer in force. Its holder, should it come back, finds that it holds nothing any more."""
     return _succeed(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
 
 
-def _succeed(folder: Path, dead: Lease, claim: Lease) -> bool:
-    """Put `claim` in the place of the dead one; False where another was first."""
+def _succeed(folder: Path, dead: Lease, lease: Lease) -> bool:
+    """Put `lease` in the place of the dead one; False where another was first."""
     successor = _successor(folder, dead)
-    if not _create(successor, claim):
+    if not _create(successor, lease):
         return False
-    # Nobody but us can replace the dead claim now, unless that was done before we came.
-    if read(folder) != claim:
+    # Nobody but us can replace the dead lease now, unless that was done before we came.
+    if read(folder) != lease:
         successor.unlink(missing_ok=True)
         return False
     successor.replace(folder / CLAIM)
-    # Slots of earlier claims lead nowhere now: those who made them died or step back.
+    # Slots of earlier leases lead nowhere now: those who made them died or step back.
     for stale in folder.glob(f".{CLAIM}.*.next"):
-        if stale != _successor(folder, claim):
+        if stale != _successor(folder, lease):
             stale.unlink(missing_ok=True)
     return True
 
@@ -216,10 +216,10 @@ def checkpoint(folder: Path) -> str:
     return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
 
-def got_on(folder: Path, claim: Lease) -> bool:
-    """Whether the claim's holder saved anything; of one that did not note what was there, whether
+def got_on(folder: Path, lease: Lease) -> bool:
+    """Whether the lease's holder saved anything; of one that did not note what was there, whether
     anything is."""
-    return checkpoint(folder) != (claim.saved or "")
+    return checkpoint(folder) != (lease.saved or "")
 
 
 def beat(folder: Path) -> None:
@@ -261,23 +261,23 @@ def since(heard: float | None) -> str:
     return f", nothing heard since {moment} ({seconds / size:.0f} {unit})"
 
 
-def install(folder: Path, held: Lease, claim: Lease) -> bool:
-    """Put `claim` in the place of `held`, by its holder; False where that is no longer in force."""
+def install(folder: Path, held: Lease, lease: Lease) -> bool:
+    """Put `lease` in the place of `held`, by its holder; False where that is no longer in force."""
     if read(folder) != held:
         return False
-    trial_files.write_json(folder / CLAIM, asdict(claim))
+    trial_files.write_json(folder / CLAIM, asdict(lease))
     return True
 
 
-def release(folder: Path, claim: Lease) -> None:
-    """Remove the claim. One that is no longer in force is left alone."""
+def release(folder: Path, lease: Lease) -> None:
+    """Remove the lease. One that is no longer in force is left alone."""
     path = folder / CLAIM
-    if _read(path) == claim:
+    if _read(path) == lease:
         path.unlink()
 
 
-def _successor(folder: Path, claim: Lease) -> Path:
-    return folder / f".{CLAIM}.{claim.token}.next"
+def _successor(folder: Path, lease: Lease) -> Path:
+    return folder / f".{CLAIM}.{lease.token}.next"
 
 
 def _read(path: Path) -> Lease | None:
@@ -294,18 +294,18 @@ def _read(path: Path) -> Lease | None:
         first = error.errors()[0]
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     raise InputError(
-        f"{path} is not a claim: {problem}",
+        f"{path} is not a lease: {problem}",
         f"see that no worker runs this trial, then remove it: {shlex.join(['rm', str(path)])}",
         exit_code=EXIT_IO,
     )
 
 
-def _create(path: Path, claim: Lease) -> bool:
+def _create(path: Path, lease: Lease) -> bool:
     """Create the file whole, or not at all where there is one already."""
-    part = path.with_name(f".{claim.token}.part")
+    part = path.with_name(f".{lease.token}.part")
     try:
         with part.open("w") as file:
-            json.dump(asdict(claim), file)
+            json.dump(asdict(lease), file)
             file.flush()
             os.fsync(file.fileno())
         try:

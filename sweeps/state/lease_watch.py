@@ -1,4 +1,4 @@
-"""The watch over a claim that this process holds: a thread that says that its holder lives, and
+"""The watch over a lease that this process holds: a thread that says that its holder lives, and
 looks whether it still holds it.
 
 A process that was cut off (a suspended machine, a network that was away, a node that Slurm took for
@@ -19,7 +19,7 @@ from local_machine.errors import InputError
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 
-# How often a holder looks whether the claim is still its own, and how often it says that it lives.
+# How often a holder looks whether the lease is still its own, and how often it says that it lives.
 FENCE_SECONDS = 5.0
 BEAT_SECONDS = 15.0
 
@@ -32,11 +32,11 @@ class LostTrialError(BaseException):
 
 
 class Watch:
-    """A context in which a held claim is watched."""
+    """A context in which a held lease is watched."""
 
-    def __init__(self, folder: Path, claim: Lease) -> None:
+    def __init__(self, folder: Path, lease: Lease) -> None:
         self.folder = folder
-        self.claim = claim
+        self.lease = lease
         self.is_lost = False
         """As the last look found it."""
         self._over = threading.Event()
@@ -49,15 +49,15 @@ class Watch:
         self._over.set()
 
     def check(self) -> None:
-        """Raises LostTrialError where the thread has found the claim to be another's."""
+        """Raises LostTrialError where the thread has found the lease to be another's."""
         if self.is_lost:
             raise LostTrialError
 
     def look(self) -> None:
-        """Look now. Raises LostTrialError where the claim is another's."""
+        """Look now. Raises LostTrialError where the lease is another's."""
         # A file server that does not answer takes nothing away.
         with contextlib.suppress(InputError):
-            self.is_lost = self.is_lost or not leases.is_held(self.folder, self.claim)
+            self.is_lost = self.is_lost or not leases.is_held(self.folder, self.lease)
         self.check()
 
     def _keep(self) -> None:

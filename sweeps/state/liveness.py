@@ -1,4 +1,4 @@
-"""Which claims are alive: the kernel knows of this machine's processes, Slurm of its jobs."""
+"""Which leases are alive: the kernel knows of this machine's processes, Slurm of its jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeps.state.lease import WORKER, Lease
 
 # How long after its launch died a submission may still be on its way into the queue; and how long
 # where nobody can tell from here whether its launch lives. A job that comes later finds that its
-# claim was broken, and does nothing.
+# lease was broken, and does nothing.
 IN_FLIGHT_SECONDS = 60
 SENT_ELSEWHERE_SECONDS = 600
 _TOKEN = re.compile(rf"(?:{WORKER})?[0-9a-f]{{12}}")
@@ -26,9 +26,9 @@ _TOKEN = re.compile(rf"(?:{WORKER})?[0-9a-f]{{12}}")
 
 @dataclass
 class Liveness:
-    """Answers for claims, with one question to Slurm for all of them.
+    """Answers for leases, with one question to Slurm for all of them.
 
-    Without a queue (no Slurm on this machine) a claim held by a job counts as alive: nobody can
+    Without a queue (no Slurm on this machine) a lease held by a job counts as alive: nobody can
     tell from here.
     """
 
@@ -41,64 +41,64 @@ class Liveness:
         """One that asks this machine's Slurm, where it has one, at most once in `min_seconds`."""
         return cls(Queue(min_seconds=min_seconds) if available() else None)
 
-    def look(self, claims: Iterable[Lease]) -> None:
-        """Ask about all these claims at once. Raises SlurmError where Slurm does not answer."""
-        held = [claim for claim in claims if claim.submission]
+    def look(self, leases: Iterable[Lease]) -> None:
+        """Ask about all these leases at once. Raises SlurmError where Slurm does not answer."""
+        held = [lease for lease in leases if lease.submission]
         if self.queue is None or not held:
             return
-        self._jobs = self.queue.jobs([claim.job for claim in held if claim.job])
-        if any(not claim.job for claim in held):
+        self._jobs = self.queue.jobs([lease.job for lease in held if lease.job])
+        if any(not lease.job for lease in held):
             self._submitted = {
                 f"{submission_of(job)} {_task(job.id)}": job for job in self.queue.mine()
             }
 
-    def job(self, claim: Lease) -> Job | None:
-        """The job that holds the claim, as `look` found it; None for none, or none any more."""
-        if not claim.job:
-            return self._submitted.get(f"{claim.submission} {claim.task}")
-        job = self._jobs.get(claim.job)
+    def job(self, lease: Lease) -> Job | None:
+        """The job that holds the lease, as `look` found it; None for none, or none any more."""
+        if not lease.job:
+            return self._submitted.get(f"{lease.submission} {lease.task}")
+        job = self._jobs.get(lease.job)
         if job is not None and _TOKEN.fullmatch(word := submission_of(job)):
             # A controller that lost its latest jobs, or a new cluster, gives their numbers anew.
-            return job if word == claim.submission else None
+            return job if word == lease.submission else None
         return job
 
-    def is_alive(self, claim: Lease, folder: Path) -> bool:
+    def is_alive(self, lease: Lease, folder: Path) -> bool:
         """False only where the holder of the folder is known to be gone."""
-        if not claim.submission or claim.host_gone:
-            return not leases.is_dead(folder, claim)
-        if self.queue is None or self._is_of_another_cluster(claim):
+        if not lease.submission or lease.host_gone:
+            return not leases.is_dead(folder, lease)
+        if self.queue is None or self._is_of_another_cluster(lease):
             return True
-        if claim.job and claim.job not in self._jobs:
-            self.look([claim])
-        job = self.job(claim)
+        if lease.job and lease.job not in self._jobs:
+            self.look([lease])
+        job = self.job(lease)
         if job is not None:
-            left = _was_left_behind(claim, job) or _died_alone(claim)
+            left = _was_left_behind(lease, job) or _died_alone(lease)
             return job.state.is_alive and not left
         # Not in the queue. With a job id, it was; without one, it may still be on its way.
-        return not claim.job and _is_on_its_way(claim, folder)
+        return not lease.job and _is_on_its_way(lease, folder)
 
-    def _is_of_another_cluster(self, claim: Lease) -> bool:
+    def _is_of_another_cluster(self, lease: Lease) -> bool:
         """Whether this Slurm knows nothing of the job because another one runs it, on the same
         files."""
-        named = claim.started and claim.cluster != ""
-        return named and claim.cluster.lower() != self._cluster
+        named = lease.started and lease.cluster != ""
+        return named and lease.cluster.lower() != self._cluster
 
     @functools.cached_property
     def _cluster(self) -> str:
         return config().get("ClusterName", "").lower()
 
-    def why_lost(self, claim: Lease) -> str:
-        """In words, why the holder of a claim that is not alive is gone."""
-        if claim.host_gone:
-            return f"its machine {claim.host} was declared gone"
-        if not claim.submission:
-            return f"process {claim.pid} on {claim.host} is gone"
-        job = self.job(claim)
+    def why_lost(self, lease: Lease) -> str:
+        """In words, why the holder of a lease that is not alive is gone."""
+        if lease.host_gone:
+            return f"its machine {lease.host} was declared gone"
+        if not lease.submission:
+            return f"process {lease.pid} on {lease.host} is gone"
+        job = self.job(lease)
         if job is None:
-            if not claim.job:
+            if not lease.job:
                 return "its launch ended before it sent the job"
-            return f"Slurm does not know its job {claim.job} any more"
-        if job.state.is_alive and _was_left_behind(claim, job):
+            return f"Slurm does not know its job {lease.job} any more"
+        if job.state.is_alive and _was_left_behind(lease, job):
             return f"its worker was killed; its job {job.id} was started again, without this trial"
         if job.state.is_alive:
             return f"its worker died; its job {job.id} runs on, without this trial"
@@ -107,7 +107,7 @@ class Liveness:
     def workers(self, logs: Path) -> list[Job]:
         """A sweep's workers in the queue, by the marks in its log folder; most wait, or start.
 
-        A worker holds a claim only while it runs a trial, so claims alone do not tell of these.
+        A worker holds a lease only while it runs a trial, so leases alone do not tell of these.
         Workers of an sbatch script are known once the first of their array has begun. Raises
         SlurmError.
         """
@@ -152,35 +152,35 @@ def has_mark(job: Job, marks: set[str]) -> bool:
     )
 
 
-def _is_on_its_way(claim: Lease, folder: Path) -> bool:
-    """Whether the launch that claimed the folder may still send the job, or has just sent it."""
-    if claim.is_own_process:
+def _is_on_its_way(lease: Lease, folder: Path) -> bool:
+    """Whether the launch that leased the folder may still send the job, or has just sent it."""
+    if lease.is_own_process:
         return True
     quiet = leases.silence(folder)
-    limit = IN_FLIGHT_SECONDS if claim.has_died_here else SENT_ELSEWHERE_SECONDS
+    limit = IN_FLIGHT_SECONDS if lease.has_died_here else SENT_ELSEWHERE_SECONDS
     return quiet is None or quiet < limit
 
 
-def _was_left_behind(claim: Lease, job: Job) -> bool:
+def _was_left_behind(lease: Lease, job: Job) -> bool:
     """Whether a worker was killed and its job started again: it knows nothing of the trial it had.
 
-    A trial's own job takes its claim over at each start instead. While a job is completing, what
+    A trial's own job takes its lease over at each start instead. While a job is completing, what
     its last start left may still run.
     """
     return (
-        claim.submission.startswith(WORKER)
+        lease.submission.startswith(WORKER)
         and job.restarts is not None
-        and job.restarts > claim.restarts
+        and job.restarts > lease.restarts
         and job.state is not JobState.COMPLETING
     )
 
 
-def _died_alone(claim: Lease) -> bool:
+def _died_alone(lease: Lease) -> bool:
     """Whether one of a job's workers is gone, which only its own node can see, and the job is not.
 
     A trial's own job has other processes, which may still run.
     """
-    return claim.started and claim.submission.startswith(WORKER) and claim.has_died_here
+    return lease.started and lease.submission.startswith(WORKER) and lease.has_died_here
 
 
 def submission_of(job: Job) -> str:

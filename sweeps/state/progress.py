@@ -72,35 +72,35 @@ class Progress:
     @property
     def note(self) -> str:
         """Why it failed, where it runs, what is damaged."""
-        claim, failure = self.standing.claim, self.standing.failure
+        lease, failure = self.standing.lease, self.standing.failure
         if self.problem:
             return self.problem
         if failure is not None:
             return f"{failure.cause}: {failure.exception}"
-        if claim is not None:
-            return self._whereabouts(claim)
+        if lease is not None:
+            return self._whereabouts(lease)
         return "stopped early" if self.stopped_early else ""
 
-    def _whereabouts(self, claim: Lease) -> str:
-        words = [f"pid {claim.pid} on {claim.host}{leases.since(self.standing.heard)}"]
+    def _whereabouts(self, lease: Lease) -> str:
+        words = [f"pid {lease.pid} on {lease.host}{leases.since(self.standing.heard)}"]
         if self.standing.lost is not None:
             words = [self.standing.lost, self.said]
-        elif claim.submission:
+        elif lease.submission:
             job = self.standing.job
-            words = [f"job {claim.job or (job.id if job else '')}".rstrip()]
+            words = [f"job {lease.job or (job.id if job else '')}".rstrip()]
             if self.state is State.QUEUED:
-                words.append(job.reason if job else self._unseen(claim))
-            elif claim.started:
-                words.append(f"on {claim.host}{leases.since(self.standing.heard)}")
-        if claim.attempt > 1:
-            words.append(f"attempt {claim.attempt}")
+                words.append(job.reason if job else self._unseen(lease))
+            elif lease.started:
+                words.append(f"on {lease.host}{leases.since(self.standing.heard)}")
+        if lease.attempt > 1:
+            words.append(f"attempt {lease.attempt}")
         return ", ".join(word for word in words if word)
 
-    def _unseen(self, claim: Lease) -> str:
+    def _unseen(self, lease: Lease) -> str:
         """Of a job that Slurm did not tell of."""
         return (
-            f"which only the Slurm of {claim.host} can tell of"
-            if claim.job
+            f"which only the Slurm of {lease.host} can tell of"
+            if lease.job
             else "on its way to Slurm"
         )
 
@@ -119,7 +119,7 @@ class Progress:
         return CAUSES.get(job.state) if self.state is State.LOST and job is not None else None
 
     def to_json(self) -> dict[str, Any]:
-        claim, failure = self.standing.claim, self.standing.failure
+        lease, failure = self.standing.lease, self.standing.failure
         return {
             "name": self.trial.name,
             "fingerprint": self.trial.fingerprint,
@@ -130,7 +130,7 @@ class Progress:
             "best_val_accuracy": self.best_val_accuracy,
             "eta_seconds": self.eta_seconds,
             "stopped_early": self.stopped_early,
-            "attempt": claim.attempt if claim else failure.attempt if failure else None,
+            "attempt": lease.attempt if lease else failure.attempt if failure else None,
             "cause": self.cause,
             "job": self.standing.job.id if self.standing.job else None,
             "note": self.note,
@@ -150,7 +150,7 @@ def look(store: TrialStore, trials: Iterable[Trial], known: dict[str, Progress])
         parts = {}  # the trials that this concerns tell of it below
     for trial in trials:
         if trial.name not in known:
-            figures = store.seen.find(trial, store.folder_of(trial), parts)
+            figures = store.summaries.find(trial, store.folder_of(trial), parts)
             if figures is not None:
                 known[trial.name] = Progress(Standing(trial, State.DONE), *figures)
     standings = store.standings(trial for trial in trials if trial.name not in known)
@@ -196,7 +196,7 @@ def _look(
     progress = Progress(standing, *figures, said=said)
     if done:
         known[trial.name] = progress
-        store.seen.keep(trial, stamp, figures)
+        store.summaries.keep(trial, stamp, figures)
     return progress
 
 
@@ -208,10 +208,10 @@ def _devices(run: Mapping[str, Any]) -> float:
 
 def _said(store: TrialStore, standing: Standing) -> str:
     """Why a job lost its trial, in the last words of its log."""
-    claim, job = standing.claim, standing.job
-    if standing.state is not State.LOST or claim is None or not claim.submission:
+    lease, job = standing.lease, standing.job
+    if standing.state is not State.LOST or lease is None or not lease.submission:
         return ""
-    number = claim.job or (job.id if job else "")
+    number = lease.job or (job.id if job else "")
     return " ".join(job_log.last_words(store.folder / LOGS, number)) if number else ""
 
 

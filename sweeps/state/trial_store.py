@@ -59,7 +59,7 @@ class Standing:
 
     trial: Trial
     state: State
-    claim: Lease | None = None
+    lease: Lease | None = None
     failure: trial_files.Failure | None = None
     pruned: trial_files.Pruned | None = None
     job: Job | None = None  # the Slurm job that holds it, or held it
@@ -71,10 +71,10 @@ class Standing:
 class TrialStore(PlanStore):
     """One sweep's folder under a results folder: its plans, and where their trials stand."""
 
-    def __init__(self, results: Path, sweep: str, scheduler: Liveness | None = None) -> None:
+    def __init__(self, results: Path, sweep: str, liveness: Liveness | None = None) -> None:
         super().__init__(results, sweep)
-        self.scheduler = scheduler or Liveness()
-        self.seen = SummaryCache(self.folder / LOGS)
+        self.liveness = liveness or Liveness()
+        self.summaries = SummaryCache(self.folder / LOGS)
 
     def settle_names(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials, each under the name by which a plan or a folder already knows its content.
@@ -136,9 +136,9 @@ class TrialStore(PlanStore):
             else Standing(one, State.PENDING)
             for one in trials
         ]
-        self.scheduler.look(one.claim for one in found if one.claim is not None)
+        self.liveness.look(one.lease for one in found if one.lease is not None)
         return [
-            one if one.claim is None else self._tolerantly(one.trial, self._from_claim, one)
+            one if one.lease is None else self._tolerantly(one.trial, self._from_lease, one)
             for one in found
         ]
 
@@ -168,7 +168,7 @@ class TrialStore(PlanStore):
             return Standing(trial, State.UNKNOWN, problem=unreadable(path, error).what)
 
     def _from_files(self, trial: Trial) -> Standing:
-        """What the trial's own files say; whether a claim's holder lives is not among it."""
+        """What the trial's own files say; whether a lease's holder lives is not among it."""
         folder = self.folder_of(trial)
         try:
             files = {path.name for path in folder.iterdir()}
@@ -184,9 +184,9 @@ class TrialStore(PlanStore):
         if trial_files.RUN in files:
             return Standing(trial, State.DONE)
         if leases.CLAIM in files:
-            claim = leases.read(folder)
+            lease = leases.read(folder)
             # Where it was given back while we were reading, look again.
-            return Standing(trial, State.RUNNING, claim) if claim else self._from_files(trial)
+            return Standing(trial, State.RUNNING, lease) if lease else self._from_files(trial)
         if self._is_done(folder):
             return Standing(trial, State.DONE)
         if trial_files.PRUNED in files:
@@ -202,17 +202,17 @@ class TrialStore(PlanStore):
         run = folder / trial_files.RUN
         return run.exists() or archive.find(folder) is not None or run.exists()
 
-    def _from_claim(self, standing: Standing) -> Standing:
-        assert standing.claim is not None
+    def _from_lease(self, standing: Standing) -> Standing:
+        assert standing.lease is not None
         folder = self.folder_of(standing.trial)
-        job = self.scheduler.job(standing.claim)
+        job = self.liveness.job(standing.lease)
         lost, heard = None, None
-        if not self.scheduler.is_alive(standing.claim, folder):
-            state, lost = State.LOST, self.scheduler.why_lost(standing.claim)
+        if not self.liveness.is_alive(standing.lease, folder):
+            state, lost = State.LOST, self.liveness.why_lost(standing.lease)
             pruned = trial_files.Pruned.read(folder)
             if pruned is not None:
                 return replace(standing, state=State.PRUNED, pruned=pruned)
-        elif standing.claim.submission and (job is None or job.state.is_queued):
+        elif standing.lease.submission and (job is None or job.state.is_queued):
             state = State.QUEUED
         else:
             state = State.RUNNING
@@ -220,25 +220,25 @@ class TrialStore(PlanStore):
         return replace(standing, state=state, job=job, lost=lost, heard=heard)
 
     def drivers(self) -> tuple[dict[str, Lease], list[InputError]]:
-        """The claims of the drivers that its searches have now, by folder; and damaged ones."""
+        """The leases of the drivers that its searches have now, by folder; and damaged ones."""
         found, problems = {}, []
         for folder in sorted(self.folder.glob(f"{SEARCHES}/*/")):
             try:
-                claim = leases.read(folder)
+                lease = leases.read(folder)
             except (InputError, OSError) as error:
                 what = error.what if isinstance(error, InputError) else str(error)
                 problems.append(InputError(what, f"ls -l {folder}", exit_code=EXIT_IO))
                 continue
-            if claim is not None and self.scheduler.is_alive(claim, folder):
-                found[f"{SEARCHES}/{folder.name}"] = claim
+            if lease is not None and self.liveness.is_alive(lease, folder):
+                found[f"{SEARCHES}/{folder.name}"] = lease
         return found, problems
 
-    # Claims
+    # Leases
 
-    def claim(self, trial: Trial, launch: float, log: str, **job: Any) -> Lease | None:
+    def lease(self, trial: Trial, launch: float, log: str, **job: Any) -> Lease | None:
         """Hold the trial for this process; None where it is done, or held by another.
 
-        `job` gives submission and task where the claim is for a Slurm job to come. Creates the
+        `job` gives submission and task where the lease is for a Slurm job to come. Creates the
         trial's folder. Raises OSError where it cannot be written.
         """
         folder = self.folder_of(trial)
@@ -247,40 +247,40 @@ class TrialStore(PlanStore):
         folder.mkdir(parents=True, exist_ok=True)
         failure = trial_files.Failure.read(folder)
         wanted = Lease(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
-        held = leases.take(folder, wanted, self.scheduler.is_alive)
+        held = leases.take(folder, wanted, self.liveness.is_alive)
         if held is not None:
             # Whoever runs it now wants all of it.
             (folder / trial_files.PRUNED).unlink(missing_ok=True)
         if held is not None and self._is_done(folder):
-            # Its holder before us finished it between our look and our claim.
+            # Its holder before us finished it between our look and our lease.
             leases.release(folder, held)
             return None
         return held
 
-    def release(self, trial: Trial, claim: Lease) -> None:
-        """Give the trial back. A claim that is no longer ours is left alone."""
-        leases.release(self.folder_of(trial), claim)
+    def release(self, trial: Trial, lease: Lease) -> None:
+        """Give the trial back. A lease that is no longer ours is left alone."""
+        leases.release(self.folder_of(trial), lease)
 
-    def finish(self, trial: Trial, claim: Lease) -> None:
+    def finish(self, trial: Trial, lease: Lease) -> None:
         """The trial is done: an earlier attempt's failure no longer matters."""
         (self.folder_of(trial) / trial_files.FAILURE).unlink(missing_ok=True)
-        self.release(trial, claim)
+        self.release(trial, lease)
 
-    def fail(self, trial: Trial, claim: Lease, failure: trial_files.Failure) -> None:
+    def fail(self, trial: Trial, lease: Lease, failure: trial_files.Failure) -> None:
         """The attempt failed: say why, and within which launch, then give the trial back.
 
         Where another attempt holds it by now, this one's failure is not recorded.
         """
         folder = self.folder_of(trial)
-        if not leases.is_held(folder, claim):
+        if not leases.is_held(folder, lease):
             return
         try:
             before = trial_files.Failure.read(folder)
         except InputError:
             before = None  # a damaged one gives way
-        launches = [*(before.launches if before else []), claim.launch]
+        launches = [*(before.launches if before else []), lease.launch]
         replace(failure, launches=launches).write(folder)
-        self.release(trial, claim)
+        self.release(trial, lease)
 
 
 def resolve(results: Path, name: str) -> TrialStore:

@@ -94,7 +94,7 @@ def _drive(runner: StudyRunner, begin: int, end: int) -> int:
     signals.handle(signal.SIGTERM, _interrupt)
     advice = "wait for it, or look at its stages: python -m sweeps.status"
     held = driver_lock.held(
-        runner.folder, runner.results, runner.job, runner.scheduler, "study", advice
+        runner.folder, runner.results, runner.job, runner.liveness, "study", advice
     )
     try:
         with held as check:

@@ -121,7 +121,7 @@ class StudyRunner:
     """Of choices.json, by stage."""
 
     @functools.cached_property
-    def scheduler(self) -> Liveness:
+    def liveness(self) -> Liveness:
         return Liveness.here(self.request.site.query_seconds)
 
     @property
@@ -139,7 +139,7 @@ class StudyRunner:
     def run_of(self, stage: Stage, chosen: Mapping[str, Point]) -> Run:
         """Raises InputError for a stage that cannot be made, or cannot take the settings."""
         made = stage.made(SoFar(Scale(str(self.scale)), chosen))
-        store = TrialStore(self.results, stage.name, self.scheduler)
+        store = TrialStore(self.results, stage.name, self.liveness)
         request = replace(self.request, resources=made.resources)
         try:
             overrides = parse_settings(self.settings)

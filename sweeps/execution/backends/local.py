@@ -54,7 +54,7 @@ def environment(slot: int, workers: int) -> dict[str, str]:
 
 
 def start_worker(
-    ledger: TrialStore, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
+    store: TrialStore, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
 ) -> tuple[processes.Process[bytes], Path]:
     """Start a `sweeps.execution.worker` as number `slot` of `workers` on this machine; it, and its
     log.
@@ -62,9 +62,9 @@ def start_worker(
     It ends with this process unless it `stays`. Raises OSError where the log cannot be written.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(launch))
-    log = ledger.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
+    log = store.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
     command = [
-        sys.executable, "-m", "sweeps.execution.worker", str(ledger.folder), *words,
+        sys.executable, "-m", "sweeps.execution.worker", str(store.folder), *words,
         "--launch", repr(launch), "--log-file", f"{LOGS}/{log.name}",
         "--slot", str(slot),
         "--parent", "0" if stays else str(os.getpid()),
@@ -203,7 +203,7 @@ class Local(Backend):
         workers = [one.process for one in self.running.values()]
         while clock.monotonic() < deadline:
             standings = self.store.standings(self._work.trials)
-            held = {one.claim.pid for one in standings if one.claim is not None}
+            held = {one.lease.pid for one in standings if one.lease is not None}
             if all(worker.pid in held or worker.poll() is not None for worker in workers):
                 break
             clock.sleep(0.1)

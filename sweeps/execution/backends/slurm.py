@@ -53,7 +53,7 @@ class Slurm(Backend):
     def __init__(self, store: TrialStore, request: LaunchRequest) -> None:
         self.store = store
         self.request = request
-        self.queue = store.scheduler.queue or Queue()
+        self.queue = store.liveness.queue or Queue()
         self.trials: list[Trial] = []
         self.workers: list[str] = []
         """The ids of the jobs that run workers."""
@@ -100,8 +100,8 @@ class Slurm(Backend):
                 self._tell_early_ends(jobs)
             return alive
         # Not for what processes elsewhere run, of which nothing may be heard again.
-        held = [one.state in ("queued", "running") and one.claim for one in standings]
-        return any(claim and claim.submission for claim in held)
+        held = [one.state in ("queued", "running") and one.lease for one in standings]
+        return any(lease and lease.submission for lease in held)
 
     def _tell_early_ends(self, jobs: dict[str, Job | None]) -> None:
         """Say why jobs of workers ended before the work did, a line for each distinct cause."""
