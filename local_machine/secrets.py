@@ -19,7 +19,7 @@ _LAST = re.compile(
     r"auth|oauth|authorization|bearer|cookies?|jwt|key|pass|pwd|sas|sig|signature"
     r"|.*(token|secrets?|passwd|passwords?|passphrase|credentials?|(api|access|secret|private|auth)keys?)"
 )
-# Words before `key` and `token` with which they are no secret.
+# Words before `key` and `token` with which they are not a secret.
 _ORDINARY = {
     "key": re.compile(
         "sort|group|primary|foreign|dict|metric|monitor|cache|partition|row|join|public|index|data"

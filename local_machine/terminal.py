@@ -160,7 +160,7 @@ def run_command(
 ) -> NoReturn:
     """Run a Typer app and leave the process with the exit code that the contract gives.
 
-    Whatever goes wrong becomes an `error:` and a `help:` line, also a bug, which is no reason to
+    Whatever goes wrong becomes an `error:` and a `help:` line, also a bug, which is not a reason to
     fill the screen of a person who did not write it; with `--debug` on the command line the
     traceback is shown instead. Where stdout cannot be written, a command that `shows` ends: quietly
     where the reader has gone, with 3 where a disk is full. One that works goes on, says so once,

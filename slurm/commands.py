@@ -28,7 +28,7 @@ ID = re.compile(r"(\d+)(?:_\d+|\+\d+)?", re.ASCII)
 
 
 def cancel(ids: Iterable[str], *, timeout: float = SECONDS) -> None:
-    """Cancel jobs, tasks or whole arrays; those that have ended already are no error.
+    """Cancel jobs, tasks or whole arrays; those that have ended already are not an error.
 
     Raises SlurmError as Queue does.
     """
@@ -99,7 +99,9 @@ def _batches(ids: list[str]) -> Iterator[list[str]]:
 
 def _check_id(id: str) -> None:
     if not ID.fullmatch(id):
-        raise SlurmError(f"{id!r} is no job id", "a job id is 123, or 123_4 for a task of an array")
+        raise SlurmError(
+            f"{id!r} is not a valid job id", "a job id is 123, or 123_4 for a task of an array"
+        )
 
 
 def run_slurm(
@@ -157,7 +159,7 @@ def _failed(command: str, done: subprocess.CompletedProcess[str]) -> SlurmError:
 
 def _garbage(command: str, line: str) -> SlurmError:
     return SlurmError(
-        f"{command} printed a line that is no answer: {_plain(line)!r}",
+        f"{command} printed a line that is not an answer: {_plain(line)!r}",
         f"try `{command}` by hand: a wrapper around it may print words of its own",
     )
 

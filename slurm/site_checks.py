@@ -87,11 +87,15 @@ def _table(key: str, value: object) -> Problem | None:
         where, inner = f"{key}.{name}", (key, str(name))
         if key == "environment":
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                return f"{where!r} is no variable's name", "use letters, digits and _", inner
+                return (
+                    f"{where!r} is not a valid name of a variable",
+                    "use letters, digits and _",
+                    inner,
+                )
             if not isinstance(setting, str) or has_control(setting):
                 return f"{where} is {setting!r}", 'write one line of "text", numbers too', inner
         elif not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-            return f"{where!r} is no long option of sbatch", "write it as in: mail-type", inner
+            return f"{where!r} is not a long option of sbatch", "write it as in: mail-type", inner
         elif name in OURS:
             return f"{where} is set for every job", "use the site's own keys, or leave it", inner
         elif name in BREAKS:

@@ -1,4 +1,4 @@
-"""The rules of the codebase: who imports whom, and what a command loads before it is asked to work."""
+"""Rules of the codebase: who imports whom, and what a command loads before it is asked to work."""
 
 from __future__ import annotations
 

@@ -312,11 +312,11 @@ def test_every_field_has_a_sentence(name: str) -> None:
         ('{"data": {"train_limit": 99}}', "data.train_limit=99", "data.train_limit: Keep"),
         ('{"schema_version": 2}', "schema_version=2: input should be 1", "Version"),
         ("[]", "input should be an object", "dotted"),
-        ("", "is not JSON", "mend it"),
-        ('{"seed": 1', "is not JSON", "mend it"),
-        ("[" * 10_000, "is not JSON", "mend it"),
-        (b"\xff\xfe\x00", "is not JSON", "mend it"),
-        (b'{"data": {"root": "\xff"}}', "is not JSON", "mend it"),
+        ("", "is not JSON", "fix it"),
+        ('{"seed": 1', "is not JSON", "fix it"),
+        ("[" * 10_000, "is not JSON", "fix it"),
+        (b"\xff\xfe\x00", "is not JSON", "fix it"),
+        (b'{"data": {"root": "\xff"}}', "is not JSON", "fix it"),
     ],
 )  # fmt: skip
 def test_bad_files_are_refused(tmp_path: Path, content: str | bytes, what: str, help: str) -> None:

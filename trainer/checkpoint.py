@@ -27,7 +27,7 @@ ZIP_END, ZIP_END_BYTES = b"PK\x05\x06", 22 + 2**16
 
 
 class DamagedCheckpointError(Exception):
-    """The file is no checkpoint of this trial; the message says why."""
+    """The file is not a checkpoint of this trial; the message says why."""
 
 
 def save(path: Path, state: dict[str, Any], fingerprint: str) -> None:

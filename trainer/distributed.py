@@ -108,7 +108,7 @@ def average_statistics(model: nn.Module, group: Group) -> None:
 def _env(name: str) -> int:
     text = os.environ.get(name, "")
     if not (text.isascii() and text.isdigit()):
-        raise InputError(f"WORLD_SIZE is set but {name}={text!r} is no number", _HELP)
+        raise InputError(f"WORLD_SIZE is set but {name}={text!r} is not a number", _HELP)
     return int(text)
 
 

@@ -85,7 +85,7 @@ def train(
         training = _begin(config, folder, group, attempt)
         history, save = training.history, functools.partial(folder.save, data=training.data)
         with checkpoint.Writer(group.device) as writer:
-            # Before the clock of the first epoch: what compiling takes is no pace of training.
+            # Before the clock of the first epoch: compiling is not part of how fast it trains.
             _prepare_step(training)
             while not history.finished_training:
                 before = history.partial

@@ -263,7 +263,7 @@ def _input_error(schema: type[Configuration], error: ValidationError, where: str
     path = [str(part) for part in problem["loc"]]
     name, types = ".".join(path), _fields(schema)
     if problem["type"] == "json_invalid":
-        return InputError(f"{where} is not JSON: {_sentence(problem)}", "write it anew or mend it")
+        return InputError(f"{where} is not JSON: {_sentence(problem)}", "write it again or fix it")
     if problem["type"] == "extra_forbidden":
         return InputError(f"{where}: unknown field {name!r}", _nearest_field(name, types))
     given = problem["input"]

@@ -147,7 +147,7 @@ def _read_note(kind: type[Note], path: Path) -> Note | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{path} is no record of version {SCHEMA_VERSION}: {where}: {first['msg']}",
+            f"{path} is not a record of version {SCHEMA_VERSION}: {where}: {first['msg']}",
             f"move it away: {move_away(path)}",
             exit_code=EXIT_IO,
         ) from None

@@ -58,7 +58,7 @@ class Display:
             elif one.state in ("failed", "lost"):
                 words += f", {one.note}"
             if one.trial.name not in self.said and one.state != "running":
-                self.said[one.trial.name] = words  # how things stood at the start is no news
+                self.said[one.trial.name] = words  # how things stood at the start is not news
             elif self.said.get(one.trial.name) != words:
                 self.said[one.trial.name] = words
                 print(f"[{over}/{total}] {one.trial.name}: {words}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """Proof that what a lease names is a process, or a job, of this sweep.
 
-A lease is a file, which others may have written: a number in it is no reason to end anything.
+A lease is a file, which others may have written: a number in it is not a reason to end anything.
 """
 
 from __future__ import annotations

@@ -346,7 +346,7 @@ def main(
     """Work on a sweep in this Slurm job, trial after trial; slurm/sweep.sbatch starts it."""
     if "SLURM_PROCID" not in os.environ:
         raise InputError(
-            "this is no step of a Slurm job",
+            "this is not a step of a Slurm job",
             f"sbatch slurm/sweep.sbatch {name}, or on this machine: python -m sweeps.launch {name}",
         )
     sweep_name, sweep = find(name)

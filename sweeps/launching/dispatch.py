@@ -57,7 +57,7 @@ def run(
             work = replace(work, trials=[one for one in work.trials if one.name not in adopted])
             progress = look(store, trials, known)
         if not work.trials:
-            # What others have queued or running is no failure where nobody waits for it.
+            # What others have queued or running is not a failure where nobody waits for it.
             unfinished = request.retry or request.detach
             return max(flag, ending.ended(store, progress, request.as_json, unfinished=unfinished))
         _predict(work, progress, request)

@@ -92,7 +92,7 @@ def ask_slurm(batch: Batch) -> None:
     """Whether Slurm would take the jobs, which sends nothing. Raises SlurmError where it says that
     what they ask for is not there; says on stderr what else it says.
 
-    That nodes are down for now is no refusal: the jobs would wait.
+    That nodes are down for now is not a refusal: the jobs would wait.
     """
     refusal = batch.refusal()
     if refusal is None:

@@ -327,7 +327,7 @@ class Driver:
             common = max(set(self._failures), key=self._failures.count).partition("\n")[0]
             raise InputError(
                 f"the first {len(self._failures)} trials failed: {common}",
-                f"python -m sweeps.status {self.store.sweep} --failures says more; mend that, "
+                f"python -m sweeps.status {self.store.sweep} --failures says more; fix that, "
                 "then the same command goes on",
                 exit_code=1,
             )

@@ -1,7 +1,7 @@
 """The journal: an Optuna study in a file, owned by one driver at a time.
 
 It is Optuna's own JournalStorage and opens in optuna-dashboard as it is. A driver that was killed
-may leave half a last line, or Optuna's lock; its successor, who holds the lease, mends both.
+may leave half a last line, or Optuna's lock; its successor, who holds the lease, repairs both.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Journal:
             self._enqueue()
         except (OSError, InputError):
             raise
-        # Whole lines that are no record of Optuna's make it raise whatever it runs into.
+        # Whole lines that are not a record of Optuna's make it raise whatever it runs into.
         except Exception as error:
             raise InputError(
                 f"{self.path} is damaged: {type(error).__name__}: {error}",

@@ -42,7 +42,7 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
     def run() -> tuple[object, bool]:
         # Dataclasses look their module up there.
         sys.modules[module.__name__] = module
-        # What a definition prints is no data of the command's.
+        # What a definition prints is not the command's data.
         with contextlib.redirect_stdout(sys.stderr), _siblings(path):
             exec(compile(tree, str(path), "exec", dont_inherit=True), module.__dict__)
             found: object = getattr(module, name, None)

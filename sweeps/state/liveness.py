@@ -189,5 +189,5 @@ def submission_of(job: Job) -> str:
 
 
 def _task(job_id: str) -> int:
-    """The task of an array that `123_4` names; 0 for a job that is no array."""
+    """The task of an array that `123_4` names; 0 for a job that is not an array."""
     return int(job_id.partition("_")[2] or 0)

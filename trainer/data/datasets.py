@@ -196,7 +196,7 @@ def content_sha256(
 def cache(config: DataConfig) -> Path | None:
     """Where the decoded images are, or will be; None for the digits, which need none.
 
-    Raises InputError where data.root is no folder with data in it. Touches nothing.
+    Raises InputError where data.root is not a folder with data in it. Touches nothing.
     """
     root = _root(config)
     return None if config.name == "digits" else cache_home() / f"images-{source_key(root)}.npz"

@@ -292,7 +292,7 @@ def _list_folders(folder: Path, classes: Sequence[str]) -> _Part:
         for path in paths:
             if path.suffix.lower() not in _SUFFIXES:
                 raise InputError(
-                    f"{path} is no image of a kind known here", "move it away, or make it a PNG"
+                    f"{path} is not an image of a kind known here", "move it away, or make it a PNG"
                 )
             part.sources.append((str(path), path))
         part.labels.append(np.full(len(paths), label, np.int64))
