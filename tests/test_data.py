@@ -315,7 +315,7 @@ def test_bad_class_folders(folders: Path) -> None:
         load(config)
     assert str(odd) in caught.value.what
     odd.rename(odd.with_suffix(".txt"))
-    with pytest.raises(InputError, match=r"grey\.txt is no image"):
+    with pytest.raises(InputError, match=r"grey\.txt is not an image"):
         load(config)
     odd.with_suffix(".txt").unlink()
     (folders / "test" / "cow").mkdir()

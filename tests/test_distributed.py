@@ -172,15 +172,15 @@ WHOLE = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_POR
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"RANK": None}, "RANK='' is no number"),
-        ({"RANK": "one"}, "RANK='one' is no number"),
-        ({"RANK": "-1"}, "RANK='-1' is no number"),
+        ({"RANK": None}, "RANK='' is not a number"),
+        ({"RANK": "one"}, "RANK='one' is not a number"),
+        ({"RANK": "-1"}, "RANK='-1' is not a number"),
         ({"RANK": "2"}, "RANK=2 is not below WORLD_SIZE=2"),
-        ({"WORLD_SIZE": ""}, "WORLD_SIZE='' is no number"),
-        ({"WORLD_SIZE": "²"}, "WORLD_SIZE='²' is no number"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE='' is not a number"),
+        ({"WORLD_SIZE": "²"}, "WORLD_SIZE='²' is not a number"),
         ({"WORLD_SIZE": "0"}, "RANK=0 is not below WORLD_SIZE=0"),
         ({"MASTER_ADDR": None}, "MASTER_ADDR is not"),
-        ({"MASTER_PORT": None}, "MASTER_PORT='' is no number"),
+        ({"MASTER_PORT": None}, "MASTER_PORT='' is not a number"),
     ],
 )  # fmt: skip
 def test_an_incomplete_environment_is_refused(
@@ -240,7 +240,7 @@ def _every_bad_input(bad: Path, good: Path, missing: Path, out: Path) -> None:
     assert "out" in error
     assert not out.exists()
     error, _ = told(run("-m", "trainer", good, out, WORLD_SIZE="2"), EXIT_USAGE)
-    assert "RANK='' is no number" in error
+    assert "RANK='' is not a number" in error
     assert not out.exists()
     error, advice = told(run("-m", "trainer", good, out), EXIT_FLAGGED)
     assert "epoch 0 is not finite" in error and "optimizer.lr" in advice

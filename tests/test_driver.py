@@ -243,7 +243,7 @@ def test_a_search_whose_every_trial_fails_stops_with_the_common_cause(tmp_path: 
         run(tmp_path, search(), 20, workers=1, failures={"all": "DATA"})
     assert caught.value.exit_code == 1
     failed = [path.parent.name for path in tmp_path.rglob(trial_files.FAILURE)]
-    made = run(tmp_path, search(), 5)  # mended: the same command goes on, and tries them again
+    made = run(tmp_path, search(), 5)  # fixed: the same command goes on, and tries them again
     assert Counter(one.state.name for one in made.journal.told()) == {"FAIL": 3, "COMPLETE": 5}
     done = {one.user_attrs["trial"] for one in made.journal.complete()}
     assert len(done) == 5 and done >= set(failed)

@@ -418,13 +418,13 @@ def test_only_a_job_id_reaches_a_command_line(text: str) -> None:
     if words.isascii() and words.isdecimal():
         return
     for ask in (lambda: Queue().jobs([text]), lambda: cancel([text]), lambda: requeue(text)):
-        with pytest.raises(SlurmError, match="no job id"):
+        with pytest.raises(SlurmError, match="not a valid job id"):
             ask()
 
 
 @pytest.mark.parametrize("word", ["", "-u", "--all", "5 6", "5\n", "5_", "5_[1-2]", "5_1_2", "٣"])
 def test_words_that_are_no_job_id(word: str) -> None:
-    with pytest.raises(SlurmError, match="no job id"):
+    with pytest.raises(SlurmError, match="not a valid job id"):
         cancel([word])
 
 
