@@ -190,7 +190,31 @@ def test_no_import_circles() -> None:
         visit(module, ())
 
 
-def test_no_drawers() -> None:
+# Files of a folder beside __init__.py; lines of a file, a function, a test file, all records.
+MODULES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 1_420
+
+
+def length(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_folders_files_and_functions_are_short_enough_to_read() -> None:
+    too_long: list[str] = []
+    for path in (path for package in PACKAGES for path in files(package)):
+        name = str(path.relative_to(ROOT))
+        too_long += [name] * (length(path) > FILE)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                start = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                too_long += [f"{name}: {node.name}"] * ((node.end_lineno or 0) - start >= FUNCTION)
+        modules = [one for one in path.parent.glob("*.py") if one.name != "__init__.py"]
+        too_long += [str(path.parent)] * (len(modules) > MODULES)
+    too_long += [path.name for path in (ROOT / "tests").glob("*.py") if length(path) > TEST_FILE]
+    assert not too_long
+    assert sum(map(length, files("trial_records"))) <= RECORDS
+
+
+def test_no_catch_all_modules() -> None:
     for package in (*PACKAGES, "tests", "benchmarks"):
         for path in files(package):
             assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, path
