@@ -14,13 +14,13 @@ from analysis.cifar10.reported import reported as reported_figures
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import percent
 from analysis.sections import wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables
 from analysis.stats.intervals import ALPHA, MIN_SEEDS
 from analysis.stats.paired import Pair, value_words
 from analysis.stats.seed_values import Difference, Point, by_seed, points, would_tell
+from analysis.text.numbers import percent
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
 

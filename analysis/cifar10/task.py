@@ -6,9 +6,9 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.data import loading
 from analysis.data.study import Study
 from analysis.data.task import KnownData, Task
+from analysis.reading import loading
 from trainer.config import TrainConfig
 from trainer.data import known
 

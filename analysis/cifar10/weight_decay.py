@@ -10,7 +10,6 @@ from analysis.cifar10.reported import recipe
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import count, percent
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.sections.search import section as search
@@ -27,6 +26,7 @@ from analysis.stats.seed_values import (
     points,
     ranked,
 )
+from analysis.text.numbers import count, percent
 
 MODEL = "model.name"
 

@@ -1,6 +1,6 @@
 """Study, Sweep, Plan: what a report is made from, as data frames.
 
-`loading.load` makes them. What cannot be read is left in place and named in `Study.problems`.
+`reading.loading` makes them. What cannot be read is left in place and named in `Study.problems`.
 """
 
 from __future__ import annotations

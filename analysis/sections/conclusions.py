@@ -29,11 +29,11 @@ from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.final_model import is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
-from analysis.output.numbers import be, count, have, percent
 from analysis.sections import diagnostics, wording
 from analysis.sections.routing import Kind, kind
 from analysis.stats import seed_values, summary_tables
 from analysis.stats.intervals import sample_interval
+from analysis.text.numbers import be, count, have, percent
 
 
 def conclusions(study: Study, answers: list[Answered]) -> list[str]:

@@ -12,13 +12,13 @@ from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import panels
 from analysis.output.model import Part, Picture, Section, Table
-from analysis.output.numbers import count, have, interval, percent
 from analysis.sections import one_run, wording
 from analysis.sections.routing import Kind, kind
 from analysis.sections.sweep import unflagged
 from analysis.stats import selection_bias, summary_tables
 from analysis.stats.intervals import MIN_SEEDS, seed_interval
 from analysis.stats.summary_tables import SEEDS
+from analysis.text.numbers import count, have, interval, percent
 
 # The sweep of the model that a study chose.
 _CHOSEN = "final"

@@ -13,11 +13,12 @@ from analysis.data.predictions import Predictions, of
 from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import calibration, class_bars, confusion_bars, matrix
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import fixed, interval, percent
 from analysis.sections import wording
 from analysis.stats import classification, summary_tables
 from analysis.stats.intervals import sample_interval
 from analysis.stats.summary_tables import SAMPLE
+from analysis.text import words
+from analysis.text.numbers import fixed, interval, percent
 
 Run = Mapping[str, Any]
 
@@ -31,7 +32,7 @@ def parts(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
         return [Part(title, [f"{run['trial']} {said}. {why}"])]
     from analysis.cifar10.explain import section as explain
 
-    name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
+    name = words.file_name(f"{wording.name(plan)}-{run['trial']}")
     figures = reported()["wrn_final"] if is_of_the_model(plan) else None
     return [
         _overall(predictions, figures, name, title, _made_elsewhere(run)),

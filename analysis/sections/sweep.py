@@ -11,12 +11,13 @@ import pandas as pd
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import count, have, percent
 from analysis.sections import wording
 from analysis.stats import seed_values, selection_bias, summary_tables
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, comparable
 from analysis.stats.paired import adjusted_for
 from analysis.stats.summary_tables import DIFFERENCE_95, LARGER, NEEDED, SAMPLE, SEEDS, SEEDS_P
+from analysis.text import words
+from analysis.text.numbers import count, have, percent
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
@@ -51,7 +52,7 @@ def factors(plan: Plan) -> str:
     varied = {axis: column.nunique(dropna=False) > 1 for axis, column in columns.items()}
     said = []
     for word, wanted in (("It varies", True), ("It has one value of", False)):
-        told = [f"{a} ({wording.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
+        told = [f"{a} ({words.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
         said += [f"{word} {', '.join(told)}."] * bool(told)
     return " ".join(said)
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
-
 from analysis.cifar10.comparable import why_no_evidence
 from analysis.data import dataset
 from analysis.data.study import POINT, Plan
-from analysis.output.numbers import count
 from analysis.stats.outliers import SAME_RESULT
-
-if TYPE_CHECKING:
-    import pandas as pd
+from analysis.text.numbers import count
+from analysis.text.words import file_name, values
 
 
 def title(plan: Plan) -> str:
     return f"{plan.sweep}, {plan.scale} scale ({plan.id})"
-
-
-def file_name(text: str) -> str:
-    """A file name that needs no quoting anywhere."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", text)
 
 
 def name(plan: Plan) -> str:
@@ -70,10 +60,6 @@ def over_seeds(plan: Plan) -> str:
     axes = [POINT + axis for axis in plan.axes]
     several = plan.runs.duplicated(axes).any() if axes else len(plan.runs) > 1
     return "mean ± sd over seeds" if several else "of one seed each"
-
-
-def values(column: pd.Series[Any]) -> str:
-    return ", ".join(str(value) for value in column.drop_duplicates())
 
 
 def overrides(plan: Plan) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.study import POINT, Plan
-from analysis.output.numbers import p_value, percent
 from analysis.stats.intervals import (
     ALPHA,
     MIN_SEEDS,
@@ -29,6 +28,7 @@ from analysis.stats.intervals import (
     seed_interval,
     seeds_to_tell,
 )
+from analysis.text.numbers import p_value, percent
 
 Point = Mapping[str, Any]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.data.search_space import EDGE, Choice, Range, Search
-from analysis.output.numbers import count, percent, plural
 from analysis.sections.search.asked_trials import asked, chosen, number, standard_error
 from analysis.sections.search.other_launches import reported_values, seeds
 from analysis.stats.importance import importances
+from analysis.text.numbers import count, percent, plural
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan

@@ -10,10 +10,10 @@ import pandas as pd
 
 from analysis.data.search_space import Search
 from analysis.data.study import POINT
-from analysis.output.numbers import percent
 from analysis.sections.search.asked_trials import OBJECTIVES, number
 from analysis.stats.intervals import MIN_SEEDS
 from analysis.stats.seed_values import difference, judged, would_tell
+from analysis.text.numbers import percent
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan

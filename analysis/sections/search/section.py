@@ -23,6 +23,7 @@ from analysis.sections.search.other_launches import grid_means, like_chosen, rep
 from analysis.sections.search.outcome import account
 from analysis.stats import selection_bias
 from analysis.stats.intervals import POWER_NOTE
+from analysis.text import words
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan, Study
@@ -55,7 +56,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         caption += "; the band is one standard error under the best" if error else ""
         lines = _lines(field, space, best, reported_values(field, reported))
         figure = figures.parameter(trials, field, space, means, lines, error, _pruned_label(search))
-        pictures.append(Picture(f"{name}-{wording.file_name(field)}", caption, figure))
+        pictures.append(Picture(f"{name}-{words.file_name(field)}", caption, figure))
     if len(search.space) > 1 and best is not None:
         footnotes.append("A parameter's values are counted whatever the other parameters are.")
     if best is not None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data import frames as record_frames
-from analysis.data import impossible_values, launch_frame, launches, unfinished
-from analysis.data.launches import Launch
 from analysis.data.study import Study, Sweep
 from analysis.data.task import Task
+from analysis.reading import frames as record_frames
+from analysis.reading import impossible_values, launch_frame, launches, unfinished
+from analysis.reading.launches import Launch
 from local_machine.errors import InputError, nearest
 from trial_records import archive
 from trial_records.plan import PlanFile
