@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import reported_tables
-from analysis.cifar10.comparable import is_studys
+from analysis.cifar10.comparable import is_studys, why_no_evidence
 from analysis.cifar10.reported import recipe
 from analysis.cifar10.reported import reported as reported_figures
 from analysis.data.study import POINT, Plan, Study
@@ -44,7 +44,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         Part(
             wording.title(plan),
             [
-                wording.preface(plan),
+                wording.preface(plan, why_no_evidence(plan)),
                 *[f"The baseline is {axis} {against}, {_why(plan, base)}."] * several,
                 *_changes_too(plan, axis),
                 choice(plan),

@@ -40,7 +40,7 @@ def load(results: Path, names: Sequence[str], task: Task) -> Study:
     ]
     if not any(sweep.plans for sweep in sweeps):
         raise problems[0]
-    return Study(results, [sweep for sweep in sweeps if sweep.plans], problems)
+    return Study(results, [sweep for sweep in sweeps if sweep.plans], problems, task)
 
 
 def _settled(folder: Path, paths: list[Path], task: Task, problems: list[InputError]) -> Sweep:

@@ -30,7 +30,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         Part(
             wording.title(plan),
             [
-                wording.preface(plan),
+                wording.preface(plan, study.task.reported.why_no_evidence(plan)),
                 factors(plan),
                 choice(plan),
                 *selection_bias.notes(plan, study),

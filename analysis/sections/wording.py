@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.cifar10.comparable import why_no_evidence
+from collections.abc import Sequence
+
 from analysis.data import dataset
 from analysis.data.study import POINT, Plan
 from analysis.stats.outliers import SAME_RESULT
@@ -19,17 +20,17 @@ def name(plan: Plan) -> str:
     return file_name(f"{plan.sweep}-{plan.id}")
 
 
-def preface(plan: Plan, model: str | None = None) -> str:
-    """Scale, data and overrides; where figures are reported, whether these compare with them."""
+def preface(plan: Plan, why_no_evidence: Sequence[str] = ()) -> str:
+    """Scale, data and overrides; where figures are reported, why these do not compare with them."""
     runs = plan.runs
     words = (
         f"Scale: {plan.scale}. Data set: {dataset.titles(runs)}. "
         f"Model: {values(runs['model.name'])}. {count(runs['seed'].nunique(), 'seed')}: "
         f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
     )
-    if reasons := why_no_evidence(plan, model):
+    if why_no_evidence:
         words += (
-            f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
+            f" These figures are no evidence about the study ({', '.join(why_no_evidence)}); where it "
             "reports a figure, that is shown beside them all the same."
         )
     if not runs["same_data"].all():
