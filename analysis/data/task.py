@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownData:
-    """A data set that is told by what is in it, whatever it is called."""
+    """A data set, known by its content, whatever it is called."""
 
     name: str
     """As in data.name."""

@@ -1,4 +1,4 @@
-"""Conclusions: what was found, how sure it is, what is flagged; sentences that rules make from data.
+"""Conclusions: what was found, how sure it is, what is flagged: sentences made by rules.
 
 The rules, which tests pin:
 

@@ -51,7 +51,7 @@ def cost(study: Study) -> Section:
     for (data, scale), points in _everything(study).items():
         name = words.file_name(f"cost-{data}-{scale}")
         where = f"all launches on {data} at {scale} scale"
-        # One point is no picture of what accuracy costs.
+        # One point does not show what accuracy costs.
         if len(points) > 1:
             pictures.append(_picture(name, where, points))
             caption = f"The points on the Pareto front of {where}, accuracies in %"

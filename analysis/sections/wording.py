@@ -30,8 +30,8 @@ def preface(plan: Plan, why_no_evidence: Sequence[str] = ()) -> str:
     )
     if why_no_evidence:
         words += (
-            f" These figures are no evidence about the study ({', '.join(why_no_evidence)}); where it "
-            "reports a figure, that is shown beside them all the same."
+            f" These figures are no evidence about the study ({', '.join(why_no_evidence)}); where "
+            "it reports a figure, that is shown beside them all the same."
         )
     if not runs["same_data"].all():
         others = count(int((~runs["same_data"]).sum()), "trial")

@@ -210,7 +210,7 @@ def against_first(
 
 def lead(plan: Plan, ranked: Sequence[Point]) -> str:
     """By how much the best of at least two ranked points is ahead of the next on validation, and
-    whether that is told from chance: a sentence.
+    whether chance explains that: a sentence.
     """
     gap, name = against_first(plan, ranked)[0], words(ranked[1])
     if gap is None:
