@@ -78,15 +78,15 @@ def one_line(text: str) -> str:
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
-    from analysis.cifar10 import ablations, architectures, grid, weight_decay
+    from analysis.cifar10 import ablations, architectures, diagnostics, grid, weight_decay
     from analysis.cifar10.claims.every_claim import answered
     from analysis.cifar10.claims.section import claims
+    from analysis.cifar10.claims.verdict import verdict
     from analysis.cifar10.discrepancies import discrepancies
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import diagnostics, sweep, trials
+    from analysis.sections import sweep, trials
     from analysis.sections.choices import choices
-    from analysis.sections.conclusions import conclusions
     from analysis.sections.cost import cost
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.routing import Kind, kind
@@ -123,5 +123,5 @@ def build(study: Study) -> Page:
             # Last, since the sections before read further files.
             problems(study),
         ],
-        lead=conclusions(study, answers),
+        lead=verdict(study, answers),
     )

@@ -45,7 +45,7 @@ def ours(results: Path) -> int:
 def peer(results: Path) -> int:
     from pyarrow import dataset
 
-    from analysis.data.frames import run_schema
+    from analysis.reading.frames import run_schema
 
     rows = 0
     for file, schema in (

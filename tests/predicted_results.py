@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from results_folder import finish, name_of, write_plan
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from analysis.cifar10 import diagnostics as section
 from analysis.cifar10.reported import reported
 from analysis.cifar10.task import load
 from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Table
-from analysis.sections import diagnostics as section
 from analysis.stats import classification
 from trainer.config import TrainConfig
 from trainer.recipes import reported as protocol

@@ -8,8 +8,7 @@ from typing import Any
 
 from results_folder import fail, finish, name_of, write_plan
 
-from analysis.cifar10.reported import reported
-from analysis.cifar10.task import load
+from analysis.cifar10.task import load, trainer
 from analysis.data.study import Plan
 from analysis.output.model import Part
 from analysis.sections.search import flatness
@@ -122,4 +121,5 @@ def said(results: Path) -> str:
     plan, others = searched(results)
     assert plan.search is not None
     notes = account(plan, plan.search)
-    return "\n".join([*notes, *flatness.judgement(plan, plan.search, others, reported())])
+    reported = trainer().reported
+    return "\n".join([*notes, *flatness.judgement(plan, plan.search, others, reported)])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from results_folder import files, run
 from searched_results import DECAY, ID, drawn, launch_in, said, search_in, searched
 
-from analysis.cifar10.reported import reported
+from analysis.cifar10.reported import field_values
 from analysis.cifar10.task import load
 from analysis.data.search_space import Range
 from analysis.data.study import Study
@@ -272,10 +272,9 @@ def test_only_launches_that_vary_the_field_alone_are_drawn_over_a_search(tmp_pat
 
 
 def test_reported_values_are_the_studys() -> None:
-    figures = reported()
-    assert list(other_launches.reported_values(DECAY, figures).values()) == [1e-3, 5e-4]
-    assert list(other_launches.reported_values("batch_size", figures).values()) == [256]
-    assert other_launches.reported_values("schedule.gamma", figures) == {}
+    assert list(field_values(DECAY).values()) == [1e-3, 5e-4]
+    assert list(field_values("batch_size").values()) == [256]
+    assert field_values("schedule.gamma") == {}
 
 
 # --- importances -----------------------------------------------------------------------------

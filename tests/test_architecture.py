@@ -1,10 +1,11 @@
-"""Rules of the codebase: who imports whom, and what a command loads before it is asked to work."""
+"""The rules of the code: who imports whom, and what a command loads before it is asked to work."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -155,43 +156,78 @@ def test_time_signals_and_processes_are_reached_through_one_module_each() -> Non
                     )
 
 
-def test_no_import_circles() -> None:
-    graph = {}
-    for package in PACKAGES:
-        for path in files(package):
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            module = module.removesuffix(".__init__")
-            # Imports under TYPE_CHECKING make no circle: nothing runs them.
-            tree = ast.parse(path.read_text())
-            typing_only = {
-                node
-                for guard in ast.walk(tree)
-                if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.unparse(guard.test)
-                for node in ast.walk(guard)
-            }
-            names = set()
-            for node in ast.walk(tree):
-                if isinstance(node, ast.ImportFrom) and node not in typing_only:
-                    names |= {node.module or ""} | {
-                        f"{node.module}.{alias.name}" for alias in node.names
-                    }
-            graph[module] = names
-    graph = {module: {n for n in names if n in graph} for module, names in graph.items()}
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for package in PACKAGES for path in files(package)}
+
+
+def imported_when_run(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name, "" of `import module`. Those under TYPE_CHECKING make no circle: nothing
+    runs them."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        node
+        for guard in ast.walk(tree)
+        if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.unparse(guard.test)
+        for node in ast.walk(guard)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def refuse_circles(graph: dict[str, set[str]]) -> None:
     done: set[str] = set()
 
-    def visit(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, " -> ".join((*trail, module))
-        if module not in done:
-            for other in graph[module] - {module}:
-                visit(other, (*trail, module))
-            done.add(module)
+    def visit(node: str, trail: tuple[str, ...]) -> None:
+        assert node not in trail, " -> ".join((*trail, node))
+        if node not in done:
+            for other in sorted(graph[node] - {node}):
+                visit(other, (*trail, node))
+            done.add(node)
 
-    for module in graph:
-        visit(module, ())
+    for node in graph:
+        visit(node, ())
+
+
+def test_no_import_circles() -> None:
+    """Importing a module imports the packages around it, too."""
+    graph = {
+        name: {
+            one
+            for module, alias in imported_when_run(path)
+            for one in (module, f"{module}.{alias}")
+            if one in MODULES
+        }
+        for name, path in MODULES.items()
+    }
+    refuse_circles(graph)
+
+
+def folder_or_file(path: Path) -> str:
+    """The folder of a module; of one that lies directly in its package's folder, the file."""
+    inside = path.relative_to(ROOT)
+    return str(inside.parent if len(inside.parts) > 2 else inside)
+
+
+def test_no_circles_between_folders() -> None:
+    graph: dict[str, set[str]] = {folder_or_file(path): set() for path in MODULES.values()}
+    for path in MODULES.values():
+        for module, alias in imported_when_run(path):
+            target = MODULES.get(f"{module}.{alias}") or MODULES.get(module)
+            if target is not None:
+                graph[folder_or_file(path)].add(folder_or_file(target))
+    refuse_circles(graph)
 
 
 # Files of a folder beside __init__.py; lines of a file, a function, a test file, all records.
-MODULES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 1_420
+FILES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 1_420
 
 
 def length(path: Path) -> int:
@@ -208,7 +244,7 @@ def test_folders_files_and_functions_are_short_enough_to_read() -> None:
                 start = min([node.lineno, *(one.lineno for one in node.decorator_list)])
                 too_long += [f"{name}: {node.name}"] * ((node.end_lineno or 0) - start >= FUNCTION)
         modules = [one for one in path.parent.glob("*.py") if one.name != "__init__.py"]
-        too_long += [str(path.parent)] * (len(modules) > MODULES)
+        too_long += [str(path.parent)] * (len(modules) > FILES)
     too_long += [path.name for path in (ROOT / "tests").glob("*.py") if length(path) > TEST_FILE]
     assert not too_long
     assert sum(map(length, files("trial_records"))) <= RECORDS

@@ -16,20 +16,19 @@ import pytest
 from predicted_results import predict, reported_predictions
 from results_folder import Point, finish, folder_of, write_plan
 
-from analysis.cifar10 import reported_tables
+from analysis.cifar10 import diagnostics, reported_tables
 from analysis.cifar10.claims.answers import Standing, answers
 from analysis.cifar10.claims.every_claim import CLAIMS, answered
 from analysis.cifar10.claims.evidence import Comparison, Evidence
 from analysis.cifar10.claims.section import _row as section_row
 from analysis.cifar10.claims.section import claims
+from analysis.cifar10.claims.verdict import verdict
 from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
 from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
-from analysis.sections import diagnostics
-from analysis.sections.conclusions import conclusions
 from trainer.config import TrainConfig
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
@@ -257,7 +256,7 @@ def says(patch: pytest.MonkeyPatch, results: Path, figures: Any) -> str:
         beside = Part(tables=[Table("grid", "", grid), Table("architectures", "", compared)])
         answers = answered(study)
         sections = [*diagnostics.sections(study), claims(study, answers), discrepancies(study)]
-        page = Page("", [Section("", [beside]), *sections], conclusions(study, answers))
+        page = Page("", [Section("", [beside]), *sections], verdict(study, answers))
         return text_of(page)
 
 
@@ -348,7 +347,7 @@ def test_what_goes_the_other_way_is_contradicted(tmp_path: Path) -> None:
     assert set(said.values()) == {"contradicted"}
     assert len(said) == 13
     study = load(tmp_path, [])
-    said = conclusions(study, answered(study))
+    said = verdict(study, answered(study))
     (line,) = [line for line in said if line.startswith("Of 16 claims")]
     assert "contradicted (Batch 256 x 100 epochs is the best cell" in line
 

@@ -13,22 +13,15 @@ from hypothesis import strategies as st
 from results_folder import Point, fail, finish, folder_of, grid_points, run, write_plan
 from scipy import stats as scipy_stats
 
-from analysis.cifar10 import weight_decay
+from analysis.cifar10 import diagnostics, weight_decay
 from analysis.cifar10.claims.every_claim import answered
+from analysis.cifar10.claims.verdict import against_reported, evidence, verdict
 from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.reported import reported
 from analysis.cifar10.task import load
 from analysis.data.study import Study
-from analysis.sections import diagnostics
 from analysis.sections.comparison import comparison
-from analysis.sections.conclusions import (
-    against_reported,
-    conclusions,
-    evidence,
-    flags,
-    found,
-    missing,
-)
+from analysis.sections.conclusions import flags, found, missing
 from analysis.sections.cost import standstills
 from analysis.sections.summary import summary
 from analysis.sections.sweep import choice
@@ -70,7 +63,7 @@ def seeds_of(
 
 
 def said_of(study: Study) -> str:
-    return " ".join(conclusions(study, answered(study)))
+    return " ".join(verdict(study, answered(study)))
 
 
 def test_a_lead_that_seeds_do_not_explain(tmp_path: Path) -> None:
@@ -174,10 +167,12 @@ def test_only_the_studys_own_settings_are_evidence(tmp_path: Path) -> None:
     study = seeds_of(tmp_path, {5e-4: [0.95]}, sweep="small", scale="smoke")
     assert "Only these launches are evidence about the reported study: full" in evidence(study)
     assert evidence(study).endswith("(others: smoke scale).")
-    only = Study(study.results, [sweep for sweep in study.sweeps if sweep.name == "small"], [])
+    sweeps = [sweep for sweep in study.sweeps if sweep.name == "small"]
+    only = Study(study.results, sweeps, [], study.task)
     assert evidence(only).startswith("Nothing here is evidence for or against")
     assert "on 45,000 images for 100 epochs, in models as wide as the reported" in evidence(only)
-    only = Study(study.results, [sweep for sweep in study.sweeps if sweep.name == "full"], [])
+    sweeps = [sweep for sweep in study.sweeps if sweep.name == "full"]
+    only = Study(study.results, sweeps, [], study.task)
     assert evidence(only).startswith("Every launch with a result has the reported study's")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from results_folder import Point, finish, folder_of, name_of, write_plan
 
 from analysis.cifar10.claims.every_claim import answered
+from analysis.cifar10.claims.verdict import verdict
 from analysis.cifar10.comparable import is_studys, why_no_evidence
 from analysis.cifar10.task import load, trainer
 from analysis.data import dataset, predictions
@@ -20,7 +21,6 @@ from analysis.data.dataset import OTHER_DATA
 from analysis.data.study import Plan
 from analysis.sections import wording
 from analysis.sections.comparison import comparison
-from analysis.sections.conclusions import conclusions
 from analysis.stats import paired
 from analysis.stats.seed_values import by_seed, ranked
 from trainer.data.class_names import join
@@ -47,7 +47,7 @@ def launch(results: Path, points: list[Point], outcomes: list[dict[str, Any]]) -
 
 def said(results: Path) -> str:
     study = load(results, [])
-    return " ".join(conclusions(study, answered(study)))
+    return " ".join(verdict(study, answered(study)))
 
 
 def test_five_classes_are_not_the_reported_study(tmp_path: Path) -> None:

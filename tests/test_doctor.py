@@ -318,7 +318,7 @@ def test_preemption_modes(mode: str, state: State) -> None:
 
 
 def test_words_that_are_no_table() -> None:
-    with pytest.raises(SlurmError, match="no answer"):
+    with pytest.raises(SlurmError, match="not an answer"):
         parse_table(QUALITY, "welcome to the cluster\n")
     assert parse_partitions("welcome to the cluster\n") == {}
 

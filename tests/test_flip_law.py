@@ -31,7 +31,8 @@ from results_folder import begin, finish, folder_of, write_plan
 
 from analysis.cifar10.explain import tested
 from analysis.cifar10.task import load
-from analysis.data import frames, predictions
+from analysis.data import predictions
+from analysis.reading import frames
 from local_machine.errors import InputError
 from sweeps.compact import archive_writer
 from sweeps.state import summary_cache

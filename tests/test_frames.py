@@ -22,7 +22,7 @@ from results_folder import (
 
 from analysis.cifar10 import grid
 from analysis.cifar10.task import load
-from analysis.data import frames as reading
+from analysis.reading import frames as reading
 from analysis.sections import cost, sweep
 from analysis.stats.outliers import flags
 from local_machine.errors import EXIT_IO, InputError

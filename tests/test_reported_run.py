@@ -27,10 +27,11 @@ from predicted_results import (
 from results_folder import finish, name_of, write_plan
 
 from analysis.cifar10 import beside
+from analysis.cifar10 import diagnostics as section
 from analysis.cifar10.reported import reported
 from analysis.cifar10.task import load
 from analysis.output.model import Part, Picture
-from analysis.sections import diagnostics as section
+from analysis.sections.diagnostics import median
 from trainer.recipes import reported as protocol
 
 pytestmark = pytest.mark.usefixtures("no_images")
@@ -198,7 +199,7 @@ def test_over_seeds_all_figures_are_one_family(tmp_path: Path) -> None:
 
 def beside_figures(results: Path) -> list[beside.Figure]:
     study, plan = only(results)
-    return beside.figures(plan, study, section.median(plan.runs))
+    return beside.figures(plan, study, median(plan.runs))
 
 
 def test_the_final_model_and_the_chosen_one_have_sections_of_their_own(tmp_path: Path) -> None:

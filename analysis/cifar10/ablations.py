@@ -8,19 +8,19 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import reported_tables
-from analysis.cifar10.comparable import is_studys
+from analysis.cifar10.comparable import is_studys, why_no_evidence
 from analysis.cifar10.reported import recipe
 from analysis.cifar10.reported import reported as reported_figures
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import percent
 from analysis.sections import wording
 from analysis.sections.sweep import choice, curve_pictures, lacking, notes, unflagged
 from analysis.stats import paired, selection_bias, summary_tables
 from analysis.stats.intervals import ALPHA, MIN_SEEDS
 from analysis.stats.paired import Pair, value_words
 from analysis.stats.seed_values import Difference, Point, by_seed, points, would_tell
+from analysis.text.numbers import percent
 
 MIXUP, SCHEDULE, STEM = "augment.mixup", "schedule.name", "model.stem"
 
@@ -44,7 +44,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         Part(
             wording.title(plan),
             [
-                wording.preface(plan),
+                wording.preface(plan, why_no_evidence(plan)),
                 *[f"The baseline is {axis} {against}, {_why(plan, base)}."] * several,
                 *_changes_too(plan, axis),
                 choice(plan),

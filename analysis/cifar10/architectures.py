@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import reported_tables
+from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.figures import compare as figures
@@ -47,7 +48,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         Part(
             wording.title(plan),
             [
-                wording.preface(plan),
+                wording.preface(plan, why_no_evidence(plan)),
                 choice(plan),
                 *selection_bias.notes(plan, study),
                 *lacking(plan),

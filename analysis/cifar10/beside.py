@@ -19,10 +19,10 @@ import pandas as pd
 from analysis.cifar10.reported import reported
 from analysis.data.predictions import Predictions, of
 from analysis.data.study import Plan, Study
-from analysis.output.numbers import fixed, p_value, percent, spread
 from analysis.stats import classification
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, holm, prediction_p, proportions_p
 from analysis.stats.summary_tables import LARGER, SEEDS_P
+from analysis.text.numbers import fixed, p_value, percent, spread
 
 ACCURACY, CLASS, CONFUSION = "accuracy", "class", "confusion"
 IMAGES_P, NETWORKS = "images p", "these two networks"

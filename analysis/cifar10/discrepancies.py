@@ -14,12 +14,13 @@ from analysis.cifar10.final_model import is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section
-from analysis.output.numbers import count, percent
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
 from analysis.stats import seed_values
 from analysis.stats.intervals import MIN_SEEDS, binomial_error
 from analysis.stats.seed_values import between, by_seed, family, judged
+from analysis.text import words
+from analysis.text.numbers import count, percent
 
 STEM, CUTOUT = "model.stem", "augment.cutout"
 # What can pull a cell down; a trial that has not run, or that the cluster lost, says nothing.
@@ -118,7 +119,7 @@ def _cutout(plan: Plan) -> Iterator[str]:
     gap = between(plan, {CUTOUT: 16}, {CUTOUT: 12})
     if gap is not None:
         yield (
-            f"with {wording.values(plan.runs['model.name'])}, length 16 minus 12 is {gap} on the "
+            f"with {words.values(plan.runs['model.name'])}, length 16 minus 12 is {gap} on the "
             f"validation images: {judged(gap)}."
         )
 
@@ -130,7 +131,7 @@ def _stem(plan: Plan) -> Iterator[str]:
         gap = between(plan, stems[0], stems[1], "test_accuracy")
         if gap is not None:
             yield (
-                f"{wording.values(plan.runs['model.name'])} has {_mean(sides[0])} on the test "
+                f"{words.values(plan.runs['model.name'])} has {_mean(sides[0])} on the test "
                 f"images behind a stem for 32x32 images and {_mean(sides[1])} behind "
                 f"ImageNet's: {gap}, {judged(gap)}."
             )
@@ -146,7 +147,7 @@ def _vit(plan: Plan) -> Iterator[str]:
         train = by_seed(plan, point, "train_accuracy_clean")
         tests = by_seed(plan, point, "test_accuracy")
         if train and tests:
-            patch = wording.values(plan.runs.loc[plan.runs["model.name"] == "vit", "model.patch"])
+            patch = words.values(plan.runs.loc[plan.runs["model.name"] == "vit", "model.patch"])
             yield (
                 f"a ViT with patches of {patch} pixels under {optimizer} fits {_mean(train)} of "
                 f"its plain training images and has {_mean(tests)} on the test images."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.cifar10 import reported_tables
+from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.reported import reported
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.grid import heatmap
@@ -43,7 +44,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         Part(
             wording.title(plan),
             [
-                wording.preface(plan, figures["model"]),
+                wording.preface(plan, why_no_evidence(plan, figures["model"])),
                 choice(plan),
                 *selection_bias.notes(plan, study),
                 *lacking(plan),

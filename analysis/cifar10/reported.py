@@ -25,3 +25,25 @@ def recipe(model: str) -> dict[str, Any]:
         return recipes.reported(model).flat()
     except ValueError:
         return {}
+
+
+def field_values(field: str) -> dict[str, float]:
+    """What the study reports for a field of the configuration, by the words that say for which
+    models; empty where it reports nothing.
+    """
+    given = reported()["protocol"]
+    optimizer, cutout = given["optimizer"], given["augmentation"]["cutout"]
+    general, wide = " (every model but WRN-28-10)", " (WRN-28-10)"
+    table: dict[str, dict[str, float]] = {
+        "optimizer.weight_decay": {
+            general: optimizer["weight_decay"],
+            wide: optimizer["weight_decay_wrn_28_10"],
+        },
+        "augment.cutout": {general: cutout["length"], wide: cutout["length_wrn_28_10"]},
+        "optimizer.lr": {"": optimizer["lr"]},
+        "optimizer.momentum": {"": optimizer["momentum"]},
+        "label_smoothing": {"": given["loss"]["label_smoothing"]},
+        "batch_size": {"": given["batch_size"]},
+        "epochs": {"": given["epochs"]},
+    }
+    return table.get(field, {})

@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.output.numbers import p_value, percent
 from analysis.stats.intervals import (
     ALPHA,
     deviation,
@@ -33,6 +32,7 @@ from analysis.stats.summary_tables import (
     cells,
     objects,
 )
+from analysis.text.numbers import p_value, percent
 
 _BESIDE = ["reported", "difference", DIFFERENCE_95, SEEDS_P, LARGER, NEEDED, "flags"]
 REPORTED_IMAGES = 10_000

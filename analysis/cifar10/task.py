@@ -6,9 +6,11 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.data import loading
+from analysis.cifar10.comparable import why_no_evidence
+from analysis.cifar10.reported import field_values
 from analysis.data.study import Study
-from analysis.data.task import KnownData, Task
+from analysis.data.task import KnownData, Reported, Task
+from analysis.reading import loading
 from trainer.config import TrainConfig
 from trainer.data import known
 
@@ -22,7 +24,11 @@ CIFAR10 = _known(known.CIFAR10)
 
 @functools.cache
 def trainer() -> Task:
-    return Task(TrainConfig().flat(), tuple(map(_known, known.KNOWN.values())))
+    return Task(
+        TrainConfig().flat(),
+        tuple(map(_known, known.KNOWN.values())),
+        Reported(why_no_evidence, field_values),
+    )
 
 
 def load(results: Path, names: Sequence[str]) -> Study:

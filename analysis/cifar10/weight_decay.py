@@ -6,11 +6,11 @@ import math
 
 import pandas as pd
 
+from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.reported import recipe
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures import compare as figures
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import count, percent
 from analysis.sections import wording
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.sections.search import section as search
@@ -27,6 +27,7 @@ from analysis.stats.seed_values import (
     points,
     ranked,
 )
+from analysis.text.numbers import count, percent
 
 MODEL = "model.name"
 
@@ -61,7 +62,12 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             wording.title(plan),
-            [wording.preface(plan), *sentences, *selection_bias.notes(plan, study), *lacking(plan)],
+            [
+                wording.preface(plan, why_no_evidence(plan)),
+                *sentences,
+                *selection_bias.notes(plan, study),
+                *lacking(plan),
+            ],
             [Table(name, caption, table), *unflagged(plan), *compared],
             [*_pictures(plan, best), *curve_pictures(plan)],
             [*notes(table), _FLATTERED, *paired.notes(pairs)],

@@ -1,1 +1,1 @@
-"""From a results folder to data frames."""
+"""What a report is made from: launches, their trials and predictions, as data frames."""

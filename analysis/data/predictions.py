@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from analysis.data.class_names import parse
 from analysis.data.study import Plan, Study
-from analysis.output.numbers import percent
+from analysis.text.numbers import percent
 from local_machine.errors import InputError
 from trial_records import tables
 from trial_records.trial_files import PREDICTIONS, RUN, unusable

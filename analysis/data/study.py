@@ -1,6 +1,6 @@
 """Study, Sweep, Plan: what a report is made from, as data frames.
 
-`loading.load` makes them. What cannot be read is left in place and named in `Study.problems`.
+`reading.loading` makes them. What cannot be read is left in place and named in `Study.problems`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from local_machine.errors import InputError
 
 if TYPE_CHECKING:
     from analysis.data.predictions import Predictions
+    from analysis.data.task import Task
 
 POINT = "point."
 # Of the frame's columns, those that are neither of a configuration nor of an outcome.
@@ -74,6 +75,7 @@ class Study:
     results: Path
     sweeps: list[Sweep]
     problems: list[InputError]
+    task: Task = field(repr=False)
     predictions: dict[Path, Predictions | None] = field(default_factory=dict, repr=False)
     """What was read of each trial's folder, so that a file is read and reported once."""
 

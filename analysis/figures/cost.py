@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.figures.style import GOLD, INK, STYLE
-from analysis.output.numbers import plural
+from analysis.text.numbers import plural
 
 PETA = 1e15  # operations in a PFLOP
 # A front of more points is named in its table alone.

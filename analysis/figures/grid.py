@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from analysis.figures.style import STYLE, span
-from analysis.output.numbers import percent
+from analysis.text.numbers import percent
 
 _CELL = 1.55  # inches wide, and
 _LINE = 0.19  # high a line of text

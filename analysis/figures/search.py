@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from analysis.data.search_space import Choice, Range
 from analysis.figures.style import GOLD, INK, STYLE, Whole, span
-from analysis.output.numbers import plural
+from analysis.text.numbers import plural
 
 _MARKS: dict[str, dict[str, Any]] = {
     "done": {"marker": "o", "color": INK, "s": 36},

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.figures import glyphs
 
-# Names come from users: a dollar sign in one is no formula.
+# Names come from users: a dollar sign in one is not a formula.
 STYLE: Any = {
     "text.parse_math": False,
     "font.family": glyphs.BASE,

@@ -19,7 +19,7 @@ _CONTROLS = re.compile(
 
 
 def without_controls(value: object) -> object:
-    """A text without them; what is markup already, and what is no text, as it is."""
+    """A text without them; what is markup already, and what is not text, as it is."""
     plain = isinstance(value, str) and not isinstance(value, Markup)
     return _CONTROLS.sub("", str(value)) if plain else value
 

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.style import png, svg
-from analysis.output.numbers import fixed
 from analysis.output.table_text import show
+from analysis.text.numbers import fixed
 
 _VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
 _LONG_TABLE = 40  # rows, above which a table waits to be opened

@@ -63,7 +63,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield new
         _swap(new, old, folder)
     except OSError as error:
-        error.filename = str(folder)  # the hidden folder's name helps nobody
+        error.filename = str(folder)  # a reader does not know the hidden folder
         raise
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.output.numbers import MISSING, interval, percent
 from analysis.stats.summary_tables import DIFFERENCE_95, SAMPLE, SEEDS, SPLITS, UNFLAGGED
+from analysis.text.numbers import MISSING, interval, percent
 
 _PERCENT = {*SPLITS, *(f"{split} sd" for split in SPLITS), UNFLAGGED, f"{UNFLAGGED} sd"}
 _PERCENT |= {"reported", "reported train", "reported validation", SAMPLE, SEEDS}

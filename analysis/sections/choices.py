@@ -11,10 +11,10 @@ import pandas as pd
 from analysis.data.study import Study
 from analysis.data.study_choices import Choice, read_all
 from analysis.output.model import Part, Section, Table
-from analysis.output.numbers import count, percent
-from analysis.sections import wording
 from analysis.stats import selection_bias
 from analysis.stats.paired import value_words
+from analysis.text import words
+from analysis.text.numbers import count, percent
 from local_machine.errors import EXIT_IO, InputError
 
 _FOOTNOTE = (
@@ -40,7 +40,7 @@ def choices(study: Study) -> Section:
         good = [one for one in mine if not _contradicts(path, one, accuracies, study.problems)]
         if not good:
             continue
-        name = wording.file_name(f"choices-{found.study}")
+        name = words.file_name(f"choices-{found.study}")
         caption = f"What the stages of {found.study} chose, % on validation"
         table = Table(name, caption, pd.DataFrame([_row(one, study) for one in good]))
         said = [

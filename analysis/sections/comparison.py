@@ -12,13 +12,14 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
-from analysis.output.numbers import count, percent
 from analysis.output.page import Page
 from analysis.sections import wording
 from analysis.stats import seed_values
 from analysis.stats.intervals import POWER_NOTE
 from analysis.stats.paired import value_words
 from analysis.stats.seed_values import by_seed, difference, judged
+from analysis.text import words
+from analysis.text.numbers import count, percent
 
 _COLUMNS = {"validation": "val_accuracy", "test": "test_accuracy"}
 _SURROUNDINGS = (
@@ -167,7 +168,7 @@ def _settings(pair: Pair) -> list[str]:
     fields = dict.fromkeys([*pair.before.fields, *pair.after.fields])
     for field in (*_SURROUNDINGS, *(name for name in fields if name not in varied)):
         old, new = (
-            wording.values(plan.runs[field].dropna().sort_values()) if field in plan.runs else ""
+            words.values(plan.runs[field].dropna().sort_values()) if field in plan.runs else ""
             for plan in (pair.before, pair.after)
         )
         if old != new:

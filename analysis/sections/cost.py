@@ -18,11 +18,12 @@ from analysis.data.study import Plan, Study
 from analysis.figures import cost as figures
 from analysis.figures.cost import PETA
 from analysis.output.model import Part, Picture, Section, Table
-from analysis.output.numbers import be, count
 from analysis.sections import wording
 from analysis.stats import costs, summary_tables
 from analysis.stats.intervals import ALPHA, POWER_NOTE
 from analysis.stats.seed_values import PAIRS, Difference, by_seed, difference, judged
+from analysis.text import words
+from analysis.text.numbers import be, count
 
 FRONT = (
     "What a point costs is the number of floating-point operations of its training: those of a "
@@ -48,9 +49,9 @@ def cost(study: Study) -> Section:
         shown.append(Table("cost-hours", "Hours of training a sweep and device", hours))
     pictures = []
     for (data, scale), points in _everything(study).items():
-        name = wording.file_name(f"cost-{data}-{scale}")
+        name = words.file_name(f"cost-{data}-{scale}")
         where = f"all launches on {data} at {scale} scale"
-        # One point is no picture of what accuracy costs.
+        # One point does not show what accuracy costs.
         if len(points) > 1:
             pictures.append(_picture(name, where, points))
             caption = f"The points on the Pareto front of {where}, accuracies in %"

@@ -1,4 +1,4 @@
-"""Diagnostics of launches without axes: all seeds, what was reported beside them, then one run."""
+"""Diagnostics of launches without axes: all seeds, then one run."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cifar10 import beside_section
-from analysis.cifar10.final_model import final, is_of_the_model
-from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import panels
-from analysis.output.model import Part, Picture, Section, Table
-from analysis.output.numbers import count, have, interval, percent
+from analysis.output.model import Part, Picture, Table
 from analysis.sections import one_run, wording
-from analysis.sections.routing import Kind, kind
+from analysis.sections.one_run import Explain, ReportedRun
 from analysis.sections.sweep import unflagged
 from analysis.stats import selection_bias, summary_tables
 from analysis.stats.intervals import MIN_SEEDS, seed_interval
 from analysis.stats.summary_tables import SEEDS
+from analysis.text.numbers import count, have, interval, percent
 
-# The sweep of the model that a study chose.
-_CHOSEN = "final"
 # Column heading: column of run.parquet. The test images' top-1 is their accuracy.
 _FIGURES = {
     "train": "train_accuracy",
@@ -31,38 +26,17 @@ _FIGURES = {
     "top-3": "top_3",
     "top-5": "top_5",
 }
-_TITLE = "Diagnostics"
 
 
-def sections(study: Study) -> list[Section]:
-    """Of every launch without axes: the reported final model, the model that a study chose where
-    that is another one, then any other. Draws every figure.
+def parts(
+    plan: Plan, study: Study, explain: Explain, reported: ReportedRun | None = None
+) -> list[Part]:
+    """Of a launch without axes: all of its seeds, then one run in detail, where one has finished.
+    Draws every figure.
     """
-    model = str(reported()["wrn_final"]["model"])
-    plans = [plan for plan in study.plans if kind(plan) is Kind.SINGLE]
-    shown = final(study)
-    own = [plan for plan in plans if is_of_the_model(plan)]
-    if shown is not None and not any(plan is shown for plan in own):
-        own.append(shown)
-    rest = [plan for plan in plans if not is_of_the_model(plan)]
-    groups = {
-        f"{_TITLE}: {model}, the reported final model": own,
-        f"{_TITLE}: the chosen model": [plan for plan in rest if plan.sweep == _CHOSEN],
-        _TITLE: [plan for plan in rest if plan.sweep != _CHOSEN],
-    }
-    return [
-        Section(title, [part for plan in group for part in parts(plan, study)])
-        for title, group in groups.items()
-        if group
-    ]
-
-
-def parts(plan: Plan, study: Study) -> list[Part]:
-    """Of a launch without axes. Draws every figure."""
-    beside_reported = is_of_the_model(plan)
-    study_model = reported()["wrn_final"]["model"] if beside_reported else None
-    done = plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]
-    notes = [wording.preface(plan, study_model)]
+    reasons = study.task.reported.why_no_evidence(plan)
+    done = finished(plan)
+    notes = [wording.preface(plan, reasons)]
     if done.empty:
         notes.append("No run has finished yet: there is nothing to diagnose.")
         return [Part(wording.title(plan), notes, [], _curves(plan))]
@@ -81,10 +55,12 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     tables_ = [table, *unflagged(plan)]
     first = Part(wording.title(plan), notes, tables_, _curves(plan), _about_seeds(plan.runs))
     title = f"{wording.title(plan)}: seed {run['seed']}"
-    detail = one_run.parts(study, plan, run, title)
-    if not beside_reported:
-        return [first, *detail]
-    return [first, beside_section.part(plan, study, run, [first, *detail]), *detail]
+    return [first, *one_run.parts(study, plan, run, title, explain, reported)]
+
+
+def finished(plan: Plan) -> pd.DataFrame:
+    """The runs with a result, of the images that most are of."""
+    return plan.runs[(plan.runs["state"] == "done") & plan.runs["same_data"]]
 
 
 def median(done: pd.DataFrame) -> dict[str, Any]:

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.cifar10.final_model import is_of_the_model
-from analysis.cifar10.reported import reported
 from analysis.data.predictions import Predictions, of
 from analysis.data.study import Plan, Study
 from analysis.figures.diagnostics import calibration, class_bars, confusion_bars, matrix
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import fixed, interval, percent
 from analysis.sections import wording
 from analysis.stats import classification, summary_tables
 from analysis.stats.intervals import sample_interval
 from analysis.stats.summary_tables import SAMPLE
+from analysis.text import words
+from analysis.text.numbers import fixed, interval, percent
 
 Run = Mapping[str, Any]
+Explain = Callable[[Study, Plan, Run, Predictions], list[Part]]
+"""Why a run's network decided as it did, where whoever knows the network can say so."""
 
 
-def parts(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
+@dataclass(frozen=True)
+class ReportedRun:
+    """What was reported of one run of the same model on the same images."""
+
+    right: int
+    wrong: int
+    support: Mapping[str, int]
+    """Test images of each class, in the classes' order."""
+    confusions: Mapping[tuple[str, str], int]
+    """Test images of a class that were taken for another one."""
+
+
+def parts(
+    study: Study, plan: Plan, run: Run, title: str, explain: Explain, reported: ReportedRun | None
+) -> list[Part]:
     """One trial's predictions; `run` is a row of `plan.runs`. Draws every figure."""
     predictions = of(study, plan, run)
     if predictions is None:
         said = "has no result yet" if run["state"] != "done" else "has no usable predictions"
         why = "Its figures by class, its confusions, its calibration and its images are left out."
         return [Part(title, [f"{run['trial']} {said}. {why}"])]
-    from analysis.cifar10.explain import section as explain
-
-    name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
-    figures = reported()["wrn_final"] if is_of_the_model(plan) else None
+    name = words.file_name(f"{wording.name(plan)}-{run['trial']}")
     return [
-        _overall(predictions, figures, name, title, _made_elsewhere(run)),
+        _overall(predictions, reported, name, title, _made_elsewhere(run)),
         _by_class(predictions, name),
-        _confused(predictions, figures, name),
+        _confused(predictions, reported, name),
         _calibrated(predictions, name),
-        *explain.parts(study, plan, run, predictions),
+        *explain(study, plan, run, predictions),
     ]
 
 
@@ -47,7 +60,7 @@ def parts(study: Study, plan: Plan, run: Run, title: str) -> list[Part]:
 
 def _overall(
     predictions: Predictions,
-    figures: dict[str, Any] | None,
+    reported: ReportedRun | None,
     name: str,
     title: str,
     elsewhere: str = "",
@@ -62,8 +75,8 @@ def _overall(
         "top-k: the label is among the k highest logits; of equal logits the lower class is "
         f"ahead. {SAMPLE}: Wilson's interval, from the number of test images alone."
     ]
-    if figures is not None:
-        notes[0] += f" Reported: {figures['correct']:,} right, {figures['wrong']:,} wrong."
+    if reported is not None:
+        notes[0] += f" Reported: {reported.right:,} right, {reported.wrong:,} wrong."
     table = top(predictions)
     if elsewhere:
         notes.append(f"These predictions were made {elsewhere}.")
@@ -143,11 +156,7 @@ def classes(scores: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"f1": "F1"})
 
 
-def _same_classes(predictions: Predictions, figures: dict[str, Any]) -> bool:
-    return list(predictions.classes) == [row["class"] for row in figures["per_class"]]
-
-
-def _confused(predictions: Predictions, figures: dict[str, Any] | None, name: str) -> Part:
+def _confused(predictions: Predictions, reported: ReportedRun | None, name: str) -> Part:
     trial = predictions.trial
     largest = classification.confusions(predictions)
     counts = classification.confusion(predictions)
@@ -166,14 +175,13 @@ def _confused(predictions: Predictions, figures: dict[str, Any] | None, name: st
     caption = f"The {which} of {trial}"
     footnotes = ["share: of the true class' test images. Equal counts stand in the classes' order."]
     beside = ""
-    if figures is not None and _same_classes(predictions, figures):
+    if reported is not None and predictions.classes == tuple(reported.support):
         beside = " the reported one as an outline where there is one;"
-        support = {row["class"]: row["support"] for row in figures["per_class"]}
-        theirs = {(row["label"], row["predicted"]): row["count"] for row in figures["confusions"]}
+        theirs = reported.confusions
         pairs = list(zip(largest["true"], largest["predicted"], strict=True))
         counts_there = [theirs.get(pair, float("nan")) for pair in pairs]
         largest["reported count"] = pd.array(counts_there, dtype="Int64")
-        largest["reported images"] = [support[true] for true, _ in pairs]
+        largest["reported images"] = [reported.support[true] for true, _ in pairs]
         footnotes.append(
             f"A pair without a reported count is not among the {len(theirs)} that are reported."
         )

@@ -7,9 +7,10 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
-from analysis.output.numbers import count, plural
 from analysis.sections import wording
 from analysis.stats import summary_tables
+from analysis.text import words
+from analysis.text.numbers import count, plural
 
 
 def provenance(study: Study) -> Section:
@@ -84,7 +85,7 @@ def _unlike(plan: Plan) -> list[str]:
     ):
         ran = plan.runs[column].dropna()
         if ran.nunique() > 1:
-            notes.append(f"{of} ran with different {noun}: {wording.values(ran.sort_values())}.")
+            notes.append(f"{of} ran with different {noun}: {words.values(ran.sort_values())}.")
     return notes
 
 

@@ -18,7 +18,7 @@ _ABLATED = (
     "optimizer.decay_norms_and_biases", "optimizer.ema_decay",
 )  # fmt: skip
 
-# Of more, a comparison of each with the recipe's own value is no figure that anybody reads.
+# Of more, a comparison of each with the recipe's own value is too long for anybody to read.
 _MOST_VALUES = 40
 
 

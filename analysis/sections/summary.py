@@ -7,10 +7,10 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
-from analysis.output.numbers import count, have, percent
 from analysis.stats import summary_tables
 from analysis.stats.intervals import MIN_SEEDS, sample_interval
 from analysis.stats.outliers import FLAGS
+from analysis.text.numbers import count, have, percent
 
 
 def summary(study: Study) -> Section:

@@ -11,12 +11,13 @@ import pandas as pd
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
 from analysis.output.model import Part, Picture, Table
-from analysis.output.numbers import count, have, percent
 from analysis.sections import wording
 from analysis.stats import seed_values, selection_bias, summary_tables
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, comparable
 from analysis.stats.paired import adjusted_for
 from analysis.stats.summary_tables import DIFFERENCE_95, LARGER, NEEDED, SAMPLE, SEEDS, SEEDS_P
+from analysis.text import words
+from analysis.text.numbers import count, have, percent
 
 
 def parts(plan: Plan, study: Study) -> list[Part]:
@@ -29,7 +30,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         Part(
             wording.title(plan),
             [
-                wording.preface(plan),
+                wording.preface(plan, study.task.reported.why_no_evidence(plan)),
                 factors(plan),
                 choice(plan),
                 *selection_bias.notes(plan, study),
@@ -51,7 +52,7 @@ def factors(plan: Plan) -> str:
     varied = {axis: column.nunique(dropna=False) > 1 for axis, column in columns.items()}
     said = []
     for word, wanted in (("It varies", True), ("It has one value of", False)):
-        told = [f"{a} ({wording.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
+        told = [f"{a} ({words.values(columns[a])})" for a in plan.axes if varied[a] is wanted]
         said += [f"{word} {', '.join(told)}."] * bool(told)
     return " ".join(said)
 
@@ -92,8 +93,8 @@ def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
 
 
 def choice(plan: Plan) -> str:
-    """Which point validation selects, so that nobody picks one by its test accuracy, and whether it
-    is told from the next best."""
+    """Which point validation selects, lest a reader pick one by its test accuracy, and whether
+    seeds separate it from the next best."""
     ranked = seed_values.ranked(plan)
     if not ranked:
         return "No trial has a result."

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from analysis.cifar10.comparable import why_no_evidence
 from analysis.data import dataset
 from analysis.data.study import POINT, Plan
-from analysis.output.numbers import count
 from analysis.stats.outliers import SAME_RESULT
-
-if TYPE_CHECKING:
-    import pandas as pd
+from analysis.text.numbers import count
+from analysis.text.words import file_name, values
 
 
 def title(plan: Plan) -> str:
     return f"{plan.sweep}, {plan.scale} scale ({plan.id})"
-
-
-def file_name(text: str) -> str:
-    """A file name that needs no quoting anywhere."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", text)
 
 
 def name(plan: Plan) -> str:
@@ -29,18 +20,18 @@ def name(plan: Plan) -> str:
     return file_name(f"{plan.sweep}-{plan.id}")
 
 
-def preface(plan: Plan, model: str | None = None) -> str:
-    """Scale, data and overrides; where figures are reported, whether these compare with them."""
+def preface(plan: Plan, why_no_evidence: Sequence[str] = ()) -> str:
+    """Scale, data and overrides; where figures are reported, why these do not compare with them."""
     runs = plan.runs
     words = (
         f"Scale: {plan.scale}. Data set: {dataset.titles(runs)}. "
         f"Model: {values(runs['model.name'])}. {count(runs['seed'].nunique(), 'seed')}: "
         f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
     )
-    if reasons := why_no_evidence(plan, model):
+    if why_no_evidence:
         words += (
-            f" These figures are no evidence about the study ({', '.join(reasons)}); where it "
-            "reports a figure, that is shown beside them all the same."
+            f" These figures are no evidence about the study ({', '.join(why_no_evidence)}); where "
+            "it reports a figure, that is shown beside them all the same."
         )
     if not runs["same_data"].all():
         others = count(int((~runs["same_data"]).sum()), "trial")
@@ -70,10 +61,6 @@ def over_seeds(plan: Plan) -> str:
     axes = [POINT + axis for axis in plan.axes]
     several = plan.runs.duplicated(axes).any() if axes else len(plan.runs) > 1
     return "mean ± sd over seeds" if several else "of one seed each"
-
-
-def values(column: pd.Series[Any]) -> str:
-    return ", ".join(str(value) for value in column.drop_duplicates())
 
 
 def overrides(plan: Plan) -> str:

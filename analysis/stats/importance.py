@@ -8,8 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.search_space import Range, Search
-from analysis.output.numbers import count, percent, plural
 from analysis.stats.intervals import ALPHA, holm
+from analysis.text.numbers import count, percent, plural
 
 # On fewer completed trials a parameter they are a hint and no more.
 TRIALS_A_PARAMETER = 10

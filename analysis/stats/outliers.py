@@ -130,7 +130,7 @@ def results(runs: pd.DataFrame, points: pd.DataFrame, epochs: pd.DataFrame) -> p
 def attempts(text: object) -> list[dict[str, Any]]:
     """The entries of run.parquet's `attempts`; none where it has none, as before it was recorded.
 
-    Raises ValueError where it is no list of objects in JSON.
+    Raises ValueError where it is not a list of objects in JSON.
     """
     if not isinstance(text, str):
         return []

@@ -20,9 +20,9 @@ import pandas as pd
 from analysis.data import predictions
 from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study
-from analysis.output.numbers import interval, p_value, percent, plural
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, holm, mcnemar
 from analysis.stats.seed_values import Difference, Point, at, between, family, points, seed_of
+from analysis.text.numbers import interval, p_value, percent, plural
 
 # A p-value under this is written as this: far smaller ones are no longer floats.
 SMALLEST = 1e-300

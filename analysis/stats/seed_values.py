@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.study import POINT, Plan
-from analysis.output.numbers import p_value, percent
 from analysis.stats.intervals import (
     ALPHA,
     MIN_SEEDS,
@@ -29,6 +28,7 @@ from analysis.stats.intervals import (
     seed_interval,
     seeds_to_tell,
 )
+from analysis.text.numbers import p_value, percent
 
 Point = Mapping[str, Any]
 
@@ -210,7 +210,7 @@ def against_first(
 
 def lead(plan: Plan, ranked: Sequence[Point]) -> str:
     """By how much the best of at least two ranked points is ahead of the next on validation, and
-    whether that is told from chance: a sentence.
+    whether chance explains that: a sentence.
     """
     gap, name = against_first(plan, ranked)[0], words(ranked[1])
     if gap is None:

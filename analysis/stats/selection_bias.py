@@ -18,10 +18,10 @@ import pandas as pd
 
 from analysis.data.study import Plan, Study
 from analysis.data.study_choices import Candidate, Choice, read_all
-from analysis.output.numbers import count, percent, plural
-from analysis.sections import wording
 from analysis.stats import seed_values
 from analysis.stats.intervals import ALPHA, mean_p
+from analysis.text import words
+from analysis.text.numbers import count, percent, plural
 
 _DIGITS = 8
 
@@ -153,7 +153,7 @@ def _before(plan: Plan, study: Study) -> Iterator[Choice]:
 
 def _flattered(point: str, choice: Choice, chose: pd.DataFrame, others: pd.DataFrame) -> str:
     one = len(chose) == 1
-    seeds = f"{plural(len(chose), 'seed')} {wording.values(chose['seed'])}"
+    seeds = f"{plural(len(chose), 'seed')} {words.values(chose['seed'])}"
     said = (
         f"{point}: {choice.stage} chose the configuration among "
         f"{count(len(choice.candidates), 'point')} by {'this' if one else 'these'} very "

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from analysis.cifar10.comparable import why_no_evidence
 from analysis.data.study import POINT, Plan, Study
-from analysis.output.numbers import count, percent, spread
 from analysis.sections.routing import WEIGHT_DECAY
 from analysis.stats.intervals import deviation, prediction_interval, prediction_p, seeds_to_tell
 from analysis.stats.paired import value_words
 from analysis.stats.seed_values import Difference, Point, between, by_seed, would_words
+from analysis.text.numbers import count, percent, spread
 
 PAIRED = "Student's paired t over seeds"
 PREDICTION = "prediction of one more run"

@@ -23,10 +23,10 @@ from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.final_model import final
 from analysis.data.predictions import of
 from analysis.data.study import Plan, Study
-from analysis.output.numbers import fixed
-from analysis.sections import wording
 from analysis.stats.intervals import binomial_error, deviation, mean_p
 from analysis.stats.seed_values import difference
+from analysis.text import words
+from analysis.text.numbers import fixed
 
 
 def _of_final(study: Study, known: Reported) -> tuple[Plan, tuple[str, ...], pd.DataFrame] | None:
@@ -110,7 +110,7 @@ def _best_epoch(study: Study, known: Reported) -> Evidence | None:
         return None
     one, near = figure(known["wrn_final"]["best_epoch"]["number"], values, EPOCHS, 1.0)
     seen = ", ".join(f"{value:.0f}" for value in values)
-    measured = f"best epochs {seen} of {wording.values(done['epochs_run'].astype(int))}"
+    measured = f"best epochs {seen} of {words.values(done['epochs_run'].astype(int))}"
     return Evidence(measured, PREDICTION, (one,), why, is_near=near)
 
 

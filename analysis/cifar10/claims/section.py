@@ -14,8 +14,8 @@ from analysis.cifar10.claims.evidence import Evidence
 from analysis.cifar10.reported import reported
 from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
-from analysis.output.numbers import p_value
 from analysis.stats.intervals import ALPHA, MIN_SEEDS
+from analysis.text.numbers import p_value
 
 
 def claims(study: Study, found: list[Answered]) -> Section:

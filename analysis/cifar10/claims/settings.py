@@ -124,7 +124,7 @@ def _best_decay(model: str, field: str) -> Claim:
 
 
 def _worse_decay(study: Study, known: Reported) -> Evidence | None:
-    """Of every model of the table but WRN-28-10; one that no launch has is no evidence either way,
+    """Of every model of the table but WRN-28-10; one that no launch has is evidence neither way
     and keeps the claim from being reproduced."""
     optimizer = known["protocol"]["optimizer"]
     more, less = optimizer["weight_decay"], optimizer["weight_decay_wrn_28_10"]

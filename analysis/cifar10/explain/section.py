@@ -18,8 +18,9 @@ from analysis.data.study import Plan, Study
 from analysis.figures import explain as figures
 from analysis.figures.explain import Tile
 from analysis.output.model import Gallery, Part, Picture, Sample
-from analysis.output.numbers import count, percent
 from analysis.sections import wording
+from analysis.text import words
+from analysis.text.numbers import count, percent
 from local_machine.errors import EXIT_IO, InputError
 from trainer.config import TrainConfig
 
@@ -42,7 +43,7 @@ def parts(study: Study, plan: Plan, run: Run, predictions: Predictions) -> list[
     What is missing is said in the notes; a file that is damaged is also one of the study's
     problems. Draws every figure.
     """
-    name = wording.file_name(f"{wording.name(plan)}-{run['trial']}")
+    name = words.file_name(f"{wording.name(plan)}-{run['trial']}")
     try:
         config = tested.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
         data = tested.images(config.data, predictions)

@@ -98,7 +98,9 @@ def _load(config: DataConfig) -> Dataset:
             return datasets.load(config)
     except OSError as error:
         raise InputError(
-            f"cannot read {error.filename}: {error.strerror}", "mend its rights", exit_code=EXIT_IO
+            f"cannot read {error.filename}: {error.strerror}",
+            "correct its permissions",
+            exit_code=EXIT_IO,
         ) from None
     source = "CIFAR-10" if config.root is None else f"data.root={config.root}"
     raise InputError(
@@ -130,6 +132,6 @@ def weights(folder: Path, fingerprint: str) -> dict[str, Tensor]:
         ) from None
     except OSError as error:
         raise InputError(
-            f"cannot read {path}: {error.strerror}", "mend its rights", exit_code=EXIT_IO
+            f"cannot read {path}: {error.strerror}", "correct its permissions", exit_code=EXIT_IO
         ) from None
     return found

@@ -38,7 +38,7 @@ def asked(plan: Plan, search: Search) -> pd.DataFrame:
         value, mark = math.nan, "failed"
         if state == "done":
             value = as_float(run[OBJECTIVES[search.objective][0]])
-            # A run that has no validation accuracy is no result of a search.
+            # A run without a validation accuracy is not a result of a search.
             mark = "failed" if math.isnan(value) else "done"
         elif state == "pruned":
             value, mark = as_float(so_far.get(name)), "pruned"

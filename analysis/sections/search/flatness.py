@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.data.search_space import EDGE, Choice, Range, Search
-from analysis.output.numbers import count, percent, plural
 from analysis.sections.search.asked_trials import asked, chosen, number, standard_error
-from analysis.sections.search.other_launches import reported_values, seeds
+from analysis.sections.search.other_launches import seeds
 from analysis.stats.importance import importances
+from analysis.text.numbers import count, percent, plural
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan
+    from analysis.data.task import Reported
 
 
-def judgement(
-    plan: Plan, search: Search, others: list[Plan], reported: Mapping[str, Any]
-) -> list[str]:
+def judgement(plan: Plan, search: Search, others: list[Plan], reported: Reported) -> list[str]:
     """How sure the chosen values are: from one standard error, from seeds, and importances. Nothing
     where nothing is chosen.
     """
@@ -28,7 +27,7 @@ def judgement(
     if best is None:
         return []
     error, images = standard_error(plan, best)
-    values = {field: reported_values(field, reported) for field in search.space}
+    values = {field: reported.values(field) for field in search.space}
     comparisons = sum(
         value != best[field] for field, named in values.items() for value in named.values()
     )

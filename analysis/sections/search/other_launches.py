@@ -1,44 +1,21 @@
-"""What the reported study and the report's other launches know of a searched field."""
+"""What the report's other launches know of a searched field."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.data.search_space import Search
 from analysis.data.study import POINT
-from analysis.output.numbers import percent
 from analysis.sections.search.asked_trials import OBJECTIVES, number
 from analysis.stats.intervals import MIN_SEEDS
 from analysis.stats.seed_values import difference, judged, would_tell
+from analysis.text.numbers import percent
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan
-
-
-def reported_values(field: str, reported: Mapping[str, Any]) -> dict[str, float]:
-    """What the study reports for a field, by the words that say for which models; empty where it
-    reports nothing. `reported` is reported.json.
-    """
-    given = reported["protocol"]
-    optimizer, cutout = given["optimizer"], given["augmentation"]["cutout"]
-    general, wide = " (every model but WRN-28-10)", " (WRN-28-10)"
-    table: dict[str, dict[str, float]] = {
-        "optimizer.weight_decay": {
-            general: optimizer["weight_decay"],
-            wide: optimizer["weight_decay_wrn_28_10"],
-        },
-        "augment.cutout": {general: cutout["length"], wide: cutout["length_wrn_28_10"]},
-        "optimizer.lr": {"": optimizer["lr"]},
-        "optimizer.momentum": {"": optimizer["momentum"]},
-        "label_smoothing": {"": given["loss"]["label_smoothing"]},
-        "batch_size": {"": given["batch_size"]},
-        "epochs": {"": given["epochs"]},
-    }
-    return table.get(field, {})
 
 
 def like_chosen(

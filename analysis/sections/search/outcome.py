@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.data.search_space import Range, Search
-from analysis.output.numbers import count, fixed, percent
 from analysis.sections.search.asked_trials import OBJECTIVES, as_float, asked, chosen, number
+from analysis.text.numbers import count, fixed, percent
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan

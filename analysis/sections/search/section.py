@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.cifar10 import reported as reported_figures
 from analysis.data.search_space import Choice, Range, Search
 from analysis.figures import search as figures
 from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.search.asked_trials import OBJECTIVES, asked, chosen, number, standard_error
 from analysis.sections.search.flatness import judgement
-from analysis.sections.search.other_launches import grid_means, like_chosen, reported_values
+from analysis.sections.search.other_launches import grid_means, like_chosen
 from analysis.sections.search.outcome import account
 from analysis.stats import selection_bias
 from analysis.stats.intervals import POWER_NOTE
+from analysis.text import words
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan, Study
@@ -35,7 +35,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     search = plan.search
     assert search is not None
     others = [other for other in study.plans if other is not plan]
-    reported = reported_figures.reported()
+    reported = study.task.reported
     trials = asked(plan, search)
     best = chosen(trials)
     table = _best_ten(trials, search)
@@ -53,9 +53,9 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         footnotes += _unplaced(field, means, space)
         caption = f"The {what} of {which} over {field}"
         caption += "; the band is one standard error under the best" if error else ""
-        lines = _lines(field, space, best, reported_values(field, reported))
+        lines = _lines(field, space, best, reported.values(field))
         figure = figures.parameter(trials, field, space, means, lines, error, _pruned_label(search))
-        pictures.append(Picture(f"{name}-{wording.file_name(field)}", caption, figure))
+        pictures.append(Picture(f"{name}-{words.file_name(field)}", caption, figure))
     if len(search.space) > 1 and best is not None:
         footnotes.append("A parameter's values are counted whatever the other parameters are.")
     if best is not None:
@@ -63,7 +63,11 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     return [
         Part(
             title,
-            [wording.preface(plan), *account(plan, search), *_flattered(plan, study, best)],
+            [
+                wording.preface(plan, reported.why_no_evidence(plan)),
+                *account(plan, search),
+                *_flattered(plan, study, best),
+            ],
             [Table(f"{name}-best", f"The best trials of {which}, in %", table)] * bool(len(table)),
             [history],
             _pruned_note(search, trials),
@@ -104,12 +108,6 @@ def _best_ten(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
             "trial": best["trial"],
         }
     )
-
-
-# --- sentences -------------------------------------------------------------------------------
-
-
-# --- what others know ------------------------------------------------------------------------
 
 
 # --- text ------------------------------------------------------------------------------------

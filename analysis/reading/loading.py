@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data import frames as record_frames
-from analysis.data import impossible_values, launch_frame, launches, unfinished
-from analysis.data.launches import Launch
 from analysis.data.study import Study, Sweep
 from analysis.data.task import Task
+from analysis.reading import frames as record_frames
+from analysis.reading import impossible_values, launch_frame, launches, unfinished
+from analysis.reading.launches import Launch
 from local_machine.errors import InputError, nearest
 from trial_records import archive
 from trial_records.plan import PlanFile
@@ -40,7 +40,7 @@ def load(results: Path, names: Sequence[str], task: Task) -> Study:
     ]
     if not any(sweep.plans for sweep in sweeps):
         raise problems[0]
-    return Study(results, [sweep for sweep in sweeps if sweep.plans], problems)
+    return Study(results, [sweep for sweep in sweeps if sweep.plans], problems, task)
 
 
 def _settled(folder: Path, paths: list[Path], task: Task, problems: list[InputError]) -> Sweep:

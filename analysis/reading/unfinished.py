@@ -57,7 +57,7 @@ def _failure(failure: Failure | None) -> tuple[str, str]:
 
 
 def _pruned(pruned: Pruned | None) -> tuple[str, str]:
-    """Search and sentence; a damaged note is no search's."""
+    """Search and sentence; a damaged note names no search."""
     if pruned is None:
         return "", f"its {PRUNED} is damaged"
     return pruned.search, f"pruned by search {pruned.search} (epoch {pruned.epoch})"

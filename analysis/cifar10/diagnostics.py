@@ -1,4 +1,4 @@
-"""Beside: what was reported of the final model beside the same of a launch's runs."""
+"""Diagnostics of launches without axes; of the final model, what was reported of it beside them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,66 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import beside
+from analysis.cifar10.explain import section as explain
+from analysis.cifar10.final_model import final, is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
-from analysis.output.model import Part, Table
-from analysis.sections import wording
+from analysis.output.model import Part, Section, Table
+from analysis.sections import diagnostics, wording
+from analysis.sections.one_run import ReportedRun
+from analysis.sections.routing import Kind, kind
 
 Run = Mapping[str, Any]
+# The sweep of the model that a study chose.
+_CHOSEN = "final"
+_TITLE = "Diagnostics"
 
 
-def part(plan: Plan, study: Study, run: Run, drawn: Sequence[Part]) -> Part:
+def sections(study: Study) -> list[Section]:
+    """Of every launch without axes: the reported final model, the model that a study chose where
+    that is another one, then any other. Draws every figure.
+    """
+    model = str(reported()["wrn_final"]["model"])
+    plans = [plan for plan in study.plans if kind(plan) is Kind.SINGLE]
+    shown = final(study)
+    own = [plan for plan in plans if is_of_the_model(plan)]
+    if shown is not None and not any(plan is shown for plan in own):
+        own.append(shown)
+    rest = [plan for plan in plans if not is_of_the_model(plan)]
+    groups = {
+        f"{_TITLE}: {model}, the reported final model": own,
+        f"{_TITLE}: the chosen model": [plan for plan in rest if plan.sweep == _CHOSEN],
+        _TITLE: [plan for plan in rest if plan.sweep != _CHOSEN],
+    }
+    return [
+        Section(title, [part for plan in group for part in parts(plan, study)])
+        for title, group in groups.items()
+        if group
+    ]
+
+
+def parts(plan: Plan, study: Study) -> list[Part]:
+    """Of a launch without axes. Draws every figure."""
+    if not is_of_the_model(plan):
+        return diagnostics.parts(plan, study, explain.parts)
+    first, *detail = diagnostics.parts(plan, study, explain.parts, _reported_run())
+    if not detail:
+        return [first]
+    run = diagnostics.median(diagnostics.finished(plan))
+    return [first, _beside(plan, study, run, [first, *detail]), *detail]
+
+
+def _reported_run() -> ReportedRun:
+    one = reported()["wrn_final"]
+    return ReportedRun(
+        one["correct"],
+        one["wrong"],
+        {row["class"]: row["support"] for row in one["per_class"]},
+        {(row["label"], row["predicted"]): row["count"] for row in one["confusions"]},
+    )
+
+
+def _beside(plan: Plan, study: Study, run: Run, drawn: Sequence[Part]) -> Part:
     """Every reported figure beside the same of our runs; `drawn` is the launch's other parts."""
     found = beside.figures(plan, study, run)
     name, sweep = wording.name(plan), plan.sweep

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.data import dataset
-from analysis.data.launches import Launch
 from analysis.data.study import OWN, POINT, Plan
 from analysis.data.task import Task
-from analysis.data.unfinished import Ends
+from analysis.reading.launches import Launch
+from analysis.reading.unfinished import Ends
 from analysis.stats import outliers
 from local_machine.secrets import masked_command, masked_values
 from trial_records.config import ADDED, flat_of

@@ -1,0 +1,1 @@
+"""Figures and words as text, of whatever they are."""
