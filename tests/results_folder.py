@@ -13,11 +13,12 @@ from analysis import report
 from analysis.cifar10.task import load
 from analysis.data.study import Plan
 from local_machine.errors import run_command
+from local_machine.json_files import write_json, write_sealed_json
 from trainer.config import TrainConfig
 from trainer.data.known import KNOWN
 from trainer.recipes import reported as protocol
 from trial_records.tables import EPOCHS_SCHEMA, run_schema, write_table
-from trial_records.trial_files import CONFIG, EPOCHS, RUN, Failure, write_json, write_sealed_json
+from trial_records.trial_files import CONFIG, EPOCHS, RUN, Failure
 
 HOSTILE = "<script>alert(1)</script> a|b_c & 50% $x$ `q` \\d {e}"
 

@@ -47,12 +47,12 @@ from analysis.stats.intervals import difference_interval, sample_interval, seed_
 from analysis.stats.outliers import FLAGS
 from analysis.stats.seed_values import ranked
 from local_machine.errors import InputError
+from local_machine.json_files import read_json, write_sealed_json
 from trainer.config import TrainConfig
 from trainer.recipes import ARCHITECTURES
 from trainer.recipes import reported as protocol
-from trial_records import trial_files
 from trial_records.tables import EPOCHS_SCHEMA, PREDICTIONS_SCHEMA, write_table
-from trial_records.trial_files import EPOCHS, RUN, write_sealed_json
+from trial_records.trial_files import EPOCHS, RUN
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_damaged_plan_is_a_problem_and_alone_an_error(
 ) -> None:
     write_plan(results, grid_points((256,)), id="00000002")
     path = results / "grid" / "plans" / "00000002.json"
-    write_sealed_json(path, trial_files.read_json(path) | damage)
+    write_sealed_json(path, read_json(path) | damage)
     study = load(results, [])
     assert [str(path) in problem.what for problem in study.problems] == [True]
     assert len(study.plans) == 1

@@ -25,6 +25,7 @@ import sweeps.status
 from analysis.cifar10.explain import tested
 from analysis.cifar10.task import load
 from local_machine.errors import EXIT_IO, InputError, run_command
+from local_machine.json_files import write_json
 from sweeps.compact import archive_writer
 from sweeps.cost import past_runs as past_runs_module
 from sweeps.cost.past_runs import past_runs
@@ -61,7 +62,7 @@ def results(tmp_path: Path) -> Path:
         done(tmp_path, config)
     begin(folder_of(tmp_path, POINTS[3]))
     lease = Lease(1, 0, 0.0, "")
-    trial_files.write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(lease))
+    write_json(folder_of(tmp_path, POINTS[3]) / CLAIM, asdict(lease))
     fail(folder_of(tmp_path, POINTS[4]), "NONFINITE")
     return tmp_path
 

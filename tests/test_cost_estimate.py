@@ -86,7 +86,7 @@ def test_the_device_is_named_as_runs_name_it(
     if threads is not None:
         environment["OMP_NUM_THREADS"] = threads
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    code = "import torch; from trainer.provenance import device_name as n"
+    code = "import torch; from trainer.perf.device import device_name as n"
     code += "; print(n(torch.device('cpu')))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -25,7 +25,7 @@ from sweeps.state.trial_store import TrialStore
 from sweeps.study.stages import find_study
 from trainer.config import TrainConfig, field_types
 from trainer.recipes import reported
-from trial_records.trial_files import is_name
+from trial_records.names import is_name
 
 ROOT = Path(__file__).parent.parent
 HEAD = """

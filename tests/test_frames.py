@@ -26,9 +26,10 @@ from analysis.reading import frames as reading
 from analysis.sections import cost, sweep
 from analysis.stats.outliers import flags
 from local_machine.errors import EXIT_IO, InputError
+from local_machine.json_files import read_json, write_json
 from trainer.config import TrainConfig
 from trial_records.tables import EPOCHS_SCHEMA, write_table
-from trial_records.trial_files import EPOCHS, RUN, read_json, write_json
+from trial_records.trial_files import EPOCHS, RUN
 
 MIXUP = "augment.mixup"
 

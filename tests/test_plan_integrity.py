@@ -24,6 +24,7 @@ import sweeps.status
 from analysis.cifar10.task import load
 from analysis.data.study_choices import read_all
 from local_machine.errors import InputError
+from local_machine.json_files import read_json, write_json, write_sealed_json
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
@@ -49,7 +50,7 @@ def planned(results: Path) -> tuple[TrialStore, Path]:
 
 def unsealed(path: Path) -> None:
     """As version 0.1 wrote it."""
-    path.write_text(json.dumps(trial_files.read_json(path)))
+    path.write_text(json.dumps(read_json(path)))
 
 
 def test_a_launchs_plan_ends_in_the_digest_of_all_before(tmp_path: Path) -> None:
@@ -340,7 +341,7 @@ def test_a_mutated_note_is_refused_or_says_what_was_written(
 
 def test_a_note_without_a_digest_is_read_as_it_is(tmp_path: Path) -> None:
     written = trial_files.Pruned("abcdef01", 3, 4, 12.5)
-    trial_files.write_json(tmp_path / trial_files.PRUNED, dataclasses.asdict(written))
+    write_json(tmp_path / trial_files.PRUNED, dataclasses.asdict(written))
     assert trial_files.Pruned.read(tmp_path) == written
 
 
@@ -356,7 +357,7 @@ def test_what_says_a_choice_or_a_peak_is_sealed(
     choices = tmp_path / "study" / "choices.json"
     choices.parent.mkdir()
     value = {"schema_version": 1, "study": "s", "scale": "full", "rule": "r", "stages": []}
-    trial_files.write_sealed_json(choices, value)
+    write_sealed_json(choices, value)
     problems: list[InputError] = []
     assert len(list(read_all(tmp_path, problems))) == 1
     choices.write_text(choices.read_text().replace('"rule": "r"', '"rule": "x"'))

@@ -21,6 +21,7 @@ import sweeps.status
 from analysis import whole_report
 from analysis.cifar10.task import load
 from local_machine.errors import InputError
+from local_machine.json_files import write_json, write_sealed_json
 from sweeps.spec.sweep import Trial
 from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
@@ -62,7 +63,7 @@ def write_stored(
     }
     folder = results / "other" / "plans"
     folder.mkdir(parents=True, exist_ok=True)
-    write = trial_files.write_sealed_json if sealed else trial_files.write_json
+    write = write_sealed_json if sealed else write_json
     write(folder / f"{head['id']}.json", head | changes)
     return trials
 
@@ -71,7 +72,7 @@ def finish_stored(results: Path, trial: dict[str, Any], **changes: Any) -> Path:
     """What the trial left when it finished, in a version that knew its configuration."""
     folder = results / "other" / str(trial["name"])
     finish(folder, TrainConfig(), fingerprint=trial["fingerprint"], **changes)
-    trial_files.write_json(folder / trial_files.CONFIG, trial["config"])
+    write_json(folder / trial_files.CONFIG, trial["config"])
     return folder
 
 
@@ -246,11 +247,11 @@ def test_the_configuration_in_a_trials_folder_is_compared_as_it_is_stored(tmp_pa
     del values["compile"], values["deterministic"]  # before there were these
     folder = tmp_path / "sweep" / f"short-{TrainConfig().fingerprint[:8]}"
     folder.mkdir(parents=True)
-    trial_files.write_json(folder / trial_files.CONFIG, values)
+    write_json(folder / trial_files.CONFIG, values)
     longer = Trial.of(f"long-{TrainConfig().fingerprint[:8]}", {}, TrainConfig())
     store = TrialStore(tmp_path, "sweep")
     assert store.settle_names([longer])[0].name == folder.name
-    trial_files.write_json(folder / trial_files.CONFIG, values | {"seed": 1})
+    write_json(folder / trial_files.CONFIG, values | {"seed": 1})
     assert store.settle_names([longer])[0].name == longer.name
 
 

@@ -12,7 +12,8 @@ from analysis.cifar10.discrepancies import discrepancies
 from analysis.cifar10.task import load
 from analysis.data.search_space import Range
 from analysis.sections.search import asked_trials
-from trial_records.trial_files import PRUNED, read_json, write_sealed_json
+from local_machine.json_files import read_json, write_sealed_json
+from trial_records.trial_files import PRUNED
 
 # --- load ------------------------------------------------------------------------------------
 

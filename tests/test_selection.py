@@ -17,10 +17,10 @@ from analysis.data.study_choices import Candidate as Read
 from analysis.data.study_choices import Choice as Made
 from analysis.sections.choices import choices
 from analysis.stats import selection_bias
+from local_machine.json_files import write_sealed_json
 from sweeps.study.runner import _noise
 from sweeps.study.selection import RULE, Candidate, Selection, choose
 from trainer.recipes import reported as protocol
-from trial_records.trial_files import write_sealed_json
 
 DECAY = "optimizer.weight_decay"
 

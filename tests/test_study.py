@@ -24,6 +24,7 @@ from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.sections.choices import choices as chosen_section
 from local_machine.errors import InputError, run_command
+from local_machine.json_files import write_json
 from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, Seeds
 from sweeps.devices import device_here
@@ -351,7 +352,7 @@ def test_from_takes_the_choices_that_were_made(copied: Path) -> None:
     found = choices(copied)
     found["stages"][1]["chosen"] = {"optimizer.weight_decay": 5e-3}
     del found["sha256"]
-    trial_files.write_json(copied / "results" / "tiny" / "choices.json", found)
+    write_json(copied / "results" / "tiny" / "choices.json", found)
     before = runs(copied)
     assert command(*words(copied, "--from", "last", "--until", "last")) == 0
     (new,) = runs(copied).keys() - before.keys()

@@ -20,6 +20,7 @@ from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trial_records import trial_files
+from trial_records.names import is_name
 
 
 @pytest.mark.parametrize("name", definitions.names())
@@ -32,7 +33,7 @@ def test_every_definition_expands(name: str, scale: Scale) -> None:
     assert len({trial.config.fingerprint for trial in trials}) == len(trials)
     assert len({trial.name for trial in trials}) == len(trials)
     for trial in trials:
-        assert trial_files.is_name(trial.name)
+        assert is_name(trial.name)
         assert trial.name.endswith(trial.config.fingerprint[:8])
 
 

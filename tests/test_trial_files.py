@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from local_machine.errors import EXIT_IO, InputError, storage_error
 from local_machine.files import write_atomic
+from local_machine.json_files import read_json, write_json
 from trainer.config import TrainConfig, field_types
 from trainer.recipes import reported, vit_trained
 from trial_records import tables, trial_files
 from trial_records.tables import read_table, run_schema, write_table
-from trial_records.trial_files import Failure, read_json
+from trial_records.trial_files import Failure
 
 EPOCH: dict[str, Any] = {
     "epoch": 0,
@@ -352,9 +353,9 @@ def test_damaged_failures_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_json_cannot_hold_what_is_no_number(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    trial_files.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        trial_files.write_json(path, {"a": float("nan")})
+        write_json(path, {"a": float("nan")})
     assert read_json(path) == {"a": 1}
 
 

@@ -17,15 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file
-from local_machine.json_files import parse_json
-from local_machine.json_files import read_json as read_json
-from local_machine.json_files import write_json as write_json
-from local_machine.json_files import write_sealed_json as write_sealed_json
+from local_machine.json_files import parse_json, read_json, write_sealed_json
 from local_machine.secrets import masked
 from trial_records import archive
-from trial_records.names import NAME as NAME
-from trial_records.names import NAME_BYTES as NAME_BYTES
-from trial_records.names import is_name as is_name
 
 SCHEMA_VERSION = 1
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
-from trial_records.trial_files import read_json
+from local_machine.json_files import read_json
 
 FILE = "choices.json"
 

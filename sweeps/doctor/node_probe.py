@@ -24,13 +24,13 @@ from typing import Any
 
 from local_machine import clock, processes
 from local_machine.errors import SlurmError
+from local_machine.json_files import read_json, write_json
 from slurm.commands import cancel
 from slurm.job_state import Job
 from slurm.queue import Queue
 from slurm.rank_info import Place
 from slurm.site import Resources, Site
 from sweeps.doctor.check import Check, failure, ok, warning
-from trial_records import trial_files
 
 SECONDS = 180
 LOOK_SECONDS, ASK_SECONDS = 0.2, 3.0
@@ -54,7 +54,7 @@ def leave_answer(folder: Path) -> None:
         **_node(),
         **_torch(),
     }
-    trial_files.write_json(folder / ANSWER, answer | {"time": clock.now()})
+    write_json(folder / ANSWER, answer | {"time": clock.now()})
 
 
 def run(
@@ -69,7 +69,7 @@ def run(
     The job is ended and gone when this returns, also by an exception.
     """
     token = secrets.token_hex(8)
-    trial_files.write_json(folder / TOKEN, token)
+    write_json(folder / TOKEN, token)
     try:
         number = _send(site, folder)
     except SlurmError as error:
@@ -225,7 +225,7 @@ def _read(folder: Path, name: str) -> Any:
     """What the file says; None where there is none."""
     # Listing asks the server: a bare open may be told for a minute that there is no such file.
     listed = any(path.name == name for path in folder.iterdir())
-    return trial_files.read_json(folder / name) if listed else None
+    return read_json(folder / name) if listed else None
 
 
 def _node() -> dict[str, str]:

@@ -26,9 +26,9 @@ from local_machine.errors import (
     print_error,
     storage_error,
 )
+from local_machine.json_files import read_json, write_json
 from sweeps.execution.slurm_job import TrialJob, WorkerJob
 from sweeps.state.plan import LOGS
-from trial_records import trial_files
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def write_note(
     """Raises OSError."""
     path = note_of(folder, submission)
     path.parent.mkdir(parents=True, exist_ok=True)
-    trial_files.write_json(path, {"schema_version": 1, "trials": list(trials), "jobs": list(jobs)})
+    write_json(path, {"schema_version": 1, "trials": list(trials), "jobs": list(jobs)})
 
 
 def forget_note(folder: Path, submission: str) -> None:
@@ -80,7 +80,7 @@ def forget_note(folder: Path, submission: str) -> None:
 
 def read_note(path: Path) -> Note:
     """Raises InputError where the note is damaged, FileNotFoundError where there is none."""
-    values = trial_files.read_json(path)
+    values = read_json(path)
     try:
         return Note.model_validate(values)
     except ValidationError as error:

@@ -24,6 +24,7 @@ import typer
 
 from local_machine import clock, signals
 from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
+from local_machine.json_files import read_json, write_json
 from slurm import environment
 from slurm.commands import describe, requeue
 from slurm.environment import Child
@@ -97,11 +98,11 @@ class TrialJob:
         lease = self._adopt(store, trial, place)
         if lease is None:
             log.warning("%s is done, or another attempt holds it: nothing to do", trial.name)
-            trial_files.write_json(meeting, None)
+            write_json(meeting, None)
             return
         _describe(trial, self.submission)
         where = {"address": address(place), "port": free_port()}
-        trial_files.write_json(meeting, where)
+        write_json(meeting, where)
         _join_ranks(place, where)
         try:
             preempted = worker.run_leased(trial, lease)
@@ -256,7 +257,7 @@ def _meet(meeting: Path, place: Place) -> bool:
                 exit_code=EXIT_IO,
             )
         clock.sleep(0.1)
-    where = trial_files.read_json(meeting)
+    where = read_json(meeting)
     if where is not None:
         _join_ranks(place, where)
     return where is not None

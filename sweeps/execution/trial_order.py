@@ -18,10 +18,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 from local_machine.errors import InputError
+from local_machine.json_files import read_json, write_sealed_json
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from trial_records import trial_files
 from trial_records.config import as_before
 
 # What may differ between two trials of one shape: values that no data, image or code depends on.
@@ -91,7 +91,7 @@ def write_seconds(store: TrialStore, plan: str, seconds: Mapping[str, float]) ->
     """What the trials of a plan are predicted to take, for its workers. Raises OSError."""
     path = _path(store, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    trial_files.write_sealed_json(path, {"schema_version": 1, "seconds": dict(seconds)})
+    write_sealed_json(path, {"schema_version": 1, "seconds": dict(seconds)})
 
 
 def read_seconds(store: TrialStore, plans: Iterable[str]) -> dict[str, float]:
@@ -99,7 +99,7 @@ def read_seconds(store: TrialStore, plans: Iterable[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for plan in plans:
         try:
-            values = trial_files.read_json(_path(store, plan))["seconds"]
+            values = read_json(_path(store, plan))["seconds"]
             found |= {name: float(value) for name, value in values.items() if value > 0}
         except (OSError, InputError, LookupError, ValueError, AttributeError, TypeError):
             continue  # a guess, which nobody has to have

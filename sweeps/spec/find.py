@@ -9,7 +9,7 @@ from local_machine.errors import InputError, nearest
 from sweeps.spec.loader import Definition, load
 from sweeps.spec.sweep import Search, Sweep
 from trainer.config import TrainConfig
-from trial_records.trial_files import NAME_BYTES, is_name
+from trial_records.names import NAME_BYTES, is_name
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 

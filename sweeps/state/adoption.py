@@ -27,6 +27,7 @@ from trainer.config import DataConfig
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
 from trial_records.config import is_of
+from trial_records.names import is_name
 
 _COPIED = (trial_files.EPOCHS, trial_files.PREDICTIONS)
 
@@ -69,7 +70,7 @@ def _alike(store: TrialStore, wanted: Iterable[str]) -> dict[str, list[Path]]:
             continue
         for name in sorted(_names(results / sweep)):
             fingerprint = by_digits.get(name[-8:])
-            if fingerprint is not None and trial_files.is_name(name):
+            if fingerprint is not None and is_name(name):
                 found.setdefault(fingerprint, []).append(results / sweep / name)
     return found
 

@@ -17,7 +17,7 @@ from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import PLANS
-from trial_records import trial_files
+from trial_records.names import is_name
 
 
 def way_out(results: Path, sweep: str, host: str) -> str:
@@ -62,7 +62,7 @@ def take_back(host: str, results: Path, name: str, liveness: Liveness) -> bool:
     Raises InputError where there is no such folder, and as `take_from` does.
     """
     folder = results / name
-    if not trial_files.is_name(name) or not folder.is_dir():
+    if not is_name(name) or not folder.is_dir():
         raise InputError(f"no sweep or study {name!r} in {results}", "python -m sweeps.status")
     broken, kept = take_from(host, folder, liveness)
     for one in broken:

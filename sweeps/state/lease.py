@@ -26,8 +26,10 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, InputError, printable
+from local_machine.json_files import read_json, write_json
 from sweeps.state.access import PROBE, probe
 from trial_records import trial_files
+from trial_records.names import is_name
 
 SCHEMA_VERSION = 1
 CLAIM = "claim.json"
@@ -47,7 +49,7 @@ def _text(value: str) -> str:
 
 
 def _log_file(value: str) -> str:
-    if value and not all(map(trial_files.is_name, _text(value).split("/"))):
+    if value and not all(map(is_name, _text(value).split("/"))):
         raise ValueError("not a file beneath the sweep's folder")
     return value
 
@@ -265,7 +267,7 @@ def install(folder: Path, held: Lease, lease: Lease) -> bool:
     """Put `lease` in the place of `held`, by its holder; False where that is no longer in force."""
     if read(folder) != held:
         return False
-    trial_files.write_json(folder / CLAIM, asdict(lease))
+    write_json(folder / CLAIM, asdict(lease))
     return True
 
 
@@ -282,7 +284,7 @@ def _successor(folder: Path, lease: Lease) -> Path:
 
 def _read(path: Path) -> Lease | None:
     try:
-        values = trial_files.read_json(path)
+        values = read_json(path)
     except FileNotFoundError:
         return None
     try:

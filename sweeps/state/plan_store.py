@@ -13,7 +13,7 @@ from local_machine.files import write_atomic
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import PLANS, Plan, trial_to_json
 from trial_records import plan as plan_files
-from trial_records import trial_files
+from trial_records.names import is_name
 
 
 class PlanStore:
@@ -112,7 +112,7 @@ class PlanStore:
     def _parsed(self, path: Path) -> Plan:
         values = plan_files.read(path)
         for trial in values.trials:
-            if not trial_files.is_name(trial.name):
+            if not is_name(trial.name):
                 raise plan_files.damaged(path, f"{trial.name!r} is not the name of a trial")
         return Plan(
             self.sweep,

@@ -30,6 +30,7 @@ from sweeps.state.summary_cache import SummaryCache
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
 from trial_records.config import is_of
+from trial_records.names import is_name
 
 
 class State(StrEnum):
@@ -299,4 +300,4 @@ def resolve(results: Path, name: str) -> TrialStore:
 def launched(results: Path) -> list[str]:
     """The sweeps that have a plan in the results folder, and the folders that cannot be looked
     into. Raises InputError where the results folder cannot be read."""
-    return [name for name in plan_files.sweeps(results) if trial_files.is_name(name)]
+    return [name for name in plan_files.sweeps(results) if is_name(name)]

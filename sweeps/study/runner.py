@@ -26,6 +26,7 @@ from local_machine.errors import (
     InputError,
     move_away,
 )
+from local_machine.json_files import read_json, write_sealed_json
 from local_machine.secrets import masked_values
 from slurm import environment
 from slurm.environment import Child
@@ -45,7 +46,6 @@ from sweeps.state.trial_store import Standing, State, TrialStore
 from sweeps.study.selection import RULE, LeftOut, Selection, candidates, choose
 from sweeps.study.stages import SoFar, Stage, Study
 from trainer.config import TrainConfig
-from trial_records import trial_files
 
 SCHEMA_VERSION = 1
 CHOICES = "choices.json"
@@ -209,7 +209,7 @@ class StudyRunner:
         Raises InputError where it lacks one, is damaged, or speaks of other trials than these.
         """
         try:
-            stages = trial_files.read_json(self.path)["stages"]
+            stages = read_json(self.path)["stages"]
             entries = {entry["stage"]: entry for entry in stages}
             for stage in self.study.stages[:first]:
                 if not stage.reported:
@@ -339,7 +339,7 @@ class StudyRunner:
             "rule": RULE,
             "stages": list(self.entries.values()),
         }
-        trial_files.write_sealed_json(self.path, value)
+        write_sealed_json(self.path, value)
 
     def report(self) -> int:
         """Write the report of the study's sweeps; its exit code. A process of its own: reports read

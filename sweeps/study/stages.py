@@ -29,7 +29,7 @@ from sweeps.spec.loader import guarded, load, shown
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
 from trainer.config import TrainConfig
-from trial_records.trial_files import is_name
+from trial_records.names import is_name
 
 STUDIES = Path(__file__).parents[1] / "studies"
 NAMES_TAKEN = ("report", "comparison")

@@ -14,11 +14,11 @@ from typing import Literal
 
 from local_machine import processes
 from local_machine.errors import InputError
+from local_machine.json_files import read_json, write_sealed_json
 from slurm import environment as environments
 from slurm.environment import Child
 from sweeps.devices import cores_here, visible_gpus
 from trainer.config import TrainConfig
-from trial_records import trial_files
 
 # NVIDIA's MPS serves at most 48 clients a GPU.
 MOST = 48
@@ -67,7 +67,7 @@ def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
     config = _largest(configs)
     path = _file(gpus[0], config)
     try:
-        known = trial_files.read_json(path)["per_gpu"]
+        known = read_json(path)["per_gpu"]
     except (OSError, InputError, LookupError, TypeError):
         known = None
     if type(known) is int and 1 <= known <= MOST_TRIED:
@@ -76,7 +76,7 @@ def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
     count = _measure(config, gpus)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        trial_files.write_sealed_json(path, {"schema_version": 1, "per_gpu": count})
+        write_sealed_json(path, {"schema_version": 1, "per_gpu": count})
     except OSError as error:
         _say(f"measured again next time: {error}")
     _say(f"{count}")
