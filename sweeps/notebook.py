@@ -206,7 +206,7 @@ def launch_sweep(
 
     Returns when nothing runs any more or, with `detach`, once the trials run. A trial that failed
     is in `states()`. Raises InputError and SlurmError where the command would refuse, and
-    KeyboardInterrupt once the trials were given back.
+    KeyboardInterrupt once the trials were given back; those of jobs, and with `detach`, go on.
     """
     from sweeps.cli.options import ScaleName, Where, plan_of
     from sweeps.execution.request import request_of

@@ -147,7 +147,7 @@ def _see_through(
     store = work.store
     try:
         backend.submit(work)
-        if request.detach:
+        if request.detach and backend.goes_on:
             backend.detach()
             return ending.left(store, look(store, trials, known), request.as_json)
         _watch(backend, work, trials, known)
@@ -157,6 +157,7 @@ def _see_through(
     except BaseException:
         backend.cancel()
         raise
+    backend.tell_early_ends()
     progress = look(store, trials, known)
     return ending.ended(store, progress, request.as_json, unfinished=request.retry)
 

@@ -26,13 +26,15 @@ class Debug(Backend):
         return 1
 
     def submit(self, work: Work) -> None:
-        """Run them all. Raises KeyboardInterrupt where this process is asked to stop."""
+        """Run the plans' open trials, also those that others give back meanwhile. Raises
+        KeyboardInterrupt where this process is asked to stop."""
         stop = Stop(PATIENCE_SECONDS)
         seconds = read_seconds(work.store, [plan.id for plan in work.plans])
         worker = Worker(work.store, work.launch, "", work.retry, stop=stop, seconds=seconds)
         start_logging(worker)
         stop.listen(signal.SIGTERM)
-        if stop.during(lambda: worker.run(work.trials)):
+        trials = {trial.name: trial for plan in work.plans for trial in plan.trials}
+        if stop.during(lambda: worker.run(trials.values())):
             raise KeyboardInterrupt
 
     def poll(self) -> bool:
