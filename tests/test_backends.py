@@ -133,6 +133,27 @@ def test_an_interrupt_ends_no_worker_that_is_to_go_on_alone(
     assert said in capsys.readouterr().err
 
 
+def test_jobs_that_were_not_sent_are_not_said_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where an interrupt comes while sbatch does not answer."""
+    slurm = Slurm(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    for command in ("sbatch", "squeue", "sacct", "srun"):
+        slurm.says(command)
+    store, plan = planned(tmp_path)
+
+    def interrupted(*_: Any) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slurm.send.Batch.send", interrupted)
+    request = LaunchRequest(BackendName.SLURM, Site(), Resources())
+    with pytest.raises(KeyboardInterrupt):
+        dispatch.run(store, [plan], request, {})
+    assert "the jobs go on" not in capsys.readouterr().err
+    assert not list(store.folder.rglob("claim.json"))
+
+
 def test_a_job_that_ended_early_is_told_of_though_others_did_its_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
