@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -23,3 +24,15 @@ def alarm(seconds: float, again: float = 0.0) -> None:
     """Send this process SIGALRM after so many seconds, and again after each `again` if it is not 0;
     0 seconds for never."""
     signal.setitimer(signal.ITIMER_REAL, seconds, again)
+
+
+@contextlib.contextmanager
+def kept(*numbers: int) -> Iterator[None]:
+    """Have these signals handled as before once the block has ended, and no alarm on its way."""
+    before = {number: handler_of(number) for number in numbers}
+    try:
+        yield
+    finally:
+        alarm(0)
+        for number, handler in before.items():
+            handle(number, handler)

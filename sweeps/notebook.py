@@ -12,6 +12,7 @@ Every call of an opened sweep looks at the results folder again.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,7 +207,7 @@ def launch_sweep(
 
     Returns when nothing runs any more or, with `detach`, once the trials run. A trial that failed
     is in `states()`. Raises InputError and SlurmError where the command would refuse, and
-    KeyboardInterrupt once the trials were given back.
+    KeyboardInterrupt once the trials were given back; those of jobs, and with `detach`, go on.
     """
     from sweeps.cli.options import ScaleName, Where, plan_of
     from sweeps.execution.request import request_of
@@ -215,6 +216,12 @@ def launch_sweep(
 
     if not is_name(name):
         raise InputError(f"{name!r} is not a valid name of a sweep", "use letters, digits, _ and -")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers={workers}", "give 1 or more")
+    if on == "debug" and threading.current_thread() is not threading.main_thread():
+        raise InputError(
+            'on="debug" in a thread, which hears no signals', 'give on="local", or no thread'
+        )
     sharing = None if per_gpu is None else str(per_gpu)
     where = Where(BackendName(on), workers, sharing, site, results=Path(results))
     request = request_of(where, sweep.resources, detach=detach, defined_here=True)

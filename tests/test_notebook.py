@@ -144,6 +144,50 @@ def test_a_sweep_is_launched_from_a_notebook(
     assert again.states() == opened.states()
 
 
+IN_THIS_PROCESS = """
+import logging, os, signal, sys, threading
+import sweeps
+from sweeps import Sweep, grid
+from trainer.recipes import reported
+
+small = {"data.name": "digits", "data.train_limit": 100, "data.test_limit": 100, "epochs": 1}
+base = reported("resnet18").override({**small, "model.width": 0.0625, "batch_size": 50})
+os.environ["RANK"] = "3"
+root = logging.getLogger()
+before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM), [*root.handlers]
+for lr in (0.1, 0.2):
+    Sweep(base=base, space=grid({"optimizer.lr": [lr]})).launch("x", results="r", on="debug")
+assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM), root.handlers)
+assert root.level == logging.WARNING and os.environ["RANK"] == "3"
+
+def refused():
+    try:
+        Sweep(base=base).launch("y", results="r", on="debug")
+    except sweeps.notebook.InputError as error:
+        print(error.what)
+
+thread = threading.Thread(target=refused)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_notebook_that_trained_is_its_own_again(tmp_path: Path) -> None:
+    """A SIGTERM ends it, its log has no line twice, and its environment has what it had."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THIS_PROCESS], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("=== trial") == 2
+    assert 'on="debug" in a thread' in done.stdout
+
+
+def test_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="workers=-1"):
+        Sweep(base=reported("wrn_10_1")).launch("x", results=tmp_path, workers=-1)
+
+
 def test_a_name_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a valid name"):
         Sweep(base=reported("wrn_10_1")).launch("../x", results=tmp_path)

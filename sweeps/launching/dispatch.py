@@ -144,19 +144,23 @@ def _see_through(
     known: dict[str, Progress],
 ) -> int:
     """Submit the work and see it through, or leave it alone; the command's exit code."""
-    store = work.store
+    store, is_submitted = work.store, False
     try:
         backend.submit(work)
-        if request.detach:
+        is_submitted = True
+        if request.detach and backend.goes_on:
             backend.detach()
             return ending.left(store, look(store, trials, known), request.as_json)
         _watch(backend, work, trials, known)
     except KeyboardInterrupt:
         backend.cancel()
+        if backend.goes_on and not is_submitted:
+            raise  # it may be that nothing goes on
         return ending.interrupted(store, backend.goes_on)
     except BaseException:
         backend.cancel()
         raise
+    backend.tell_early_ends()
     progress = look(store, trials, known)
     return ending.ended(store, progress, request.as_json, unfinished=request.retry)
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,7 @@ def through(
             folder, store.folder.parent, job, store.liveness, "search", advice
         ) as check_lock,
         dispatch.backend_of(store, request) as backend,
-        _handlers_kept(),
+        signals.kept(signal.SIGTERM, signal.SIGINT, signal.SIGALRM),
     ):
         prepare_data(asked.data)
         journal = Journal(folder, asked.search, asked.definition, asked.epochs)
@@ -192,19 +192,6 @@ def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
     with contextlib.suppress(InputError):
         plan = replace(plan, created=store.plan(plan.id).created)
     return plan
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Signals are taken as before once the search has ended."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = {number: signals.handler_of(number) for number in numbers}
-    try:
-        yield
-    finally:
-        signals.alarm(0)
-        for number, handler in before.items():
-            signals.handle(number, handler)
 
 
 def _identity(parts: list[Any]) -> str:

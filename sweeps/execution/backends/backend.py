@@ -52,6 +52,10 @@ class Backend(AbstractContextManager["Backend"], Protocol):
         Raises InputError where a worker gave up on the machine or the input, in its own words.
         """
 
+    def tell_early_ends(self) -> None:
+        """Say on stderr what ended before the work did, and why; by default nothing can."""
+        return
+
     def holds(self, trial: Trial) -> bool:
         """Whether it will see to the trial, though no lease shows that yet."""
 

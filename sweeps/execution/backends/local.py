@@ -124,11 +124,11 @@ class Local(Backend):
     """Worker processes that take trial after trial, or have one trial each."""
 
     seconds: float = 0.5
-    goes_on: bool = False
 
     def __init__(self, store: TrialStore, request: LaunchRequest) -> None:
         self.store = store
         self.request = request
+        self.goes_on = request.detach
         self.running: dict[int, Started] = {}
         """By slot, which says which GPU is a worker's."""
         self._work: Work | None = None
@@ -210,6 +210,9 @@ class Local(Backend):
         self.poll()
 
     def cancel(self) -> None:
-        """Ask every worker to give its trial back, and wait until it has."""
+        """Ask every worker to give its trial back, and wait until it has. Those of a detached
+        launch go on, also where it ends before it has seen them all begin."""
+        if self.goes_on:
+            return
         stop_all([one.process for one in self.running.values()])
         self.running.clear()

@@ -6,7 +6,8 @@ import math
 import sys
 from collections.abc import Sequence
 
-from slurm.job_state import Job, JobState
+from local_machine.errors import SlurmError
+from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.send import Batch
 from sweeps.execution.backends.backend import Backend, Work
@@ -94,17 +95,18 @@ class Slurm(Backend):
         if all(one.state == "done" for one in standings):
             return False
         if self.workers:
-            jobs = self.queue.jobs(self.workers)
-            alive = any(job is not None and job.state.is_alive for job in jobs.values())
-            if not alive:
-                self._tell_early_ends(jobs)
-            return alive
+            jobs = self.queue.jobs(self.workers).values()
+            return any(job is not None and job.state.is_alive for job in jobs)
         # Not for what processes elsewhere run, of which nothing may be heard again.
         held = [one.state in ("queued", "running") and one.lease for one in standings]
         return any(lease and lease.submission for lease in held)
 
-    def _tell_early_ends(self, jobs: dict[str, Job | None]) -> None:
-        """Say why jobs of workers ended before the work did, a line for each distinct cause."""
+    def tell_early_ends(self) -> None:
+        """Of jobs of workers, a line for each distinct cause."""
+        try:
+            jobs = self.queue.jobs(self.workers)
+        except SlurmError:
+            return  # the work is done or not, whatever Slurm has to say of it
         causes: dict[str, list[str]] = {}
         for number, job in jobs.items():
             if job is not None and job.state.is_over and job.state is not JobState.COMPLETED:
