@@ -15,8 +15,9 @@ import contextlib
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from local_machine import clock
 from local_machine.errors import EXIT_INTERRUPTED, InputError
@@ -188,6 +189,16 @@ def open(results: str | Path = "results", name: str | None = None) -> OpenedSwee
     return OpenedSweeps([TrialStore(folder, one, liveness) for one in names])
 
 
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def _chosen(kind: type[Word], name: str, word: str) -> Word:
+    try:
+        return kind(word)
+    except ValueError:
+        raise InputError(f"{name}={word!r}", f"choose one of: {', '.join(kind)}") from None
+
+
 def launch_sweep(
     sweep: Sweep,
     name: str,
@@ -223,11 +234,17 @@ def launch_sweep(
             'on="debug" in a thread, which hears no signals', 'give on="local", or no thread'
         )
     sharing = None if per_gpu is None else str(per_gpu)
-    where = Where(BackendName(on), workers, sharing, site, results=Path(results))
+    backend = _chosen(BackendName, "on", on)
+    where = Where(backend, workers, sharing, site, results=Path(results))
     request = request_of(where, sweep.resources, detach=detach, defined_here=True)
     store = TrialStore(where.results, name, Liveness.here(request.site.query_seconds))
     plan = plan_of(
-        sweep, store, ScaleName(scale), overrides or {}, seeds, f"sweep.launch({name!r})"
+        sweep,
+        store,
+        _chosen(ScaleName, "scale", scale),
+        overrides or {},
+        seeds,
+        f"sweep.launch({name!r})",
     )
     # What the command says on stdout is for a shell.
     with contextlib.redirect_stdout(None):

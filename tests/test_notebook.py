@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -186,6 +187,15 @@ def test_a_notebook_that_trained_is_its_own_again(tmp_path: Path) -> None:
 def test_no_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="workers=-1"):
         Sweep(base=reported("wrn_10_1")).launch("x", results=tmp_path, workers=-1)
+
+
+@pytest.mark.parametrize("words", [{"on": "nope"}, {"scale": "tiny"}, {"workers": 0}])
+def test_a_word_that_the_command_would_refuse_is_refused(
+    words: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError):
+        Sweep(base=reported("wrn_10_1")).launch("lr", results=tmp_path, **words)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_that_is_no_folder_is_refused(tmp_path: Path) -> None:
