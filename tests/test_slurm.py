@@ -75,7 +75,8 @@ def test_two_nodes_agree_with_torchrun(cluster: Cluster, tmp_path: Path) -> None
     out = tmp_path / "torchrun"
     words = ("-m", "torch.distributed.run", "--nproc-per-node", "4", "--standalone", "-m",
              "trainer", str(run.parent / trial_files.CONFIG), str(out))  # fmt: skip
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     here, there = (
         tables.read_table(folder / trial_files.EPOCHS).to_pylist() for folder in (run.parent, out)
     )
