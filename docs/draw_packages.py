@@ -9,6 +9,7 @@ already is left out. An import that leads upwards is red and dashed.
 from __future__ import annotations
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,9 +35,37 @@ text { font: 12px sans-serif; text-anchor: middle; fill: #222 }
 
 
 def folder_of(module: str) -> str:
-    """`sweeps/state` for what lies in a folder of a package, else the package."""
+    """`sweeps/state` for what lies in a folder of a package, and for a file that such a folder of
+    its own package imports (`trainer/config`); else the package."""
     parts = module.split(".")
-    return "/".join(parts[:2]) if ROOT.joinpath(*parts[:2]).is_dir() else parts[0]
+    place = "/".join(parts[:2]) if len(parts) > 1 else f"{parts[0]}/__init__"
+    return place if ROOT.joinpath(*parts[:2]).is_dir() or place in ground_files() else parts[0]
+
+
+@functools.cache
+def ground_files() -> frozenset[str]:
+    """The files directly in a package that one of its folders stands on."""
+    every = [path for package in PACKAGES for path in modules(package)]
+    found: set[str] = set()
+    # What a folder imports, and in turn what that imports.
+    new = {path for path in every if len(path.relative_to(ROOT).parts) > 2}
+    while new:
+        names = {name for path in new for name in own_files(path)} - found
+        found |= names
+        new = {path for path in every if module_of(path).replace(".", "/") in names}
+    return frozenset(found)
+
+
+def own_files(path: Path) -> Iterator[str]:
+    """Which files directly in its own package a module imports."""
+    for parts in (other.split(".") for other in imported(path)):
+        is_file = not parts[1:] or not ROOT.joinpath(*parts[:2]).is_dir()
+        if parts[0] == path.relative_to(ROOT).parts[0] and is_file:
+            yield "/".join([*parts, "__init__"][:2])
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def modules(package: str) -> list[Path]:
@@ -66,7 +95,7 @@ def imports_of_folders() -> Edges:
     edges: Edges = Counter()
     for package in PACKAGES:
         for path in modules(package):
-            own = folder_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            own = folder_of(module_of(path))
             edges.update((own, folder_of(other)) for other in imported(path))
     return Counter({(a, b): count for (a, b), count in edges.items() if a != b})
 
@@ -174,15 +203,15 @@ def arrow(kind: str, a: Box, b: Box) -> str:
 
 
 def inside(package: str, edges: Edges) -> Drawing:
-    """The folders of a package; its own modules are a box of their own."""
-    nodes = {folder_of(".".join(path.relative_to(ROOT).parent.parts)) for path in modules(package)}
+    """The folders of a package, the files that they stand on, and its other files as one box."""
+    nodes = {folder_of(module_of(path)) for path in modules(package)}
     sizes = {node: (LETTER * len(label(node)) + PADDING, float(HEIGHT)) for node in nodes}
     return Drawing.of(sizes, edges, GAP)
 
 
 def label(node: str) -> str:
-    package, _, folder = node.partition("/")
-    return folder or f"{package}/*.py"
+    package, _, place = node.partition("/")
+    return f"{place}.py" if node in ground_files() else place or f"{package}/*.py"
 
 
 def draw() -> str:
