@@ -130,7 +130,10 @@ def test_what_a_locale_cannot_say_is_spelled_out(tmp_path: Path) -> None:
 
 def test_a_terminal_that_closes_interrupts_the_work(tmp_path: Path) -> None:
     """As Ctrl-C does: whoever holds something gives it back. nohup is respected."""
-    wait = "import time; Path('here').touch()\n    try:\n        time.sleep(60)\n" + (
+    # In short waits: a signal right before a long one would be heard at its end.
+    wait = (
+        "import time\n    try:\n        Path('here').touch()\n"
+        "        while True: time.sleep(0.05)\n"
         "    except KeyboardInterrupt:\n        Path('back').touch(); raise"
     )
     (tmp_path / "program.py").write_text(APP.format(more=wait, shows=""))
