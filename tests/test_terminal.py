@@ -4,6 +4,7 @@ obey what it is shown, a machine without memory, threads, files or libraries."""
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pty
 import resource
@@ -139,11 +140,15 @@ def test_a_terminal_that_closes_interrupts_the_work(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(APP.format(more=wait, shows=""))
     for ignored, code in ((False, 130), (True, -signal.SIGTERM)):
         (tmp_path / "here").unlink(missing_ok=True)
+        # Not as the tests themselves have it, which may run under nohup.
+        how = functools.partial(
+            signal.signal, signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL
+        )
         process = subprocess.Popen(
             [sys.executable, "program.py", "--lines", "1"],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None,
+            preexec_fn=how,
         )  # fmt: skip
         while not (tmp_path / "here").exists():
             time.sleep(0.02)
