@@ -34,7 +34,7 @@ def host_name() -> str:
 
 
 def host() -> str:
-    """This machine's name, as claims have it."""
+    """This machine's name, as leases have it."""
     return printable(host_name())[:255]
 
 

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import encoded, from_root, pixels
 
+from analysis.data.class_names import parse
 from local_machine.errors import InputError
 from trainer.config import DataConfig, TrainConfig
 from trainer.data import class_names as class_names
@@ -180,16 +181,16 @@ def test_names_survive_their_record(names: list[str]) -> None:
         kept = class_names.check_names(names, "here")
     except InputError:
         return
-    assert class_names.parse(class_names.join(kept)) == kept
+    assert parse(class_names.join(kept)) == kept
 
 
 @given(st.text(max_size=100))
 def test_any_recorded_text_is_read(text: str) -> None:
-    assert isinstance(class_names.parse(text), tuple)
+    assert isinstance(parse(text), tuple)
 
 
 def test_old_records_of_names_are_read_as_before() -> None:
-    assert class_names.parse(",".join(CIFAR10)) == CIFAR10
+    assert parse(",".join(CIFAR10)) == CIFAR10
     assert class_names.join(CIFAR10) == ",".join(CIFAR10)
 
 

@@ -132,7 +132,7 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
 
 def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> None:
     """Four classes, one with a comma: what a trial trains on is what it records."""
-    from trainer.data.class_names import parse
+    from analysis.data.class_names import parse
     from trainer.data.datasets import load
     from trainer.train import train
 

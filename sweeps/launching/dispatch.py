@@ -178,10 +178,11 @@ def _watch(backend: Backend, work: Work, trials: list[Trial], known: dict[str, P
         watch(step)
 
 
-def wait(store: TrialStore, plan: Plan, seconds: float) -> bool:
+def wait(store: TrialStore, plan: Plan, request: LaunchRequest) -> bool:
     """Until no trial of the plan is queued or running, whoever runs it; whether one was."""
     known: dict[str, Progress] = {}
     waited = False
+    seconds = backend_of(store, request).seconds
     with Display(live=sys.stderr.isatty()) as display:
 
         def step() -> float | None:

@@ -270,8 +270,7 @@ class StudyRunner:
             if code == EXIT_INTERRUPTED:
                 return code
             # What an earlier driver sent goes on without it, and nobody else waits for it.
-            with dispatch.backend_of(run.store, run.request) as backend:
-                waited = dispatch.wait(run.store, run.asked, backend.seconds)
+            waited = dispatch.wait(run.store, run.asked, run.request)
             states = {one.state for one in run.progress()}
             if not waited and states.isdisjoint({State.PENDING, State.LOST}):
                 break

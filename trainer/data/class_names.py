@@ -57,11 +57,3 @@ def join(names: Sequence[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(names)
     return line.getvalue()
-
-
-def parse(text: str) -> tuple[str, ...]:
-    """What `join` made; no name for an empty text. Never raises: records are data."""
-    try:
-        return tuple(next(csv.reader([text]), ()))
-    except csv.Error:
-        return tuple(text.split(","))

@@ -33,7 +33,7 @@ from trial_records import trial_files
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
 # How long a detached launch waits for its workers to begin.
-CLAIM_SECONDS = 30
+BEGIN_SECONDS = 30
 
 
 def environment(slot: int, workers: int) -> dict[str, str]:
@@ -199,7 +199,7 @@ class Local(Backend):
         """Wait until every worker holds a trial or has ended, so that status and cancel see it.
         Raises as `poll` does."""
         assert self._work is not None
-        deadline = clock.monotonic() + CLAIM_SECONDS
+        deadline = clock.monotonic() + BEGIN_SECONDS
         workers = [one.process for one in self.running.values()]
         while clock.monotonic() < deadline:
             standings = self.store.standings(self._work.trials)
