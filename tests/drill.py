@@ -94,10 +94,16 @@ def draw_images(root: Path) -> None:
                 Image.fromarray(image).save(folder / f"{number}.png")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120, every: float = 0.3) -> None:
+def wait_for(
+    condition: Callable[[], Any],
+    seconds: float = 120,
+    every: float = 0.3,
+    told: Callable[[], str] = str,
+) -> None:
+    """`told` says what a person needs to see who reads that it took too long."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited too long"
+        assert time.monotonic() < deadline, f"waited too long\n{told()}"
         time.sleep(every)
 
 
@@ -189,7 +195,14 @@ class Drill:
 
     def waits_for_attempt(self, number: int) -> None:
         """Of all trials together, whoever begins it: requeued jobs do so by themselves."""
-        wait_for(lambda: self.begun() >= number)
+        wait_for(lambda: self.begun() >= number, told=self.told)
+
+    def told(self) -> str:
+        """What Slurm and the jobs say now."""
+        questions = (("squeue", "--long"), ("scontrol", "show", "job"), ("sinfo", "--long", "-N"))
+        said = [subprocess.run(one, capture_output=True, text=True).stdout for one in questions]
+        said += [f"{one.state} {one.lost}" for one in self.standings()]
+        return "\n".join([*said, self.said()])
 
     def ends_as(self, whole: Whole, attempts: int, most: int | None = None) -> None:
         """Wait for the end, launching again what was lost, and compare.
