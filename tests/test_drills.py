@@ -102,6 +102,30 @@ def test_requeue_by_hand(drill: Drill, cluster: Cluster, whole: Whole) -> None:
     drill.ends_as(whole, attempts=2)
 
 
+@pytest.mark.parametrize("command", ["scontrol", "squeue"])
+def test_a_job_that_slurm_puts_back_goes_on_whatever_it_was_told(
+    command: str, cluster: Cluster, tmp_path: Path, whole: Whole
+) -> None:
+    """It is preempted while it asks to be requeued: it is refused, or hears nothing."""
+    folder, back = tmp_path / "bin", tmp_path / "back"
+    drill = Drill(tmp_path, site=f'{SITE}setup = ["export PATH={folder}:$PATH"]\n')
+    first = f'touch {back}; /usr/bin/scontrol requeue $(<{back}.armed); exit 1'
+    asked = '[ "$1" = requeue ]' if command == "scontrol" else "true"
+    folder.mkdir()
+    (folder / command).write_text(
+        f"#!/bin/bash\nif {asked} && [ -e {back}.armed ] && [ ! -e {back} ]; then {first}; fi\n"
+        f'exec /usr/bin/{command} "$@"\n'
+    )
+    (folder / command).chmod(0o755)
+    drill.launch("--detach")
+    with drill.held() as lease:
+        Path(f"{back}.armed").write_text(lease.job)
+        os.kill(lease.pid, signal.SIGTERM)
+    wait_for(back.exists, told=drill.told)
+    drill.waits_for_attempt(2)
+    drill.ends_as(whole, attempts=2)
+
+
 # Ends without a word
 
 

@@ -95,7 +95,7 @@ class TrialJob:
             if _meet(meeting, place) and worker.follow(trial):
                 _await_end()
             return
-        lease = self._adopt(store, trial, place)
+        lease = self._adopt(worker, trial, place)
         if lease is None:
             log.warning("%s is done, or another attempt holds it: nothing to do", trial.name)
             write_json(meeting, None)
@@ -112,13 +112,20 @@ class TrialJob:
             store.release(trial, lease)
             sys.exit(HANDED_BACK)
 
-    def _adopt(self, store: TrialStore, trial: Trial, place: Place) -> Lease | None:
+    def _adopt(self, worker: Worker, trial: Trial, place: Place) -> Lease | None:
         """Make the lease that launch took for this job the job's own; None where it is not there.
 
         A start that got no further than the one before it counts as a death.
         """
+        store = worker.store
         folder = store.folder_of(trial)
         held = leases.read(folder)
+        if held is None and place.restarts and worker.wants(store.standing(trial)):
+            # The start before this one could not know that Slurm would start the job again.
+            return store.lease(
+                trial, self.launch, _log_name(place), submission=self.submission, task=self.task,
+                job=_job_id(), restarts=place.restarts, started=True,
+            )  # fmt: skip
         if held is None or (held.submission, held.task) != (self.submission, self.task):
             return None
         if (folder / trial_files.RUN).exists():
