@@ -40,7 +40,6 @@ ALLOWED = {
         "trainer.config",
         "trainer.recipes",
         "trainer.data.known",
-        "trainer.origin",
         "slurm",
         "slurm.queue",
         "slurm.commands",
@@ -55,8 +54,7 @@ ALLOWED = {
     "analysis/cifar10": {"trainer.config", "trainer.recipes", "trainer.data.known"},
 }
 EXTRA = {
-    "sweeps/devices.py": {"trainer.perf.cpu"},
-    "sweeps/state/adoption.py": {"trainer.data.datasets", "trainer.data.cache"},
+    "sweeps/state/adoption.py": {"trainer.data.datasets"},
     "sweeps/cost/estimate.py": {"trainer.data.datasets"},
     "sweeps/cost/past_runs.py": {"trainer.perf.precision"},
     "sweeps/cost/device_runs.py": {

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import sweeps.launch
 import sweeps.status
+from local_machine.devices import device_here
 from local_machine.errors import InputError, run_command
 from sweeps.cost.estimate import CostEstimate, estimate_cost
 from sweeps.cost.past_runs import PastRun, past_runs
 from sweeps.cost.tally import tally
-from sweeps.devices import device_here
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.state.progress import Progress, look

@@ -28,6 +28,7 @@ from analysis.cifar10.task import load
 from analysis.sections import cost
 from analysis.stats import summary_tables
 from local_machine import processes
+from local_machine.devices import cores_here
 from local_machine.errors import InputError, run_command
 from slurm.dev_cluster.cluster import Cluster
 from slurm.job_state import Job, JobState
@@ -35,7 +36,6 @@ from slurm.queue import Queue
 from slurm.site import Site
 from sweeps.cost.past_runs import past_runs
 from sweeps.cost.tally import tally
-from sweeps.devices import cores_here
 from sweeps.execution.backends.local import environment
 from sweeps.execution.gpu import mps, sharing
 from sweeps.execution.process_group import ProcessGroup

@@ -8,8 +8,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from local_machine.devices import visible_gpus
 from sweeps.cost.past_runs import Arithmetic, PastRun, as_fast
-from sweeps.devices import visible_gpus
 from sweeps.spec.backend_name import BackendName
 from trainer.config import ModelConfig, TrainConfig
 

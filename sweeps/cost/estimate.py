@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_machine.devices import device_here, visible_gpus
 from local_machine.errors import InputError
 from sweeps.cost.device_runs import DeviceRuns, Source
 from sweeps.cost.past_runs import PastRun, as_fast, data_of, past_runs
-from sweeps.devices import device_here, visible_gpus
 from sweeps.spec.backend_name import BackendName
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
-from local_machine import clock, signals
+from local_machine import clock, origin, signals
 from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
 from local_machine.json_files import read_json, write_json
 from slurm import environment
@@ -51,7 +51,6 @@ from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import Liveness, mark_of, mark_of_array
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from trainer import origin
 from trial_records import trial_files
 
 log = logging.getLogger("sweeps.execution.slurm_job")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from local_machine import clock, processes
+from local_machine import clock, origin, processes
 from local_machine.errors import run_command, storage_error
 from local_machine.secrets import masked
 from slurm import environment
@@ -34,7 +34,6 @@ from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
 from sweeps.state.trial_store import Standing, State, TrialStore
-from trainer import origin
 from trainer.config import DataConfig, TrainConfig
 from trial_records import trial_files
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_machine import clock, processes
+from local_machine.devices import cores_here, visible_gpus
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
 from local_machine.files import read_file
 from slurm import environment as environments
 from slurm.environment import Child
-from sweeps.devices import cores_here, visible_gpus
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.gpu import mps, sharing
 from sweeps.execution.holder_proof import LAUNCH

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from local_machine import processes
+from local_machine.devices import cores_here, visible_gpus
 from local_machine.errors import InputError
 from local_machine.json_files import read_json, write_sealed_json
+from local_machine.private_folder import cache_file
 from slurm import environment as environments
 from slurm.environment import Child
-from sweeps.devices import cores_here, visible_gpus
 from trainer.config import TrainConfig
 
 # NVIDIA's MPS serves at most 48 clients a GPU.
@@ -159,13 +160,12 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
 
 def _file(gpu: str, config: TrainConfig) -> Path:
     """Of its own for each device, shape, version of torch, and way to share."""
-    from sweeps.devices import device_here
-    from trainer.data import cache
+    from local_machine.devices import device_here
 
     shape = [config.model.model_dump(mode="json"), config.batch_size, config.precision]
     mps = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
     key = [device_here(1), metadata.version("torch"), shape, config.compile, mps]
-    return cache.cache_file("share", key)
+    return cache_file("share", key)
 
 
 def _say(what: str) -> None:
