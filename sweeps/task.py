@@ -7,6 +7,7 @@ whole of a configuration's values are what a trial is. Sweeps import a task by i
 
 from __future__ import annotations
 
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -106,7 +107,7 @@ class Task(ABC):
             raise InputError(f"{path} is not of the task {self.name!r}", "launch its definition")
         return self.parse(content["values"], where=str(path))
 
-    @property
+    @functools.cached_property
     def planned(self) -> PlannedTask:
         """What plans say of the task."""
         return PlannedTask(

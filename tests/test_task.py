@@ -151,7 +151,10 @@ def test_a_dry_run_asks_a_process_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "0/2" in done.stdout, done.stderr
     # Where the definition alone makes it so, no worker could.
-    file.write_text(file.read_text() + "\nsweep.task.reference = 'nowhere:task'\n")
+    text = file.read_text().replace(
+        "task = Plain()", "task = Plain()\ntask.reference = 'nowhere:task'"
+    )
+    file.write_text(text)
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "no worker could run these trials: the task 'plain' cannot be imported" in done.stderr

@@ -109,7 +109,7 @@ class Trial:
     @classmethod
     def of(cls, name: str, point: Point, config: Any, task: Task | None = None) -> Trial:
         """The trial of a configuration that today's version has checked."""
-        task = _task_for(task, config, "say what trains it")
+        task = task or _task_for(None, config, "say what trains it")
         values, planned = task.values(config), task.planned
         made = cls(name, point, values, fingerprint_of(planned.content(values)), planned)
         made.__dict__["_made"] = config
