@@ -111,7 +111,13 @@ class Task(ABC):
     def planned(self) -> PlannedTask:
         """What plans say of the task."""
         return PlannedTask(
-            name=self.name, reference=self.reference, budget=self.budget, seed=self.seed
+            name=self.name,
+            reference=self.reference,
+            budget=self.budget,
+            seed=self.seed,
+            metric=self.objective.metric,
+            direction=self.objective.direction,
+            reduction=self.objective.reduction,
         )
 
     # Configurations

@@ -119,7 +119,8 @@ def test_a_plan_says_whose_its_trials_are(tmp_path: Path) -> None:
     stored = read_json(path)
     assert stored["schema_version"] == 2
     assert stored["task"] == {
-        "name": "plain", "reference": f"{file}:task", "budget": "steps", "seed": "seed"
+        "name": "plain", "reference": f"{file}:task", "budget": "steps", "seed": "seed",
+        "metric": "loss", "direction": "minimize", "reduction": "best",
     }  # fmt: skip
     (read,) = TrialStore(tmp_path / "results", "mine").plans()
     assert read == plan and read.trials[0].epochs == 10 and stored["seeds"] == [0, 1]
@@ -188,11 +189,12 @@ def test_records_are_read_where_the_task_is_gone(
         ("nowhere_at_all:task", "cannot be imported from nowhere_at_all"),
         ("json:dumps", "json:dumps is a function, not a task"),
         ("json", "is named by 'json'"),
+        ("trainer.task:task", "trainer.task:task is the task 'trainer' now, and was 'mine'"),
     ],
 )
 def test_a_task_that_cannot_be_had_is_named(reference: str, what: str) -> None:
     planned = plan_files.PlannedTask(name="mine", reference=reference)
-    with pytest.raises(InputError, match="the task 'mine'") as error:
+    with pytest.raises(InputError, match="'mine'") as error:
         task_loader.load(planned)
     assert what in error.value.what and error.value.help
 

@@ -49,6 +49,10 @@ class PlannedTask(_Stored):
     budget: str | None = None
     """The field that says how long a trial trains, by its dotted name; None: there is none."""
     seed: str | None = None
+    metric: str | None = None
+    """What says how good a trial is; the best of its rows, the last, or what training returns."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    reduction: Literal["best", "last", "final"] = "best"
 
     def content(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial's config.json holds, and its fingerprint is of: the values, and, but for
@@ -60,7 +64,11 @@ class PlannedTask(_Stored):
 
 # What plans of schema 1 are of: our own trainer.
 FIRST_TASK = PlannedTask(
-    name="trainer", reference="trainer.task:task", budget="epochs", seed="seed"
+    name="trainer",
+    reference="trainer.task:task",
+    budget="epochs",
+    seed="seed",
+    metric="val_accuracy",
 )
 
 

@@ -11,26 +11,23 @@ from sweeps.spec.loader import guarded
 from sweeps.task import Task
 from trial_records.plan import FIRST_TASK, PlannedTask
 
-# By reference: the task, or why it cannot be had.
-_tried: dict[str, Task | InputError] = {}
+# By what a plan says: the task, or why it cannot be had.
+_tried: dict[PlannedTask, Task | InputError] = {}
+# By the reference that a configuration's class has.
+_of_classes: dict[str, Task] = {}
 
 
 def load(planned: PlannedTask) -> Task:
     """The task that a plan names. Raises InputError where it cannot be imported, is not a task, or
     another one of its name is loaded."""
-    if planned.reference not in _tried:
+    if planned not in _tried:
         try:
-            _tried[planned.reference] = _import(planned.name, planned.reference)
+            _tried[planned] = _import(planned.name, planned.reference)
         except InputError as error:
-            _tried[planned.reference] = error
-    found = _tried[planned.reference]
+            _tried[planned] = error
+    found = _tried[planned]
     if isinstance(found, InputError):
         raise found
-    if found.name != planned.name:
-        raise InputError(
-            f"{planned.reference} is the task {found.name!r} now, and was {planned.name!r}",
-            "a task's name is part of its trials' identity: give it back the name that it had",
-        )
     return found
 
 
@@ -43,7 +40,7 @@ def keep(task: Task) -> None:
     """Have a task that a definition made in this process stand for its reference. Raises InputError
     where another one of its name is loaded."""
     check_one_of_a_name(task.planned, [one.planned for one in loaded()])
-    _tried[task.reference] = task
+    _tried[task.planned] = task
 
 
 def task_of(config: object) -> Task | None:
@@ -51,14 +48,11 @@ def task_of(config: object) -> Task | None:
     reference = getattr(type(config), "TASK", None)
     if not isinstance(reference, str):
         return None
-    known = _tried.get(reference)
-    if isinstance(known, Task):
-        return known
-    if reference == FIRST_TASK.reference:
-        return load(FIRST_TASK)
-    task = _import("", reference)
-    _tried[reference] = task
-    return task
+    if reference not in _of_classes:
+        task = _import("", reference)
+        keep(task)
+        _of_classes[reference] = task
+    return _of_classes[reference]
 
 
 def check_one_of_a_name(task: PlannedTask, others: list[PlannedTask]) -> None:
@@ -124,6 +118,11 @@ def _import(name: str, reference: str) -> Task:
         raise InputError(
             f"{called}: {reference} is a {type(found).__name__}, not a task",
             "name an instance of a class that implements sweeps.task.Task",
+        )
+    if name and task.name != name:
+        raise InputError(
+            f"{reference} is the task {task.name!r} now, and was {name!r}",
+            "a task's name is part of its trials' identity: give it back the name that it had",
         )
     check_one_of_a_name(task.planned, [one.planned for one in loaded()])
     return task
