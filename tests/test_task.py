@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from results_folder import begin
 
 import sweeps.retry
 import sweeps.status
@@ -246,6 +247,35 @@ def test_past_runs_alike_in_all_but_the_seed_tell_the_cost(tmp_path: Path) -> No
     assert found[1:] == pytest.approx([1.0, 1.0, 1.0])
     assert sources[1:] == ["runs alike", "runs of the task", "runs of the task"]
     assert shape_of(first) == shape_of(plan.trials[1]) != shape_of(plan.trials[2])
+
+
+def test_finished_trials_are_shown_reported_and_compacted_without_their_task(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path)
+    store, plan = planned(tmp_path, file)
+    for number, trial in enumerate(plan.trials):
+        folder = store.folder / trial.name
+        begin(folder, number)
+        (folder / trial_files.CONFIG).write_text(trial.to_json())
+        row = dict.fromkeys(tables.run_schema().names) | {
+            "fingerprint": trial.fingerprint, "status": "done", "val_accuracy": 0.5,
+            "test_accuracy": 0.5, "val_images": 100, "test_images": 100, "epochs_run": 3,
+            "best_epoch": 1, "classes": "a,b",
+        }  # fmt: skip
+        tables.write_table(folder / trial_files.RUN, [row], tables.run_schema())
+    file.unlink()
+
+    def said(*words: str) -> str:
+        command = [sys.executable, "-m", *words, "--results", str(store.folder.parent)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert "4 done" in said("sweeps.status", "mine")
+    assert "drawing 4 trials" in said("analysis.report", "mine", "--out", str(tmp_path / "report"))
+    assert "4 of them new" in said("sweeps.compact", "mine")
+    assert "4 done; 0 to run" in said("sweeps.retry", "mine", "--on", "local")
 
 
 def test_a_finished_run_of_another_task_tells_the_trainer_nothing(tmp_path: Path) -> None:

@@ -131,11 +131,12 @@ def main() -> int:
 
 def _parse(task: Task, values: Values) -> None:
     """Raises InputError where the task would not train just these values."""
+    content = task.planned.content
     try:
         again = task.values(task.parse(values))
     except InputError as error:
         raise InputError(error.what, f"{error.help}; {ELSEWHERE}") from None
-    if fingerprint_of(again) != fingerprint_of(values):
+    if fingerprint_of(content(again)) != fingerprint_of(content(values)):
         raise InputError(f"{task.name} makes other values of those of a trial", ELSEWHERE)
 
 
