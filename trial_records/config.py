@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from local_machine.errors import InputError
 from local_machine.files import read_file
-from trial_records.fields import flat_of as flat_of
+from trial_records.fields.sections import flat_of as flat_of
 from trial_records.schema import HELP_FIELDS, HELP_KEYS, Schema
 
 # Fields that came after the first results, with the value that means "as before": whoever adds one

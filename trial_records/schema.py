@@ -20,8 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
 from local_machine.errors import InputError, nearest, printable
-from trial_records import typed_text
-from trial_records.fields import (
+from trial_records.fields import typed_text
+from trial_records.fields.plain_values import check_name, check_names, lost, plain, shown
+from trial_records.fields.sections import (
     Field,
     bare,
     derived,
@@ -33,7 +34,6 @@ from trial_records.fields import (
     is_section,
     options_of,
 )
-from trial_records.plain_values import check_name, check_names, lost, plain, shown
 
 Config = TypeVar("Config")
 

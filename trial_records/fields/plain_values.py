@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from local_machine.errors import InputError, printable
-from trial_records.fields import members
+from trial_records.fields.sections import members
 
 # Of a dotted name: it becomes a column's, and a part of it a folder's.
 NAME_LENGTH = 200

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from trial_records.fields import bare, options_of
+from trial_records.fields.sections import bare, options_of
 
 _NONE = ("none", "null")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
