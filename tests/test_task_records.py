@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from local_machine.errors import EXIT_USAGE, InputError
 from trainer.config import TrainConfig
 from trial_records import tables
-from trial_records.config import fingerprint_of
+from trial_records.config import content_of, fingerprint_of
 from trial_records.metrics import (
     NAMED,
     best_row,
@@ -27,7 +27,7 @@ from trial_records.metrics import (
 from trial_records.trial_files import EPOCHS, PREDICTIONS, RUN
 
 VALUES = {"lr": 0.1, "sizes": [64, 32], "model": {"name": "größe", "limit": None, "deep": True}}
-FINGERPRINT = fingerprint_of(VALUES, "mine")
+FINGERPRINT = fingerprint_of(content_of(VALUES, "mine"))
 NAN = math.nan
 ROWS: list[dict[str, Any]] = [
     {"epoch": 0, "loss": 2.0, "lr": 0.1, "acc": 0.25},

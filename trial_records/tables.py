@@ -62,15 +62,16 @@ def write_rows(
 ) -> str:
     """Write what any task logged: its steps, then its metrics, typed by their values. Else as
     `write_table`, also in what it raises."""
+    return _write_values(path, rows_table(rows), whose)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """What a task logged, as a table: of EPOCHS_SCHEMA where its columns are just those."""
     names = dict.fromkeys(name for row in rows for name in row)
     if names.keys() == {*EPOCHS_SCHEMA.names} and all(len(row) == len(names) for row in rows):
-        return write_table(path, rows, EPOCHS_SCHEMA, whose)
+        return pa.Table.from_pylist(list(rows), schema=EPOCHS_SCHEMA)
     ordered = [*(one for one in STEPS if one in names), *(one for one in names if one not in STEPS)]
-    return _write_values(path, _table(ordered, by_value(rows, ordered)), whose)
-
-
-def _table(names: Sequence[str], columns: Sequence[pa.Array]) -> pa.Table:
-    return pa.table([*columns], names=[*names], metadata=VERSION)
+    return pa.table(by_value(rows, ordered), names=ordered, metadata=VERSION)
 
 
 def _write_values(path: Path, table: pa.Table, whose: Mapping[str, str] | None) -> str:
