@@ -14,8 +14,9 @@ from typing import Any
 
 from local_machine.errors import InputError, run_command
 from trainer.__main__ import app
+from trainer.alone import train_alone as train
 from trainer.config import TrainConfig
-from trainer.train import Row, train
+from trainer.records.history import Row
 from trial_records import trial_files
 
 # LayerNorm and no dropout: nothing in it depends on how a batch is dealt. Batches of 179 of the

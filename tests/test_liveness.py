@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,12 +20,14 @@ from local_machine import processes
 from local_machine.errors import InputError
 from local_machine.files import write_atomic
 from sweeps.execution.worker import Worker
+from sweeps.run.ends import LostTrialError
+from sweeps.run.handle import Run
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state import driver_lock, elsewhere
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
-from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.lease_watch import Watch
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import State, TrialStore
@@ -185,18 +186,17 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     store = TrialStore(tmp_path, "sweep")
     first, second = expand(Sweep(base=reported("resnet18"), seeds=2))
 
-    def train(
-        config: object, out: Path, fence: Callable[[], None], **_: object
-    ) -> dict[str, float]:
-        if out.name == first.name and not (out / "begun").exists():
-            (out / "begun").touch()
+    begun: list[Path] = []
+
+    def train(config: object, run: Run) -> dict[str, float]:
+        out = run.attempt.trial
+        if out.name == first.name and not begun:
+            begun.append(out)
             held = leases.read(out)
             assert held is not None
             assert leases.give_up(out, held)
             if not broken:
                 raise RuntimeError("an error of this attempt, nothing to the next")
-        fence()
-        (out / trial_files.RUN).touch()
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 
     monkeypatch.setattr(trainer.train, "train", train)
@@ -219,8 +219,8 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     store = TrialStore(tmp_path, "sweep")
     ran: list[float] = []
 
-    def train(config: object, out: Path, **_: object) -> None:
-        held = leases.read(out)
+    def train(config: object, run: Run) -> None:
+        held = leases.read(run.attempt.trial)
         assert held is not None
         ran.append(held.launch)
         raise ValueError("always")

@@ -17,11 +17,12 @@ from slurm.job_state import Job, JobState
 from slurm.queue import Queue
 from sweeps.execution.slurm_job import _end
 from sweeps.execution.worker import MAX_DEATHS, Worker
+from sweeps.run.ends import LostTrialError
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
-from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.lease_watch import Watch
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import look
 from sweeps.state.trial_store import State, TrialStore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import typing
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -109,6 +110,31 @@ _RUN_FIELDS = [
     pa.field("epochs_sha256", pa.string()),
     pa.field("predictions_sha256", pa.string()),
 ]
+
+
+def rows_schema(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
+    """Of a table of a log's rows: the columns of EPOCHS_SCHEMA where they have just those, else
+    theirs, those that it knows first; any may be empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    whole = all(len(row) == len(names) for row in rows)
+    if whole and set(names) == set(EPOCHS_SCHEMA.names):
+        return EPOCHS_SCHEMA
+    known = {field.name: field.with_nullable(True) for field in EPOCHS_SCHEMA}
+    order = [*(name for name in known if name in names), *(n for n in names if n not in known)]
+    fields = [known.get(name) or _field(name, [row.get(name) for row in rows]) for name in order]
+    return pa.schema(fields or [known["epoch"]], metadata=VERSION)
+
+
+def more_fields(row: Mapping[str, Any], schema: pa.Schema) -> list[pa.Field]:
+    """For what a run's row has beside the schema's columns."""
+    return [_field(name, [row[name]]) for name in row if name not in schema.names]
+
+
+def _field(name: str, values: Iterable[Any]) -> pa.Field:
+    """Of the narrowest type that has all of the values."""
+    kinds = {type(value) for value in values} - {type(None)}
+    kind = next((one for one in (str, float, int, bool) if one in kinds), str)
+    return pa.field(name, _ARROW[kind])
 
 
 _ARROW = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}

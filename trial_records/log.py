@@ -51,7 +51,7 @@ class Row:
     values: Values
     attempt: int  # 0 where that is not known
     committed: bool
-    """Whether a checkpoint has it; else it is what a running attempt says, and may be taken back."""
+    """Whether a checkpoint has it; else an attempt says it, and may take it back."""
 
 
 class Frame(NamedTuple):

@@ -28,7 +28,7 @@ from local_machine.files import write_atomic
 from trial_records import values
 from trial_records.columns import EPOCHS_SCHEMA as EPOCHS_SCHEMA
 from trial_records.columns import PREDICTIONS_SCHEMA as PREDICTIONS_SCHEMA
-from trial_records.columns import VERSION
+from trial_records.columns import VERSION, more_fields, rows_schema
 from trial_records.columns import run_schema as run_schema
 from trial_records.trial_files import EPOCHS, PREDICTIONS, RUN, SCHEMA_VERSION, content, unusable
 
@@ -52,10 +52,17 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema
     return digest
 
 
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write a log's rows as a table; the digest of its values. Raises as `write_table` does."""
+    return write_table(path, rows, rows_schema(rows))
+
+
 def write_run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """Write a trial's run.parquet; its row, which now has its own digest. Raises as `write_table`
     does."""
     schema = run_schema()
+    for field in more_fields(run, schema):
+        schema = schema.append(field)
     table = pa.Table.from_pylist([{**run, OF_ROW: None}], schema=schema)
     digest = values.digest(table, [name for name in schema.names if name != OF_ROW])
     place = schema.get_field_index(OF_ROW)

@@ -29,6 +29,9 @@ CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "predictions.parquet"
 RUN = "run.parquet"
 FAILURE = "failure.json"
+LOG = "metrics.log"
+# An attempt writes in TRIAL/attempt-TOKEN/files, and moves from there what is to count.
+ATTEMPT, FILES = "attempt-", "files"
 # Written by a search that wants no more of the trial: its attempt stops when it sees the file.
 PRUNED = "pruned.json"
 

@@ -136,7 +136,7 @@ class TrialJob:
             started=True,
             saved=leases.checkpoint(folder),
         )
-        return fresh if leases.install(folder, held, fresh) else None
+        return store.take_over(trial, held, fresh)
 
 
 @dataclass(frozen=True)

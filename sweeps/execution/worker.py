@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,9 +30,12 @@ from slurm import environment
 from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
+from sweeps.run.attempt import Attempt
+from sweeps.run.ends import LostTrialError, StoppedError
+from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
-from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.lease_watch import Watch
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import origin
 from trainer.config import DataConfig, TrainConfig
@@ -172,14 +175,19 @@ class Worker:
 
         Rank 0 alone writes down what became of it.
         """
-        from trainer.train import PreemptedError, train
+        from trainer.train import train
 
-        folder = self.store.folder_of(trial)
+        # The rest of what there is to know of the attempt is rank 0's.
+        run = Run(self._attempt(trial), stop=self.stop)
         try:
-            train(trial.config, folder, should_stop=self.stop)
-        except PreemptedError:
-            return not (folder / trial_files.PRUNED).exists()
+            train(trial.config, run)
+        except StoppedError:
+            return not (self.store.folder_of(trial) / trial_files.PRUNED).exists()
         return False
+
+    def _attempt(self, trial: Trial, **known: Any) -> Attempt:
+        folder, config = self.store.folder_of(trial), trial.config.to_json()
+        return Attempt(folder, trial.fingerprint, config, limit_seconds=self.limit, **known)
 
     def _train(self, trial: Trial, lease: Lease, watch: Watch) -> bool:
         from trainer import process_cache
@@ -187,14 +195,45 @@ class Worker:
         if trial.problem is None:
             # While torch is imported.
             process_cache.read_ahead(trial.config.data)
-        from trainer.train import PreemptedError, epoch_line, train
+        from trainer.train import train
 
-        folder = self.store.folder_of(trial)
-        about = origin.attempt(attempt=lease.attempt, launch=lease.launch)
+        about = {"attempt": lease.attempt, "launch": lease.launch}
+        run: Run | None = None
+        try:
+            attempt = self._attempt(trial, token=lease.token, number=lease.attempt, facts=about)
+            run = Run(attempt, stop=self._stop_of(trial, watch), watch=watch)
+            row = run.finish(train(trial.config, run))
+        except StoppedError:
+            is_pruned = (self.store.folder_of(trial) / trial_files.PRUNED).exists()
+            if run is not None:
+                run.end(is_over=is_pruned)
+            if not is_pruned:
+                return True
+            log.info("pruned: a search wants no more of it")
+            self.store.release(trial, lease)
+        except Exception as error:
+            if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
+                raise storage from error
+            watch.look()  # the failure of an attempt that lost its trial is nothing to the next
+            log.error("%s", traceback.format_exc().rstrip())
+            failure = self._failure(error, lease, origin.attempt(**about))
+            if run is not None:
+                run.end(is_over=True)
+            self.store.fail(trial, lease, failure)
+        else:
+            percent = 100 * row["val_accuracy"], 100 * row["test_accuracy"]
+            log.info("done: validation %.2f %%, test %.2f %%", *percent)
+            self.store.finish(trial, lease)
+            self.paces[shape_of(trial)] = row["seconds"] / row["epochs_run"]
+        finally:
+            if run is not None:
+                run.files.close()
+        return False
+
+    def _stop_of(self, trial: Trial, watch: Watch) -> Callable[[], bool]:
+        """What the trial asks between its steps: whether it is to stop."""
+        pruned = self.store.folder_of(trial) / trial_files.PRUNED
         looked = clock.monotonic()
-
-        def say(row: dict[str, Any]) -> None:
-            log.info("%s", epoch_line(row, trial.config.epochs))
 
         def should_stop() -> bool:
             nonlocal looked
@@ -205,33 +244,9 @@ class Worker:
             if clock.monotonic() - looked < LOOK_SECONDS:
                 return False
             looked = clock.monotonic()
-            return (folder / trial_files.PRUNED).exists()
+            return pruned.exists()
 
-        try:
-            run = train(
-                trial.config, folder, on_epoch=say, should_stop=should_stop, attempt=about,
-                fence=watch.look,
-            )  # fmt: skip
-        except PreemptedError:
-            if not (folder / trial_files.PRUNED).exists():
-                return True
-            log.info("pruned: a search wants no more of it")
-            self.store.release(trial, lease)
-        except Exception as error:
-            if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
-                raise storage from error
-            watch.look()  # the failure of an attempt that lost its trial is nothing to the next
-            log.error("%s", traceback.format_exc().rstrip())
-            self.store.fail(trial, lease, self._failure(error, lease, about))
-        else:
-            log.info(
-                "done: validation %.2f %%, test %.2f %%",
-                100 * run["val_accuracy"],
-                100 * run["test_accuracy"],
-            )
-            self.store.finish(trial, lease)
-            self.paces[shape_of(trial)] = run["seconds"] / run["epochs_run"]
-        return False
+        return should_stop
 
     def _failure(
         self, error: Exception, lease: Lease, about: dict[str, Any] | None = None

@@ -16,19 +16,13 @@ from typing import Self
 
 from local_machine import clock
 from local_machine.errors import InputError
+from sweeps.run.ends import LostTrialError
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 
 # How often a holder looks whether the lease is still its own, and how often it says that it lives.
 FENCE_SECONDS = 5.0
 BEAT_SECONDS = 15.0
-
-
-class LostTrialError(BaseException):
-    """Another attempt holds the trial now. This one must write nothing more.
-
-    Not an Exception, so that no trial's handler takes it for the trial's failure.
-    """
 
 
 class Watch:

@@ -21,6 +21,7 @@ import typer
 
 from local_machine import clock
 from local_machine.errors import run_command
+from sweeps.run.ends import StoppedError
 
 WARM_STEPS = 20
 SECONDS = 4.0
@@ -61,14 +62,14 @@ def main(config_file: Annotated[Path, typer.Argument(help="The configuration.")]
     """Train for some seconds, and say how fast."""
     import torch
 
+    from trainer.alone import train_alone
     from trainer.config import TrainConfig
-    from trainer.train import PreemptedError, train
 
     wanted = {"epochs": EPOCHS, "early_stopping.patience": 0, "optimizer.lr": 1e-4}
     config = TrainConfig.from_file(config_file).override(wanted)
     limit = _Clock()
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(PreemptedError):
-        train(config, Path(folder), should_stop=limit)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(StoppedError):
+        train_alone(config, Path(folder), should_stop=limit)
     _synchronize()
     seconds = clock.monotonic() - limit.started
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
