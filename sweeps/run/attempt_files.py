@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -279,7 +280,10 @@ def see_config(trial: Path, fingerprint: str, config: str) -> None:
     path = trial / CONFIG
     if not path.exists():
         write_atomic(path, lambda file: file.write(config.encode()))
-    elif not is_of(parse_values(path, read_file(path)), fingerprint):
+        return
+    stored = parse_values(path, read_file(path))
+    # As another version wrote it, it may be the same all the same.
+    if stored != json.loads(config) and not is_of(stored, fingerprint):
         raise InputError(
             f"{trial} holds another trial: its {CONFIG} differs from the one given",
             "give a folder of its own to each trial",
