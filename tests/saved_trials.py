@@ -45,3 +45,16 @@ def save_as_0_1(folder: Path, state: dict[str, Any], fingerprint: str) -> None:
     attempt_folder.sweep_up(folder)
     whole = {"schema_version": 1, "fingerprint": fingerprint, **state}
     torch.save(whole, folder / trial_files.CHECKPOINT)
+
+
+def epochs_in(trial: Path) -> int:
+    """How many rows the trial has, committed or not."""
+    try:
+        return len(rows.read(trial))
+    except FileNotFoundError:
+        return 0
+
+
+def epochs_of_all(results: Path) -> int:
+    """How many rows all of the trials have."""
+    return sum(epochs_in(path.parent) for path in results.rglob(trial_files.CONFIG))

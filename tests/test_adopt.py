@@ -91,9 +91,9 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What was trained in this process."""
     trained: list[Path] = []
 
-    def noted(config: Any, run: Run) -> dict[str, Any]:
+    def noted(config: Any, run: Run, *_: object) -> dict[str, Any]:
         trained.append(run.attempt.trial)
-        return train(config, run)
+        return train(config, run, *_)
 
     monkeypatch.setattr("trainer.train.train", noted)
     return trained

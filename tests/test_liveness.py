@@ -178,6 +178,34 @@ def test_a_holder_sees_within_its_bound_that_another_has_its_trial(
         Watch(folder, mine).look()
 
 
+WATCHED = """
+import sys, time
+from pathlib import Path
+from sweeps.run.ends import LostTrialError
+from sweeps.state import lease as leases, lease_watch
+from sweeps.state.lease import CLAIM, Lease
+
+lease_watch.FENCE_SECONDS, lease_watch.END_SECONDS = 0.05, 0.3
+lease_watch.UNREADABLE_SECONDS = 0.5
+folder = Path(sys.argv[1])
+mine = leases.take(folder, Lease(1, 0, 1.0, ""), lambda *_: True)
+with lease_watch.Watch(folder, mine) as watch:
+    if sys.argv[2] == "lost":
+        assert leases.give_up(folder, mine)
+    if sys.argv[2] == "unreadable":
+        (folder / CLAIM).write_text("{")
+    time.sleep(2.0 if sys.argv[2] == "held" else 60.0)
+"""
+
+
+@pytest.mark.parametrize(("what", "code"), [("lost", 3), ("unreadable", 3), ("held", 0)])
+def test_a_holder_in_a_step_without_end_is_ended_when_it_lost_its_trial(
+    folder: Path, what: str, code: int
+) -> None:
+    words = [sys.executable, "-c", WATCHED, str(folder), what]
+    assert subprocess.run(words, timeout=50).returncode == code
+
+
 @pytest.mark.parametrize("broken", [True, False])
 def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
@@ -188,7 +216,7 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
 
     begun: list[Path] = []
 
-    def train(config: object, run: Run) -> dict[str, float]:
+    def train(config: object, run: Run, *_: object) -> dict[str, float]:
         out = run.attempt.trial
         if out.name == first.name and not begun:
             begun.append(out)
@@ -219,7 +247,7 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     store = TrialStore(tmp_path, "sweep")
     ran: list[float] = []
 
-    def train(config: object, run: Run) -> None:
+    def train(config: object, run: Run, *_: object) -> None:
         held = leases.read(run.attempt.trial)
         assert held is not None
         ran.append(held.launch)

@@ -60,7 +60,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """Trials that take no time, in the order in which they were run."""
     ran: list[TrainConfig] = []
 
-    def train(config: TrainConfig, run: Run) -> Row:
+    def train(config: TrainConfig, run: Run, *_: object) -> Row:
         ran.append(config)
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 

@@ -62,7 +62,7 @@ def train(config: TrainConfig, run: Run, on_epoch: Callable[[Row], None] | None 
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
     `on_epoch` gets each row once it is saved, on rank 0, on a GPU perhaps while it still is on its
-    way to the disk; without it there is a line in the log.
+    way to the disk.
 
     Raises InputError (bad data, a folder that holds another trial, a compiler's cache that others
     may write), NonFiniteLossError, StoppedError where it was stopped between two steps, OSError
@@ -89,17 +89,10 @@ def train(config: TrainConfig, run: Run, on_epoch: Callable[[Row], None] | None 
                 try:
                     run.save(training.state(), generators=False, writer=writer)
                 finally:
-                    if group.is_main:
-                        _tell(row, config, on_epoch)
+                    if on_epoch is not None and group.is_main:
+                        on_epoch(row)
             writer.wait()
             return _finish(training, run)
-
-
-def _tell(row: Row, config: TrainConfig, on_epoch: Callable[[Row], None] | None) -> None:
-    if on_epoch is None:
-        log.info("%s", epoch_line(row, config.epochs))
-    else:
-        on_epoch(row)
 
 
 @dataclass

@@ -177,10 +177,8 @@ class Worker:
         """
         from trainer.train import train
 
-        # The rest of what there is to know of the attempt is rank 0's.
-        run = Run(self._attempt(trial), stop=self.stop)
         try:
-            train(trial.config, run)
+            train(trial.config, Run(self._attempt(trial), stop=self.stop))
         except StoppedError:
             return not (self.store.folder_of(trial) / trial_files.PRUNED).exists()
         return False
@@ -195,14 +193,17 @@ class Worker:
         if trial.problem is None:
             # While torch is imported.
             process_cache.read_ahead(trial.config.data)
-        from trainer.train import train
+        from trainer.train import epoch_line, train
+
+        def say(row: dict[str, Any]) -> None:
+            log.info("%s", epoch_line(row, trial.config.epochs))
 
         about = {"attempt": lease.attempt, "launch": lease.launch}
         run: Run | None = None
         try:
             attempt = self._attempt(trial, token=lease.token, number=lease.attempt, facts=about)
             run = Run(attempt, stop=self._stop_of(trial, watch), watch=watch)
-            row = run.finish(train(trial.config, run))
+            row = run.finish(train(trial.config, run, say))
         except StoppedError:
             is_pruned = (self.store.folder_of(trial) / trial_files.PRUNED).exists()
             if run is not None:
@@ -231,7 +232,7 @@ class Worker:
         return False
 
     def _stop_of(self, trial: Trial, watch: Watch) -> Callable[[], bool]:
-        """What the trial asks between its steps: whether it is to stop."""
+        """What the trial asks between its steps."""
         pruned = self.store.folder_of(trial) / trial_files.PRUNED
         looked = clock.monotonic()
 
