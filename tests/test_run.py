@@ -243,13 +243,13 @@ def test_a_folder_is_committed_whole_or_not_at_all(trial: Path) -> None:
 def test_files_of_a_tasks_own_take_no_name_of_ours(trial: Path) -> None:
     run = begun(trial)
     run.load()
-    for name in (trial_files.CONFIG, "claim.json", trial_files.FAILURE, "checkpoint-500"):
+    for name in (trial_files.CONFIG, "claim.json", trial_files.CHECKPOINT, "checkpoint-500"):
         (run.folder / name).write_text("its own")
     run.finish({})
     assert (trial / trial_files.CONFIG).read_text() == CONFIG
     own = trial / trial_files.FILES
     assert {path.name for path in own.iterdir()} == {
-        trial_files.CONFIG, "claim.json", trial_files.FAILURE, "checkpoint-500",
+        trial_files.CONFIG, "claim.json", trial_files.CHECKPOINT, "checkpoint-500",
     }  # fmt: skip
     assert not (trial / "claim.json").exists()
 

@@ -154,7 +154,7 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
     average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
     history = History()
     if state is not None:
-        data.check_same(state.get(_CONTENT), run.folder / CHECKPOINT)
+        data.check_same(state.get(_CONTENT), run.attempt.trial / CHECKPOINT)
         history = History.restore(state, run.loaded_rows, model, optimizer, average)
         # Version 0.1 had its rows there, and no log.
         for row in state.get("rows", ()):
@@ -304,7 +304,7 @@ def _finish(training: _Training, run: Run) -> Row:
     assert logits is not None
     digest = training.group.from_main(
         lambda: tables.write_table(
-            run.folder / PREDICTIONS, predictions(data, logits), tables.PREDICTIONS_SCHEMA
+            run.files.open() / PREDICTIONS, predictions(data, logits), tables.PREDICTIONS_SCHEMA
         )
     )
     metrics = {name: row[name] for name in METRICS if row[name] is not None}

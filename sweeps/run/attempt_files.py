@@ -38,9 +38,9 @@ _logger = logging.getLogger("sweeps.run")
 
 # How the names of the folders begin that `run.checkpoint` fills; a number follows.
 _FOLDER = ".saved-"
-# What moves to the trial's folder itself. What else a task wrote goes into a folder there, so that
+# What a task wrote by itself lies in a folder of its own, here and in the trial's folder, so that
 # it takes no name of ours.
-_OURS = {CHECKPOINT, EPOCHS, PREDICTIONS, RUN}
+_OWN = FILES
 
 
 class AttemptFiles:
@@ -51,10 +51,6 @@ class AttemptFiles:
         self._files: Path | None = None
         self._log: LogWriter | None = None
 
-    @staticmethod
-    def checkpoint_in(files: Path) -> Path:
-        return files / CHECKPOINT
-
     def open(self) -> Path:
         """The folder, with what the attempts before left there.
 
@@ -63,11 +59,20 @@ class AttemptFiles:
         """
         if self._files is None:
             see_config(self._attempt.trial, self._attempt.fingerprint, self._attempt.config)
-            self._files = attempt_folder.take_over(self._attempt.trial, self._attempt.token)
+            files = attempt_folder.take_over(self._attempt.trial, self._attempt.token)
             if (self._attempt.trial / RUN).exists():
                 # Its holder before us finished it while we came.
                 raise LostTrialError
+            settle(self._attempt.trial, files, self._attempt.config)
+            self._files = files
         return self._files
+
+    def own_folder(self) -> Path:
+        """Where the task may write what it likes."""
+        files = self.open()
+        with guarded(files):
+            (files / _OWN).mkdir(exist_ok=True)
+        return files / _OWN
 
     # From where it goes on
 
@@ -218,14 +223,13 @@ class AttemptFiles:
         with guarded(files):
             digest = tables.write_rows(files / EPOCHS, rows)
             row = tables.write_run(files, {**record, tables.DIGESTS[EPOCHS]: digest})
-            names = {one.name for one in files.iterdir()} - {LOG}
+            with contextlib.suppress(OSError):
+                (files / _OWN).rmdir()  # where nothing is in it
+            ours = {CHECKPOINT, EPOCHS, PREDICTIONS, RUN, _OWN}
+            there = {one.name for one in files.iterdir()}
+            names = there & ours | {name for name in there if name.startswith(_FOLDER)}
         self._watch.look()
-        trial = self._attempt.trial
-        folders = {name for name in names if name.startswith(_FOLDER)}
-        if others := names - _OURS - folders:
-            (trial / FILES).mkdir(exist_ok=True)
-            attempt_folder.publish(files, trial / FILES, others)
-        attempt_folder.publish(files, trial, names & _OURS | folders)
+        attempt_folder.publish(files, self._attempt.trial, names)
         self.close()
         attempt_folder.remove(self._attempt.trial, self._attempt.token)
         return row
@@ -262,9 +266,9 @@ class AttemptFiles:
 
 
 def see_config(trial: Path, fingerprint: str, config: str) -> None:
-    """Make the trial's folder with its config.json, or see that it is this trial's.
+    """Make the trial's folder, or see that it is not another trial's, by its config.json.
 
-    Raises InputError where it cannot be made, or holds another trial; OSError.
+    Raises InputError where it is, or where it cannot be made; OSError.
     """
     try:
         trial.mkdir(parents=True, exist_ok=True)
@@ -272,14 +276,8 @@ def see_config(trial: Path, fingerprint: str, config: str) -> None:
         raise InputError(
             f"cannot make the folder {trial}: {error.strerror}", "give a folder, or a new name"
         ) from None
-    # Of a writer of version 0.1 that was killed: nobody else writes these here.
-    for name in (CHECKPOINT, EPOCHS, CONFIG, RUN):
-        for part in trial.glob(f".{name}.*.part"):
-            with contextlib.suppress(OSError):
-                part.unlink()
     path = trial / CONFIG
     if not path.exists():
-        write_atomic(path, lambda file: file.write(config.encode()))
         return
     stored = parse_values(path, read_file(path))
     # As another version wrote it, it may be the same all the same.
@@ -289,3 +287,16 @@ def see_config(trial: Path, fingerprint: str, config: str) -> None:
             "give a folder of its own to each trial",
             exit_code=EXIT_IO,
         )
+
+
+def settle(trial: Path, files: Path, config: str) -> None:
+    """See to the trial's folder itself, once what attempts left was taken over. Raises OSError,
+    LostTrialError."""
+    # Of a writer of version 0.1 that was killed.
+    for name in (CHECKPOINT, CONFIG, EPOCHS, PREDICTIONS, RUN):
+        for part in trial.glob(f".{name}.*.part"):
+            part.unlink(missing_ok=True)
+    if not (trial / CONFIG).exists():
+        with guarded(files):
+            write_atomic(files / CONFIG, lambda file: file.write(config.encode()))
+        attempt_folder.publish(files, trial, [CONFIG])

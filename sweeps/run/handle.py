@@ -31,6 +31,7 @@ from sweeps.run.ends import StoppedError
 from sweeps.run.ranks import Answer, Ranks
 from trial_records import log
 from trial_records.log import Mark, Values
+from trial_records.trial_files import CHECKPOINT
 
 _log = logging.getLogger("sweeps.run")
 
@@ -68,10 +69,10 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the task may write files of its own; they move to the trial's folder when it is
-        done. On the ranks beside 0, known once `load` was called."""
+        """Where the task may write files of its own; they are in `files` of the trial's folder when
+        it is done. On the ranks beside 0, known once `load` was called."""
         if self.ranks.rank == 0:
-            return self.files.open()
+            return self.files.own_folder()
         if self._folder is None:
             raise InputError("run.folder is not known yet", "call run.load() on every rank first")
         return self._folder
@@ -161,7 +162,7 @@ class Run:
     def load_checkpoint(self) -> Path | None:
         """The folder that `checkpoint` committed last, as `load` found it; None for none."""
         name = "" if self._saved is None else self._saved.folder
-        return self.folder / name if name else None
+        return self.folder.parent / name if name else None
 
     def should_stop(self) -> bool:
         """Whether the attempt was asked to stop: save, and it ends there. Several ranks ask each
@@ -191,9 +192,9 @@ class Run:
     def _find(self, _: list[bytes]) -> Answer:
         self._saved = self.files.resume()
         self.loaded_rows = self.files.rows()
-        found: Answer = {"folder": str(self.files.open()), "rows": [], "log": None}
+        found: Answer = {"log": None}
         if self.ranks.world > 1:
-            found["rows"] = self.loaded_rows
+            found |= {"folder": str(self.files.own_folder()), "rows": self.loaded_rows}
         if self._saved is not None:
             found["log"] = list(self._saved.log)
         return found
@@ -202,7 +203,7 @@ class Run:
         """On the ranks beside 0: what is wrong, in words."""
         if answer["log"] is None:
             return b""
-        path = self.files.checkpoint_in(self.folder)
+        path = self.folder.parent / CHECKPOINT
         try:
             self._saved = checkpoint_file.read(path, self.attempt.fingerprint)
         except (OSError, checkpoint_file.DamagedCheckpointError) as error:

@@ -22,7 +22,7 @@ from typing import Any
 from local_machine.errors import InputError, storage_error
 from local_machine.files import read_file, write_atomic
 from sweeps.run import attempt_folder
-from sweeps.run.attempt_files import see_config
+from sweeps.run.attempt_files import see_config, settle
 from sweeps.run.ends import LostTrialError
 from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
@@ -158,6 +158,7 @@ def _copy(folder: Path, token: str, trial: Trial, found: _Found) -> None:
 
     see_config(folder, trial.fingerprint, trial.config.to_json())
     place = attempt_folder.take_over(folder, token)
+    settle(folder, place, trial.config.to_json())
     files = dict(found.files)
     with contextlib.suppress(FileNotFoundError, InputError):
         files[trial_files.CHECKPOINT] = read_file(found.folder / trial_files.CHECKPOINT)
