@@ -57,4 +57,4 @@ def epochs_in(trial: Path) -> int:
 
 def epochs_of_all(results: Path) -> int:
     """How many rows all of the trials have."""
-    return sum(epochs_in(path.parent) for path in results.rglob(trial_files.CONFIG))
+    return sum(epochs_in(path.parent) for path in results.glob(f"*/*/{trial_files.CONFIG}"))

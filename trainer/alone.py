@@ -43,6 +43,7 @@ def train_alone(
         except BaseException as error:
             with contextlib.suppress(OSError, LostTrialError):
                 run.end(is_over=isinstance(error, Exception))
+                attempt_folder.drop(out, attempt.token)
             raise
         return group.from_main(lambda: run.finish(metrics))
 

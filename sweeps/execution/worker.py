@@ -25,15 +25,16 @@ import typer
 
 from local_machine import clock, processes
 from local_machine.errors import run_command, storage_error
-from local_machine.secrets import masked
 from slurm import environment
 from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
+from sweeps.execution.worker_log import start_logging
 from sweeps.run.attempt import Attempt
 from sweeps.run.ends import LostTrialError, StoppedError
 from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
+from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import Watch
 from sweeps.state.trial_store import Standing, State, TrialStore
@@ -75,6 +76,7 @@ class Worker:
     limit: float = math.inf  # how many seconds it has in all, each time that it starts
     paces: dict[Hashable, float] = field(default_factory=dict)  # its own seconds an epoch, by shape
     has_run: bool = False
+    unsaved: Path | None = None  # the folder of the trial that it was stopped in, and did not save
     tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LOG_TAIL))
 
     def run(self, trials: Iterable[Trial]) -> bool:
@@ -161,8 +163,11 @@ class Worker:
             if lease.deaths >= MAX_DEATHS:
                 self._give_up(trial, lease)
                 return False
-            with Watch(self.store.folder_of(trial), lease) as watch:
-                return self._train(trial, lease, watch)
+            folder = self.store.folder_of(trial)
+            with Watch(folder, lease) as watch:
+                stopped = self._train(trial, lease, watch)
+            self.unsaved = folder if stopped and not leases.got_on(folder, lease) else None
+            return stopped
         except BaseException:
             self.store.release(trial, lease)
             raise
@@ -266,8 +271,9 @@ class Worker:
 
     def _give_up(self, trial: Trial, lease: Lease) -> None:
         error = ChildProcessError(
-            f"its worker died {lease.deaths} times without a word; the kernel kills a process that "
-            "takes too much memory (dmesg tells)"
+            f"its worker died {lease.deaths} times without a word, or was stopped by the cluster, "
+            "before it had saved anything: the kernel kills a process that takes too much memory "
+            "(dmesg tells), and a time limit may be shorter than the time between two saves"
         )
         log.error("%s", error)
         self.store.fail(trial, lease, self._failure(error, lease))
@@ -321,33 +327,6 @@ def count_data(config: DataConfig) -> Counts:
     return check(config)
 
 
-class _Masking(logging.Formatter):
-    """What an error or a command says of a secret stays out of the log."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
-
-
-class _Tail(logging.Handler):
-    """Keeps the last lines for failure.json."""
-
-    def __init__(self, lines: collections.deque[str]) -> None:
-        super().__init__()
-        self.lines = lines
-
-    def emit(self, entry: logging.LogRecord) -> None:
-        self.lines.extend(self.format(entry).splitlines())
-
-
-def start_logging(worker: Worker) -> None:
-    """Log lines to stderr, which is the worker's log file where launch started it."""
-    form = _Masking("%(asctime)s %(message)s")
-    for handler in (logging.StreamHandler(sys.stderr), _Tail(worker.tail)):
-        handler.setFormatter(form)
-        logging.getLogger().addHandler(handler)
-    logging.getLogger().setLevel(logging.INFO)
-
-
 def die_with(parent: int, stop: Stop) -> None:
     """Have Linux send SIGTERM when the parent dies, so that a killed launch leaves no worker."""
     if sys.platform == "linux":
@@ -384,7 +363,7 @@ def main(
         store = TrialStore(folder.parent, folder.name)
         seconds = read_seconds(store, plan)
         worker = Worker(store, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
-        start_logging(worker)
+        start_logging(worker.tail)
         if parent:
             die_with(parent, stop)
         trials = [trial for identity in plan for trial in store.plan(identity).trials]

@@ -186,15 +186,15 @@ class AttemptFiles:
         self._log.saved(mark)
         self._remove_folders(files, folder)
 
-    def begin_part(self) -> str:
-        """An empty folder, for `commit`; the path."""
+    def begin_part(self) -> Path:
+        """An empty folder, for `commit`."""
         files = self.open()
         taken = {one.name.removesuffix(".part") for one in files.glob(f"{_FOLDER}*")}
         names = (f"{_FOLDER}{number}" for number in itertools.count(1))
         part = files / f"{next(name for name in names if name not in taken)}.part"
         with guarded(files):
             part.mkdir()
-        return str(part)
+        return part
 
     @staticmethod
     def sync_all(folder: Path) -> None:
@@ -246,7 +246,8 @@ class AttemptFiles:
         self.close()
         # What is not committed is worth something only to a person who asks why it failed.
         if not has_rows and not (self._files / CHECKPOINT).exists():
-            attempt_folder.remove(self._attempt.trial, self._attempt.token)
+            shutil.rmtree(self._files, ignore_errors=True)
+            self._files = None
 
     def _show_committed(self, files: Path) -> bool:
         """Whether there are any rows, committed or not."""

@@ -89,7 +89,7 @@ class Run:
         answer = self.ranks.agree("load", b"", self._find)
         problem = b""
         if self.ranks.rank:
-            self._folder = Path(answer["folder"])
+            self._folder = self.attempt.trial / answer["folder"]
             self.loaded_rows = answer["rows"]
             problem = self._load_too(answer)
         if self.ranks.world > 1:
@@ -145,8 +145,10 @@ class Run:
         """An empty folder for what each rank saves in its own way; committed, with `state` and the
         rows so far, when the block ends without an error on every rank. Raises as `save` does."""
         checkpoint_file.refuse_unloadable(state)
-        answer = self.ranks.agree("checkpoint", b"", lambda _: {"part": self.files.begin_part()})
-        part = Path(answer["part"])
+        answer = self.ranks.agree(
+            "checkpoint", b"", lambda _: {"part": self._told(self.files.begin_part())}
+        )
+        part = self.attempt.trial / answer["part"]
         try:
             yield part
             self.files.sync_all(part)
@@ -194,10 +196,14 @@ class Run:
         self.loaded_rows = self.files.rows()
         found: Answer = {"log": None}
         if self.ranks.world > 1:
-            found |= {"folder": str(self.files.own_folder()), "rows": self.loaded_rows}
+            found |= {"folder": self._told(self.files.own_folder()), "rows": self.loaded_rows}
         if self._saved is not None:
             found["log"] = list(self._saved.log)
         return found
+
+    def _told(self, path: Path) -> str:
+        """Of a path in the trial's folder, what holds on each node."""
+        return str(path.relative_to(self.attempt.trial))
 
     def _load_too(self, answer: Answer) -> bytes:
         """On the ranks beside 0: what is wrong, in words."""

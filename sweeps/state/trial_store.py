@@ -25,6 +25,7 @@ from sweeps.run import attempt_folder
 from sweeps.run.ends import LostTrialError
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
+from sweeps.state import unsaved
 from sweeps.state.access import warn_of_writers
 from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
@@ -263,7 +264,8 @@ class TrialStore(PlanStore):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         failure = trial_files.Failure.read(folder)
-        wanted = Lease(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
+        number = failure.attempt + 1 if failure else 1
+        wanted = Lease(number, unsaved.count(folder), launch, log, **job)
         if _is_attempt(wanted):
             attempt_folder.make(folder, wanted.token)
         held = None
@@ -301,7 +303,9 @@ class TrialStore(PlanStore):
 
     def finish(self, trial: Trial, lease: Lease) -> None:
         """The trial is done: an earlier attempt's failure no longer matters."""
-        (self.folder_of(trial) / trial_files.FAILURE).unlink(missing_ok=True)
+        folder = self.folder_of(trial)
+        (folder / trial_files.FAILURE).unlink(missing_ok=True)
+        unsaved.clear(folder)
         self.release(trial, lease)
 
     def fail(self, trial: Trial, lease: Lease, failure: trial_files.Failure) -> None:
@@ -321,10 +325,11 @@ class TrialStore(PlanStore):
             files = attempt_folder.take_over(folder, lease.token)
             replace(failure, launches=launches).write(files)
             attempt_folder.publish(files, folder, [trial_files.FAILURE])
+            unsaved.clear(folder)
+            with contextlib.suppress(OSError):
+                files.rmdir()  # where nothing else is in it
         except LostTrialError:
-            return
-        with contextlib.suppress(OSError):
-            files.rmdir()  # where nothing else is in it
+            pass
         self.release(trial, lease)
 
 
