@@ -27,7 +27,7 @@ from sweeps.spec.sweep import Sweep
 from sweeps.state import driver_lock, elsewhere
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
-from sweeps.state.lease_watch import Watch
+from sweeps.state.lease_watch import BOUND_SECONDS, Watch
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import State, TrialStore
@@ -340,6 +340,21 @@ def test_a_host_that_is_gone_lets_go_of_everything(store: TrialStore, folder: Pa
     taken = store.lease(TRIAL, 2.0, "")
     assert taken is not None
     assert (taken.attempt, taken.host_gone) == (2, False)
+
+
+@pytest.mark.parametrize("ago", [0.0, 60.0, LATE])
+def test_what_a_host_held_that_was_heard_of_just_now_is_not_given_on_at_once(
+    store: TrialStore, folder: Path, monkeypatch: pytest.MonkeyPatch, ago: float
+) -> None:
+    """Should it live all the same, it finds that it has lost, and ends, within the wait."""
+    slept: list[float] = []
+    monkeypatch.setattr("local_machine.clock.sleep", slept.append)
+    write(folder, Lease(1, 0, 1.0, "", host="gone"))
+    age(folder, ago)
+    elsewhere.take_back("gone", store.folder.parent, store.sweep, Liveness())
+    assert store.standing(TRIAL).state is State.LOST
+    expected = [] if ago == LATE else [pytest.approx(BOUND_SECONDS - ago, abs=5)]
+    assert slept == expected
 
 
 # Cancel

@@ -1,8 +1,9 @@
 """What a trial leaves on disk: file names and notes.
 
-A trial's folder holds config.json, epochs.parquet (a row an epoch, rewritten whole each epoch),
-checkpoint.pt, and, only when it finished, predictions.parquet (a row a test image) and last of
-all run.parquet (one row). A failed attempt leaves failure.json. Of a compacted trial these are read
+A trial's folder holds config.json and, until it is done, the folder of an attempt with metrics.log
+(log.py) and checkpoint.pt. When it is done it holds epochs.parquet (a row an epoch), checkpoint.pt,
+predictions.parquet (a row a test image) and, moved there last of all, run.parquet (one row). A
+failed attempt leaves failure.json. Of a compacted trial these are read
 from the sweep's compact files (compact.py), as if they were in its folder. tables.py has what is
 in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter of a second.
 """
