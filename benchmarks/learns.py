@@ -24,8 +24,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from trainer.alone import train_alone as train
 from trainer.recipes import reported
-from trainer.train import epoch_line, train
+from trainer.train import epoch_line
 
 EPOCHS = 15
 

@@ -49,7 +49,7 @@ CALIBRATE = """
 import sys, time
 from pathlib import Path
 from sweeps.spec.expand import expand; from sweeps import find
-from trainer.train import train
+from trainer.alone import train_alone as train
 for trial in expand(find(sys.argv[1])[1]):
     began = time.process_time()
     train(trial.config, Path(sys.argv[2], trial.name))

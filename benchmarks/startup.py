@@ -38,7 +38,8 @@ NEXT = """
 import sys, time
 from pathlib import Path
 from trainer.recipes import reported
-from trainer.train import PreemptedError, train
+from trainer.alone import train_alone as train
+from sweeps.run.ends import StoppedError
 root, batch, width, out = sys.argv[1:]
 for seed in range(2):
     config = reported("resnet18").override({
@@ -51,7 +52,7 @@ for seed in range(2):
     called = time.perf_counter()
     try:
         train(config, Path(out, str(seed)), should_stop=should_stop)
-    except PreemptedError:
+    except StoppedError:
         pass
 print(asked[0] - called)
 """

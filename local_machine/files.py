@@ -124,9 +124,11 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
 
 
-def set_aside(path: Path, word: str) -> Path:
-    """Keep the file under another name, `path.word`, numbered where that is taken; the new name."""
-    names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in itertools.count())
+def set_aside(path: Path, word: str, folder: Path | None = None) -> Path:
+    """Keep the file under another name, `path.word`, numbered where that is taken, in `folder` or
+    where it is; the new name."""
+    place = folder or path.parent
+    names = (place / f"{path.name}.{word}{n or ''}" for n in itertools.count())
     aside = next(name for name in names if not name.exists())
     path.replace(aside)
     return aside

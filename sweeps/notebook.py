@@ -102,7 +102,7 @@ class OpenedSweeps:
         """
         import pandas as pd
 
-        from trial_records import tables
+        from trial_records import rows, tables
 
         found = self._look()
         runs = self._runs(found)
@@ -110,15 +110,16 @@ class OpenedSweeps:
         for store, one in found:
             run = runs.get((store.sweep, one.trial.name), {})
             try:
-                table = tables.read_epochs(
-                    store.folder_of(one.trial), run.get(tables.DIGESTS[EPOCHS])
-                )
+                folder = store.folder_of(one.trial)
+                if run:
+                    frame = tables.read_epochs(folder, run.get(tables.DIGESTS[EPOCHS])).to_pandas()
+                else:
+                    frame = pd.DataFrame(row.values for row in rows.read(folder))
             except FileNotFoundError:
                 continue  # it has none yet
             except InputError as problem:
                 self.problems.append(problem)
                 continue
-            frame = table.to_pandas()
             frame.insert(0, "sweep", store.sweep)
             frame.insert(1, "trial", one.trial.name)
             frames.append(frame)

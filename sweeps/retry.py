@@ -67,13 +67,13 @@ def main(
 
 def _set_checkpoints_aside(store: TrialStore, plans: list[Plan]) -> None:
     from sweeps.state.trial_store import State
-    from trial_records import trial_files
+    from trial_records.rows import checkpoint_of
 
     for trial in (trial for plan in plans for trial in plan.trials):
         if store.standing(trial).state in (State.FAILED, State.LOST):
-            checkpoint = store.folder_of(trial) / trial_files.CHECKPOINT
-            if checkpoint.exists():
-                set_aside(checkpoint, "before-retry")
+            folder = store.folder_of(trial)
+            while (checkpoint := checkpoint_of(folder)) is not None:
+                set_aside(checkpoint, "before-retry", folder)
 
 
 if __name__ == "__main__":

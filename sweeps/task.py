@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol
 
 from local_machine.errors import InputError, nearest
 from local_machine.files import read_file
-from trial_records import trial_files
+from sweeps.run.handle import Run, metrics_of
+from trial_records import metrics, trial_files
 from trial_records.plan import PlannedTask
 from trial_records.trial_files import Cause
 
@@ -97,7 +98,7 @@ class Task(ABC):
         only. Raises InputError, which begins with `where` and names the field and the value."""
 
     @abstractmethod
-    def train(self, config: Any, run: Any) -> Values | None:
+    def train(self, config: Any, run: Run) -> Values | None:
         """Train one trial, from where `run` says that it is; the final metrics, or None."""
 
     def read(self, path: Path) -> Any:
@@ -201,6 +202,29 @@ class Task(ABC):
         next one needs: data, compiled code."""
         own = {self.budget, self.seed}
         return json.dumps({k: v for k, v in values.items() if k not in own}, sort_keys=True)
+
+    def row_line(self, config: Any, row: Values) -> str:
+        """What was just logged, in a line of the worker's log."""
+        return "  ".join(f"{name} {value:.6g}" for name, value in row.items())
+
+    def end_line(self, row: Values) -> str:
+        """How a trial ended, by its row of run.parquet, in a line of the worker's log."""
+        return f"{self.objective.metric} {row['objective']}"
+
+    def outcome(self, config: Any, run: Run, returned: Values | None) -> dict[str, Any]:
+        """The columns of the run.parquet of a trial whose `train` returned these final metrics.
+        Raises InputError for what are none."""
+        values, objective = self.values(config), self.objective
+        return {
+            **metrics.whose(run.attempt.trial, run.attempt.fingerprint, self.name),
+            **run.provenance(),
+            "seed": self.stored(values, self.seed),
+            **metrics.configured(values),
+            **metrics.measured(
+                run.rows(), metrics_of(returned), objective.metric, objective.direction,
+                objective.reduction,
+            ),
+        }  # fmt: skip
 
     def cause(self, error: Exception) -> Cause | None:
         """The word for an error of its own; None for all others."""

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from outcome import assert_one_at_a_time, attempts, outcome
 from PIL import Image
+from saved_trials import epochs_in
 
 from local_machine.errors import SlurmError
 from slurm.dev_cluster import cluster as dev_cluster
@@ -31,7 +32,7 @@ from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import Standing, State, TrialStore
-from trial_records import tables, trial_files
+from trial_records import trial_files
 
 ROOT = Path(__file__).parent.parent
 # Images that nothing needs scikit-learn for, whose import takes as long as half the training.
@@ -227,11 +228,6 @@ class Drill:
 
 def trials_of(store: TrialStore) -> list[Trial]:
     return list({one.name: one for plan in store.plans() for one in plan.trials}.values())
-
-
-def epochs_in(folder: Path) -> int:
-    path = folder / trial_files.EPOCHS
-    return tables.read_table(path).num_rows if path.exists() else 0
 
 
 @contextlib.contextmanager

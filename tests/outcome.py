@@ -25,7 +25,8 @@ def outcome(results: Path) -> dict[str, tuple[object, ...]]:
             {key: value for key, value in row.items() if key not in TIMING}
             for row in tables.read_table(folder / trial_files.EPOCHS).to_pylist()
         ]
-        state = torch.load(folder / trial_files.CHECKPOINT, weights_only=True)
+        saved = torch.load(folder / trial_files.CHECKPOINT, weights_only=True)
+        state = saved.get("state", saved)  # beside it in version 0.1
         weights = {name: value.numpy().tobytes() for name, value in state["best_weights"].items()}
         found[folder.name] = (epochs, (folder / trial_files.PREDICTIONS).read_bytes(), weights)
     return found

@@ -14,9 +14,9 @@ from typing import Any
 
 from local_machine.errors import InputError, run_command
 from trainer.__main__ import app
+from trainer.alone import train_alone as train
 from trainer.config import TrainConfig
-from trainer.train import Row, train
-from trial_records import trial_files
+from trainer.records.history import Row
 
 # LayerNorm and no dropout: nothing in it depends on how a batch is dealt. Batches of 179 of the
 # 180 images leave one for the last, so that a rank of two has none.
@@ -49,6 +49,7 @@ def rank_main(folder: Path) -> None:
     def copy_after_first(row: Row) -> None:
         if row["epoch"] == 0:
             shutil.copytree(folder / "wrn", folder / "resumed")
+            shutil.copytree(folder / "wrn", folder / "unshared-0")
 
     (folder / "vit.json").write_text(VIT.to_json())
     with contextlib.suppress(SystemExit):
@@ -62,9 +63,6 @@ def rank_main(folder: Path) -> None:
     seen["file"] = said(lambda: train(VIT, Path(__file__)))
     # A checkpoint that only rank 0 sees, as on a disk that is not shared.
     own = folder / f"unshared-{rank}"
-    if rank == 0:
-        shutil.copytree(folder / "wrn", own)
-        (own / trial_files.RUN).unlink()
     seen["unshared"] = said(lambda: train(WRN, own))
     (folder / f"rank-{rank}.json").write_text(json.dumps(seen))
 

@@ -17,6 +17,7 @@ from analysis.cifar10.task import load
 from analysis.sections import cost, provenance, summary
 from local_machine.errors import run_command
 from sweeps.cost.tally import tally
+from sweeps.run.handle import Run
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.spec.sweep import Trial
@@ -90,9 +91,9 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What was trained in this process."""
     trained: list[Path] = []
 
-    def noted(config: Any, out: Path, **more: Any) -> dict[str, Any]:
-        trained.append(out)
-        return train(config, out, **more)
+    def noted(config: Any, run: Run, *_: object) -> dict[str, Any]:
+        trained.append(run.attempt.trial)
+        return train(config, run, *_)
 
     monkeypatch.setattr("trainer.train.train", noted)
     return trained
@@ -183,7 +184,8 @@ def test_who_holds_a_trial_keeps_it_and_a_partial_one_gives_way(folder: Path) ->
     lease = store.lease(trials[0], 1.0, "")
     assert lease is not None
     assert adopt(store, trials, time.time()) == set()
-    assert {path.name for path in store.folder_of(trials[0]).iterdir()} == {"claim.json"}
+    own = f"{trial_files.ATTEMPT}{lease.token}"
+    assert {path.name for path in store.folder_of(trials[0]).iterdir()} == {"claim.json", own}
     store.release(trials[0], lease)
     (store.folder_of(trials[0]) / trial_files.CHECKPOINT).write_bytes(
         b"of an attempt that was killed"

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from local_machine.errors import EXIT_IO, storage_error
-from trainer import checkpoint
-from trainer.checkpoint import DamagedCheckpointError, Writer
+from sweeps.run import checkpoint_file
+from sweeps.run.background import Writer
+from sweeps.run.checkpoint_file import DamagedCheckpointError, Saved
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.models import build
 from trainer.optim import make_optimizer
 from trial_records import tables, trial_files
+from trial_records.log import Mark
 
 TRIAL = "0123456789abcdef" * 4
 
@@ -80,10 +82,12 @@ def test_there_and_back(tmp_path: Path, optimizer_name: str) -> None:
     convolution = state["model"]["stages.1.0.branch.0.weight"]
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     assert not convolution.is_contiguous()
-    checkpoint.save(path, state, TRIAL)
-    again = checkpoint.load(path, TRIAL)
-    assert again is not None
-    assert (again.pop("fingerprint"), again.pop("schema_version")) == (TRIAL, 1)
+    mark = Mark(3, "0" * 64)
+    checkpoint_file.write(path, Saved(state, TRIAL, 2, mark, folder="saved"))
+    saved = checkpoint_file.read(path, TRIAL)
+    assert saved is not None
+    assert (saved.attempt, saved.log, saved.folder) == (2, mark, "saved")
+    again = saved.state
     assert_same(state, again)
     assert [file.name for file in tmp_path.iterdir()] == [trial_files.CHECKPOINT]
     # What is loaded goes on as what was saved.
@@ -100,12 +104,12 @@ def test_there_and_back(tmp_path: Path, optimizer_name: str) -> None:
 
 
 def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path / trial_files.CHECKPOINT, TRIAL) is None
+    assert checkpoint_file.read(tmp_path / trial_files.CHECKPOINT, TRIAL) is None
 
 
 def test_what_the_disk_does_not_give_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        checkpoint.load(tmp_path, TRIAL)
+        checkpoint_file.read(tmp_path, TRIAL)
 
 
 @pytest.fixture
@@ -114,14 +118,20 @@ def saved(tmp_path: Path) -> tuple[Path, bytes]:
     path = tmp_path / trial_files.CHECKPOINT
     weights = torch.arange(96, dtype=torch.float32).reshape(2, 3, 4, 4)
     state = {"model": {"weight": weights.to(memory_format=torch.channels_last)}, "rows": [1.5]}
-    checkpoint.save(path, state, TRIAL)
+    checkpoint_file.write(path, Saved(state, TRIAL))
     return path, path.read_bytes()
+
+
+def state(path: Path) -> Any:
+    saved = checkpoint_file.read(path, TRIAL)
+    assert saved is not None
+    return saved.state
 
 
 def damaged(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     with pytest.raises(DamagedCheckpointError) as caught:
-        checkpoint.load(path, TRIAL)
+        checkpoint_file.read(path, TRIAL)
     assert path.read_bytes() == content
     assert str(caught.value) and "\n" not in str(caught.value)
     return str(caught.value)
@@ -148,14 +158,14 @@ def test_any_byte_of_a_tensor_flipped(saved: tuple[Path, bytes]) -> None:
 
 def test_any_byte_flipped_is_refused_or_changes_nothing(saved: tuple[Path, bytes]) -> None:
     path, content = saved
-    whole = checkpoint.load(path, TRIAL)
+    whole = state(path)
     refused = 0
     for place in range(len(content)):
         flipped = bytearray(content)
         flipped[place] ^= 1 << (place % 8)
         path.write_bytes(flipped)
         try:
-            assert_same(checkpoint.load(path, TRIAL), whole)
+            assert_same(state(path), whole)
         except DamagedCheckpointError:
             refused += 1
     assert refused > len(content) / 4
@@ -164,13 +174,15 @@ def test_any_byte_flipped_is_refused_or_changes_nothing(saved: tuple[Path, bytes
 def test_another_trials_state(saved: tuple[Path, bytes]) -> None:
     path, _ = saved
     with pytest.raises(DamagedCheckpointError, match="holds trial 01234567"):
-        checkpoint.load(path, "f" * 64)
+        checkpoint_file.read(path, "f" * 64)
 
 
 @pytest.mark.parametrize(
     "content",
     [[1, 2], {}, {"schema_version": 1}, {"schema_version": 2, "fingerprint": TRIAL},
-     {"schema_version": 1, "fingerprint": 3}, torch.zeros(3)],
+     {"schema_version": 1, "fingerprint": 3}, torch.zeros(3),
+     {"schema_version": 3, "fingerprint": TRIAL},
+     {"schema_version": 2, "fingerprint": TRIAL, "state": 1}],
 )  # fmt: skip
 def test_something_else_of_torchs(tmp_path: Path, content: object) -> None:
     path = tmp_path / trial_files.CHECKPOINT
@@ -221,7 +233,7 @@ def noise(count: int) -> Tensor:
 
 
 def save_checkpoint(path: Path, numbers: int) -> None:
-    checkpoint.save(path, {"model": noise(numbers)}, TRIAL)
+    checkpoint_file.write(path, Saved({"model": noise(numbers)}, TRIAL))
 
 
 def save_table(path: Path, numbers: int) -> None:
@@ -256,7 +268,7 @@ def test_what_is_written_aside_is_what_it_was_then() -> None:
         assert may_write.wait(10)
         written.append(state["model"]["weight"].tolist())
 
-    with Writer(torch.device("cpu"), aside=True) as writer:
+    with Writer(torch.device("cpu"), aside=True, constant=("best_weights",)) as writer:
         writer({"model": {"weight": weights}, "best_weights": {}}, write)
         weights += 1  # the next epoch has begun
         assert not written

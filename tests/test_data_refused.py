@@ -133,8 +133,8 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
 def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> None:
     """Four classes, one with a comma: what a trial trains on is what it records."""
     from analysis.data.class_names import parse
+    from trainer.alone import train_alone
     from trainer.data.datasets import load
-    from trainer.train import train
 
     names = ["a, b", "c", "d", "e"]
     hub = {"info": {"features": {"label": {"names": names}}}}
@@ -143,17 +143,22 @@ def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> 
         {"data.root": str(root), "model.width": 0.125, "epochs": 1, "batch_size": 32}
     )
     data = load(config.data)
-    run = train(config, tmp_path / "trial")
+    run = train_alone(config, tmp_path / "trial")
     assert parse(run["classes"]) == tuple(names) and run["num_classes"] == 4
     assert run["data_sha256"] == data.sha256
     mean = [float(value) for value in run["data_mean"].split(",")]
     np.testing.assert_allclose(mean, (data.train_images / 255).mean((0, 1, 2)))
     assert run["top_3"] is not None and run["top_5"] is None
+
     # Half done, on images that are others by now.
-    (tmp_path / "trial" / trial_files.RUN).unlink()
+    def stop(row: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_alone(config, tmp_path / "begun", stop)
     from trainer import process_cache
 
     data_set(root, 4, 24, hub=hub)
     process_cache._dataset.drop()
     with pytest.raises(InputError, match="began on other images"):
-        train(config, tmp_path / "trial")
+        train_alone(config, tmp_path / "begun")

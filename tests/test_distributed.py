@@ -17,13 +17,14 @@ from forked import forking
 from hypothesis import given
 from hypothesis import strategies as st
 from ranks import UNEVEN, VIT, WRN
+from saved_trials import state_of
 
 from local_machine.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
-from trainer import checkpoint
+from trainer.alone import train_alone as train
 from trainer.augment.batch import Augmenter, draw
 from trainer.config import AugmentConfig, TrainConfig
 from trainer.distributed import Group, join
-from trainer.train import Row, train
+from trainer.records.history import Row
 from trial_records import trial_files
 from trial_records.tables import read_table
 
@@ -54,7 +55,7 @@ def run(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str
 
 
 def weights(config: TrainConfig, out: Path) -> dict[str, bytes]:
-    state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
+    state = state_of(out, config.fingerprint)
     assert state is not None
     return {name: value.numpy().tobytes() for name, value in state["best_weights"].items()}
 

@@ -109,7 +109,7 @@ def test_a_job_that_slurm_puts_back_goes_on_whatever_it_was_told(
     """It is preempted while it asks to be requeued: it is refused, or hears nothing."""
     folder, back = tmp_path / "bin", tmp_path / "back"
     drill = Drill(tmp_path, site=f'{SITE}setup = ["export PATH={folder}:$PATH"]\n')
-    first = f'touch {back}; /usr/bin/scontrol requeue $(<{back}.armed); exit 1'
+    first = f"touch {back}; /usr/bin/scontrol requeue $(<{back}.armed); exit 1"
     asked = '[ "$1" = requeue ]' if command == "scontrol" else "true"
     folder.mkdir()
     (folder / command).write_text(

@@ -26,11 +26,13 @@ from analysis.figures.style import pdf, png
 from analysis.output.model import Part, Section
 from analysis.output.page import Page
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
-from trainer import checkpoint
+from sweeps.run import checkpoint_file
+from sweeps.run.checkpoint_file import Saved
+from trainer.alone import train_alone as train
 from trainer.config import DataConfig
 from trainer.data.datasets import Dataset
 from trainer.data.datasets import load as load_data
-from trainer.train import train
+from trainer.records import saved_weights
 from trial_records.trial_files import CHECKPOINT, CONFIG
 
 # In one process, for its trained trials are what takes time.
@@ -232,19 +234,19 @@ def flip(path: Path) -> None:
 
 
 def other_trial(path: Path) -> None:
-    checkpoint.save(path, {"best_weights": {"x": torch.zeros(1)}}, "f" * 64)
+    checkpoint_file.write(path, Saved({"best_weights": {"x": torch.zeros(1)}}, "f" * 64))
 
 
 def no_weights(path: Path) -> None:
-    checkpoint.save(path, {"best_weights": {}}, small().fingerprint)
+    checkpoint_file.write(path, Saved({"best_weights": {}}, small().fingerprint))
 
 
 def foreign_weights(path: Path) -> None:
-    checkpoint.save(path, {"best_weights": {"x": torch.zeros(1)}}, small().fingerprint)
+    checkpoint_file.write(path, Saved({"best_weights": {"x": torch.zeros(1)}}, small().fingerprint))
 
 
 def odd_state(path: Path) -> None:
-    checkpoint.save(path, {"best_weights": [1, 2]}, small().fingerprint)
+    checkpoint_file.write(path, Saved({"best_weights": [1, 2]}, small().fingerprint))
 
 
 @pytest.mark.parametrize("damage", [cut, flip, other_trial, no_weights, foreign_weights, odd_state])
@@ -261,10 +263,10 @@ def test_a_damaged_checkpoint_is_a_problem(results: Path, damage: Callable[[Path
 def test_a_checkpoint_that_gives_other_predictions_is_a_problem(results: Path, sweep: str) -> None:
     path = folder(results, sweep) / CHECKPOINT
     fingerprint = read(results, sweep)[2]["fingerprint"]
-    state = checkpoint.load(path, fingerprint)
+    state = saved_weights.load(path, fingerprint)
     assert state is not None
     _, state["best_weights"] = untrained(small())
-    checkpoint.save(path, state, fingerprint)
+    checkpoint_file.write(path, Saved(state, fingerprint))
     maps, gallery, study = parts(results, sweep)
     (problem,) = study.problems
     assert "the checkpoint does not reproduce the recorded predictions" in problem.what

@@ -13,6 +13,7 @@ from slurm.dev_cluster.cluster import Cluster
 from sweeps.state import lease as leases
 from sweeps.state.trial_store import State
 from trial_records import tables, trial_files
+from trial_records.rows import checkpoint_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(500)]
 
@@ -83,7 +84,7 @@ def test_a_warned_job_that_cannot_be_requeued_hands_its_trial_back(
         cluster.command("scancel", "--signal=USR2", held.job)
     folder = drill.store.folder_of(drill.trials[0])
     wait_for(lambda: leases.read(folder) is None)
-    assert drill.standing().state is State.PENDING and (folder / trial_files.CHECKPOINT).exists()
+    assert drill.standing().state is State.PENDING and checkpoint_of(folder)
     epochs = drill.epochs()
     assert "cannot be requeued" in drill.said() and "Traceback" not in drill.said()
     drill.launch()

@@ -11,11 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from outcome import assert_one_at_a_time, outcome
-
-from trial_records import trial_files
+from saved_trials import epochs_of_all
 
 # A group, and with test_worker_kills.py one of two: pytest-xdist deals the larger groups first, and
 # a long test that was dealt last would run on while the other core idles.
@@ -63,13 +61,9 @@ def kill(process: int) -> None:
 
 def wait_for_an_epoch(launch: subprocess.Popen[bytes], results: Path) -> None:
     """Until a worker has written one more: killed by the clock, none might ever get so far."""
-    before = epochs_in(results)
-    while launch.poll() is None and epochs_in(results) == before:
+    before = epochs_of_all(results)
+    while launch.poll() is None and epochs_of_all(results) == before:
         time.sleep(0.02)
-
-
-def epochs_in(results: Path) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in results.rglob(trial_files.EPOCHS))
 
 
 @pytest.mark.timeout(240)

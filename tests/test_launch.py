@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from saved_trials import epochs_of_all
 
 import sweeps.launch
 import sweeps.logs
@@ -265,14 +266,13 @@ def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as process:
-        wait_for(lambda: list(results.rglob(trial_files.EPOCHS)))
+        wait_for(lambda: epochs_of_all(results))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=40)
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert not list(results.rglob("claim.json"))
-    rows = [pq.read_table(path).num_rows for path in results.rglob(trial_files.EPOCHS)]
-    assert sum(rows) > 0
+    assert epochs_of_all(results) > 0
     (plan,) = TrialStore(results, "tiny").plans()
     assert all(
         TrialStore(results, "tiny").standing(trial).state is State.PENDING for trial in plan.trials

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,12 +20,14 @@ from local_machine import processes
 from local_machine.errors import InputError
 from local_machine.files import write_atomic
 from sweeps.execution.worker import Worker
+from sweeps.run.ends import LostTrialError
+from sweeps.run.handle import Run
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state import driver_lock, elsewhere
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
-from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.lease_watch import BOUND_SECONDS, Watch
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import State, TrialStore
@@ -177,6 +178,34 @@ def test_a_holder_sees_within_its_bound_that_another_has_its_trial(
         Watch(folder, mine).look()
 
 
+WATCHED = """
+import sys, time
+from pathlib import Path
+from sweeps.run.ends import LostTrialError
+from sweeps.state import lease as leases, lease_watch
+from sweeps.state.lease import CLAIM, Lease
+
+lease_watch.FENCE_SECONDS, lease_watch.END_SECONDS = 0.05, 0.3
+lease_watch.UNREADABLE_SECONDS = 0.5
+folder = Path(sys.argv[1])
+mine = leases.take(folder, Lease(1, 0, 1.0, ""), lambda *_: True)
+with lease_watch.Watch(folder, mine) as watch:
+    if sys.argv[2] == "lost":
+        assert leases.give_up(folder, mine)
+    if sys.argv[2] == "unreadable":
+        (folder / CLAIM).write_text("{")
+    time.sleep(2.0 if sys.argv[2] == "held" else 60.0)
+"""
+
+
+@pytest.mark.parametrize(("what", "code"), [("lost", 3), ("unreadable", 3), ("held", 0)])
+def test_a_holder_in_a_step_without_end_is_ended_when_it_lost_its_trial(
+    folder: Path, what: str, code: int
+) -> None:
+    words = [sys.executable, "-c", WATCHED, str(folder), what]
+    assert subprocess.run(words, timeout=50).returncode == code
+
+
 @pytest.mark.parametrize("broken", [True, False])
 def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
@@ -185,18 +214,17 @@ def test_a_worker_that_lost_its_trial_writes_nothing_more_and_goes_on(
     store = TrialStore(tmp_path, "sweep")
     first, second = expand(Sweep(base=reported("resnet18"), seeds=2))
 
-    def train(
-        config: object, out: Path, fence: Callable[[], None], **_: object
-    ) -> dict[str, float]:
-        if out.name == first.name and not (out / "begun").exists():
-            (out / "begun").touch()
+    begun: list[Path] = []
+
+    def train(config: object, run: Run, *_: object) -> dict[str, float]:
+        out = run.attempt.trial
+        if out.name == first.name and not begun:
+            begun.append(out)
             held = leases.read(out)
             assert held is not None
             assert leases.give_up(out, held)
             if not broken:
                 raise RuntimeError("an error of this attempt, nothing to the next")
-        fence()
-        (out / trial_files.RUN).touch()
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 
     monkeypatch.setattr(trainer.train, "train", train)
@@ -219,8 +247,8 @@ def test_what_failed_is_tried_once_by_each_launch_whatever_the_clocks_say(
     store = TrialStore(tmp_path, "sweep")
     ran: list[float] = []
 
-    def train(config: object, out: Path, **_: object) -> None:
-        held = leases.read(out)
+    def train(config: object, run: Run, *_: object) -> None:
+        held = leases.read(run.attempt.trial)
         assert held is not None
         ran.append(held.launch)
         raise ValueError("always")
@@ -312,6 +340,21 @@ def test_a_host_that_is_gone_lets_go_of_everything(store: TrialStore, folder: Pa
     taken = store.lease(TRIAL, 2.0, "")
     assert taken is not None
     assert (taken.attempt, taken.host_gone) == (2, False)
+
+
+@pytest.mark.parametrize("ago", [0.0, 60.0, LATE])
+def test_what_a_host_held_that_was_heard_of_just_now_is_not_given_on_at_once(
+    store: TrialStore, folder: Path, monkeypatch: pytest.MonkeyPatch, ago: float
+) -> None:
+    """Should it live all the same, it finds that it has lost, and ends, within the wait."""
+    slept: list[float] = []
+    monkeypatch.setattr("local_machine.clock.sleep", slept.append)
+    write(folder, Lease(1, 0, 1.0, "", host="gone"))
+    age(folder, ago)
+    elsewhere.take_back("gone", store.folder.parent, store.sweep, Liveness())
+    assert store.standing(TRIAL).state is State.LOST
+    expected = [] if ago == LATE else [pytest.approx(BOUND_SECONDS - ago, abs=5)]
+    assert slept == expected
 
 
 # Cancel

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from saved_trials import epochs_of_all
 from test_cancel import LONG, wait_for
 from test_liveness import LATE, TRIAL, age, write
 
@@ -253,7 +254,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_for(lambda: bool(list(results.rglob(trial_files.EPOCHS))))
+        wait_for(lambda: epochs_of_all(results) > 0)
         held = lease_of(results)
         folder = next(results.rglob(CLAIM)).parent
         os.kill(held.pid, signal.SIGSTOP)  # cut off

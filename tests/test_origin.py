@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from results_folder import finish, folder_of, grid_points, only, write_plan
 from results_folder import run as command
+from saved_trials import rows_of, save_as_0_1, state_of
 from test_train import TINY, Interruption, interrupt_after, row_of
 
 from analysis.cifar10.task import load
@@ -25,9 +26,8 @@ from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
 from sweeps.state.trial_store import TrialStore
-from trainer import checkpoint
+from trainer.alone import train_alone as train
 from trainer.provenance import trained_by
-from trainer.train import train
 from trial_records import tables, trial_files
 
 ROOT = Path(__file__).parent.parent
@@ -166,7 +166,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from trainer.config import TrainConfig
-from trainer.train import train
+from trainer.alone import train_alone as train
 
 def say(row):
     print("epoch", row["epoch"], flush=True)
@@ -242,13 +242,11 @@ def stopped(out: Path, epoch: int = 0) -> dict[str, Any]:
     """A trial that was interrupted after an epoch; its checkpoint's state."""
     with pytest.raises(Interruption):
         train(TINY, out, interrupt_after(epoch))
-    state = checkpoint.load(out / trial_files.CHECKPOINT, TINY.fingerprint)
-    assert state is not None
-    return state
+    return {**state_of(out, TINY.fingerprint), "rows": rows_of(out)}
 
 
 def save(out: Path, state: dict[str, Any]) -> None:
-    checkpoint.save(out / trial_files.CHECKPOINT, state, TINY.fingerprint)
+    save_as_0_1(out, state, TINY.fingerprint)
 
 
 def test_an_attempt_on_another_device_is_told_and_its_pace_is_its_own(tmp_path: Path) -> None:

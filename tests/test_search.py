@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.study import load_study
+from saved_trials import epochs_of_all
 
 import sweeps.cancel
 import sweeps.launch
@@ -201,7 +202,7 @@ def test_a_second_driver_is_told_who_the_first_is(
 ) -> None:
     path = definition(tmp_path, epochs=500)
     with subprocess.Popen(program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
-        wait_for(lambda: list((tmp_path / "results").rglob(trial_files.EPOCHS)))
+        wait_for(lambda: epochs_of_all(tmp_path / "results"))
         assert command(sweeps.search.__main__, *words(path)) == 2
         assert f"process {first.pid} on" in capsys.readouterr().err
         # Cancel ends the driver as well as its trials.
@@ -239,7 +240,7 @@ def test_interrupted_it_gives_its_trials_back(tmp_path: Path) -> None:
     with subprocess.Popen(
         program(*words(path)), cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_for(lambda: list((tmp_path / "results").rglob(trial_files.EPOCHS)))
+        wait_for(lambda: epochs_of_all(tmp_path / "results"))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130

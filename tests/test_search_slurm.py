@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from drill import ROOT, running, wait_for
 from outcome import assert_one_at_a_time, attempts
+from saved_trials import epochs_of_all
 
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.search.optuna_journal import JOURNAL
@@ -107,7 +108,7 @@ def test_the_driver_is_a_job_that_requeues_itself(cluster: Cluster, tmp_path: Pa
     )  # fmt: skip
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.strip()
-    wait_for(lambda: list((tmp_path / "results").rglob(trial_files.EPOCHS)))
+    wait_for(lambda: epochs_of_all(tmp_path / "results"))
     cluster.command("scancel", "--batch", "--signal=USR1", job)  # as before its time runs out
     wait_for(
         lambda: "Restarts=1" in cluster.command("scontrol", "show", "job", job, check=False), 120

@@ -240,11 +240,12 @@ def test_an_attempts_command_and_a_workers_log_hold_no_secret(tmp_path: Path) ->
     code = """
 import logging, sys
 from sweeps.state.trial_store import TrialStore as Store
-from sweeps.execution.worker import Worker, start_logging
+from sweeps.execution.worker import Worker
+from sweeps.execution.worker_log import start_logging
 from local_machine import origin
 from pathlib import Path
 worker = Worker(Store(Path("."), "x"), 0.0, "")
-start_logging(worker)
+start_logging(worker.tail)
 logging.getLogger().info("command %s", " ".join(sys.argv))
 print(origin.attempt(), worker.tail)
 """

@@ -93,8 +93,8 @@ import sweeps.MODULE as module
 import trainer.train
 from local_machine.errors import run_command
 
-def train(*_, should_stop, **__):
-    should_stop()
+def train(config, run, *_):
+    run.should_stop()
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
     time.sleep(9)
 

@@ -17,11 +17,13 @@ from slurm.job_state import Job, JobState
 from slurm.queue import Queue
 from sweeps.execution.slurm_job import _end
 from sweeps.execution.worker import MAX_DEATHS, Worker
+from sweeps.run.ends import LostTrialError
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state import lease as leases
+from sweeps.state import unsaved
 from sweeps.state.lease import Lease
-from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.lease_watch import Watch
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.progress import look
 from sweeps.state.trial_store import State, TrialStore
@@ -97,6 +99,29 @@ def test_a_death_counts_only_where_nothing_was_saved(store: TrialStore, trial: T
     second = leases.take(folder, replace(wanted, token="2"), lambda *_: False)
     assert second is not None
     assert (second.attempt, second.deaths) == (3, 0)
+
+
+def test_a_trial_that_is_stopped_again_and_again_before_it_saves_fails_with_the_reason(
+    store: TrialStore, trial: Trial
+) -> None:
+    """Its time limit is shorter than the time between two saves; each launch is a new one."""
+    folder = store.folder_of(trial)
+    for launch in range(MAX_DEATHS):
+        lease = store.lease(trial, float(launch), "log")
+        assert lease is not None and lease.deaths == launch
+        unsaved.add(folder)
+        store.release(trial, lease)
+    lease = store.lease(trial, 9.0, "log")
+    assert lease is not None
+    assert not Worker(store, 9.0, "log").run_leased(trial, lease)
+    failure = trial_files.Failure.read(folder)
+    assert failure is not None
+    assert "a time limit may be shorter than the time between two saves" in failure.exception
+    # A later launch tries it again, and what was saved meanwhile counts.
+    assert unsaved.count(folder) == 0
+    unsaved.add(folder)
+    (folder / trial_files.CHECKPOINT).touch()
+    assert unsaved.count(folder) == 0
 
 
 @pytest.mark.parametrize(

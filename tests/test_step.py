@@ -18,12 +18,16 @@ from typing import Any
 import pytest
 import test_train
 import torch
+from saved_trials import state_of
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import trainer.step
-from trainer import checkpoint, process_cache
+from sweeps.run import background, checkpoint_file
+from sweeps.run.ends import StoppedError
+from trainer import process_cache
+from trainer.alone import train_alone as train
 from trainer.config import TrainConfig
 from trainer.ema import Ema
 from trainer.models.norm import BatchNorm
@@ -31,7 +35,6 @@ from trainer.models.registry import MODELS
 from trainer.models.resnet import conv, head
 from trainer.records.history import Row
 from trainer.step import choose
-from trainer.train import PreemptedError, train
 from trial_records import trial_files
 from trial_records.tables import read_table
 
@@ -91,7 +94,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def computed(config: TrainConfig, out: Path) -> dict[str, Any]:
     """What a trial left that no clock says."""
-    state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
+    state = state_of(out, config.fingerprint)
     assert state is not None and state["finished_training"]
     epochs = read_table(out / trial_files.EPOCHS).drop_columns(["seconds", "images_per_second"])
     return {
@@ -148,7 +151,8 @@ def test_an_epoch_written_aside_is_the_same(
 ) -> None:
     config = TINY.override(VARIANTS["dropout, mixup, average"])
     train(config, tmp_path / "at once")
-    monkeypatch.setattr(checkpoint, "Writer", functools.partial(checkpoint.Writer, aside=True))
+    aside = functools.partial(background.Writer, aside=True)
+    monkeypatch.setattr("trainer.train.Writer", aside)
     _interrupted(config, tmp_path / "aside")
     same(
         computed(config, tmp_path / "aside"), computed(config, tmp_path / "at once"), rtol=0, atol=0
@@ -161,8 +165,9 @@ def test_a_full_disk_is_told_when_it_is_the_stops_own_checkpoint(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "Writer", functools.partial(checkpoint.Writer, aside=True))
-    monkeypatch.setattr(checkpoint, "save", full)
+    aside = functools.partial(background.Writer, aside=True)
+    monkeypatch.setattr("trainer.train.Writer", aside)
+    monkeypatch.setattr(checkpoint_file, "write", full)
     asked = iter([False, True])
     with pytest.raises(OSError, match="No space"):
         train(TINY, tmp_path, should_stop=lambda: next(asked))
@@ -177,7 +182,7 @@ def resumes_exactly(config: TrainConfig, folder: Path) -> None:
 def _interrupted(config: TrainConfig, out: Path) -> None:
     """Stopped at the second step of the second epoch, then resumed."""
     asked = iter([False] * 5 + [True] * 99)
-    with pytest.raises(PreemptedError, match="epoch 1"):
+    with pytest.raises(StoppedError, match="epoch 1"):
         train(config, out, should_stop=lambda: next(asked))
     train(config, out)
 
@@ -355,11 +360,12 @@ def test_a_trial_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Pa
     """A third of a worker's start."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom trainer.config import TrainConfig\n"
-        "from trainer.train import PreemptedError, train\n"
+        "from sweeps.run.ends import StoppedError\n"
+        "from trainer.alone import train_alone as train\n"
         "asked = iter([False, True])\n"
         "config = TrainConfig.from_file(Path(sys.argv[1]))\n"
         "try:\n    train(config, Path(sys.argv[2]), should_stop=lambda: next(asked))\n"
-        "except PreemptedError:\n    print('torch._dynamo' in sys.modules)\n"
+        "except StoppedError:\n    print('torch._dynamo' in sys.modules)\n"
     )
     path = tmp_path / "config.json"
     path.write_text(TINY.to_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from saved_trials import contents, names_in, rows_of, state_of
 
 from local_machine.errors import EXIT_IO, InputError
-from trainer import checkpoint, models
+from sweeps.run.ends import StoppedError
+from trainer import models
+from trainer.alone import train_alone as train
 from trainer.augment.batch import plain
 from trainer.config import TrainConfig
 from trainer.data.datasets import load
 from trainer.optim import lr_at
 from trainer.records.history import Row
-from trainer.train import NonFiniteLossError, PreemptedError, train
-from trial_records import tables, trial_files
+from trainer.train import NonFiniteLossError
+from trial_records import rows, tables, trial_files
 from trial_records.tables import read_table
 
 # In one process, for the undisturbed trials are what takes time.
@@ -61,6 +65,7 @@ FILES = [
     trial_files.RUN,
 ]
 # What a clock or a process says differs between two runs of one trial.
+UNDER_WAY = [f"attempt/{trial_files.CHECKPOINT}", f"attempt/{trial_files.LOG}", trial_files.CONFIG]
 CLOCKS = {
     "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
     "peak_memory_bytes", "finished_at", "command", "attempts", "row_sha256", "epochs_sha256",
@@ -79,14 +84,6 @@ def interrupt_after(epoch: int) -> Callable[[Row], None]:
     return on_epoch
 
 
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def row_of(out: Path) -> Row:
     (row,) = read_table(out / trial_files.RUN).to_pylist()
     return dict(row)
@@ -94,8 +91,8 @@ def row_of(out: Path) -> Row:
 
 def what_was_computed(config: TrainConfig, out: Path) -> dict[str, Any]:
     """All that a trial leaves, but for the clocks; floats compare exactly, tensors as bytes."""
-    state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
-    assert state is not None and state["finished_training"]
+    state = state_of(out, config.fingerprint)
+    assert state["finished_training"]
     epochs = read_table(out / trial_files.EPOCHS).drop_columns(["seconds", "images_per_second"])
     return {
         "epochs": epochs.to_pylist(),
@@ -135,9 +132,9 @@ def test_a_finished_trial(tmp_path: Path) -> None:
 
     def on_epoch(row: Row) -> None:
         told.append(row)
-        # Rewritten whole before it is told; nothing that says "finished" is there yet.
-        assert read_table(out / trial_files.EPOCHS).to_pylist() == told
-        assert names_in(out) == [trial_files.CHECKPOINT, trial_files.CONFIG, trial_files.EPOCHS]
+        # Committed before it is told; nothing that says "finished" is there yet.
+        assert [one.values for one in rows.read(out) if one.committed] == told
+        assert names_in(out) == UNDER_WAY
 
     run = train(config, out, on_epoch)
     assert names_in(out) == FILES
@@ -145,10 +142,10 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     assert row_of(out) == run
     assert set(run) == set(tables.run_schema().names)
 
-    rows = read_table(out / trial_files.EPOCHS).to_pylist()
-    assert rows == told and [row["epoch"] for row in rows] == [0, 1, 2]
-    assert [row["lr"] for row in rows] == [lr_at(config, epoch) for epoch in range(3)]
-    for row in rows:
+    epochs = read_table(out / trial_files.EPOCHS).to_pylist()
+    assert epochs == told and [row["epoch"] for row in epochs] == [0, 1, 2]
+    assert [row["lr"] for row in epochs] == [lr_at(config, epoch) for epoch in range(3)]
+    for row in epochs:
         assert all(math.isfinite(value) for value in row.values())
         assert 0 <= row["train_accuracy"] <= 1 and row["images_per_second"] > 0
         # Label smoothing is not in val_loss.
@@ -157,18 +154,18 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     data = load(config.data)
     sizes = len(data.train_labels), len(data.val_labels), len(data.test_labels)
     assert (run["train_images"], run["val_images"], run["test_images"]) == sizes == (180, 20, 100)
-    accuracies = [row["val_accuracy"] for row in rows]
+    accuracies = [row["val_accuracy"] for row in epochs]
     assert run["best_epoch"] == accuracies.index(max(accuracies))
-    best = rows[run["best_epoch"]]
+    best = epochs[run["best_epoch"]]
     for name in ("train_accuracy", "val_accuracy", "val_loss"):
         assert run[name] == best[name]
-    assert run["train_accuracy_last"] == rows[-1]["train_accuracy"]
+    assert run["train_accuracy_last"] == epochs[-1]["train_accuracy"]
     assert run["val_accuracy_last"] == accuracies[-1]
     assert (run["epochs_run"], run["stopped_early"], run["status"]) == (3, False, "done")
     assert run["fingerprint"] == config.fingerprint
     assert run["classes"] == "0,1,2,3,4,5,6,7,8,9"
     assert (run["world_size"], run["precision_used"]) == (1, "fp32")
-    assert run["seconds"] == pytest.approx(sum(row["seconds"] for row in rows))
+    assert run["seconds"] == pytest.approx(sum(row["seconds"] for row in epochs))
 
     predictions = read_table(out / trial_files.PREDICTIONS).to_pylist()
     assert [row["index"] for row in predictions] == data.test_index.tolist()
@@ -188,8 +185,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
     for name, config in VARIANTS.items():
         out = undisturbed(name)
         run, data = row_of(out), load(config.data)
-        state = checkpoint.load(out / trial_files.CHECKPOINT, config.fingerprint)
-        assert state is not None
+        state = state_of(out, config.fingerprint)
         model = models.build(config.model, 10).eval()
         model.load_state_dict(state["best_weights"])
         assert run["parameters"] == sum(p.numel() for p in model.parameters())
@@ -223,8 +219,8 @@ def test_resume_is_exact_after_any_epoch(
     expected = what_was_computed(config, undisturbed(name))
     for epoch in range(config.epochs):
         out = shutil.copytree(undisturbed(name).with_name(str(epoch)), tmp_path / str(epoch))
-        assert names_in(out) == [trial_files.CHECKPOINT, trial_files.CONFIG, trial_files.EPOCHS]
-        assert read_table(out / trial_files.EPOCHS).num_rows == epoch + 1
+        assert names_in(out) == UNDER_WAY
+        assert len(rows_of(out)) == epoch + 1
         # Another process would have other numbers here.
         torch.manual_seed(epoch)
         again: list[Row] = []
@@ -237,29 +233,41 @@ def test_resume_is_exact_after_any_epoch(
 def test_resume_is_exact_after_every_epoch(
     tmp_path: Path, undisturbed: Callable[[str], Path]
 ) -> None:
-    """As on a cluster that gives no attempt more than one epoch, and loses the table besides."""
+    """As on a cluster that gives no attempt more than one epoch."""
     config = VARIANTS["vit"]
     for epoch in range(config.epochs):
         with pytest.raises(Interruption):
             train(config, tmp_path, interrupt_after(epoch))
-        (tmp_path / trial_files.EPOCHS).unlink()
     train(config, tmp_path)
     assert what_was_computed(config, tmp_path) == what_was_computed(config, undisturbed("vit"))
 
 
-@pytest.mark.parametrize(
-    "lost", [[trial_files.RUN], [trial_files.RUN, trial_files.PREDICTIONS, trial_files.EPOCHS]]
-)
+@pytest.mark.parametrize("moved", range(4))
 def test_resume_between_the_last_checkpoint_and_the_run(
-    tmp_path: Path, undisturbed: Callable[[str], Path], lost: list[str]
+    tmp_path: Path,
+    undisturbed: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    moved: int,
 ) -> None:
+    """When so many of its records lie in the trial's folder."""
     config = VARIANTS["wrn"]
-    out = shutil.copytree(undisturbed("wrn"), tmp_path / "trial")
-    expected = what_was_computed(config, out)
-    for name in lost:
-        (out / name).unlink()
+    last = undisturbed("wrn").with_name(str(config.epochs - 1))
+    out = shutil.copytree(last, tmp_path / "trial")
+    replace, done = os.replace, iter(range(9))
+
+    def dies(one: Path, other: Path) -> None:
+        if Path(other).parent == out and next(done) == moved:
+            raise KeyboardInterrupt
+        replace(one, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, out)
+    assert not (out / trial_files.RUN).exists()
     train(config, out, lambda row: pytest.fail("trained another epoch"))
-    assert what_was_computed(config, out) == expected
+    assert what_was_computed(config, out) == what_was_computed(config, undisturbed("wrn"))
+    assert names_in(out) == FILES
 
 
 def test_a_finished_trial_is_not_trained_again(undisturbed: Callable[[str], Path]) -> None:
@@ -280,13 +288,14 @@ def test_a_damaged_checkpoint_is_set_aside(
     config = VARIANTS["resnet"]
     with pytest.raises(Interruption):
         train(config, tmp_path, interrupt_after(1))
-    path = tmp_path / trial_files.CHECKPOINT
+    path = rows.checkpoint_of(tmp_path)
+    assert path is not None
     rest = path.read_bytes()[: int(keep * path.stat().st_size)]
     path.write_bytes(rest)
     with caplog.at_level(logging.WARNING):
         train(config, tmp_path)
     (warning,) = [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
-    assert str(path) in warning and "starts anew" in warning
+    assert f"{trial_files.CHECKPOINT} is damaged" in warning and "starts anew" in warning
     assert (tmp_path / f"{trial_files.CHECKPOINT}.damaged").read_bytes() == rest
     assert what_was_computed(config, tmp_path) == what_was_computed(config, undisturbed("resnet"))
 
@@ -377,16 +386,10 @@ def test_diverging_later_leaves_the_checkpoint_before(tmp_path: Path) -> None:
         with pytest.raises(NonFiniteLossError) as caught:
             train(config, tmp_path)
         epochs.append(caught.value.epoch)
-        assert names_in(tmp_path) == [
-            trial_files.CHECKPOINT,
-            trial_files.CONFIG,
-            trial_files.EPOCHS,
-        ]
+        assert names_in(tmp_path) == [*UNDER_WAY, trial_files.EPOCHS]
     assert epochs[0] == epochs[1] > 0
-    state = checkpoint.load(tmp_path / trial_files.CHECKPOINT, config.fingerprint)
-    assert state is not None
-    assert state["rows"] == read_table(tmp_path / trial_files.EPOCHS).to_pylist()
-    assert len(state["rows"]) == epochs[0]
+    assert rows_of(tmp_path) == read_table(tmp_path / trial_files.EPOCHS).to_pylist()
+    assert len(rows_of(tmp_path)) == epochs[0]
 
 
 def test_early_stopping_ends_the_trial(tmp_path: Path) -> None:
@@ -397,8 +400,6 @@ def test_early_stopping_ends_the_trial(tmp_path: Path) -> None:
     run = train(config, tmp_path)
     assert (run["epochs_run"], run["stopped_early"], run["best_epoch"]) == (3, True, 0)
     assert read_table(tmp_path / trial_files.EPOCHS).num_rows == 3
-    (tmp_path / trial_files.RUN).unlink()
-    assert train(config, tmp_path)["epochs_run"] == 3
 
 
 def test_the_lr_of_an_epoch_is_its_first_steps(undisturbed: Callable[[str], Path]) -> None:
@@ -443,7 +444,7 @@ def test_stopped_between_steps_and_resumed_is_exact(
         try:
             train(VARIANTS[name], out, should_stop=lambda: next(asked) % 3 == 2)  # two steps each
             finished = True
-        except PreemptedError:
+        except StoppedError:
             assert attempts < 50
     assert attempts > 3
     expected = what_was_computed(VARIANTS[name], undisturbed(name))
@@ -451,7 +452,7 @@ def test_stopped_between_steps_and_resumed_is_exact(
 
 
 def test_a_stop_before_the_first_step_leaves_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(PreemptedError):
+    with pytest.raises(StoppedError):
         train(TINY, tmp_path, should_stop=lambda: True)
     assert not (tmp_path / trial_files.CHECKPOINT).exists()
 
@@ -463,6 +464,6 @@ def test_a_killed_writers_part_is_swept_up(tmp_path: Path) -> None:
     other = tmp_path / ".0123456789abcdef.part"  # a claim in the making is another's
     for path in (*parts, other):
         path.write_bytes(b"half")
-    with pytest.raises(PreemptedError):
+    with pytest.raises(StoppedError):
         train(TINY, tmp_path, should_stop=lambda: True)
     assert names_in(tmp_path) == [other.name, trial_files.CONFIG]

@@ -16,15 +16,16 @@ import trainer.train
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import shape_of
 from sweeps.execution.worker import Worker
+from sweeps.run.handle import Run
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import process_cache
+from trainer.alone import train_alone
 from trainer.config import TrainConfig
 from trainer.recipes import reported
 from trainer.records.history import Row
-from trial_records import trial_files
 
 TINY = reported("wrn_10_1").override(
     {"data.name": "digits", "data.train_limit": 100, "data.test_limit": 100, "epochs": 1,
@@ -59,9 +60,8 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """Trials that take no time, in the order in which they were run."""
     ran: list[TrainConfig] = []
 
-    def train(config: TrainConfig, out: Path, **_: object) -> Row:
+    def train(config: TrainConfig, run: Run, *_: object) -> Row:
         ran.append(config)
-        (out / trial_files.RUN).touch()
         return {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 2.0, "epochs_run": 1}
 
     monkeypatch.setattr(trainer.train, "train", train)
@@ -188,7 +188,7 @@ def test_the_second_trial_reads_no_data_and_the_next_data_set_takes_its_place(
     process_cache._resident.drop()
     other = TINY.override({"data.split_seed": 7})
     for number, config in enumerate([TINY, TINY.override({"seed": 5}), other, TINY]):
-        trainer.train.train(config, tmp_path / str(number))
+        train_alone(config, tmp_path / str(number))
     assert read == [TINY.data, other.data, TINY.data]
 
 

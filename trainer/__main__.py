@@ -50,7 +50,8 @@ def main(
 
     # While torch is imported.
     process_cache.read_ahead(settings.data)
-    from trainer.train import NonFiniteLossError, epoch_line, train
+    from trainer.alone import train_alone
+    from trainer.train import NonFiniteLossError, epoch_line
 
     console = Console(file=drawn_on(sys.stderr), highlight=False)
     # Off a terminal a bar is noise; the lines above it stay.
@@ -66,7 +67,7 @@ def main(
             bar.update(task, completed=row["epoch"] + 1)
 
         try:
-            run = train(settings, out, say)
+            run = train_alone(settings, out, say)
         except NonFiniteLossError as error:
             print_error(str(error), "lower optimizer.lr, or add schedule.warmup_epochs")
             return EXIT_FLAGGED

@@ -125,12 +125,30 @@ def _store(rank: int, world: int, address: str, port: str) -> Store:
 _joined = itertools.count()
 
 
+# The group that this process is in.
+_current: list[Group] = []
+
+
 @contextlib.contextmanager
 def join() -> Iterator[Group]:
-    """Join the group that the environment describes, and leave it at the end.
+    """Join the group that the environment describes, and leave it at the end; within another such
+    block, be in that one's.
 
     Raises InputError where the environment is incomplete or the others cannot be reached in time.
     """
+    if _current:
+        yield _current[-1]
+        return
+    with _joined_anew() as group:
+        _current.append(group)
+        try:
+            yield group
+        finally:
+            _current.pop()
+
+
+@contextlib.contextmanager
+def _joined_anew() -> Iterator[Group]:
     world = _env("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
     rank = _env("RANK") if world > 1 else 0
     if not rank < world:

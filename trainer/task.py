@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError
+from sweeps.run.ends import StoppedError
+from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
 from trainer.config import DataConfig, TrainConfig
 from trainer.models.registry import MODELS
@@ -45,10 +47,23 @@ class Trainer(Task):
     def read(self, path: Path) -> TrainConfig:
         return TrainConfig.from_file(path)
 
-    def train(self, config: TrainConfig, run: Any) -> Mapping[str, Any] | None:
+    def train(self, config: TrainConfig, run: Run) -> dict[str, Any]:
         from trainer.train import train
 
         return train(config, run)
+
+    def row_line(self, config: TrainConfig, row: Values) -> str:
+        from trainer.train import epoch_line
+
+        return epoch_line(row, config.epochs)
+
+    def end_line(self, row: Values) -> str:
+        val, test = 100 * row["val_accuracy"], 100 * row["test_accuracy"]
+        return f"validation {val:.2f} %, test {test:.2f} %"
+
+    def outcome(self, config: TrainConfig, run: Run, returned: Values | None) -> dict[str, Any]:
+        """Training has all columns of its own."""
+        return dict(returned or {})
 
     # Configurations
 
@@ -158,11 +173,11 @@ class Trainer(Task):
         return count(config.model, "fp32", batch).bytes_per_image * batch
 
     def rehearse(self, config: TrainConfig, should_stop: Callable[[], bool]) -> int:
-        from trainer.train import PreemptedError, train
+        from trainer.alone import train_alone
 
         endless = config.override(_ENDLESS)
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(PreemptedError):
-            train(endless, Path(folder), should_stop=should_stop)
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(StoppedError):
+            train_alone(endless, Path(folder), should_stop=should_stop)
         return config.batch_size
 
 

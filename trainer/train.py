@@ -1,19 +1,19 @@
-"""train(config, out): one trial, from its configuration to its records.
+"""train(config, run): one trial, from its configuration to its metrics.
 
-Exact resume: order, augmentation and dropout of an epoch are drawn from (seed, epoch) alone, and a
-checkpoint holds everything else, so a run that was killed and resumed computes what an undisturbed
-one computes. Selection is on validation accuracy; the test images are evaluated once, at the end.
+Exact resume: order, augmentation and dropout of an epoch are drawn from (seed, epoch) alone, and
+what is saved holds everything else, so a run that was killed and resumed computes what an
+undisturbed one computes. Selection is on validation accuracy; the test images are evaluated once,
+at the end.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +21,10 @@ from torch import Tensor, nn
 
 from local_machine import clock
 from local_machine.private_folder import use_private_caches
-from trainer import checkpoint, distributed, models, origin, process_cache
+from sweeps.run.background import Writer
+from sweeps.run.ends import StoppedError
+from sweeps.run.handle import Run
+from trainer import distributed, models, origin, process_cache
 from trainer.augment.batch import Draws, draw
 from trainer.config import TrainConfig
 from trainer.data.datasets import Dataset
@@ -33,14 +36,16 @@ from trainer.optim import EarlyStopping, lr_at, make_optimizer
 from trainer.perf.device import device_name, forget_peak_memory
 from trainer.perf.precision import Precision, resolve
 from trainer.records.history import History, Partial, Row
-from trainer.records.outcome import outcome
-from trainer.records.trial_folder import TrialFolder
+from trainer.records.outcome import METRICS, outcome
+from trainer.records.predictions import predictions
 from trainer.step import Step, seed_dropout
+from trial_records import tables
+from trial_records.trial_files import CHECKPOINT, PREDICTIONS
 
 log = logging.getLogger("trainer")
 
-# How many steps apart several ranks ask each other whether to stop.
-AGREE_STEPS = 10
+# Of what is saved: what images the trial began on.
+_CONTENT = "data_sha256"
 
 
 class NonFiniteLossError(Exception):
@@ -51,58 +56,43 @@ class NonFiniteLossError(Exception):
         self.epoch = epoch
 
 
-class PreemptedError(Exception):
-    """Training stopped because it was asked to; the checkpoint holds all that was done."""
-
-
-def train(
-    config: TrainConfig,
-    out: Path,
-    on_epoch: Callable[[Row], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    attempt: Mapping[str, Any] | None = None,
-    fence: Callable[[], None] = lambda: None,
-) -> Row:
-    """Run the trial, or what is left of it, in the folder `out`; return the row of run.parquet.
+def train(config: TrainConfig, run: Run, on_epoch: Callable[[Row], None] | None = None) -> Row:
+    """Run the trial, or what is left of it; the metrics that it ends with, by column of
+    run.parquet. What is no number of these is in `run.record`.
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
-    `on_epoch` gets each new row of epochs.parquet, on rank 0, which on a GPU may still be on its
-    way to the disk. `should_stop` is asked between steps; once any rank's says yes, all of them
-    stop. `attempt` is what the caller has from `origin.attempt`, where it knows more than that.
-    `fence` is called on rank 0 right before each file that is put in place, and raises where this
-    attempt may write no more.
+    `on_epoch` gets each row once it is saved, on rank 0, on a GPU perhaps while it still is on its
+    way to the disk.
 
     Raises InputError (bad data, a folder that holds another trial, a compiler's cache that others
-    may write), NonFiniteLossError,
-    PreemptedError where it was stopped, OSError where `out` cannot be written.
+    may write), NonFiniteLossError, StoppedError where it was stopped between two steps, OSError
+    where the trial's folder cannot be written.
     """
     use_private_caches()
-    folder = TrialFolder(out, config, fence)
     with distributed.join() as group:
-        finished = group.from_main(folder.open)
-        if finished is not None:
-            return finished
-        training = _begin(config, folder, group, attempt)
-        history, save = training.history, functools.partial(folder.save, data=training.data)
-        with checkpoint.Writer(group.device) as writer:
+        training = _begin(config, run, group)
+        history = training.history
+        with Writer(group.device, constant=("best_weights",)) as writer:
             # Before the clock of the first epoch: compiling is not part of how fast it trains.
             _prepare_step(training)
             while not history.finished_training:
                 before = history.partial
-                row = _train_epoch(training, should_stop)
+                row = _train_epoch(training, run)
                 if row is None:
-                    if group.is_main and history.partial is not before:
-                        writer(training.state(), save)
-                        writer.wait()  # a disk that is full is what ends the attempt, then
-                    raise PreemptedError(
+                    if history.partial is not before:
+                        with contextlib.suppress(StoppedError):
+                            run.save(training.state(), generators=False, writer=writer)
+                    raise StoppedError(
                         f"stopped in epoch {len(history.rows)} after step {history.partial.step}"
                     )
-                if group.is_main:
-                    writer(training.state(), save)
-                    if on_epoch is not None:
+                run.log(**row)
+                try:
+                    run.save(training.state(), generators=False, writer=writer)
+                finally:
+                    if on_epoch is not None and group.is_main:
                         on_epoch(row)
             writer.wait()
-            return _finish(training, folder)
+            return _finish(training, run)
 
 
 @dataclass
@@ -140,13 +130,13 @@ class _Training:
 
     def state(self) -> dict[str, Any]:
         """What to save."""
-        return self.history.state(self.model, self.optimizer, self.average)
+        state = self.history.state(self.model, self.optimizer, self.average)
+        return {**state, _CONTENT: self.data.sha256}
 
 
-def _begin(
-    config: TrainConfig, folder: TrialFolder, group: Group, attempt: Mapping[str, Any] | None
-) -> _Training:
-    """Where the trial's checkpoint has it, or at its beginning."""
+def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
+    """Where the trial was saved, or at its beginning."""
+    state = run.load()
     data = process_cache.dataset(config.data)
     check_last_batch(config, len(data.train_labels), group.world)
     device = group.device
@@ -163,15 +153,18 @@ def _begin(
     stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
     average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
     history = History()
-    state = folder.resume(data, group)
     if state is not None:
-        history = History.restore(state, model, optimizer, average)
+        data.check_same(state.get(_CONTENT), run.attempt.trial / CHECKPOINT)
+        history = History.restore(state, run.loaded_rows, model, optimizer, average)
+        # Version 0.1 had its rows there, and no log.
+        for row in state.get("rows", ()):
+            run.log(**{name: value for name, value in row.items() if value is not None})
         stopper.best, stopper.waited = history.stopper
         log.info("resuming at epoch %d, step %d", len(history.rows), history.partial.step)
     machine = {
         "device": device_name(device), "precision": precision, "world_size": group.world,
     }  # fmt: skip
-    history.begin({**(origin.attempt() if attempt is None else attempt), **machine})
+    history.begin({**origin.attempt(**run.attempt.facts), **machine})
     step = Step(
         distributed.parallel(model, group), optimizer, resident.augmenter, config, precision, group,
         average, sizes=_sizes(len(data.train_labels), config.batch_size, group),
@@ -187,14 +180,14 @@ def _prepare_step(training: _Training) -> None:
         training.step.prepare(training.draw(len(history.rows)))
 
 
-def _train_epoch(training: _Training, should_stop: Callable[[], bool] | None) -> Row | None:
+def _train_epoch(training: _Training, run: Run) -> Row | None:
     """The rest of one epoch, then its validation; its row, which the history has by then.
 
     None where it was asked to stop: the history says after which step. Raises NonFiniteLossError.
     """
     config, history, group = training.config, training.history, training.group
     epoch, before, started = len(history.rows), history.partial, clock.perf_counter()
-    seen = _take_steps(training, epoch, should_stop)
+    seen = _take_steps(training, epoch, run)
     train_seconds = before.seconds + clock.perf_counter() - started
     averaged = None if training.average is None else training.average.model
     for model in (training.model, averaged):
@@ -231,7 +224,7 @@ def _train_epoch(training: _Training, should_stop: Callable[[], bool] | None) ->
     return row
 
 
-def epoch_line(row: Row, epochs: int) -> str:
+def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     """An epoch in a line; counts epochs from 1, as people do."""
     return (
         f"epoch {row['epoch'] + 1}/{epochs}  lr {row['lr']:.4g}  "
@@ -241,7 +234,7 @@ def epoch_line(row: Row, epochs: int) -> str:
     )
 
 
-def _take_steps(training: _Training, epoch: int, should_stop: Callable[[], bool] | None) -> Partial:
+def _take_steps(training: _Training, epoch: int, run: Run) -> Partial:
     """The rest of one pass over the training images, from the history's partial epoch on.
 
     The steps, loss and correct count of the whole pass so far, over all ranks; fewer steps than an
@@ -255,7 +248,7 @@ def _take_steps(training: _Training, epoch: int, should_stop: Callable[[], bool]
     loss_before, correct_before = (partial.loss, partial.correct) if group.is_main else (0.0, 0)
     step.start_epoch(draws, loss_before, correct_before)
     done = partial.step
-    while done < len(batches) and not _agree_to_stop(should_stop, done, group):
+    while done < len(batches) and not run.should_stop():
         batch = batches[done]
         if config.model.dropout:
             seed_dropout(config.seed, epoch, done, group.rank)
@@ -268,13 +261,6 @@ def _take_steps(training: _Training, epoch: int, should_stop: Callable[[], bool]
         step(part, weight, group.world / len(batch), lr_at(config, epoch, done, len(batches)))
         done += 1
     return Partial(done, float(group.sum(step.loss)), int(group.sum(step.correct)))
-
-
-def _agree_to_stop(should_stop: Callable[[], bool] | None, step: int, group: Group) -> bool:
-    """Whether any rank was asked to stop. Several ranks ask each other at every tenth step only."""
-    if should_stop is None or (group.world > 1 and step % AGREE_STEPS):
-        return False
-    return group.any(should_stop())
 
 
 def _sizes(images: int, batch_size: int, group: Group) -> set[int]:
@@ -295,9 +281,9 @@ def _set_kernels(deterministic: bool) -> None:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _finish(training: _Training, folder: TrialFolder) -> Row:
-    """The best weights on the plain training images, and, once, on the test images; the row of
-    run.parquet, written after all other records."""
+def _finish(training: _Training, run: Run) -> Row:
+    """The best weights on the plain training images, and, once, on the test images; the metrics
+    that these give, beside what goes into the run's record and predictions.parquet."""
     data, history, device = training.data, training.history, training.group.device
     model = training.model
     model.load_state_dict(history.best_weights)
@@ -310,10 +296,18 @@ def _finish(training: _Training, folder: TrialFolder) -> Row:
         torch.from_numpy(data.test_labels).to(device),
         keep_logits=True,
     )
-    run = outcome(
+    row = outcome(
         training.config, data, history, clean, test, device=device, step_used=training.step.kind,
         parameters=sum(p.numel() for p in model.parameters()),
     )  # fmt: skip
     logits = test.logits
     assert logits is not None
-    return training.group.from_main(lambda: folder.finish(run, history.rows, data, logits))
+    digest = training.group.from_main(
+        lambda: tables.write_table(
+            run.files.open() / PREDICTIONS, predictions(data, logits), tables.PREDICTIONS_SCHEMA
+        )
+    )
+    metrics = {name: row[name] for name in METRICS if row[name] is not None}
+    others = {name: value for name, value in row.items() if name not in metrics}
+    run.record |= {**others, tables.DIGESTS[PREDICTIONS]: digest}
+    return metrics

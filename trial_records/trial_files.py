@@ -1,8 +1,9 @@
 """What a trial leaves on disk: file names and notes.
 
-A trial's folder holds config.json, epochs.parquet (a row an epoch, rewritten whole each epoch),
-checkpoint.pt, and, only when it finished, predictions.parquet (a row a test image) and last of
-all run.parquet (one row). A failed attempt leaves failure.json. Of a compacted trial these are read
+A trial's folder holds config.json and, until it is done, the folder of an attempt with metrics.log
+(log.py) and checkpoint.pt. When it is done it holds epochs.parquet (a row an epoch), checkpoint.pt,
+predictions.parquet (a row a test image) and, moved there last of all, run.parquet (one row). A
+failed attempt leaves failure.json. Of a compacted trial these are read
 from the sweep's compact files (compact.py), as if they were in its folder. tables.py has what is
 in the Parquet files. Imports neither torch nor pyarrow, which takes a quarter of a second.
 """
@@ -29,6 +30,9 @@ CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "predictions.parquet"
 RUN = "run.parquet"
 FAILURE = "failure.json"
+LOG = "metrics.log"
+# An attempt writes in TRIAL/attempt-TOKEN/files, and moves from there what is to count.
+ATTEMPT, FILES = "attempt-", "files"
 # Written by a search that wants no more of the trial: its attempt stops when it sees the file.
 PRUNED = "pruned.json"
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from local_machine.errors import InputError
 from local_machine.files import read_file
-from trial_records import archive
+from trial_records import archive, rows
 from trial_records import tables as trial_tables
 from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, Checked
 from trial_records.tables import run_schema as full_run_schema
@@ -89,6 +89,8 @@ def run_schema() -> pa.Schema:
 def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | InputError | None:
     """The file's columns that `schema` has; None where there is no file."""
     try:
+        if path.name == EPOCHS and digest is None and (table := _logged(path.parent)) is not None:
+            return Checked(trial_tables.conform(path, table, schema), True)
         found = trial_tables.checked(path, read_file(path), schema.names, digest)
         if path.name == RUN:
             trial_tables.check_is_one_row(path, found.table)
@@ -97,6 +99,14 @@ def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | In
         return None
     except InputError as problem:
         return problem
+
+
+def _logged(folder: Path) -> pa.Table | None:
+    """The rows of the log of a trial that is not done; None for no log."""
+    if (folder / RUN).exists() or not rows.attempt_files(folder):
+        return None
+    found = [row.values for row in rows.read(folder)]
+    return trial_tables.rows_table(found) if found else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, set_aside, unreadable, write_atomic
+from sweeps.run import attempt_folder
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
@@ -146,6 +147,8 @@ def _let_go(store: TrialStore, folder: Path) -> bool:
     if lease is not None and not store.liveness.is_alive(lease, folder):
         leases.release(folder, lease)
         lease = leases.read(folder)
+    if lease is None:
+        attempt_folder.sweep_up(folder)
     return lease is None
 
 

@@ -114,7 +114,7 @@ def run(text: str) -> None:
 
 def main(text: str) -> None:
     """The same as a process, which ends with the exit code that says how it went."""
-    from sweeps.state.lease_watch import LostTrialError
+    from sweeps.run.ends import LostTrialError
 
     try:
         run(text)

@@ -42,11 +42,12 @@ from sweeps.execution.worker import (
     Worker,
     begin_origin,
     die_with,
-    start_logging,
 )
+from sweeps.execution.worker_log import start_logging
 from sweeps.spec.find import find
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
+from sweeps.state import unsaved
 from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import Liveness, mark_of, mark_of_array
 from sweeps.state.plan import LOGS
@@ -87,7 +88,7 @@ class TrialJob:
         store = TrialStore(path.parent, path.name, Liveness(Queue()))
         trial = next(one for one in store.plan(self.plan).trials if one.name == self.trial)
         worker = Worker(store, self.launch, _log_name(place), stop=stop)
-        start_logging(worker)
+        start_logging(worker.tail)
         begin_origin(trial)
         # Not by the job's number, which a new cluster may give again.
         meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
@@ -109,6 +110,7 @@ class TrialJob:
         finally:
             meeting.unlink(missing_ok=True)
         if preempted and not _start_again():
+            _count_unsaved(worker.unsaved)
             store.release(trial, lease)
             sys.exit(HANDED_BACK)
 
@@ -132,18 +134,12 @@ class TrialJob:
             leases.release(folder, held)
             return None
         fresh = Lease(
-            attempt=held.attempt + held.started,
-            deaths=held.deaths + 1 if held.started and not leases.got_on(folder, held) else 0,
-            launch=held.launch,
-            log=_log_name(place),
-            submission=held.submission,
-            task=held.task,
-            job=_job_id(),
-            restarts=place.restarts,
-            started=True,
-            saved=leases.checkpoint(folder),
-        )
-        return fresh if leases.install(folder, held, fresh) else None
+            held.attempt + held.started,
+            held.deaths + 1 if held.started and not leases.got_on(folder, held) else 0,
+            held.launch, _log_name(place), submission=held.submission, task=held.task,
+            job=_job_id(), restarts=place.restarts, started=True, saved=leases.checkpoint(folder),
+        )  # fmt: skip
+        return store.take_over(trial, held, fresh)
 
 
 @dataclass(frozen=True)
@@ -163,8 +159,7 @@ class WorkerJob:
 
     def __call__(self) -> None:
         """A warned worker hands its trial back and has itself requeued; so has one whose time is
-        too short for every trial that is left. Leaves the process with HANDED_BACK where it cannot
-        be requeued."""
+        too short for all that is left. Leaves with HANDED_BACK where it cannot be requeued."""
         place, stop = _enter()
         more = self._share(stop) if self.per_gpu > 1 else self._work(place, stop, _log_name(place))
         if more and not _start_again():
@@ -221,10 +216,12 @@ class WorkerJob:
             store, self.launch, log_name, self.retry, stop=stop, job=job,
             slot=_slot() * self.per_gpu + number, seconds=read_seconds(store, self.plans),
         )  # fmt: skip
-        start_logging(worker)
+        start_logging(worker.tail)
         worker.ends = _end() - self.signal_seconds
         worker.limit = worker.ends - clock.now()
-        return worker.run([trial for plan in self.plans for trial in store.plan(plan).trials])
+        more = worker.run([trial for plan in self.plans for trial in store.plan(plan).trials])
+        _count_unsaved(worker.unsaved)
+        return more
 
 
 def _enter() -> tuple[Place, Stop]:
@@ -291,6 +288,14 @@ def _start_again() -> bool:
         return False
     _await_end()
     return True
+
+
+def _count_unsaved(trial: Path | None) -> None:
+    """Of the folder of a trial that saved nothing before a warning, not a person's cancel."""
+    with contextlib.suppress(SlurmError):
+        job = Queue().jobs([_job_id()])[_job_id()] if trial is not None else None
+        if trial is not None and job is not None and job.state is JobState.RUNNING:
+            unsaved.add(trial)
 
 
 def _await_end() -> None:

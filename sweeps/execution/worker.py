@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,15 +25,19 @@ import typer
 
 from local_machine import clock, origin, processes
 from local_machine.errors import run_command, storage_error
-from local_machine.secrets import masked
 from slurm import environment
 from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
+from sweeps.execution.worker_log import start_logging
+from sweeps.run.attempt import Attempt
+from sweeps.run.ends import LostTrialError, StoppedError
+from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
-from sweeps.spec.task_loader import code_of, loaded
+from sweeps.spec.task_loader import code_of, load, loaded
+from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
-from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.lease_watch import Watch
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import trial_files
 
@@ -68,6 +72,7 @@ class Worker:
     limit: float = math.inf  # how many seconds it has in all, each time that it starts
     paces: dict[Hashable, float] = field(default_factory=dict)  # its own seconds an epoch, by shape
     has_run: bool = False
+    unsaved: Path | None = None  # the folder of the trial that it was stopped in, and did not save
     tail: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LOG_TAIL))
 
     def run(self, trials: Iterable[Trial]) -> bool:
@@ -155,8 +160,11 @@ class Worker:
             if lease.deaths >= MAX_DEATHS:
                 self._give_up(trial, lease)
                 return False
-            with Watch(self.store.folder_of(trial), lease) as watch:
-                return self._train(trial, lease, watch)
+            folder = self.store.folder_of(trial)
+            with Watch(folder, lease) as watch:
+                stopped = self._train(trial, lease, watch)
+            self.unsaved = folder if stopped and not leases.got_on(folder, lease) else None
+            return stopped
         except BaseException:
             self.store.release(trial, lease)
             raise
@@ -169,29 +177,59 @@ class Worker:
 
         Rank 0 alone writes down what became of it.
         """
-        from trainer.train import PreemptedError, train
-
-        folder = self.store.folder_of(trial)
         try:
-            train(trial.config, folder, should_stop=self.stop)
-        except PreemptedError:
-            return not (folder / trial_files.PRUNED).exists()
+            load(trial.task).train(trial.config, Run(self._attempt(trial), stop=self.stop))
+        except StoppedError:
+            return not (self.store.folder_of(trial) / trial_files.PRUNED).exists()
         return False
 
+    def _attempt(self, trial: Trial, **known: Any) -> Attempt:
+        folder, config = self.store.folder_of(trial), trial.to_json()
+        return Attempt(folder, trial.fingerprint, config, limit_seconds=self.limit, **known)
+
     def _train(self, trial: Trial, lease: Lease, watch: Watch) -> bool:
-        from trainer import process_cache
+        about = {"attempt": lease.attempt, "launch": lease.launch}
+        run: Run | None = None
+        try:
+            task, config = load(trial.task), trial.config
+            attempt = self._attempt(trial, token=lease.token, number=lease.attempt, facts=about)
+            run = Run(
+                attempt, stop=self._stop_of(trial, watch), watch=watch,
+                on_row=lambda row: log.info("%s", task.row_line(config, row)),
+            )  # fmt: skip
+            task.read_ahead(config)
+            row = run.finish(task.outcome(config, run, task.train(config, run)))
+        except StoppedError:
+            is_pruned = (self.store.folder_of(trial) / trial_files.PRUNED).exists()
+            if run is not None:
+                run.end(is_over=is_pruned)
+            if not is_pruned:
+                return True
+            log.info("pruned: a search wants no more of it")
+            self.store.release(trial, lease)
+        except Exception as error:
+            if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
+                raise storage from error
+            watch.look()  # the failure of an attempt that lost its trial is nothing to the next
+            log.error("%s", traceback.format_exc().rstrip())
+            failure = self._failure(error, lease, origin.attempt(**about))
+            if run is not None:
+                run.end(is_over=True)
+            self.store.fail(trial, lease, failure)
+        else:
+            log.info("done: %s", task.end_line(row))
+            self.store.finish(trial, lease)
+            if (budget := row.get("epochs_run") or trial.epochs) and row.get("seconds"):
+                self.paces[shape_of(trial)] = row["seconds"] / budget
+        finally:
+            if run is not None:
+                run.files.close()
+        return False
 
-        if trial.problem is None:
-            # While torch is imported.
-            process_cache.read_ahead(trial.config.data)
-        from trainer.train import PreemptedError, epoch_line, train
-
-        folder = self.store.folder_of(trial)
-        about = origin.attempt(attempt=lease.attempt, launch=lease.launch)
+    def _stop_of(self, trial: Trial, watch: Watch) -> Callable[[], bool]:
+        """What the trial asks between its steps."""
+        pruned = self.store.folder_of(trial) / trial_files.PRUNED
         looked = clock.monotonic()
-
-        def say(row: dict[str, Any]) -> None:
-            log.info("%s", epoch_line(row, trial.config.epochs))
 
         def should_stop() -> bool:
             nonlocal looked
@@ -202,33 +240,9 @@ class Worker:
             if clock.monotonic() - looked < LOOK_SECONDS:
                 return False
             looked = clock.monotonic()
-            return (folder / trial_files.PRUNED).exists()
+            return pruned.exists()
 
-        try:
-            run = train(
-                trial.config, folder, on_epoch=say, should_stop=should_stop, attempt=about,
-                fence=watch.look,
-            )  # fmt: skip
-        except PreemptedError:
-            if not (folder / trial_files.PRUNED).exists():
-                return True
-            log.info("pruned: a search wants no more of it")
-            self.store.release(trial, lease)
-        except Exception as error:
-            if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
-                raise storage from error
-            watch.look()  # the failure of an attempt that lost its trial is nothing to the next
-            log.error("%s", traceback.format_exc().rstrip())
-            self.store.fail(trial, lease, self._failure(error, lease, about))
-        else:
-            log.info(
-                "done: validation %.2f %%, test %.2f %%",
-                100 * run["val_accuracy"],
-                100 * run["test_accuracy"],
-            )
-            self.store.finish(trial, lease)
-            self.paces[shape_of(trial)] = run["seconds"] / run["epochs_run"]
-        return False
+        return should_stop
 
     def _failure(
         self, error: Exception, lease: Lease, about: dict[str, Any] | None = None
@@ -247,8 +261,9 @@ class Worker:
 
     def _give_up(self, trial: Trial, lease: Lease) -> None:
         error = ChildProcessError(
-            f"its worker died {lease.deaths} times without a word; the kernel kills a process that "
-            "takes too much memory (dmesg tells)"
+            f"its worker died {lease.deaths} times without a word, or was stopped by the cluster, "
+            "before it had saved anything: the kernel kills a process that takes too much memory "
+            "(dmesg tells), and a time limit may be shorter than the time between two saves"
         )
         log.error("%s", error)
         self.store.fail(trial, lease, self._failure(error, lease))
@@ -275,33 +290,6 @@ def cause_of(error: Exception) -> trial_files.Cause:
     talk = ("nccl", "gloo", "connection closed by peer", "connection reset by peer")
     between_ranks = torch is not None and isinstance(error, torch.distributed.DistError)
     return "NCCL" if between_ranks or any(word in text for word in talk) else "ERROR"
-
-
-class _Masking(logging.Formatter):
-    """What an error or a command says of a secret stays out of the log."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
-
-
-class _Tail(logging.Handler):
-    """Keeps the last lines for failure.json."""
-
-    def __init__(self, lines: collections.deque[str]) -> None:
-        super().__init__()
-        self.lines = lines
-
-    def emit(self, entry: logging.LogRecord) -> None:
-        self.lines.extend(self.format(entry).splitlines())
-
-
-def start_logging(worker: Worker) -> None:
-    """Log lines to stderr, which is the worker's log file where launch started it."""
-    form = _Masking("%(asctime)s %(message)s")
-    for handler in (logging.StreamHandler(sys.stderr), _Tail(worker.tail)):
-        handler.setFormatter(form)
-        logging.getLogger().addHandler(handler)
-    logging.getLogger().setLevel(logging.INFO)
 
 
 def die_with(parent: int, stop: Stop) -> None:
@@ -340,7 +328,7 @@ def main(
         store = TrialStore(folder.parent, folder.name)
         seconds = read_seconds(store, plan)
         worker = Worker(store, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
-        start_logging(worker)
+        start_logging(worker.tail)
         if parent:
             die_with(parent, stop)
         trials = [trial for identity in plan for trial in store.plan(identity).trials]

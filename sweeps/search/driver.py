@@ -33,7 +33,7 @@ from sweeps.state.elsewhere import way_out
 from sweeps.state.plan import Plan, trial_to_json
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import State, TrialStore
-from trial_records import tables, trial_files
+from trial_records import rows, tables, trial_files
 
 BEST = "best.json"
 # Of an Optuna trial: what the leases of its attempts name as their launch.
@@ -289,9 +289,10 @@ class Driver:
     def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
         """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
         try:
-            accuracies = tables.read_epochs(self.store.folder_of(ours))["val_accuracy"].to_pylist()
+            found = rows.read(self.store.folder_of(ours))
         except FileNotFoundError:
             return False
+        accuracies = [row.values.get("val_accuracy") for row in found]
         # A pruner says it once; an earlier driver may not have lived to do it.
         wants_no_more = VERDICT in self.journal.frozen(trial).user_attrs
         for epoch in range(self._reported[trial.number], len(accuracies)):

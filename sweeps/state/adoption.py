@@ -11,6 +11,7 @@ Only what is verified is taken: files with digests that hold, of these very imag
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -20,6 +21,9 @@ from typing import Any
 
 from local_machine.errors import InputError, storage_error
 from local_machine.files import read_file, write_atomic
+from sweeps.run import attempt_folder
+from sweeps.run.attempt_files import see_config, settle
+from sweeps.run.ends import LostTrialError
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import load
 from sweeps.state.lease import Lease
@@ -129,7 +133,10 @@ def _take_over(store: TrialStore, trial: Trial, found: _Found, launch: float) ->
         if lease is None:
             return False
         try:
-            _copy(folder, trial, found)
+            _copy(folder, lease.token, trial, found)
+        except LostTrialError:
+            store.release(trial, lease)
+            return False
         except BaseException:
             store.release(trial, lease)
             raise
@@ -154,23 +161,25 @@ def _lease(store: TrialStore, trial: Trial, launch: float) -> Lease | None:
         return None
 
 
-def _copy(folder: Path, trial: Trial, found: _Found) -> None:
+def _copy(folder: Path, token: str, trial: Trial, found: _Found) -> None:
     from trial_records import tables
 
-    files = {trial_files.CONFIG: trial.to_json().encode(), **found.files}
-    try:
+    see_config(folder, trial.fingerprint, trial.to_json())
+    place = attempt_folder.take_over(folder, token)
+    settle(folder, place, trial.to_json())
+    files = dict(found.files)
+    with contextlib.suppress(FileNotFoundError, InputError):
         files[trial_files.CHECKPOINT] = read_file(found.folder / trial_files.CHECKPOINT)
-    except (FileNotFoundError, InputError):
-        # An earlier attempt's would pass for the weights that were tested.
-        (folder / trial_files.CHECKPOINT).unlink(missing_ok=True)
-    for name in (*files, trial_files.RUN):
-        # What a copy that was killed left: no attempt trains here that would remove it.
-        for part in folder.glob(f".{name}.*.part"):
-            part.unlink(missing_ok=True)
-    for name, content in files.items():
-        write_atomic(folder / name, functools.partial(_write, content))
-    origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
-    tables.write_run(folder, {**found.run, "shared_from": origin})
+    with attempt_folder.guarded(place):
+        for name, content in files.items():
+            write_atomic(place / name, functools.partial(_write, content))
+        origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
+        tables.write_run(place, {**found.run, "shared_from": origin})
+        if trial_files.CHECKPOINT not in files and (folder / trial_files.CHECKPOINT).exists():
+            # An earlier attempt's would pass for the weights that were tested.
+            (folder / trial_files.CHECKPOINT).rename(place / f"{trial_files.CHECKPOINT}.earlier")
+    attempt_folder.publish(place, folder, [*files, trial_files.RUN])
+    attempt_folder.remove(folder, token)
 
 
 def _write(content: bytes, file: Any) -> None:

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError, nearest
 from slurm.job_state import Job
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
+from sweeps.state.lease_watch import BOUND_SECONDS
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import PLANS
 from trial_records.names import is_name
@@ -59,16 +61,26 @@ def take_back(host: str, results: Path, name: str, liveness: Liveness) -> bool:
     """Break the leases of a host that a person says is gone, and say so on stderr; whether the
     folder is a sweep's, where what it held can be tried again.
 
-    Raises InputError where there is no such folder, and as `take_from` does.
+    Waits until what may still run there has ended itself, where it was heard of lately. Raises
+    InputError where there is no such folder, and as `take_from` does.
     """
     folder = results / name
     if not is_name(name) or not folder.is_dir():
         raise InputError(f"no sweep or study {name!r} in {results}", "python -m sweeps.status")
+    quiet = [leases.silence(place) for place, one in _held(folder) if one.host == host]
     broken, kept = take_from(host, folder, liveness)
     for one in broken:
         print(f"taken from {host}: {one}", file=sys.stderr)
     for one in kept:
         print(f"warning: left as it is: {one}", file=sys.stderr)
+    wait = BOUND_SECONDS - min((one for one in quiet if one is not None), default=BOUND_SECONDS)
+    if broken and wait > 0:
+        print(
+            f"{host} was heard of just before: waiting {wait:.0f} s, until what runs there ended",
+            file=sys.stderr,
+            flush=True,
+        )
+        clock.sleep(wait)
     return (folder / PLANS).is_dir()
 
 

@@ -28,7 +28,7 @@ from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, InputError, printable
 from local_machine.json_files import read_json, write_json
 from sweeps.state.access import PROBE, probe
-from trial_records import trial_files
+from trial_records import rows
 from trial_records.names import is_name
 
 SCHEMA_VERSION = 1
@@ -210,12 +210,13 @@ def _succeed(folder: Path, dead: Lease, lease: Lease) -> bool:
 
 
 def checkpoint(folder: Path) -> str:
-    """What tells one checkpoint of a trial from the next; "" for none."""
+    """What tells one checkpoint of a trial from the next, wherever it was moved; "" for none."""
     try:
-        found = (folder / trial_files.CHECKPOINT).stat()
+        path = rows.checkpoint_of(folder)
+        found = None if path is None else path.stat()
     except OSError:
-        return ""
-    return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
+        found = None
+    return "" if found is None else f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
 
 def got_on(folder: Path, lease: Lease) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local_machine.errors import InputError
 from slurm.job_state import JobState
@@ -20,9 +20,6 @@ from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import archive, trial_files
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # Slurm's words for the end of a job, in ours.
 CAUSES: dict[JobState, trial_files.Cause] = {
@@ -174,20 +171,25 @@ def _look(
     done = standing.state is State.DONE
     stamp = summary_cache.stamp(folder, parts) if done else None
     # Not where all was seen before: pyarrow takes a quarter of a second.
-    from trial_records import tables
+    from trial_records import rows, tables
 
+    run: dict[str, Any] = {}
     try:
-        run = tables.read_run(folder, trial.fingerprint) if done else {}
-        table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
+        if done:
+            run = tables.read_run(folder, trial.fingerprint)
+            table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
+            epochs = table.select(["val_accuracy", "seconds"]).to_pylist()
+        else:
+            epochs = [row.values for row in rows.read(folder)]
     except FileNotFoundError:
         if done:
             return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
         return Progress(standing, said=said)
     except InputError as error:
         return Progress(standing, problem=error.what)
-    accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
+    accuracies, seconds = (_finite(epochs, name) for name in ("val_accuracy", "seconds"))
     figures = Figures(
-        epochs_done=table.num_rows,
+        epochs_done=len(epochs),
         best_val_accuracy=max(accuracies, default=None),
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         stopped_early=bool(run.get("stopped_early")),
@@ -215,8 +217,9 @@ def _said(store: TrialStore, standing: Standing) -> str:
     return " ".join(job_log.last_words(store.folder / LOGS, number)) if number else ""
 
 
-def _finite(column: pa.ChunkedArray) -> list[float]:
-    return [value for value in column.drop_null().to_pylist() if math.isfinite(value)]
+def _finite(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    values = (row.get(name) for row in rows)
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def counts(progress: Iterable[Progress]) -> dict[str, int]:

@@ -3,12 +3,14 @@
 results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
 results/<sweep>/<trial>/              a trial's folder, made by its first attempt
 results/<sweep>/<trial>/claim.json    there while an attempt holds the trial
+results/<sweep>/<trial>/attempt-*/    what the attempt that holds it, or held it last, has so far
 results/<sweep>/compact/              finished trials, many in a file; read before their folders
 results/<sweep>/logs/                 what the workers said
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,8 +21,11 @@ from typing import Any, TypeVar
 from local_machine.errors import EXIT_IO, InputError, move_away, nearest
 from local_machine.files import unreadable
 from slurm.job_state import Job
+from sweeps.run import attempt_folder
+from sweeps.run.ends import LostTrialError
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
+from sweeps.state import unsaved
 from sweeps.state.access import warn_of_writers
 from sweeps.state.lease import Lease
 from sweeps.state.liveness import Liveness
@@ -31,6 +36,9 @@ from trial_records import archive, trial_files
 from trial_records import plan as plan_files
 from trial_records.config import is_of
 from trial_records.names import is_name
+
+# So often it tries to hold a trial that others want too.
+_TRIES = 5
 
 
 class State(StrEnum):
@@ -242,29 +250,62 @@ class TrialStore(PlanStore):
         `job` gives submission and task where the lease is for a Slurm job to come. Creates the
         trial's folder. Raises OSError where it cannot be written.
         """
+        for _ in range(_TRIES):
+            held = self._lease(trial, launch, log, job)
+            # Another that took the lease before us took our folder for one that was left.
+            if held is None or not _is_attempt(held) or self._has_folder(trial, held):
+                return held
+            self.release(trial, held)
+        return None
+
+    def _lease(self, trial: Trial, launch: float, log: str, job: dict[str, Any]) -> Lease | None:
         folder = self.folder_of(trial)
         if self._is_done(folder):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         failure = trial_files.Failure.read(folder)
-        wanted = Lease(failure.attempt + 1 if failure else 1, 0, launch, log, **job)
-        held = leases.take(folder, wanted, self.liveness.is_alive)
+        number = failure.attempt + 1 if failure else 1
+        wanted = Lease(number, unsaved.count(folder), launch, log, **job)
+        if _is_attempt(wanted):
+            attempt_folder.make(folder, wanted.token)
+        held = None
+        try:
+            held = leases.take(folder, wanted, self.liveness.is_alive)
+        finally:
+            if held is None:
+                attempt_folder.drop(folder, wanted.token)
         if held is not None:
             # Whoever runs it now wants all of it.
             (folder / trial_files.PRUNED).unlink(missing_ok=True)
         if held is not None and self._is_done(folder):
             # Its holder before us finished it between our look and our lease.
-            leases.release(folder, held)
+            self.release(trial, held)
             return None
         return held
+
+    def _has_folder(self, trial: Trial, lease: Lease) -> bool:
+        return attempt_folder.path_of(self.folder_of(trial), lease.token).is_dir()
+
+    def take_over(self, trial: Trial, held: Lease, own: Lease) -> Lease | None:
+        """Make the lease that a launch took for this job the job's own; None where it is no longer
+        in force. Raises OSError."""
+        folder = self.folder_of(trial)
+        attempt_folder.make(folder, own.token)
+        if leases.install(folder, held, own):
+            return own
+        attempt_folder.drop(folder, own.token)
+        return None
 
     def release(self, trial: Trial, lease: Lease) -> None:
         """Give the trial back. A lease that is no longer ours is left alone."""
         leases.release(self.folder_of(trial), lease)
+        attempt_folder.drop(self.folder_of(trial), lease.token)
 
     def finish(self, trial: Trial, lease: Lease) -> None:
         """The trial is done: an earlier attempt's failure no longer matters."""
-        (self.folder_of(trial) / trial_files.FAILURE).unlink(missing_ok=True)
+        folder = self.folder_of(trial)
+        (folder / trial_files.FAILURE).unlink(missing_ok=True)
+        unsaved.clear(folder)
         self.release(trial, lease)
 
     def fail(self, trial: Trial, lease: Lease, failure: trial_files.Failure) -> None:
@@ -280,8 +321,21 @@ class TrialStore(PlanStore):
         except InputError:
             before = None  # a damaged one gives way
         launches = [*(before.launches if before else []), lease.launch]
-        replace(failure, launches=launches).write(folder)
+        try:
+            files = attempt_folder.take_over(folder, lease.token)
+            replace(failure, launches=launches).write(files)
+            attempt_folder.publish(files, folder, [trial_files.FAILURE])
+            unsaved.clear(folder)
+            with contextlib.suppress(OSError):
+                files.rmdir()  # where nothing else is in it
+        except LostTrialError:
+            pass
         self.release(trial, lease)
+
+
+def _is_attempt(lease: Lease) -> bool:
+    """Not one that only holds the trial until a job begins."""
+    return lease.started or not lease.submission
 
 
 def resolve(results: Path, name: str) -> TrialStore:

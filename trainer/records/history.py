@@ -1,4 +1,4 @@
-"""History: how far a trial's training has come, and what was best; half of a checkpoint."""
+"""History: how far a trial's training has come, and what was best; half of what is saved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Partial:
 
 @dataclass
 class History:
-    """All that a checkpoint holds besides the model and the optimizer."""
+    """All that is saved besides the model and the optimizer, and the rows of the log."""
 
     rows: list[Row] = field(default_factory=list)
     """Of epochs.parquet."""
@@ -60,8 +60,8 @@ class History:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Ema | None = None
     ) -> dict[str, Any]:
         """What to save. Once training has finished only the best weights are needed."""
-        state = {**vars(self), "rows": list(self.rows), "attempts": list(self.attempts)}
-        state["partial"] = astuple(self.partial)
+        state = {**vars(self), "attempts": list(self.attempts), "partial": astuple(self.partial)}
+        del state["rows"]
         if not self.finished_training:
             state |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             if average is not None:
@@ -72,18 +72,20 @@ class History:
     def restore(
         cls,
         state: dict[str, Any],
+        rows: list[Row],
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: Ema | None = None,
     ) -> History:
-        """From what was saved; model, optimizer and average are set where training goes on."""
+        """From what was saved and the log's rows, which version 0.1 saved too; model, optimizer and
+        average are set where training goes on."""
         if not state["finished_training"]:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             if average is not None:
                 average.load_state_dict(state["average"])
         return cls(
-            rows=state["rows"],
+            rows=list(state.get("rows", rows)),
             partial=Partial(*state["partial"]),
             best_epoch=state["best_epoch"],
             best_correct=state["best_correct"],

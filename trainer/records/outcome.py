@@ -17,6 +17,13 @@ from trainer.provenance import MACHINE, provenance, trained_by
 from trainer.records.history import History, Row
 from trainer.step import StepKind
 
+# What of a row is a figure of how well it did.
+METRICS = (
+    "best_epoch", "epochs_run", "train_accuracy", "train_accuracy_clean", "train_accuracy_last",
+    "val_accuracy", "val_accuracy_last", "val_loss", "test_accuracy", "test_loss", "top_1",
+    "top_3", "top_5", "seconds", "images_per_second",
+)  # fmt: skip
+
 
 def outcome(
     config: TrainConfig,
@@ -32,8 +39,6 @@ def outcome(
     """`clean` is of the plain training images, `test` of the test images, both by the best weights;
     the history's last attempt is this one. The digests of the other files are still to come."""
     return {
-        "fingerprint": config.fingerprint,
-        "status": "done",
         **_accuracies(config, history, clean, test, len(data.classes)),
         **_identity(data),
         "parameters": parameters,

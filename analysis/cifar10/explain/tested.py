@@ -117,14 +117,14 @@ def weights(folder: Path, fingerprint: str) -> dict[str, Tensor]:
     path = folder / CHECKPOINT
     if not path.exists():
         raise InputError(f"{path} is missing", "copy it from where the trial ran")
-    from trainer import checkpoint
+    from trainer.records import saved_weights
 
     try:
-        state = checkpoint.load(path, fingerprint)
+        state = saved_weights.load(path, fingerprint)
         found: dict[str, Tensor] = (state or {}).get("best_weights", {})
         if not found:
-            raise checkpoint.DamagedCheckpointError("it holds no tested weights")
-    except checkpoint.DamagedCheckpointError as error:
+            raise saved_weights.DamagedCheckpointError("it holds no tested weights")
+    except saved_weights.DamagedCheckpointError as error:
         raise InputError(
             f"{path} is damaged: {error}",
             f"copy it again, or move it away: {move_away(path)}",

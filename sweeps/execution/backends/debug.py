@@ -13,7 +13,8 @@ from slurm.environment import Child
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import read_seconds
-from sweeps.execution.worker import PATIENCE_SECONDS, Worker, start_logging
+from sweeps.execution.worker import PATIENCE_SECONDS, Worker
+from sweeps.execution.worker_log import start_logging
 from sweeps.spec.sweep import Trial
 
 
@@ -41,7 +42,7 @@ class Debug(Backend):
         stop = Stop(PATIENCE_SECONDS)
         seconds = read_seconds(work.store, [plan.id for plan in work.plans])
         worker = Worker(work.store, work.launch, "", work.retry, stop=stop, seconds=seconds)
-        start_logging(worker)
+        start_logging(worker.tail)
         stop.listen(signal.SIGTERM)
         trials = {trial.name: trial for plan in work.plans for trial in plan.trials}
         if stop.during(lambda: worker.run(trials.values())):
