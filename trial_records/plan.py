@@ -49,6 +49,8 @@ class PlannedTask(_Stored):
     budget: str | None = None
     """The field that says how long a trial trains, by its dotted name; None: there is none."""
     seed: str | None = None
+    config: str | None = None
+    """How the class of a configuration is imported, where the task does not know it by itself."""
     metric: str | None = None
     """What says how good a trial is; the best of its rows, the last, or what training returns."""
     direction: Literal["maximize", "minimize"] = "maximize"
