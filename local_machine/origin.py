@@ -29,6 +29,7 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
 # What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
 _RUNS_A_TRIAL = ("trainer", "sweeps", "slurm", "trial_records", "local_machine")
 _GIT_SECONDS = 10
+_last: Look | None = None
 
 
 def now() -> str:
@@ -45,7 +46,7 @@ def attempt(**known: Any) -> dict[str, Any]:
         "host": processes.host_name(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "command": command(),
-        **begin().code,
+        **(_last or begin()).code,
         "torch_version": str(torch.__version__) if torch else importlib.metadata.version("torch"),
         "python_version": platform.python_version(),
         **known,
@@ -57,16 +58,24 @@ def command() -> str:
     return shlex.join(masked_words([Path(sys.executable).name, *sys.orig_argv[1:]]))
 
 
+def begin(code: Path = _PACKAGE) -> Look:
+    """Look at the code of this process, once: to be called as soon as it starts. `code` is the
+    package or the file that trains; the attempts that begin from now on are by it."""
+    global _last
+    _last = _look(code)
+    return _last
+
+
 @functools.cache
-def begin() -> Look:
-    """Look at the code of this process, once: to be called as soon as it starts."""
-    return Look()
+def _look(code: Path) -> Look:
+    return Look(code)
 
 
 class Look:
     """One look at the code, in a thread, so that no process waits for it to start."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path) -> None:
+        self._place = place
         self._code: dict[str, Any] = dict.fromkeys(("git_commit", "git_dirty", "code_sha256"))
         self._thread = threading.Thread(target=self._look, name="origin", daemon=True)
         self._thread.start()
@@ -74,8 +83,8 @@ class Look:
         os.register_at_fork(before=self._thread.join)
 
     def _look(self) -> None:
-        self._code["code_sha256"] = hash_of(_PACKAGE)
-        self._code["git_commit"], self._code["git_dirty"] = checkout(_PACKAGE)
+        self._code["code_sha256"] = hash_of(self._place)
+        self._code["git_commit"], self._code["git_dirty"] = checkout(self._place)
 
     @property
     def code(self) -> dict[str, Any]:
@@ -85,12 +94,15 @@ class Look:
 
 
 def hash_of(package: Path) -> str | None:
-    """SHA-256 over the paths and contents of a package's source files, the same wherever it lies.
+    """SHA-256 over the paths and contents of a package's source files, or of a file alone, the same
+    wherever it lies.
 
     None where they cannot be read, as in a zip file.
     """
     digest = hashlib.sha256()
     files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    if package.suffix == ".py":
+        files = {package.name: package}
     try:
         for name in sorted(files):
             content = files[name].read_bytes()
@@ -102,17 +114,19 @@ def hash_of(package: Path) -> str | None:
 
 
 def checkout(package: Path) -> tuple[str | None, bool | None]:
-    """The commit that a package is checked out at, and whether what runs a trial differs from it,
-    new files included; None and None where the package is not tracked by a git repository.
+    """The commit that a package, or a file, is checked out at, and whether what runs a trial
+    differs from it, new files included; None and None where git does not track the package.
 
     An installed copy may lie inside of an unrelated repository, whose commit says nothing of it.
     """
     top = next((one for one in package.parents if (one / ".git").exists()), None)
     if top is None:
         return None, None
-    places = [str((package.parent / name).relative_to(top)) for name in _RUNS_A_TRIAL]
+    names = _RUNS_A_TRIAL if package.name == _RUNS_A_TRIAL[0] else (package.name,)
+    places = [str((package.parent / name).relative_to(top)) for name in names]
+    file = places[0] if package.suffix == ".py" else f"{places[0]}/__init__.py"
     try:
-        if not _git(top, package, "ls-files", "--", f"{places[0]}/__init__.py"):
+        if not _git(top, package, "ls-files", "--", file):
             return None, None
         status = _git(
             top, package, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--",

@@ -14,17 +14,20 @@ from results_folder import begin
 
 import sweeps.retry
 import sweeps.status
+from local_machine import origin
 from local_machine.devices import device_here
 from local_machine.errors import InputError
 from local_machine.json_files import read_json, write_json
 from sweeps.cost.estimate import estimate_cost
 from sweeps.cost.past_runs import past_runs
 from sweeps.execution.trial_order import shape_of
+from sweeps.execution.worker import begin_origin
 from sweeps.spec import task_loader
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.spec.scale import Scale
+from sweeps.spec.sweep import Trial
 from sweeps.state.plan import Plan
 from sweeps.state.progress import look
 from sweeps.state.trial_store import State, TrialStore
@@ -144,6 +147,22 @@ print(trial.config["steps"], sorted(__import__("sys").modules.keys() & {{"torch"
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "10 []\n", done.stderr
+
+
+def test_an_attempt_is_by_the_code_of_its_task(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    _, sweep = find(str(file))
+    trial = expand(sweep)[0]
+    try:
+        begin_origin(trial)
+        text = file.read_bytes()
+        digest = hashlib.sha256(f"mine.py\0{len(text)}\0".encode() + text).hexdigest()
+        told = origin.attempt()
+        assert told["code_sha256"] == digest and told["git_commit"] is None
+        begin_origin(Trial.of("", {}, TrainConfig()))
+        assert origin.attempt()["code_sha256"] == origin.hash_of(ROOT / "trainer")
+    finally:
+        origin.begin()
 
 
 def test_a_dry_run_asks_a_process_of_its_own(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from sweeps.execution.trial_order import read_seconds
 from sweeps.execution.worker import (
     MAX_DEATHS,
     Worker,
+    begin_origin,
     die_with,
     start_logging,
 )
@@ -87,6 +88,7 @@ class TrialJob:
         trial = next(one for one in store.plan(self.plan).trials if one.name == self.trial)
         worker = Worker(store, self.launch, _log_name(place), stop=stop)
         start_logging(worker)
+        begin_origin(trial)
         # Not by the job's number, which a new cluster may give again.
         meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
         if place.rank:

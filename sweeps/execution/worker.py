@@ -31,7 +31,7 @@ from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
 from sweeps.spec.sweep import Trial
-from sweeps.spec.task_loader import loaded
+from sweeps.spec.task_loader import code_of, loaded
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
 from sweeps.state.trial_store import Standing, State, TrialStore
@@ -102,6 +102,7 @@ class Worker:
                     held.append(trial)
                     continue
                 ran = self.has_run = True
+                begin_origin(trial)
                 try:
                     stopped = self.run_leased(trial, lease)
                 except LostTrialError:
@@ -251,6 +252,12 @@ class Worker:
         )
         log.error("%s", error)
         self.store.fail(trial, lease, self._failure(error, lease))
+
+
+def begin_origin(trial: Trial) -> None:
+    """Have the attempt that begins say which code it is by: its task's."""
+    if (code := code_of(trial.task)) is not None:
+        origin.begin(code)
 
 
 def cause_of(error: Exception) -> trial_files.Cause:

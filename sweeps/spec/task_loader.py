@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from types import FunctionType
@@ -88,6 +89,21 @@ def _same_place(one: str, other: str) -> bool:
 def place_of(reference: str) -> str:
     """The module or the file of a reference."""
     return reference.rpartition(":")[0]
+
+
+def code_of(task: PlannedTask) -> Path | None:
+    """The package or the file that a task is in; None where nobody finds it."""
+    place = place_of(task.reference)
+    if place.endswith(".py"):
+        return Path(place).resolve()
+    try:
+        spec = importlib.util.find_spec(place.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).resolve()
+    return file.parent if file.name == "__init__.py" else file
 
 
 def _import(planned: PlannedTask) -> Task:
