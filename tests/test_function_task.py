@@ -14,12 +14,17 @@ import pytest
 
 from local_machine.errors import InputError
 from sweeps import Sweep, grid, maximize, minimize
+from sweeps.cli.trial_table import summed_up
 from sweeps.function_task import FunctionTask
 from sweeps.spec import task_loader
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
 from sweeps.state.plan import Plan
+from sweeps.state.progress import look
 from sweeps.state.trial_store import TrialStore
+from trial_records.metrics import whose
+from trial_records.tables import write_rows
+from trial_records.trial_files import EPOCHS
 
 ROOT = Path(__file__).parent.parent
 DEFINITION = """
@@ -148,3 +153,24 @@ def test_without_a_seed_there_is_one_trial_a_point() -> None:
     assert len(expand(sweep)) == 1
     with pytest.raises(InputError, match="has no seed that is a whole"):
         expand(sweep, seeds=2)
+
+
+def test_how_far_a_function_has_come(tmp_path: Path) -> None:
+    """By its own metric, in units of its own budget."""
+    _, sweep = find(str(written(tmp_path, "dataclass")))
+    trials = expand(sweep)
+    store = TrialStore(tmp_path / "results", "mine")
+    for number, trial in enumerate(trials[:2]):
+        rows = [{"epoch": epoch, "loss": 1.0 - 0.1 * epoch - number} for epoch in range(2)]
+        folder = store.folder_of(trial)
+        folder.mkdir(parents=True)
+        write_rows(folder / EPOCHS, rows, whose(folder, trial.fingerprint, trial.task.name))
+    progress = look(store, trials, {})
+    assert [one.epochs_done for one in progress] == [2, 2, 0, 0]
+    assert [one.best for one in progress[:2]] == pytest.approx([0.9, -0.1])
+    assert [one.problem for one in progress] == [None] * 4
+    plan = Plan("mine", trials, "full", {}, ["net.width"], "command", task=trials[0].task)
+    line, table = summed_up(plan, progress)
+    assert f"best loss -0.1 ({trials[1].name})" in line and table[0][2:4] == ("2/3", "0.9")
+    told = progress[0].to_json()
+    assert (told["best_val_accuracy"], told["metric"], told["best"]) == (None, "loss", 0.9)

@@ -33,20 +33,25 @@ ADDED: dict[str, Any] = {
 }
 
 
-# The training program that comes with the project: its trials are older than tasks are.
+# The task that comes with the project: its trials are older than tasks are.
 TRAINER = "trainer"
 
 
-def fingerprint_of(values: Mapping[str, Any], task: str = TRAINER) -> str:
-    """The fingerprint of a task's configuration of any version, nested as in JSON: 64 hex digits.
+def content_of(values: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """What a trial's config.json holds, and its fingerprint is of: the values, and, but for the
+    trainer, whose they are."""
+    return dict(values) if task == TRAINER else {"task": task, "values": dict(values)}
 
-    Covers the task's name and every field, defaults included, so that a changed default is a new
-    trial; does not depend on field order, process or Python version, nor on what this version knows
-    of the fields. Of the trainer's it covers the values alone, and a field of ADDED is left out
-    where it has the value under which a trial is what it was before there was the field. Raises
-    ValueError for a number that is not finite.
+
+def fingerprint_of(content: Mapping[str, Any]) -> str:
+    """The fingerprint of a configuration of any version, nested as in JSON: 64 hex digits.
+
+    Covers every field, defaults included, so that a changed default is a new trial; does not depend
+    on field order, process or Python version, nor on what this version knows of the fields. A field
+    of ADDED, of the trainer's, is left out where it has the value under which a trial is what it
+    was before there was the field. Raises ValueError for a number that is not finite.
     """
-    kept = _without_added(values) if task == TRAINER else {"task": task, "values": values}
+    kept = _without_added(content)
     canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -70,13 +75,12 @@ def as_before(values: Mapping[str, Any]) -> dict[str, Any]:
     return completed
 
 
-def is_of(values: Mapping[str, Any], fingerprint: str, task: str = TRAINER) -> bool:
-    """Whether the stored values of a task's configuration are those that the fingerprint names;
-    also where another tool wrote them anew and made 0 of 0.0, which only a declared schema can
-    tell."""
-    if fingerprint_of(values, task) == fingerprint:
+def is_of(values: Mapping[str, Any], fingerprint: str) -> bool:
+    """Whether the stored values of a configuration are those that the fingerprint names; also where
+    another tool wrote them anew and made 0 of 0.0, which only a declared schema can tell."""
+    if fingerprint_of(values) == fingerprint:
         return True
-    for schema in _declared if task == TRAINER else ():
+    for schema in _declared:
         try:
             made = schema.from_json(json.dumps(values))
         except InputError:

@@ -27,9 +27,12 @@ from local_machine.errors import EXIT_IO, InputError, printable
 from local_machine.files import write_atomic
 from trial_records import values
 from trial_records.columns import EPOCHS_SCHEMA as EPOCHS_SCHEMA
+from trial_records.columns import NAMED_SCHEMA, VERSION, by_value
 from trial_records.columns import PREDICTIONS_SCHEMA as PREDICTIONS_SCHEMA
-from trial_records.columns import VERSION
+from trial_records.columns import TASK_RUN_SCHEMA as TASK_RUN_SCHEMA
 from trial_records.columns import run_schema as run_schema
+from trial_records.config import TRAINER
+from trial_records.metrics import NAMED, STEPS
 from trial_records.trial_files import EPOCHS, PREDICTIONS, RUN, SCHEMA_VERSION, content, unusable
 
 # Names in a file's metadata. Behind the last one, Parquet has two bytes: text, of 64 characters.
@@ -42,27 +45,61 @@ OF_ROW = "row_sha256"
 DIGESTS = {EPOCHS: "epochs_sha256", PREDICTIONS: "predictions_sha256"}
 
 
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> str:
-    """Write rows atomically as one Parquet file; the digest of its values. Raises OSError; for a
-    bad row, ValueError."""
+def write_table(
+    path: Path,
+    rows: Iterable[Mapping[str, Any]] | pa.Table,
+    schema: pa.Schema,
+    whose: Mapping[str, str] | None = None,
+) -> str:
+    """Write rows atomically as one Parquet file, whose first columns say whose they are
+    (`metrics.whose`); the digest of its values. Raises OSError; for a bad row, ValueError."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
-    table = table.cast(schema)
-    digest = values.digest(table, schema.names)
+    return _write_values(path, table.cast(schema), whose)
+
+
+def write_rows(
+    path: Path, rows: Sequence[Mapping[str, Any]], whose: Mapping[str, str] | None = None
+) -> str:
+    """Write what any task logged: its steps, then its metrics, typed by their values. Else as
+    `write_table`, also in what it raises."""
+    return _write_values(path, rows_table(rows), whose)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """What a task logged, as a table: of EPOCHS_SCHEMA where its columns are just those."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    if names.keys() == {*EPOCHS_SCHEMA.names} and all(len(row) == len(names) for row in rows):
+        return pa.Table.from_pylist(list(rows), schema=EPOCHS_SCHEMA)
+    ordered = [*(one for one in STEPS if one in names), *(one for one in names if one not in STEPS)]
+    return pa.table(by_value(rows, ordered), names=ordered, metadata=VERSION)
+
+
+def _write_values(path: Path, table: pa.Table, whose: Mapping[str, str] | None) -> str:
+    if whose is not None:
+        named = [pa.array([whose[one.name]] * table.num_rows, one.type) for one in NAMED_SCHEMA]
+        names = [*NAMED_SCHEMA.names, *table.column_names]
+        metadata = table.schema.metadata
+        table = pa.table([*named, *table.columns], names=names, metadata=metadata)
+    digest = values.digest(table, table.column_names)
     _write_sealed(path, table, {_VALUES: digest})
     return digest
 
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a trial's run.parquet; its row, which now has its own digest. Raises as `write_table`
-    does."""
-    schema = run_schema()
-    table = pa.Table.from_pylist([{**run, OF_ROW: None}], schema=schema)
-    digest = values.digest(table, [name for name in schema.names if name != OF_ROW])
-    place = schema.get_field_index(OF_ROW)
-    table = table.set_column(place, schema.field(place), pa.array([digest]))
+    """Write a trial's run.parquet; its row, which now has its own digest. One that names no task is
+    the trainer's. Raises as `write_table` does."""
+    row = {"task": TRAINER, **run, OF_ROW: None}
+    schema = run_schema() if row["task"] == TRAINER else TASK_RUN_SCHEMA
+    more = [name for name in row if name not in schema.names]
+    table = pa.Table.from_pylist([row], schema=schema)
+    for name, column in zip(more, by_value([row], more), strict=True):
+        table = table.append_column(name, column)
+    digest = values.digest(table, [name for name in table.column_names if name != OF_ROW])
+    place = table.schema.get_field_index(OF_ROW)
+    table = table.set_column(place, table.schema.field(place), pa.array([digest]))
     _write_sealed(folder / RUN, table, {})
-    row: dict[str, Any] = table.to_pylist()[0]
-    return row
+    written: dict[str, Any] = table.to_pylist()[0]
+    return written
 
 
 def _write_sealed(path: Path, table: pa.Table, metadata: Mapping[bytes, str]) -> None:
@@ -85,8 +122,9 @@ def encoded(
         # it 10,000 times.
         store_schema=False,
         write_page_checksum=True,
-        # They help files of many rows; here they would be most of the bytes.
-        use_dictionary=False,
+        # They help files of many rows; here they would be most of the bytes, but where all rows
+        # say the same.
+        use_dictionary=[*NAMED] if table.num_rows > 1 and NAMED[0] in table.column_names else False,
         write_statistics=False,
     ) as writer:
         writer.write_table(table)
@@ -140,8 +178,10 @@ def checked(
             if OF_ROW in names and table.num_rows == 1:
                 own = table[OF_ROW][0].as_py()
             by_digest = _is_known(table, is_sealed, digest or own)
-            if columns is not None:
-                table = table.select([one for one in names if one in columns])
+            shown = {*names} if columns is None else {*columns}
+            if by_digest:
+                shown &= {*values.covered(digest or own or ""), OF_ROW}
+            table = table.select([one for one in names if one in shown])
             return _checked(table, metadata, by_digest)
     # Damaged content makes pyarrow raise anything: MemoryError, KeyError, OverflowError, ...
     except Exception as error:
@@ -170,11 +210,23 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def read_epochs(folder: Path, digest: str | None = None) -> pa.Table:
-    """A trial's epochs.parquet; `digest` is its run's, where it has one. Raises as `read_table`
-    does, also where it lacks its accuracies or seconds, or a column is of another type."""
+    """A trial's epochs.parquet; `digest` is its run's, where it has one. Of the trainer's, the
+    columns of EPOCHS_SCHEMA; of another task's, what it logged. Raises as `read_table` does, also
+    where the trainer's lacks its accuracies or seconds, or a column is of another type."""
     path = folder / EPOCHS
     table = read_table(path, digest=digest)
-    return conform(path, table, EPOCHS_SCHEMA, required=("val_accuracy", "seconds"))
+    if is_of_trainer(table):
+        return conform(path, table, EPOCHS_SCHEMA, required=("val_accuracy", "seconds"))
+    _check_version(path, table)
+    return table.drop_columns([name for name in NAMED if name in table.column_names])
+
+
+def is_of_trainer(table: pa.Table) -> bool:
+    """Whether a trial's file says that it is of the project's trainer, or is from before files said
+    that."""
+    if "task" not in table.column_names:
+        return True
+    return table.num_rows > 0 and table["task"][0].as_py() in (None, TRAINER)
 
 
 def read_predictions(folder: Path) -> pa.Table:
@@ -199,12 +251,13 @@ def read_run(
     than the fingerprint's.
     """
     path = folder / RUN
-    table = read_table(path, columns)
+    table = read_table(path, columns and [*{*columns, "task"}])
     check_run(path, table, fingerprint)
-    schema = run_schema()
+    schema = run_schema() if is_of_trainer(table) else TASK_RUN_SCHEMA
     ours = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
     (row,), (stored,) = conform(path, table, ours).to_pylist(), table.to_pylist()
-    return {**dict.fromkeys(columns or ()), **stored, **row}
+    found = {**dict.fromkeys(columns or ()), **stored, **row}
+    return found if columns is None else {name: found[name] for name in columns}
 
 
 def check_measured(path: Path, row: Mapping[str, Any], columns: Iterable[str]) -> None:
