@@ -94,7 +94,8 @@ class OpenedSweeps:
         import pandas as pd
 
         return pd.DataFrame(
-            {"sweep": sweep, "trial": trial, **row}
+            # Where it lies now, whatever the file says of where it was written.
+            {"sweep": sweep, "trial": trial} | row | {"sweep": sweep, "trial": trial}
             for (sweep, trial), row in self._runs(self._look()).items()
         )
 
