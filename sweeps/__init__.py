@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Sweep, Trial
     from sweeps.study.stages import SoFar, Stage, Study, taking
+    from sweeps.task import Objective, Task, maximize, minimize
 
 __all__ = [
+    "Objective",
     "OpenedSweeps",
     "Point",
     "Scale",
@@ -32,6 +34,7 @@ __all__ = [
     "Stage",
     "Study",
     "Sweep",
+    "Task",
     "Trial",
     "chain",
     "choice",
@@ -42,6 +45,8 @@ __all__ = [
     "launch_sweep",
     "log_integers",
     "log_uniform",
+    "maximize",
+    "minimize",
     "taking",
     "uniform",
     "zipped",
@@ -56,6 +61,7 @@ _HOMES = {
     "sweeps.spec.scale": ("Scale",),
     "sweeps.spec.sweep": ("Search", "Sweep", "Trial"),
     "sweeps.study.stages": ("SoFar", "Stage", "Study", "taking"),
+    "sweeps.task": ("Objective", "Task", "maximize", "minimize"),
 }
 
 quiet_while_importing()

@@ -26,6 +26,7 @@ from sweeps.state.liveness import Liveness
 from sweeps.state.progress import Progress, counts, look
 from sweeps.state.trial_store import State, TrialStore, launched, resolve
 from trial_records.names import is_name
+from trial_records.plan import FIRST_TASK
 from trial_records.trial_files import EPOCHS
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class OpenedSweeps:
                 **one.trial.point,
                 "epochs_done": one.epochs_done,
                 "epochs_planned": one.trial.epochs,
-                "best_val_accuracy": one.best_val_accuracy,
+                "best_val_accuracy": one.best if one.metric == FIRST_TASK.metric else None,
+                "best": one.best,
                 "note": one.note,
             }
             for store, one in self._look()
@@ -92,7 +94,8 @@ class OpenedSweeps:
         import pandas as pd
 
         return pd.DataFrame(
-            {"sweep": sweep, "trial": trial, **row}
+            # Where it lies now, whatever the file says of where it was written.
+            {"sweep": sweep, "trial": trial} | row | {"sweep": sweep, "trial": trial}
             for (sweep, trial), row in self._runs(self._look()).items()
         )
 

@@ -36,6 +36,14 @@ class Objective:
     """Of the metric's rows the best or the last one; or what `train` returns under its name."""
 
 
+def maximize(metric: str, reduction: Literal["best", "last", "final"] = "best") -> Objective:
+    return Objective(metric, "maximize", reduction)
+
+
+def minimize(metric: str, reduction: Literal["best", "last", "final"] = "best") -> Objective:
+    return Objective(metric, "minimize", reduction)
+
+
 class DeviceCosts(Protocol):
     """What past runs on one device tell of a trial's cost there."""
 
@@ -87,6 +95,8 @@ class Task(ABC):
     """The field, by its dotted name, that says how long a trial trains (epochs, steps, seconds)."""
     seed: str | None = None
     """The field of the seed."""
+    config_class: str | None = None
+    """How the configuration's class is imported, where `reference` does not lead to it."""
     presets: Mapping[str, Values] = {}
     """What a scale of the command line (smoke, cpu) overrides."""
     cost: CostModel | None = None
@@ -116,6 +126,7 @@ class Task(ABC):
             reference=self.reference,
             budget=self.budget,
             seed=self.seed,
+            config=self.config_class,
             metric=self.objective.metric,
             direction=self.objective.direction,
             reduction=self.objective.reduction,

@@ -124,7 +124,7 @@ def test_a_plan_says_whose_its_trials_are(tmp_path: Path) -> None:
     assert stored["schema_version"] == 2
     assert stored["task"] == {
         "name": "plain", "reference": f"{file}:task", "budget": "steps", "seed": "seed",
-        "metric": "loss", "direction": "minimize", "reduction": "best",
+        "config": None, "metric": "loss", "direction": "minimize", "reduction": "best",
     }  # fmt: skip
     (read,) = TrialStore(tmp_path / "results", "mine").plans()
     assert read == plan and read.trials[0].epochs == 10 and stored["seeds"] == [0, 1]

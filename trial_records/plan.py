@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from local_machine import json_files
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, unreadable
-from trial_records.config import is_of
+from trial_records.config import TRAINER, content_of, is_of
 
 SCHEMA_VERSION = 2
 FOLDER = "plans"
@@ -49,22 +49,21 @@ class PlannedTask(_Stored):
     budget: str | None = None
     """The field that says how long a trial trains, by its dotted name; None: there is none."""
     seed: str | None = None
+    config: str | None = None
+    """How the class of a configuration is imported, where the task does not know it by itself."""
     metric: str | None = None
     """What says how good a trial is; the best of its rows, the last, or what training returns."""
     direction: Literal["maximize", "minimize"] = "maximize"
     reduction: Literal["best", "last", "final"] = "best"
 
     def content(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a trial's config.json holds, and its fingerprint is of: the values, and, but for
-        the first task that there was, whose they are."""
-        if self.name == FIRST_TASK.name:
-            return dict(values)
-        return {"task": self.name, "values": dict(values)}
+        """What a trial's config.json holds, and its fingerprint is of."""
+        return content_of(values, self.name)
 
 
 # What plans of schema 1 are of: our own trainer.
 FIRST_TASK = PlannedTask(
-    name="trainer",
+    name=TRAINER,
     reference="trainer.task:task",
     budget="epochs",
     seed="seed",

@@ -12,6 +12,7 @@ from sweeps.cli import table
 from sweeps.cli.trial_table import view
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress
+from trial_records.plan import FIRST_TASK
 
 
 def _live() -> Live:
@@ -51,10 +52,10 @@ class Display:
 
     def _say_changes(self, progress: list[Progress], over: int, total: int) -> None:
         for one in progress:
-            best = one.best_val_accuracy
             words = str(one.state)
-            if one.state == "done" and best is not None:
-                words += f", best validation {100 * best:.2f} % in {one.epochs_done} epochs"
+            if one.state == "done" and one.best is not None:
+                words += f", best {_what(one)} {one.best_in_words}"
+                words += f" in {one.epochs_done} {one.trial.task.budget or 'rows'}"
             elif one.state in ("failed", "lost"):
                 words += f", {one.note}"
             if one.trial.name not in self.said and one.state != "running":
@@ -62,3 +63,7 @@ class Display:
             elif self.said.get(one.trial.name) != words:
                 self.said[one.trial.name] = words
                 print(f"[{over}/{total}] {one.trial.name}: {words}", file=sys.stderr, flush=True)
+
+
+def _what(one: Progress) -> str:
+    return "validation" if one.metric == FIRST_TASK.metric else str(one.metric)

@@ -28,14 +28,15 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
     from sweeps.cost.tally import tally
-    from sweeps.state.progress import duration, eta_seconds, summary
+    from sweeps.state.progress import best_of_all, duration, eta_seconds, summary
+    from trial_records.plan import FIRST_TASK
 
     rows: list[tuple[str, ...]] = [
         (
             one.trial.name,
             str(one.state),
             f"{one.epochs_done}/{one.trial.epochs or '-'}",
-            "-" if one.best_val_accuracy is None else f"{100 * one.best_val_accuracy:.2f} %",
+            "-" if one.best is None else one.best_in_words,
             duration(one.eta_seconds),
             one.note,
         )
@@ -47,10 +48,9 @@ def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str
     spent, to_come = tally(progress)
     line += f"; {hours_in_words(spent)} of training done" if spent else ""
     line += f", {hours_in_words(to_come)} to come" if spent and to_come else ""
-    best = [one for one in progress if one.best_val_accuracy is not None]
-    if best:
-        top = max(best, key=lambda one: one.best_val_accuracy or 0.0)
-        line += f"; best validation {100 * (top.best_val_accuracy or 0):.2f} % ({top.trial.name})"
+    if (top := best_of_all(progress)) is not None:
+        what = "validation" if plan.task == FIRST_TASK else top.metric
+        line += f"; best {what} {top.best_in_words} ({top.trial.name})"
     return line, rows
 
 

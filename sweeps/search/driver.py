@@ -129,7 +129,7 @@ class Driver:
         open_trials = {trial.name: trial for _, trial in self.running.values()}
         now = look(self.store, open_trials.values(), {})
         told = [one for name, one in self.known.items() if name not in open_trials]
-        told.sort(key=lambda one: -(one.best_val_accuracy or 0.0))
+        told.sort(key=lambda one: -(one.best or 0.0))
         # A table has room for some; a line a change is said of each.
         progress = now + (told[:SHOWN] if display.live else told)
         display.show(self.plan, progress, len(self.journal.told()), self.trials)

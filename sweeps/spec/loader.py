@@ -32,7 +32,7 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
     it is not a file, FileNotFoundError where there is none."""
     source = read_file(path)
     wants = f"it must hold: {name} = {kind.__name__}(...)"
-    module = ModuleType(f"definition_of_{path.stem}")
+    module = ModuleType(module_name(path))
     module.__file__ = str(path)
 
     def parse() -> tuple[ast.Module, bool]:
@@ -59,6 +59,11 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
         what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
         raise InputError(f"{path} has {what} in it", wants)
     return cast(Definition, found)
+
+
+def module_name(path: Path) -> str:
+    """Under which a definition file is in sys.modules."""
+    return f"definition_of_{path.stem}"
 
 
 @contextlib.contextmanager

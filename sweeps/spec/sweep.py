@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError, nearest
 from slurm.site import Resources
+from sweeps.function_task import FunctionTask
 from sweeps.spec.distributions import Choice, Numbers, Range
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
 from sweeps.spec.loader import shown
 from sweeps.spec.task_loader import keep, load, task_of
-from sweeps.task import Task
+from sweeps.task import Objective, Task
 from trial_records.config import as_before, fingerprint_of, flat_of
 from trial_records.plan import FIRST_TASK, PlannedTask
 
@@ -34,9 +35,13 @@ MAX_ASKED = 100_000
 NAME_LENGTH = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Sweep:
-    """A named set of trials: a base configuration and the points at which it is changed."""
+    """A named set of trials: a base configuration and the points at which it is changed.
+
+    Sweep(reported("resnet18"), grid({...}))                     # our trainer's
+    Sweep(train, base=Config(), space=grid({...}), objective=maximize("accuracy"))
+    """
 
     base: Any
     """The configuration at every point, or a function of the point where they differ by it."""
@@ -52,8 +57,32 @@ class Sweep:
     task: Task | None = None
     """What trains; not given where the configuration's class says it, as a TrainConfig does."""
 
-    def __post_init__(self) -> None:
-        if not callable(self.base):
+    def __init__(
+        self,
+        first: Any = None,
+        /,
+        space: Space = ({},),
+        seeds: int = 1,
+        seed_offset: int = 0,
+        resources: Resources = Resources(),  # noqa: B008 - frozen
+        task: Task | None = None,
+        *,
+        base: Any = None,
+        objective: Objective | None = None,
+    ) -> None:
+        """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains,
+        for which `objective` says what is compared. Raises InputError for what is no sweep."""
+        if base is None:
+            base = first
+        elif first is not None:
+            task = FunctionTask.of(first, base, objective)
+        given = (base, space, seeds, seed_offset, resources, task)
+        for one, value in zip(fields(self), given, strict=True):
+            object.__setattr__(self, one.name, value)
+        self._check()
+
+    def _check(self) -> None:
+        if self.task is not None or not callable(self.base):
             self.task_for(self.base)
         if not isinstance(self.space, tuple) or not all(
             isinstance(point, Mapping) for point in self.space

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
+from types import FunctionType
 
 from local_machine.errors import InputError
+from sweeps.function_task import FunctionTask
 from sweeps.spec import loader
 from sweeps.spec.loader import guarded
 from sweeps.task import Task
 from trial_records.plan import FIRST_TASK, PlannedTask
+from trial_records.schema import Schema
 
 # By what a plan says: the task, or why it cannot be had.
 _tried: dict[PlannedTask, Task | InputError] = {}
@@ -23,7 +27,7 @@ def load(planned: PlannedTask) -> Task:
     another one of its name is loaded."""
     if planned not in _tried:
         try:
-            _tried[planned] = _import(planned.name, planned.reference)
+            _tried[planned] = _import(planned)
         except InputError as error:
             _tried[planned] = error
     found = _tried[planned]
@@ -50,7 +54,7 @@ def task_of(config: object) -> Task | None:
     if not isinstance(reference, str):
         return None
     if reference not in _of_classes:
-        task = _import("", reference)
+        task = _import(PlannedTask(name="", reference=reference))
         keep(task)
         _of_classes[reference] = task
     return _of_classes[reference]
@@ -102,43 +106,60 @@ def code_of(task: PlannedTask) -> Path | None:
     return file.parent if file.name == "__init__.py" else file
 
 
-def _import(name: str, reference: str) -> Task:
+def _import(planned: PlannedTask) -> Task:
+    called = f"the task {planned.name!r}" if planned.name else "the task"
+    found = _attribute(planned.reference, called)
+    if isinstance(found, FunctionType) and planned.metric is not None:
+        kind = planned.config and _attribute(planned.config, f"the configuration of {called}")
+        task: object = FunctionTask(found, Schema.of_class(kind) if kind else None, planned)
+    else:
+        # A sweep or a search stands for its task.
+        task = found if isinstance(found, Task) else getattr(found, "task", None)
+    if not isinstance(task, Task):
+        raise InputError(
+            f"{called}: {planned.reference} is a {type(found).__name__}, not a task",
+            "name an instance of a class that implements sweeps.task.Task",
+        )
+    if planned.name and task.name != planned.name:
+        raise InputError(
+            f"{planned.reference} is the task {task.name!r} now, and was {planned.name!r}",
+            "a task's name is part of its trials' identity: give it back the name that it had",
+        )
+    check_one_of_a_name(task.planned, [one.planned for one in loaded()])
+    return task
+
+
+def _attribute(reference: str, called: str) -> object:
+    """What a reference leads to. Raises InputError."""
     place, colon, attribute = reference.rpartition(":")
-    called = f"the task {name!r}" if name else "the task"
     if not colon or not place or not attribute.isidentifier():
         raise InputError(
             f"{called} is named by {reference!r}",
             "name it by module:attribute or FILE.py:attribute",
         )
     if place.endswith(".py"):
-        try:
-            found = loader.load(Path(place), attribute, object)
-        except FileNotFoundError:
-            raise InputError(
-                f"{called} is in {place}, which is not there", "put the file back, or "
-                "launch the sweep again from where its file is now",
-            ) from None  # fmt: skip
-    else:
-        try:
-            module = guarded(lambda: importlib.import_module(place), lambda _: called, "")
-        except InputError as error:
-            raise InputError(
-                f"{called} cannot be imported from {place}: {error.what}",
-                f"install what has the module {place.partition('.')[0]}, or add its folder to "
-                "PYTHONPATH; workers import it as this process does",
-            ) from error
-        found = getattr(module, attribute, None)
-    # A sweep or a search stands for its task.
-    task = found if isinstance(found, Task) else getattr(found, "task", None)
-    if not isinstance(task, Task):
+        return _of_file(Path(place), attribute, called)
+    try:
+        module = guarded(lambda: importlib.import_module(place), lambda _: called, "")
+    except InputError as error:
         raise InputError(
-            f"{called}: {reference} is a {type(found).__name__}, not a task",
-            "name an instance of a class that implements sweeps.task.Task",
-        )
-    if name and task.name != name:
+            f"{called} cannot be imported from {place}: {error.what}",
+            f"install what has the module {place.partition('.')[0]}, or add its folder to "
+            "PYTHONPATH; workers import it as this process does",
+        ) from error
+    return getattr(module, attribute, None)
+
+
+def _of_file(path: Path, attribute: str, called: str) -> object:
+    """Of a file that is run once a process, since its classes are others each time."""
+    module = sys.modules.get(loader.module_name(path))
+    file = getattr(module, "__file__", None) or ""
+    if path.is_file() and file and Path(file).resolve() == path.resolve():
+        return getattr(module, attribute, None)
+    try:
+        return loader.load(path, attribute, object)
+    except FileNotFoundError:
         raise InputError(
-            f"{reference} is the task {task.name!r} now, and was {name!r}",
-            "a task's name is part of its trials' identity: give it back the name that it had",
-        )
-    check_one_of_a_name(task.planned, [one.planned for one in loaded()])
-    return task
+            f"{called} is in {path}, which is not there",
+            "put the file back, or launch the sweep again from where its file is now",
+        ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import archive, trial_files
+from trial_records.plan import FIRST_TASK, PlannedTask
+
+Values = Mapping[str, Any]
 
 # Slurm's words for the end of a job, in ours.
 CAUSES: dict[JobState, trial_files.Cause] = {
@@ -36,8 +39,8 @@ class Progress:
     """One trial's standing and its figures: of validation, so that no test image chooses."""
 
     standing: Standing
-    epochs_done: int = 0
-    best_val_accuracy: float | None = None
+    epochs_done: int = 0  # in units of its task's budget
+    best: float | None = None  # of its rows, by its task's metric
     seconds_per_epoch: float | None = None
     stopped_early: bool = False
     # As its run says, a shared one by its part; 0 where another sweep trained it.
@@ -52,6 +55,16 @@ class Progress:
     @property
     def state(self) -> State:
         return self.standing.state
+
+    @property
+    def metric(self) -> str | None:
+        return self.trial.task.metric
+
+    @property
+    def best_in_words(self) -> str:
+        """In percent, where it is the trainer's accuracy."""
+        assert self.best is not None
+        return percent(self.best) if self.metric == FIRST_TASK.metric else f"{self.best:.4g}"
 
     @property
     def epochs_left(self) -> int:
@@ -124,7 +137,9 @@ class Progress:
             "state": str(self.state),
             "epochs_done": self.epochs_done,
             "epochs": self.trial.epochs,
-            "best_val_accuracy": self.best_val_accuracy,
+            "best_val_accuracy": self.best if self.metric == FIRST_TASK.metric else None,
+            "metric": self.metric,
+            "best": self.best,
             "eta_seconds": self.eta_seconds,
             "stopped_early": self.stopped_early,
             "attempt": lease.attempt if lease else failure.attempt if failure else None,
@@ -178,20 +193,19 @@ def _look(
         if done:
             run = tables.read_run(folder, trial.fingerprint)
             table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
-            epochs = table.select(["val_accuracy", "seconds"]).to_pylist()
+            logged = table.to_pylist()
         else:
-            epochs = [row.values for row in rows.read(folder)]
+            logged = [row.values for row in rows.read(folder)]
     except FileNotFoundError:
         if done:
             return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
         return Progress(standing, said=said)
     except InputError as error:
         return Progress(standing, problem=error.what)
-    accuracies, seconds = (_finite(epochs, name) for name in ("val_accuracy", "seconds"))
     figures = Figures(
-        epochs_done=len(epochs),
-        best_val_accuracy=max(accuracies, default=None),
-        seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
+        epochs_done=units_done(trial.task, logged),
+        best=best_of(trial.task, logged),
+        seconds_per_epoch=_pace(trial.task, logged, run),
         stopped_early=bool(run.get("stopped_early")),
         devices=_devices(run) if run else None,
     )
@@ -202,8 +216,31 @@ def _look(
     return progress
 
 
+def units_done(task: PlannedTask, rows: Sequence[Values]) -> int:
+    """Of the task's budget: what its rows count from 0, under the name of the budget or without its
+    plural; else the rows."""
+    for name in (task.budget or "", (task.budget or "").removesuffix("s")):
+        if counted := _finite(rows, name):
+            return int(max(counted)) + 1
+    return len(rows)
+
+
+def best_of(task: PlannedTask, rows: Sequence[Values]) -> float | None:
+    """The best value of the task's metric in the rows; None where none has it."""
+    better = max if task.direction == "maximize" else min
+    return better(_finite(rows, task.metric or ""), default=None)
+
+
+def _pace(task: PlannedTask, rows: Sequence[Values], run: Values) -> float | None:
+    """Seconds for a unit of the budget."""
+    if seconds := _finite(rows, "seconds"):
+        return sum(seconds) / len(seconds)
+    whole, units = run.get("seconds"), units_done(task, rows)
+    return whole / units if whole and units else None
+
+
 def _devices(run: Mapping[str, Any]) -> float:
-    if run["shared_from"] is not None:
+    if run.get("shared_from") is not None:
         return 0.0
     return (run.get("world_size") or 1) * (run.get("device_share") or 1.0)
 
@@ -217,9 +254,18 @@ def _said(store: TrialStore, standing: Standing) -> str:
     return " ".join(job_log.last_words(store.folder / LOGS, number)) if number else ""
 
 
-def _finite(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+def _finite(rows: Iterable[Values], name: str) -> list[float]:
     values = (row.get(name) for row in rows)
     return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def best_of_all(progress: Iterable[Progress]) -> Progress | None:
+    """The trial whose best row is the best; None where none has one. Of trials of one task."""
+    found = [one for one in progress if one.best is not None]
+    if not found:
+        return None
+    sign = 1 if found[0].trial.task.direction == "maximize" else -1
+    return max(found, key=lambda one: sign * (one.best or 0.0))
 
 
 def counts(progress: Iterable[Progress]) -> dict[str, int]:
@@ -261,6 +307,10 @@ def eta_seconds(progress: list[Progress]) -> float | None:
         if not one.state.is_over
     )
     return left / len(running)
+
+
+def percent(accuracy: float) -> str:
+    return f"{100 * accuracy:.2f} %"
 
 
 def duration(seconds: float | None) -> str:

@@ -35,7 +35,7 @@ class Figures(NamedTuple):
     """What `sweeps.state.progress` tells of a finished trial."""
 
     epochs_done: int
-    best_val_accuracy: float | None
+    best: float | None
     seconds_per_epoch: float | None
     stopped_early: bool
     devices: float | None
