@@ -214,7 +214,7 @@ def checkpoint(folder: Path) -> str:
     try:
         path = rows.checkpoint_of(folder)
         found = None if path is None else path.stat()
-    except OSError:
+    except (OSError, InputError):
         found = None
     return "" if found is None else f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
