@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from local_machine.files import read_file
+from local_machine.files import read_file, unreadable
 from trial_records import log
 from trial_records.log import Row
-from trial_records.trial_files import ATTEMPT, CHECKPOINT, EPOCHS, FILES, LOG
+from trial_records.trial_files import ATTEMPT, CHECKPOINT, FILES, LOG
 
 # So often a folder is looked for that is just being moved.
 _LOOKS = 5
@@ -33,11 +33,12 @@ def read(folder: Path) -> list[Row]:
     # pyarrow takes a quarter of a second.
     from trial_records import tables
 
-    return [Row(row, 0, True) for row in tables.read_table(folder / EPOCHS).to_pylist()]
+    return [Row(row, 0, True) for row in tables.read_epochs(folder).to_pylist()]
 
 
 def attempt_files(folder: Path) -> list[Path]:
-    """The folders of the attempts' files; one, unless an attempt is just taking it over."""
+    """The folders of the attempts' files; one, unless an attempt is just taking it over. Raises
+    InputError where the trial's folder cannot be read."""
     try:
         with os.scandir(folder) as entries:
             names = [
@@ -45,12 +46,14 @@ def attempt_files(folder: Path) -> list[Path]:
                 for entry in entries
                 if entry.name.startswith(ATTEMPT) and entry.is_dir(follow_symlinks=False)
             ]
+        return [files for name in names if (files := folder / name / FILES).is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [files for name in names if (files := folder / name / FILES).is_dir()]
+    except OSError as error:
+        raise unreadable(folder, error) from None
 
 
 def checkpoint_of(folder: Path) -> Path | None:
-    """Where the checkpoint of a trial is; None for none."""
+    """Where the checkpoint of a trial is; None for none. Raises InputError, OSError."""
     places = [*attempt_files(folder), folder]
     return next((path for one in places if (path := one / CHECKPOINT).exists()), None)

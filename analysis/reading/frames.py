@@ -103,7 +103,7 @@ def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | In
 
 def _logged(folder: Path) -> pa.Table | None:
     """The rows of the log of a trial that is not done; None for no log."""
-    if (folder / RUN).exists() or not rows.attempt_files(folder):
+    if not rows.attempt_files(folder) or (folder / RUN).exists():
         return None
     found = [row.values for row in rows.read(folder)]
     return trial_tables.rows_table(found) if found else None

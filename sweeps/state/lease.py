@@ -30,6 +30,7 @@ from local_machine.json_files import read_json, write_json
 from sweeps.state.access import PROBE, probe
 from trial_records import rows
 from trial_records.names import is_name
+from trial_records.trial_files import ATTEMPT
 
 SCHEMA_VERSION = 1
 CLAIM = "claim.json"
@@ -214,7 +215,7 @@ def checkpoint(folder: Path) -> str:
     try:
         path = rows.checkpoint_of(folder)
         found = None if path is None else path.stat()
-    except OSError:
+    except (OSError, InputError):
         found = None
     return "" if found is None else f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
@@ -238,7 +239,8 @@ def heard(folder: Path) -> float | None:
     times = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(PROBE):
+            # Neither is of the holder: whoever asks makes the one, whoever wants it the other.
+            if entry.name.endswith(PROBE) or entry.name.startswith(ATTEMPT):
                 continue
             with contextlib.suppress(OSError):
                 times.append(entry.stat(follow_symlinks=False).st_mtime)
