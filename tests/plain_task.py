@@ -25,7 +25,7 @@ from torch import nn
 from sweeps.run import attempt_folder, checkpoint_file
 from sweeps.run.attempt import Attempt
 from sweeps.run.ends import LostTrialError, StoppedError
-from sweeps.run.handle import Run
+from sweeps.run.handle import Run, metrics_of
 from trial_records.log import LogWriter
 
 EPOCHS = 5
@@ -143,7 +143,7 @@ def main(trial: Path, token: str, number: int) -> None:
         returned = train(None, run)
         passed("returned")
         if run.ranks.rank == 0:
-            run.finish(returned)
+            run.finish(metrics_of(returned))
     except LostTrialError:
         say("lost")
         sys.exit(LOST)

@@ -22,7 +22,7 @@ from local_machine.errors import InputError
 from sweeps.run import attempt_folder, interval, random_states
 from sweeps.run.attempt import Attempt
 from sweeps.run.ends import LostTrialError, StoppedError
-from sweeps.run.handle import Run
+from sweeps.run.handle import Run, metrics_of
 from sweeps.run.ranks import Ranks
 from trial_records import rows, tables, trial_files
 
@@ -67,7 +67,7 @@ def test_rows_are_seen_at_once_and_count_when_they_are_saved(trial: Path) -> Non
         run.save({"epoch": 9})
     assert again.loaded_rows == [{"epoch": 0, "loss": 1.0, "accuracy": 0.5}]
     again.log(epoch=1, loss=math.inf)
-    row = again.finish({"test": torch.tensor(0.25)})
+    row = again.finish(metrics_of({"test": torch.tensor(0.25)}))
     assert (row["test"], row["status"]) == (0.25, "done")
     assert tables.read_table(trial / trial_files.EPOCHS).to_pylist() == [
         {"epoch": 0, "loss": 1.0, "accuracy": 0.5},
@@ -86,7 +86,7 @@ def test_a_task_that_saves_nothing_has_its_rows_when_it_is_done(trial: Path) -> 
     run.end()
     again = begun(trial)
     again.log(loss=2.0)
-    again.finish(None)
+    again.finish({})
     assert tables.read_table(trial / trial_files.EPOCHS).to_pylist() == [{"loss": 2.0}]
 
 
@@ -259,7 +259,7 @@ def test_what_is_returned_has_to_be_metrics(trial: Path, returned: Any) -> None:
     run = begun(trial)
     run.load()
     with pytest.raises(InputError):
-        run.finish(returned)
+        run.finish(metrics_of(returned))
     assert not (trial / trial_files.RUN).exists()
 
 

@@ -18,13 +18,13 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from local_machine import clock, origin, signals
 from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
-from local_machine.json_files import read_json, write_json
+from local_machine.json_files import write_json
 from slurm import environment
 from slurm.commands import describe, requeue
 from slurm.environment import Child
@@ -35,6 +35,7 @@ from sweeps.cli import options
 from sweeps.execution import preparation
 from sweeps.execution.gpu import mps
 from sweeps.execution.process_group import ProcessGroup
+from sweeps.execution.rank_meeting import join_ranks, meet
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import read_seconds
 from sweeps.execution.worker import (
@@ -93,7 +94,7 @@ class TrialJob:
         # Not by the job's number, which a new cluster may give again.
         meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
         if place.rank:
-            if _meet(meeting, place) and worker.follow(trial):
+            if meet(meeting, place) and worker.follow(trial):
                 _await_end()
             return
         lease = self._adopt(worker, trial, place)
@@ -104,7 +105,7 @@ class TrialJob:
         _describe(trial, self.submission)
         where = {"address": address(place), "port": free_port()}
         write_json(meeting, where)
-        _join_ranks(place, where)
+        join_ranks(place, where)
         try:
             preempted = worker.run_leased(trial, lease)
         finally:
@@ -235,36 +236,6 @@ def _enter() -> tuple[Place, Stop]:
     signals.handle(signal.SIGCONT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     return place, stop
-
-
-def _join_ranks(place: Place, where: dict[str, Any]) -> None:
-    """The env:// variables, by which the trainer's ranks find each other."""
-    if place.world > 1:
-        os.environ |= {
-            "RANK": str(place.rank),
-            "WORLD_SIZE": str(place.world),
-            "LOCAL_RANK": str(place.local_rank),
-            "MASTER_ADDR": where["address"],
-            "MASTER_PORT": str(where["port"]),
-        }
-
-
-def _meet(meeting: Path, place: Place) -> bool:
-    """Wait for rank 0's word where to meet; False where there is nothing to do."""
-    deadline = clock.monotonic() + PATIENCE_SECONDS
-    while not meeting.exists():
-        if clock.monotonic() > deadline:
-            raise InputError(
-                f"rank {place.rank} on {place.node} heard nothing from rank 0 in "
-                f"{PATIENCE_SECONDS} s",
-                f"see that {meeting.parent} is on a filesystem that every node shares",
-                exit_code=EXIT_IO,
-            )
-        clock.sleep(0.1)
-    where = read_json(meeting)
-    if where is not None:
-        _join_ranks(place, where)
-    return where is not None
 
 
 def _start_again() -> bool:
