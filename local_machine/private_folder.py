@@ -11,14 +11,16 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import json
 import os
 import platform
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from local_machine.errors import EXIT_IO, InputError
 
@@ -39,6 +41,13 @@ def cache_home() -> Path:
     if own := os.environ.get("SWEEPS_CACHE"):
         return Path(own).expanduser().resolve()
     return _home_cache()
+
+
+def cache_file(kind: str, key: Sequence[Any]) -> Path:
+    """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
+    nothing."""
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache_home() / f"{kind}-{digest}.json"
 
 
 def _home_cache() -> Path:

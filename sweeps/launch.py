@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
+# What a dry run shows of our own trainer's trials, whatever varies.
+_SHOWN = {"batch": "batch_size", "model": "model.name", "seed": "seed"}
 Budget = Annotated[
     float | None,
     typer.Option(
@@ -132,6 +134,7 @@ def _print_plan(
     from sweeps.cli import table
     from sweeps.state.plan import trial_to_json
     from sweeps.state.progress import counts, summary
+    from trial_records.plan import FIRST_TASK
 
     if as_json:
         trials = [
@@ -159,19 +162,18 @@ def _print_plan(
         # On one line: indented, 10,000 trials take longer to print than all the rest.
         print(json.dumps(value))
         return
+    shown = _SHOWN if plan.task == FIRST_TASK else {axis: axis for axis in plan.axes}
     rows = [
         (
             one.trial.name,
             str(one.state),
-            f"{one.epochs_done}/{one.trial.epochs}",
-            str(one.trial.stored("batch_size")),
-            str(one.trial.stored("model.name")),
-            str(one.trial.stored("seed")),
+            f"{one.epochs_done}/{one.trial.epochs or '-'}",
+            *(str(one.trial.stored(field)) for field in shown.values()),
             "-" if hours is None else f"{hours:.3g}",
         )
         for one, hours in zip(progress, cost.hours, strict=True)
     ]
-    table.show(("trial", "state", "epochs", "batch", "model", "seed", "hours"), rows)
+    table.show(("trial", "state", plan.task.budget or "trained", *shown, "hours"), rows)
     if script is not None:
         print(script)
     print(

@@ -36,6 +36,7 @@ from sweeps.state.plan import Plan
 from sweeps.state.progress import look
 from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
+from trainer.perf.cost_model import TrainerCosts
 from trainer.recipes import reported
 from trial_records import archive, tables, trial_files
 
@@ -86,7 +87,7 @@ def seen(results: Path) -> Any:
         list(study.plans[0].epochs["trial"].cat.categories),
         [str(problem) for problem in study.problems],
         [one.to_json() for one in look(store, plan.trials, {})],
-        [str(run) for run in past_runs(results)],
+        [str(run) for run in past_runs(results, TrainerCosts())],
         [tables.read_table(store.folder / name / trial_files.PREDICTIONS) for name in done_names],
         [tables.read_run(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [tested.config(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
@@ -200,7 +201,7 @@ def test_killed_before_any_change_it_loses_nothing(results: Path, back: bool) ->
 def test_past_runs_are_all_found_while_they_are_moved(
     results: Path, monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[Path], Any]
 ) -> None:
-    before = past_runs(results)
+    before = past_runs(results, TrainerCosts())
     if act is put_back:
         compacted(results)
     original, acts = getattr(past_runs_module, step), [act]
@@ -211,7 +212,7 @@ def test_past_runs_are_all_found_while_they_are_moved(
         return original(*given)
 
     monkeypatch.setattr(past_runs_module, step, moved)
-    assert past_runs(results) == before
+    assert past_runs(results, TrainerCosts()) == before
     assert not acts
 
 

@@ -18,18 +18,20 @@ from hypothesis import strategies as st
 
 import sweeps.launch
 import sweeps.status
+from local_machine.devices import device_here
 from local_machine.errors import InputError, run_command
 from sweeps.cost.estimate import CostEstimate, estimate_cost
-from sweeps.cost.past_runs import PastRun, past_runs
+from sweeps.cost.past_runs import past_runs
 from sweeps.cost.tally import tally
-from sweeps.devices import device_here
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
 from trainer.perf import device_peaks
+from trainer.perf.cost_model import TrainerCosts
 from trainer.perf.device_peaks import DevicePeaks
+from trainer.perf.past_run import PastRun
 from trial_records import tables, trial_files
 
 ROOT = Path(__file__).parent.parent
@@ -226,9 +228,9 @@ def test_a_damaged_run_and_one_without_a_speed_are_passed_over(tmp_path: Path) -
     finish(tmp_path, SMALL.override({"seed": 2}), 0.0)
     finish(tmp_path, SMALL.override({"seed": 3}), 5.0).write_bytes(b"PAR1 no more")
     (tmp_path / "past" / "a folder" / trial_files.RUN).mkdir(parents=True)
-    assert past_runs(tmp_path) == []
+    assert past_runs(tmp_path, TrainerCosts()) == []
     finish(tmp_path, SMALL, 5.0)
-    assert [type(run) for run in past_runs(tmp_path)] == [PastRun]
+    assert [type(run) for run in past_runs(tmp_path, TrainerCosts())] == [PastRun]
 
 
 def test_of_many_runs_some_are_read_and_soon(tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_of_many_runs_some_are_read_and_soon(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         os.link(source, folder / trial_files.RUN)
     start = time.process_time()
-    assert len(past_runs(tmp_path)) == 300
+    assert len(past_runs(tmp_path, TrainerCosts())) == 300
     assert time.process_time() - start < 2
 
 

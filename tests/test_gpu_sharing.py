@@ -28,6 +28,7 @@ from analysis.cifar10.task import load
 from analysis.sections import cost
 from analysis.stats import summary_tables
 from local_machine import processes
+from local_machine.devices import cores_here
 from local_machine.errors import InputError, run_command
 from slurm.dev_cluster.cluster import Cluster
 from slurm.job_state import Job, JobState
@@ -35,7 +36,6 @@ from slurm.queue import Queue
 from slurm.site import Site
 from sweeps.cost.past_runs import past_runs
 from sweeps.cost.tally import tally
-from sweeps.devices import cores_here
 from sweeps.execution.backends.local import environment
 from sweeps.execution.gpu import mps, sharing
 from sweeps.execution.process_group import ProcessGroup
@@ -44,6 +44,8 @@ from sweeps.spec.sweep import Trial
 from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import State, TrialStore
+from trainer.config import TrainConfig
+from trainer.perf.cost_model import TrainerCosts
 from trainer.perf.device import device_share
 from trial_records import tables, trial_files
 
@@ -70,6 +72,10 @@ NEIGHBOURS = {
     },
     "NONFINITE": {"optimizer.lr": [0.05, 1e30]},
 }
+
+
+def trial_of(config: TrainConfig) -> Trial:
+    return Trial.of("", {}, config)
 
 
 def launch(definition: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -157,7 +163,7 @@ def test_auto_without_a_gpu_goes_by_cores(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert sharing.settled("auto", [SMALL]) == max(1, cores_here() // 2)
+    assert sharing.settled("auto", [trial_of(SMALL)]) == max(1, cores_here() // 2)
     assert "no GPU" in capsys.readouterr().err
     assert sharing.settled(3, []) == 3
     assert sharing.settled(None, []) is None
@@ -185,16 +191,16 @@ def test_auto_adds_workers_while_that_pays_and_fits(
     monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(sharing, "_paces", measured)
-    assert sharing.settled("auto", [SMALL]) == best
+    assert sharing.settled("auto", [trial_of(SMALL)]) == best
     monkeypatch.setattr(sharing, "_paces", None)  # it is known now
-    assert sharing.settled("auto", [SMALL]) == best
+    assert sharing.settled("auto", [trial_of(SMALL)]) == best
 
 
 @pytest.mark.timeout(120)
 def test_two_copies_say_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     config = SMALL.override({"data.name": "digits", "data.train_limit": 200, "batch_size": 16})
-    found = sharing._paces(config, 2, [""])
+    found = sharing._paces(trial_of(config), 2, [""])
     assert found is not None
     assert len(found) == 2
     assert all(one["images_per_second"] > 0 for one in found)
@@ -203,8 +209,9 @@ def test_two_copies_say_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_largest_shape_is_measured() -> None:
     larger = SMALL.override({"batch_size": 1024})
     wider = SMALL.override({"model.width": 2.0})
-    assert sharing._largest([SMALL, larger]) == larger
-    assert sharing._largest([SMALL, wider, SMALL]) == wider
+    for configs, largest in (([SMALL, larger], larger), ([SMALL, wider, SMALL], wider)):
+        _, trial = sharing._largest(map(trial_of, configs))
+        assert trial.config == largest
 
 
 # What the records say
@@ -226,7 +233,9 @@ def test_hours_are_counted_once(tmp_path: Path) -> None:
     more = {"device": "NVIDIA H100", "device_share": 0.5, "world_size": 1, "seconds": 3600.0}
     for config in configs:
         finish(tmp_path / "price", config, 100.0, **more)
-    assert {run.seconds_per_image for run in past_runs(tmp_path / "price")} == {1 / 200}
+    assert {run.seconds_per_image for run in past_runs(tmp_path / "price", TrainerCosts())} == {
+        1 / 200
+    }
 
     names = [f"t-{config.fingerprint[:8]}" for config in configs]
     for name, config in zip(names, configs, strict=True):
@@ -260,7 +269,9 @@ def test_a_run_from_before_had_its_device_alone(tmp_path: Path) -> None:
         metadata=tables.run_schema().metadata,
     )
     tables.write_table(path, older, schema)
-    assert [run.seconds_per_image for run in past_runs(tmp_path / "price")] == [1 / 100]
+    assert [run.seconds_per_image for run in past_runs(tmp_path / "price", TrainerCosts())] == [
+        1 / 100
+    ]
     write_run(tmp_path / "report" / "grid" / name_of(SMALL), SMALL, device="NVIDIA H100")
     path = tmp_path / "report" / "grid" / name_of(SMALL) / trial_files.RUN
     tables.write_table(path, tables.read_table(path).drop_columns(["device_share"]), schema)

@@ -21,9 +21,9 @@ import sweeps.logs
 import sweeps.retry
 import sweeps.status
 from local_machine import processes
+from local_machine.devices import visible_gpus
 from local_machine.errors import run_command
 from local_machine.files import set_aside
-from sweeps.devices import visible_gpus
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 

@@ -18,13 +18,14 @@ from test_train import TINY, Interruption, interrupt_after, row_of
 from analysis.cifar10.task import load
 from analysis.sections.provenance import provenance as provenance_section
 from analysis.stats import outliers, summary_tables
+from local_machine import origin
 from local_machine.errors import InputError
 from sweeps.execution.worker import Worker
 from sweeps.spec.expand import expand
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Sweep
 from sweeps.state.trial_store import TrialStore
-from trainer import checkpoint, origin
+from trainer import checkpoint
 from trainer.provenance import trained_by
 from trainer.train import train
 from trial_records import tables, trial_files

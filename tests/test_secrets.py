@@ -18,6 +18,7 @@ from results_folder import run as command
 from test_queue import Slurm
 from test_slurm_submit import slurm
 
+from local_machine import origin
 from local_machine.secrets import (
     MASK,
     is_secret,
@@ -37,7 +38,6 @@ from sweeps.spec.sweep import Sweep
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
-from trainer import origin
 from trainer.config import field_types
 from trainer.recipes import reported
 from trial_records.trial_files import FAILURE, Failure
@@ -241,7 +241,7 @@ def test_an_attempts_command_and_a_workers_log_hold_no_secret(tmp_path: Path) ->
 import logging, sys
 from sweeps.state.trial_store import TrialStore as Store
 from sweeps.execution.worker import Worker, start_logging
-from trainer import origin
+from local_machine import origin
 from pathlib import Path
 worker = Worker(Store(Path("."), "x"), 0.0, "")
 start_logging(worker)

@@ -23,11 +23,11 @@ import sweeps.study.__main__
 from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.sections.choices import choices as chosen_section
+from local_machine.devices import device_here
 from local_machine.errors import InputError, run_command
 from local_machine.json_files import write_json
 from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, Seeds
-from sweeps.devices import device_here
 from sweeps.execution.request import LaunchRequest
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand, trial_at

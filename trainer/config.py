@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from local_machine.errors import nearest
 from trainer.models.registry import MODELS, WRN_NAME
 from trial_records.config import Configuration, Section, declare
+from trial_records.plan import FIRST_TASK
 
 SCHEMA_VERSION = 1
 
@@ -140,6 +141,8 @@ class EarlyStoppingConfig(Section):
 class TrainConfig(Configuration):
     """One trial's configuration. Equal configurations have equal fingerprints, and only those."""
 
+    TASK: ClassVar[str] = FIRST_TASK.reference
+    """What trains it, for whoever sweeps it."""
     HELP_KEYS: ClassVar[str] = (
         "keys are dotted field names, as in --set optimizer.weight_decay=5e-4"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainer import origin
+from local_machine import origin
 from trainer.perf.device import device_share
 
 # As early as a program that calls `train` allows; our own commands do it first of all.

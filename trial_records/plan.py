@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, unreadable
 from trial_records.config import is_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FOLDER = "plans"
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 # What a scale changes of a configuration, after its point has set it.
@@ -39,6 +39,39 @@ class _Stored(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
+class PlannedTask(_Stored):
+    """What a plan says of the program that its trials run."""
+
+    name: str
+    """Part of each trial's identity."""
+    reference: str
+    """How it is imported, by whoever trains."""
+    budget: str | None = None
+    """The field that says how long a trial trains, by its dotted name; None: there is none."""
+    seed: str | None = None
+    metric: str | None = None
+    """What says how good a trial is; the best of its rows, the last, or what training returns."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    reduction: Literal["best", "last", "final"] = "best"
+
+    def content(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial's config.json holds, and its fingerprint is of: the values, and, but for
+        the first task that there was, whose they are."""
+        if self.name == FIRST_TASK.name:
+            return dict(values)
+        return {"task": self.name, "values": dict(values)}
+
+
+# What plans of schema 1 are of: our own trainer.
+FIRST_TASK = PlannedTask(
+    name="trainer",
+    reference="trainer.task:task",
+    budget="epochs",
+    seed="seed",
+    metric="val_accuracy",
+)
+
+
 class PlannedTrial(_Stored):
     name: str
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -49,7 +82,9 @@ class PlannedTrial(_Stored):
 
 
 class PlanFile(_Stored):
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
+    task: PlannedTask = FIRST_TASK
+    """Whose trials these are; schema 1 does not say it."""
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     scale: str
     overrides: dict[str, Any]
@@ -128,6 +163,8 @@ def damaged(path: Path, what: str) -> InputError:
 
 
 def _check(plan: PlanFile, stem: str) -> None:
+    if plan.schema_version > 1 and "task" not in plan.model_fields_set:
+        raise ValueError("task: it does not say whose trials these are")
     if plan.id != stem:
         raise ValueError(f"id: {plan.id} is not the name of the file")
     for what in ("name", "fingerprint"):
@@ -151,7 +188,7 @@ def _check_unsealed(plan: PlanFile) -> None:
     if varied != set(plan.axes):
         raise ValueError(f"axes: {plan.axes} are not those of its points, {sorted(varied)}")
     for number, trial in enumerate(plan.trials):
-        if not is_of(trial.config, trial.fingerprint):
+        if not is_of(plan.task.content(trial.config), trial.fingerprint):
             raise ValueError(
                 f"trials.{number}.config: the configuration of {trial.name} is not the one that "
                 "its fingerprint names"

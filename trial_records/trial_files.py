@@ -88,7 +88,7 @@ class Failure:
     failed_at: float  # seconds since 1970, the clock of `host`
     host: str
     epoch: int | None = None  # from 0, where the cause has one
-    origin: dict[str, Any] | None = None  # trainer.origin's of the attempt
+    origin: dict[str, Any] | None = None  # local_machine.origin's of the attempt
     launches: list[float] = field(default_factory=list)  # whose attempts failed; 0.1 has none
     schema_version: int = SCHEMA_VERSION
 

@@ -170,7 +170,9 @@ def plan_of(
         overrides=overrides,
         axes=axes_of(sweep.space),
         command=command,
+        task=trials[0].task,
     )
+    store.check_task(plan.task)
     store.has_plan(plan.id)
     return plan
 

@@ -166,7 +166,7 @@ def _read(folder: Path, trial: Trial) -> _Row:
     path = folder / trial_files.CONFIG
     if trial_files.CONFIG in files:
         values = trial_files.parse_values(path, files[trial_files.CONFIG][0])
-        if fingerprint_of(values) != fingerprint_of(trial.values):
+        if fingerprint_of(values) != fingerprint_of(trial.task.content(trial.values)):
             raise trial_files.unusable(path, "is of another configuration")
     path = folder / trial_files.RUN
     if trial_files.RUN not in files:

@@ -1,37 +1,28 @@
 """The cost estimate of trials: device-hours of training, predicted before they are spent.
 
-A trial that is like none before it is estimated by the roofline (trainer.perf.roofline), corrected
-by what past runs in the results folder took beside theirs. An estimate is of training and
-validation, as run.parquet's `seconds` is: a worker's start-up, compilation and the evaluation at a
-trial's end come on top. All epochs that are left count, so that where trials may stop early the
-estimate is an upper bound. Where nothing has run on the device yet, the roofline alone gives the
-least that it could take. Imports no torch where past runs alone can tell.
+What tells it is the task's cost model (`sweeps.task.CostModel`), by the past runs in the results
+folder. An estimate is of training and validation, as run.parquet's `seconds` is: a worker's
+start-up, compilation and the evaluation at a trial's end come on top. All epochs that are left
+count, so that where trials may stop early the estimate is an upper bound. Imports no torch where
+past runs alone can tell.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
-import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from local_machine.devices import device_here, visible_gpus
 from local_machine.errors import InputError
-from sweeps.cost.device_runs import DeviceRuns, Source
-from sweeps.cost.past_runs import PastRun, as_fast, data_of, past_runs
-from sweeps.devices import device_here, visible_gpus
+from sweeps.cost.past_runs import past_runs
+from sweeps.cost.plain_costs import PlainCosts
 from sweeps.spec.backend_name import BackendName
+from sweeps.spec.task_loader import load
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
-from trainer.config import DataConfig
-from trainer.data.known import KNOWN
-
-# The forward pass alone, of forward and backward, which are two more products each as large.
-VALIDATION = 1 / 3
+from sweeps.task import DeviceCosts, PastRun
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ class CostEstimate:
     """What they are to run on; None where that is not known."""
     hours: list[float | None]
     """Of each trial; None where it is not known."""
-    sources: list[Source | None]
+    sources: list[str | None]
 
     @property
     def total(self) -> float | None:
@@ -95,35 +86,49 @@ def estimate_cost(
     On Slurm the device is that of the newest run which Slurm had in the results folder. Reads only
     some of many past runs, and none where nothing is left to do.
     """
-    epochs = [_epochs_left(one) for one in progress]
-    if not any(epochs):
-        return CostEstimate(None, [0.0] * len(epochs), [None] * len(epochs))
-    runs = past_runs(results)
-    device = _device(runs, where, workers, sum(count > 0 for count in epochs))
-    known = DeviceRuns([run for run in runs if run.device == device], device, where)
-    images = {run.data: run.images for run in reversed(runs)}
-    for one in progress:
-        data = one.trial.config.data
-        if data_of(data) not in images:
-            images[data_of(data)] = _images(data)
+    left = [_left(one) for one in progress]
+    if not any(left):
+        return CostEstimate(None, [0.0] * len(left), [None] * len(left))
+    device, costs = _costs(results, progress, left, where, workers)
     hours: list[float | None] = []
-    sources: list[Source | None] = []
-    for one, left in zip(progress, epochs, strict=True):
-        found = known.seconds_per_image(one.trial.config, world) if left else None
-        train, val = images[data_of(one.trial.config.data)]
-        if found is None:
-            hours.append(None if left else 0.0)
-        else:
-            hours.append(left * (train + VALIDATION * val) * found[0] / 3600)
+    sources: list[str | None] = []
+    for one, units in zip(progress, left, strict=True):
+        found = None
+        if units and one.trial.problem is None:
+            found = costs[one.trial.task.name].seconds(one.trial.config, world)
+        hours.append((None if units else 0.0) if found is None else units * found[0] / 3600)
         sources.append(found[1] if found else None)
     return CostEstimate(device, hours, sources)
 
 
-def _device(runs: list[PastRun], where: BackendName, workers: int | None, left: int) -> str | None:
-    """What so many trials are to run on; None where that is not known."""
+def _costs(
+    results: Path,
+    progress: Sequence[Progress],
+    left: Sequence[float],
+    where: BackendName,
+    workers: int | None,
+) -> tuple[str | None, dict[str, DeviceCosts]]:
+    """What the trials are to run on, and what is known of costs there, by task."""
+    planned = {one.trial.task.name: one.trial for one in progress if one.trial.problem is None}
+    models = {}
+    for name, trial in planned.items():
+        task = load(trial.task)
+        models[name] = task.cost or PlainCosts(task)
+    runs = {name: past_runs(results, model) for name, model in models.items()}
+    device = _device([run for some in runs.values() for run in some], where, workers, left)
+    on_slurm = where is BackendName.SLURM
+    return device, {
+        name: model.on(device, runs[name], on_slurm=on_slurm) for name, model in models.items()
+    }
+
+
+def _device(
+    runs: Sequence[PastRun], where: BackendName, workers: int | None, left: Sequence[float]
+) -> str | None:
+    """What trials with so much left are to run on; None where that is not known."""
     if where is BackendName.SLURM:
         return next((run.device for run in runs if run.on_slurm), None)
-    at_once = min(workers or len(visible_gpus()) or 1, left)
+    at_once = min(workers or len(visible_gpus()) or 1, sum(units > 0 for units in left))
     return device_here(1 if where is BackendName.DEBUG else at_once)
 
 
@@ -132,44 +137,23 @@ def seconds_alike(
 ) -> dict[str, float]:
     """What is left of the trials takes so many seconds, by name, of those that past runs alike on
     the device tell of. Imports no torch."""
-    runs = past_runs(results)
-    if not runs:
+    left = [_left(one) for one in progress]
+    if not any(left):
         return {}
-    device = _device(runs, where, workers, sum(_epochs_left(one) > 0 for one in progress))
-    paces: dict[Any, list[float]] = {}
-    for run in runs:
-        if run.device == device:
-            asked = (run.asked_precision, *run.arithmetic[1:])
-            paces.setdefault((run.model, run.batch, asked), []).append(run.seconds_per_image)
+    _, costs = _costs(results, progress, left, where, workers)
     found = {}
-    images_of = functools.cache(_images)
-    for one in progress:
-        if one.trial.problem is not None:
-            continue
-        config = one.trial.config
-        asked = (config.precision, config.compile, config.deterministic)
-        pace = paces.get((as_fast(config.model), config.batch_size, asked))
-        if pace is not None and (left := _epochs_left(one)):
-            train, val = images_of(config.data)
-            images = left * (train + VALIDATION * val)
-            found[one.trial.name] = statistics.median(pace) * images
+    for one, units in zip(progress, left, strict=True):
+        if units and one.trial.problem is None:
+            seconds = costs[one.trial.task.name].alike(one.trial.config)
+            if seconds is not None:
+                found[one.trial.name] = seconds * units
     return found
 
 
-def _epochs_left(progress: Progress) -> int:
-    """A launch goes on with failed trials and pruned ones, too."""
-    done = progress.state is State.DONE
-    return 0 if done else max(0, (progress.trial.epochs or 0) - progress.epochs_done)
-
-
-def _images(config: DataConfig) -> tuple[int, int]:
-    """How many images are trained on and how many validated on, without looking at them."""
-    if config.root is not None:
-        from trainer.data.datasets import check
-
-        # Where they are not here, or bad, that is for others to say: this is an estimate.
-        with contextlib.suppress(InputError, OSError):
-            return check(config)[:2]
-    images = min(KNOWN[config.name].train_images, config.train_limit or sys.maxsize)
-    val = round(images * config.val_fraction)
-    return images - val, val
+def _left(progress: Progress) -> int:
+    """In units of the budget. A launch goes on with failed trials and pruned ones, too."""
+    if progress.state is State.DONE:
+        return 0
+    if progress.trial.task.budget is None:
+        return 1
+    return max(0, (progress.trial.epochs or 0) - progress.epochs_done)

@@ -213,19 +213,17 @@ def images(root: Path) -> Check:
     """Whether trials can be made of a folder's images, by what a launch looks at."""
     from local_machine.errors import InputError
     from sweeps.doctor.check import failure, ok
-    from sweeps.execution.worker import count_data
-    from trainer.config import TrainConfig
+    from sweeps.spec.task_loader import load
+    from trial_records.plan import FIRST_TASK
 
     try:
-        found = count_data(TrainConfig().override({"data.root": str(root)}).data)
+        return ok("data", f"{root}: {load(FIRST_TASK).describe_data(root)}")
     except InputError as error:
         return failure("data", error.what, error.help)
-    told = f"{root}: {found.train:,} images to train on, {found.val:,} to validate, "
-    return ok("data", told + f"{found.test:,} to test")
 
 
 def cache_folder() -> Path:
-    """Where trainer.data.datasets keeps what it decoded."""
+    """Where a task keeps what it decoded."""
     if own := os.environ.get("SWEEPS_CACHE"):
         return Path(own)
     home = os.environ.get("XDG_CACHE_HOME")

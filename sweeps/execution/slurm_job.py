@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
-from local_machine import clock, signals
+from local_machine import clock, origin, signals
 from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
 from local_machine.json_files import read_json, write_json
 from slurm import environment
@@ -32,6 +32,7 @@ from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.rank_info import Place, address, free_port
 from sweeps.cli import options
+from sweeps.execution import preparation
 from sweeps.execution.gpu import mps
 from sweeps.execution.process_group import ProcessGroup
 from sweeps.execution.shutdown import Stop
@@ -39,9 +40,7 @@ from sweeps.execution.trial_order import read_seconds
 from sweeps.execution.worker import (
     MAX_DEATHS,
     Worker,
-    check_data,
     die_with,
-    prepare_data,
     start_logging,
 )
 from sweeps.spec.find import find
@@ -51,7 +50,6 @@ from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import Liveness, mark_of, mark_of_array
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from trainer import origin
 from trial_records import trial_files
 
 log = logging.getLogger("sweeps.execution.slurm_job")
@@ -354,8 +352,8 @@ def main(
     store = TrialStore(results, sweep_name)
     command = options.typed_after("sbatch slurm/sweep.sbatch")
     plan = options.plan_of(sweep, store, scale, options.parse_settings(settings), seeds, command)
-    check_data(trial.config for trial in plan.trials)
-    prepare_data(trial.config.data for trial in plan.trials)
+    preparation.check(plan.trials)
+    preparation.prepare(plan.trials)
     store.write_plan(plan)
     log_file = store.folder / _log_name(Place.here())
     log_file.parent.mkdir(parents=True, exist_ok=True)

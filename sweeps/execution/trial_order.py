@@ -10,7 +10,6 @@ different trials of one, so that few ask for the same. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import deque
@@ -20,27 +19,18 @@ from pathlib import Path
 from local_machine.errors import InputError
 from local_machine.json_files import read_json, write_sealed_json
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import load
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from trial_records.config import as_before
-
-# What may differ between two trials of one shape: values that no data, image or code depends on.
-_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})
-# Of augmentation; of the second kind it matters only whether they are 0.
-_FREE_AUGMENT, _SWITCHES = frozenset({"flip"}), frozenset({"mixup", "cutmix"})
 
 
 def shape_of(trial: Trial) -> Hashable:
     """The same for trials of which the second finds data, images and code as the first needs
     them. By what is stored, so that of ten thousand only those are checked that are run."""
-    values = {key: one for key, one in as_before(trial.values).items() if key not in _FREE}
-    if isinstance(augment := values.get("augment"), Mapping):
-        values["augment"] = {
-            key: bool(one) if key in _SWITCHES else one
-            for key, one in augment.items()
-            if key not in _FREE_AUGMENT
-        }
-    return json.dumps(values, sort_keys=True)
+    try:
+        return load(trial.task).affinity(trial.values)
+    except InputError:  # as its own problem says
+        return trial.name
 
 
 class Order:

@@ -19,11 +19,11 @@ import traceback
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from local_machine import clock, processes
+from local_machine import clock, origin, processes
 from local_machine.errors import run_command, storage_error
 from local_machine.secrets import masked
 from slurm import environment
@@ -31,15 +31,11 @@ from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import loaded
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
 from sweeps.state.trial_store import Standing, State, TrialStore
-from trainer import origin
-from trainer.config import DataConfig, TrainConfig
 from trial_records import trial_files
-
-if TYPE_CHECKING:
-    from trainer.data.datasets import Counts
 
 log = logging.getLogger("sweeps.execution.worker")
 
@@ -259,50 +255,19 @@ class Worker:
 
 def cause_of(error: Exception) -> trial_files.Cause:
     """The word for what ended an attempt."""
-    import torch
-
-    from trainer.train import NonFiniteLossError
-
+    for task in loaded():
+        if (own := task.cause(error)) is not None:
+            return own
     text = str(error).lower()
-    if isinstance(error, NonFiniteLossError):
-        return "NONFINITE"
     no_memory = ("not enough memory", "can't allocate memory")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        word in text for word in no_memory
-    ):
+    torch = sys.modules.get("torch")
+    out_of_memory = (MemoryError, *([torch.OutOfMemoryError] if torch else []))
+    if isinstance(error, out_of_memory) or any(word in text for word in no_memory):
         return "OUT_OF_MEMORY"
     # NCCL stands for the talk between ranks, over gloo too: one that died shows itself so.
     talk = ("nccl", "gloo", "connection closed by peer", "connection reset by peer")
-    if isinstance(error, torch.distributed.DistError) or any(word in text for word in talk):
-        return "NCCL"
-    from_data = any(
-        frame.filename.endswith("trainer/data/datasets.py")
-        for frame in traceback.extract_tb(error.__traceback__)
-    )
-    return "DATA" if from_data else "ERROR"
-
-
-def prepare_data(configs: Iterable[DataConfig]) -> None:
-    """Bring the data sets into the cache before any worker needs them. Raises InputError."""
-    from trainer.data.datasets import prepare
-
-    for config in dict.fromkeys(configs):
-        prepare(config)
-
-
-def check_data(configs: Iterable[TrainConfig], ranks: int = 1) -> None:
-    """Raises InputError where a trial on so many ranks could not be, by its data; touches
-    nothing."""
-    from trainer.data.preflight import check
-
-    check(configs, ranks)
-
-
-def count_data(config: DataConfig) -> Counts:
-    """How many images the configuration leaves. Raises InputError as `check_data` does."""
-    from trainer.data.datasets import check
-
-    return check(config)
+    between_ranks = torch is not None and isinstance(error, torch.distributed.DistError)
+    return "NCCL" if between_ranks or any(word in text for word in talk) else "ERROR"
 
 
 class _Masking(logging.Formatter):

@@ -12,11 +12,12 @@ from local_machine.secrets import masked
 from slurm.send import Batch
 from sweeps.cli.live_view import Display
 from sweeps.cost.estimate import seconds_alike
+from sweeps.execution import preparation
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.request import LaunchRequest
 from sweeps.execution.trial_order import write_seconds
 from sweeps.execution.watch import watch
-from sweeps.execution.worker import Worker, check_data, prepare_data
+from sweeps.execution.worker import Worker
 from sweeps.launching import ending, preflight
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
@@ -50,7 +51,7 @@ def run(
         progress = look(store, trials, known)
         work, flag = _opened(store, plans, progress, request)
         check(store, plans[0], work.trials, request)
-        prepare_data(trial.config.data for trial in work.trials)
+        preparation.prepare(work.trials)
         for plan in plans:
             store.write_plan(plan)
         if adopted := _adopted(work):
@@ -97,9 +98,9 @@ def check(
     """
     if not trials:
         return None
-    check_data((trial.config for trial in trials), request.ranks)
+    preparation.check(trials, request.ranks)
     if request.defined_here and request.backend is not BackendName.DEBUG:
-        preflight.check_elsewhere(trial.config for trial in trials)
+        preflight.check_elsewhere(trials)
     if not request.on_slurm:
         return None
     from sweeps.execution.backends.slurm import batch_of, jobs_of

@@ -1,6 +1,6 @@
 """What is looked at before a launch leases or writes anything; a dry run looks at the same.
 
-python -m sweeps.launching.preflight < CONFIGURATIONS       # whether a worker can read them
+python -m sweeps.launching.preflight < TRIALS               # whether a worker can run them
 """
 
 from __future__ import annotations
@@ -9,57 +9,67 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from local_machine import processes
 from local_machine.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 from slurm import environment
 from slurm.environment import Child
 from slurm.site import Resources, Site
+from sweeps.spec.sweep import Trial, by_task
+from sweeps.spec.task_loader import load
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from trainer.config import TrainConfig
-from trainer.models.registry import MODELS
+from sweeps.task import Task, Values
+from trial_records.config import fingerprint_of
+from trial_records.plan import PlannedTask
 
 if TYPE_CHECKING:
     from slurm.send import Batch
 
 SECONDS = 300
+ELSEWHERE = "workers do not import the definition: what it sets up belongs into the task's module"
 
 
-class _Asked(BaseModel):
-    models: dict[str, str | None]
-    configs: list[TrainConfig]
-
-
-def check_elsewhere(configs: Iterable[TrainConfig]) -> None:
-    """Whether a process that has not imported the definition can read what it defines: no worker
-    imports it. Raises InputError where it cannot.
+def check_elsewhere(trials: Iterable[Trial]) -> None:
+    """Whether a process that has not imported the definition can import the trials' tasks and read
+    their values: no worker imports it. Raises InputError where it cannot.
 
     Seeds change nothing about that, so one of them is looked at.
     """
-    shapes: dict[str, str] = {}
-    for one in configs:
-        shapes.setdefault(one.model_copy(update={"seed": 0}).to_json(), one.model.name)
-    models = json.dumps({name: MODELS.get(name) for name in sorted(set(shapes.values()))})
-    asked = f'{{"models": {models}, "configs": [{",".join(sorted(shapes))}]}}'
+    asked = []
+    for task, group in by_task(trials):
+        shapes = {json.dumps(_without_seed(one), sort_keys=True): one for one in group}
+        chosen = list(shapes.values())
+        asked.append(
+            {
+                "task": task.planned.model_dump(),
+                "registered": task.registered(one.config for one in chosen),
+                "values": [one.values for one in chosen],
+            }
+        )
     try:
         done = processes.run(
-            [sys.executable, "-m", "sweeps.launching.preflight"], input=asked, capture_output=True,
-            text=True, timeout=SECONDS, check=False,
+            [sys.executable, "-m", "sweeps.launching.preflight"], input=json.dumps(asked),
+            capture_output=True, text=True, timeout=SECONDS, check=False,
             env=environment.built(Child.WORKER),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"no process can be started here: {error}", "see ulimit -u") from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise InputError(
-            f"no worker could run these trials: {said[0].removeprefix('error: ')}",
-            "workers do not import the definition: what it registers belongs into the project's "
-            "code (trainer/models/registry.py); --on debug runs it in this process",
+        what, help_line = (
+            next((x.removeprefix(word) for x in said if x.startswith(word)), "")
+            for word in ("error: ", "help: ")
         )
+        raise InputError(
+            f"no worker could run these trials: {what or said[-1]}",
+            f"{help_line or ELSEWHERE}; --on debug runs it in this process",
+        )
+
+
+def _without_seed(trial: Trial) -> dict[str, Any]:
+    return {key: value for key, value in trial.values.items() if key != trial.task.seed}
 
 
 def check_batch(batch: Batch, trials: int) -> None:
@@ -108,18 +118,26 @@ def _warn(what: str) -> None:
 
 def main() -> int:
     try:
-        asked = _Asked.model_validate_json(sys.stdin.read(), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"][2:]))
-        print_error(f"{where}: {first['msg']}", "register it where workers import it")
+        for one in json.load(sys.stdin):
+            task = load(PlannedTask(**one["task"]))
+            task.check_registered(one["registered"])
+            for values in one["values"]:
+                _parse(task, values)
+    except InputError as error:
+        print_error(error.what, error.help)
         return EXIT_USAGE
-    for name, function in asked.models.items():
-        if function != MODELS.get(name):
-            what = f"model.name {name!r} is {function} here, and {MODELS.get(name)} there"
-            print_error(what, "give it a name of its own, where workers import it")
-            return EXIT_USAGE
     return EXIT_DONE
+
+
+def _parse(task: Task, values: Values) -> None:
+    """Raises InputError where the task would not train just these values."""
+    content = task.planned.content
+    try:
+        again = task.values(task.parse(values))
+    except InputError as error:
+        raise InputError(error.what, f"{error.help}; {ELSEWHERE}") from None
+    if fingerprint_of(content(again)) != fingerprint_of(content(values)):
+        raise InputError(f"{task.name} makes other values of those of a trial", ELSEWHERE)
 
 
 if __name__ == "__main__":

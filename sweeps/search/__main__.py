@@ -65,8 +65,8 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Search for the best values, training as little as that takes. Goes on where it was."""
+    from sweeps.execution import preparation
     from sweeps.execution.request import request_of
-    from sweeps.execution.worker import check_data
     from sweeps.launching import preflight
     from sweeps.spec.find import find_search
     from sweeps.spec.scale import Scale
@@ -83,9 +83,9 @@ def main(
     check_backend(request)
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     asked = Asked.of(search, Scale(str(scale)), parse_settings(settings), trials)
-    check_data((end.config for end in asked.ends), request.ranks)
+    preparation.check(asked.ends, request.ranks)
     if name.endswith(".py"):
-        preflight.check_elsewhere(end.config for end in asked.ends)
+        preflight.check_elsewhere(asked.ends)
     if request.on_slurm:
         preflight.check_jobs(request.site, request.resources, store)
     if dry_run:

@@ -304,14 +304,14 @@ class Driver:
             if trial.should_prune() and not wants_no_more:
                 trial.set_user_attr(VERDICT, epoch)
                 wants_no_more = True
-        return wants_no_more and len(accuracies) < ours.config.epochs
+        return wants_no_more and len(accuracies) < (ours.epochs or math.inf)
 
     def _write_best(self) -> None:
         """The best configuration as a file, where that is not there yet."""
         complete = self.journal.complete()
         if not complete:
             return
-        text = self._trial_of(complete[0].params).config.to_json()
+        text = self._trial_of(complete[0].params).to_json()
         path = self.folder / BEST
         if not path.is_file() or read_file(path) != text.encode():
             write_atomic(path, lambda file: file.write(text.encode()))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from local_machine import signals
 from local_machine.errors import InputError
 from sweeps.spec.backend_name import BackendName
+from trial_records.config import flat_of
 
 if TYPE_CHECKING:
     from sweeps.execution.request import LaunchRequest
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sweeps.spec.sweep import Search, Trial
     from sweeps.state.plan import Plan
     from sweeps.state.trial_store import TrialStore
-    from trainer.config import DataConfig
 
 
 def check_backend(request: LaunchRequest) -> None:
@@ -70,7 +70,7 @@ class Asked:
             overrides,
             min(trials or search.trials, grid_size(search) or sys.maxsize),
             (low, high),
-            max(low.config.epochs, *map(int, _ends(search, "epochs")), high.config.epochs),
+            max(low.epochs or 1, *map(int, _ends(search, low.task.budget)), high.epochs or 1),
             _identity([str(scale), dict(sorted(overrides.items()))]),
         )
 
@@ -81,13 +81,9 @@ class Asked:
         return replace(self, identity=_identity([*head, self.definition]))
 
     @property
-    def data(self) -> list[DataConfig]:
-        return [trial.config.data for trial in self.ends]
-
-    @property
     def definition(self) -> dict[str, Any]:
         """What an earlier journal must agree with."""
-        fields = self.ends[0].config.flat()
+        fields = flat_of(self.ends[0].task.content(self.ends[0].values))
         space = self.search.space
         return {
             "objective": self.search.objective,
@@ -115,8 +111,9 @@ def through(
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
     """
+    from sweeps.execution import preparation
     from sweeps.execution.shutdown import Stop
-    from sweeps.execution.worker import PATIENCE_SECONDS, prepare_data
+    from sweeps.execution.worker import PATIENCE_SECONDS
     from sweeps.launching import dispatch
     from sweeps.search.driver import Driver
     from sweeps.search.optuna_journal import Journal
@@ -132,11 +129,11 @@ def through(
         dispatch.backend_of(store, request) as backend,
         signals.kept(signal.SIGTERM, signal.SIGINT, signal.SIGALRM),
     ):
-        prepare_data(asked.data)
+        preparation.prepare(asked.ends)
         journal = Journal(folder, asked.search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
-        room = backend.room([end.config for end in asked.ends])
+        room = backend.room(asked.ends)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
@@ -187,7 +184,9 @@ def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
         command=command,
         search=asked.describe(),
         search_id=asked.identity,
+        task=asked.ends[0].task,
     )
+    store.check_task(plan.task)
     # It was made when it was first asked for, and is only gone on with.
     with contextlib.suppress(InputError):
         plan = replace(plan, created=store.plan(plan.id).created)
@@ -199,8 +198,8 @@ def _identity(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def _ends(search: Search, key: str) -> Sequence[Any]:
-    return search.space[key].ends if key in search.space else ()
+def _ends(search: Search, key: str | None) -> Sequence[Any]:
+    return search.space[key].ends if key is not None and key in search.space else ()
 
 
 def _corner(search: Search, last: bool) -> dict[str, Any]:

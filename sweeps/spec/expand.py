@@ -11,7 +11,8 @@ from sweeps.spec.grid import Point, axes_of, check_count
 from sweeps.spec.loader import guarded, shown
 from sweeps.spec.scale import Scale, scaled
 from sweeps.spec.sweep import NAME_LENGTH, Search, Sweep, Trial
-from trainer.config import TrainConfig
+from sweeps.spec.task_loader import task_of
+from sweeps.task import Task
 
 
 def expand(
@@ -33,28 +34,23 @@ def expand(
         raise InputError(f"{count} seeds", "ask for at least one: --seeds 1")
     check_count(len(sweep.space) * count, f"{len(sweep.space)} points of {count} seeds")
     overrides = dict(overrides or {})
-    _check_overrides(sweep, overrides, count)
+    task = sweep.task_for(_at(sweep, sweep.space[0]))
+    _check_overrides(sweep, task, overrides, count)
     # Not applied last: the offset counts from it.
-    seed = {"seed": overrides.pop("seed")} if "seed" in overrides else {}
-    configs: list[TrainConfig] = []
+    seed = {task.seed: overrides.pop(task.seed)} if task.seed in overrides else {}
+    configs: list[Any] = []
     points: list[Point] = []
     for point in sweep.space:
         config = _at(sweep, point)
-        configs += _seeded(config.override(seed) if seed else config, sweep.seed_offset, count)
+        first = task.override(config, seed) if seed else config
+        configs += task.seeded(first, sweep.seed_offset, count)
         points += [point] * count
-    # What the scale looks at. Not the epochs: the warm-up shrinks by those of the definition.
-    seen_by_scale = {key: value for key, value in overrides.items() if key != "epochs"}
-    chosen = [config.override(seen_by_scale) if seen_by_scale else config for config in configs]
-    changes = [{**by_scale, **overrides} for by_scale in scaled(chosen, scale)]
-    configs = [
-        config.override(change) if change else config
-        for config, change in zip(configs, changes, strict=True)
-    ]
+    configs = _changed(task, configs, scale, overrides)
     axes = axes_of(sweep.space)
     seen: dict[str, Point] = {}
     trials = []
     for config, point in zip(configs, points, strict=True):
-        trial = Trial.of("", point, config)
+        trial = Trial.of("", point, config, task)
         if trial.fingerprint in seen:
             first = _readable(seen[trial.fingerprint])
             raise InputError(
@@ -62,14 +58,27 @@ def expand(
                 "remove one of the points from the definition's space",
             )
         seen[trial.fingerprint] = point
-        words = [_word(key, point[key]) for key in axes if key in point and key != "seed"]
-        trials.append(
-            trial.renamed(_name(words or [config.model.name], config.seed, trial.fingerprint))
-        )
+        words = [_word(key, point[key]) for key in axes if key in point and key != task.seed]
+        name = _name(words or task.words(config), trial.seed, trial.fingerprint)
+        trials.append(trial.renamed(name))
     return trials
 
 
-def _check_overrides(sweep: Sweep, overrides: Mapping[str, Any], count: int) -> None:
+def _changed(
+    task: Task, configs: list[Any], scale: Scale, overrides: Mapping[str, Any]
+) -> list[Any]:
+    """The configurations at a scale, with overrides."""
+    # What the scale looks at. Not the budget: a warm-up shrinks by that of the definition.
+    seen_by_scale = {key: value for key, value in overrides.items() if key != task.budget}
+    chosen = [task.override(one, seen_by_scale) if seen_by_scale else one for one in configs]
+    changes = [{**by_scale, **overrides} for by_scale in scaled(task, chosen, scale)]
+    return [
+        task.override(config, change) if change else config
+        for config, change in zip(configs, changes, strict=True)
+    ]
+
+
+def _check_overrides(sweep: Sweep, task: Task, overrides: Mapping[str, Any], count: int) -> None:
     """Raises InputError for an override that the sweep cannot take."""
     for key in overrides:
         if key in axes_of(sweep.space):
@@ -77,30 +86,22 @@ def _check_overrides(sweep: Sweep, overrides: Mapping[str, Any], count: int) -> 
                 f"--set {key}={overrides[key]}: the sweep varies {key}",
                 "leave it out, or write a definition of your own with the values that you want",
             )
-    if "seed" in overrides and count > 1:
+    if task.seed is not None and task.seed in overrides and count > 1:
         raise InputError(
-            f"--set seed={overrides['seed']} with {count} seeds gives the same trial {count} times",
-            "use --seeds N alone, or --seeds 1 with --set seed=S",
+            f"--set {task.seed}={overrides[task.seed]} with {count} seeds gives the same trial "
+            f"{count} times",
+            f"use --seeds N alone, or --seeds 1 with --set {task.seed}=S",
         )
 
 
-def _name(words: Sequence[str], seed: int, fingerprint: str) -> str:
+def _name(words: Sequence[str], seed: Any, fingerprint: str) -> str:
     """A trial's name of bounded length: as many of the words as fit, its seed, and 8 digits of its
     fingerprint, which tell trials apart that have the same words."""
-    end = f"seed{seed}-{fingerprint[:8]}"
+    end = fingerprint[:8] if seed is None else f"{_word('seed', seed)}-{fingerprint[:8]}"
     kept = words
     while len("-".join(kept)) > NAME_LENGTH - len(end) - 1 and len(kept) > 1:
         kept = kept[:-1]
     return f"{'-'.join(kept)[: NAME_LENGTH - len(end) - 1].lstrip('.-')}-{end}".lstrip("-")
-
-
-def _seeded(config: TrainConfig, offset: int, count: int) -> list[TrainConfig]:
-    """The configuration under so many seeds, one after another. Raises InputError for the last one
-    where it is too large: the others need no look, which of thousands takes seconds."""
-    first = config.seed + offset
-    last = config.override({"seed": first + count - 1}) if offset or count > 1 else config
-    seeds = range(first, last.seed)
-    return [*(config.model_copy(update={"seed": seed}) for seed in seeds), last]
 
 
 def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str, Any]) -> Trial:
@@ -111,19 +112,20 @@ def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str,
                 f"--set {key}={overrides[key]}: the search varies {key}",
                 "leave it out, or write a definition of your own without it",
             )
-    sweep = Sweep(base=search.base, space=(point,))
+    sweep = Sweep(base=search.base, space=(point,), task=search.trained_by)
     (trial,) = expand(sweep, scale=scale, overrides=overrides)
     return trial
 
 
-def _at(sweep: Sweep, point: Point) -> TrainConfig:
+def _at(sweep: Sweep, point: Point) -> Any:
     """The configuration at a point. Raises InputError that names the point."""
 
-    def config() -> TrainConfig:
+    def config() -> Any:
         base = sweep.base(point) if callable(sweep.base) else sweep.base
-        if not isinstance(base, TrainConfig):
+        task = sweep.task or task_of(base)
+        if task is None:
             raise InputError(f"base gives a {type(base).__name__}", "return a TrainConfig from it")
-        return base.override(point)
+        return task.override(base, point)
 
     return guarded(config, lambda _: f"at {_readable(point)}", "base fails with ")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from local_machine.errors import InputError, nearest
 from sweeps.spec.loader import Definition, load
 from sweeps.spec.sweep import Search, Sweep
-from trainer.config import TrainConfig
+from sweeps.spec.task_loader import load as load_task
 from trial_records.names import NAME_BYTES, is_name
+from trial_records.plan import FIRST_TASK
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 
@@ -30,7 +31,7 @@ def find(name: str) -> tuple[str, Sweep]:
     file fails or has no `sweep` in it.
     """
     if name.endswith(".json"):
-        return stem(Path(name)), Sweep(base=TrainConfig.from_file(Path(name)))
+        return stem(Path(name)), Sweep(base=load_task(FIRST_TASK).read(Path(name)))
     return _loaded(name, Sweep)
 
 

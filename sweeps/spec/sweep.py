@@ -7,9 +7,8 @@ says what it is for.
 from __future__ import annotations
 
 import functools
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,10 @@ from slurm.site import Resources
 from sweeps.spec.distributions import Choice, Numbers, Range
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
 from sweeps.spec.loader import shown
-from trainer.config import TrainConfig
+from sweeps.spec.task_loader import keep, load, task_of
+from sweeps.task import Task
 from trial_records.config import as_before, fingerprint_of, flat_of
+from trial_records.plan import FIRST_TASK, PlannedTask
 
 if TYPE_CHECKING:
     from sweeps import OpenedSweeps
@@ -37,7 +38,7 @@ NAME_LENGTH = 100
 class Sweep:
     """A named set of trials: a base configuration and the points at which it is changed."""
 
-    base: TrainConfig | Callable[[Point], TrainConfig]
+    base: Any
     """The configuration at every point, or a function of the point where they differ by it."""
     space: Space = ({},)
     """The points, each a set of overrides; see sweeps.spec.grid."""
@@ -48,13 +49,12 @@ class Sweep:
     no choice before it has seen."""
     resources: Resources = field(default_factory=Resources)
     """What a Slurm job asks for; the command line wins. No part of a trial's identity."""
+    task: Task | None = None
+    """What trains; not given where the configuration's class says it, as a TrainConfig does."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.base, TrainConfig) and not callable(self.base):
-            raise InputError(
-                f"base is a {type(self.base).__name__}",
-                'give a TrainConfig, such as reported("resnet18"), or a function of the point',
-            )
+        if not callable(self.base):
+            self.task_for(self.base)
         if not isinstance(self.space, tuple) or not all(
             isinstance(point, Mapping) for point in self.space
         ):
@@ -73,6 +73,15 @@ class Sweep:
             )
         check_count(len(self.space) * self.seeds, f"{len(self.space)} points of {self.seeds} seeds")
         _check_resources(self.resources)
+
+    def task_for(self, config: Any) -> Task:
+        """What trains a configuration of the sweep. Raises InputError where nobody says."""
+        return _task_for(
+            self.task,
+            config,
+            'give a TrainConfig, such as reported("resnet18"), or a function of the point; or say '
+            "what trains it: task=",
+        )
 
     def launch(self, name: str, **words: Any) -> OpenedSweeps:
         """Run what is left of it, under this name: `sweeps.launch_sweep`, which has the words."""
@@ -93,24 +102,27 @@ class Trial:
     """The configuration as it is stored, nested as in JSON: it may be of another version, under
     whose rules it was checked when it was launched."""
     fingerprint: str
-    """The configuration's."""
+    """The configuration's, and its task's."""
+    task: PlannedTask = FIRST_TASK
+    """What trains it."""
 
     @classmethod
-    def of(cls, name: str, point: Point, config: TrainConfig) -> Trial:
+    def of(cls, name: str, point: Point, config: Any, task: Task | None = None) -> Trial:
         """The trial of a configuration that today's version has checked."""
-        values = config.model_dump(mode="json")
-        made = cls(name, point, values, fingerprint_of(values))
+        task = task or _task_for(None, config, "say what trains it")
+        values, planned = task.values(config), task.planned
+        made = cls(name, point, values, fingerprint_of(planned.content(values)), planned)
         made.__dict__["_made"] = config
         return made
 
     def renamed(self, name: str) -> Trial:
-        renamed = Trial(name, self.point, self.values, self.fingerprint)
+        renamed = Trial(name, self.point, self.values, self.fingerprint, self.task)
         if "_made" in self.__dict__:
             renamed.__dict__["_made"] = self.__dict__["_made"]
         return renamed
 
     @property
-    def config(self) -> TrainConfig:
+    def config(self) -> Any:
         """The configuration, checked by today's rules: for whoever trains or prices it, and for
         nobody who only shows it. Raises InputError, which names the trial, where today's version
         cannot train it."""
@@ -124,15 +136,22 @@ class Trial:
         return self._made if isinstance(self._made, InputError) else None
 
     @functools.cached_property
-    def _made(self) -> TrainConfig | InputError:
+    def _made(self) -> Any:
         try:
-            made = TrainConfig.from_json(json.dumps(as_before(self.values)), where=self.name)
+            task = load(self.task)
+        except InputError as error:
+            return InputError(f"{self.name}: {error.what}", error.help)
+        try:
+            made = task.parse(self.values, where=self.name)
         except InputError as error:
             why = f"{error.what} ({error.help})"
         else:
-            if made.fingerprint == self.fingerprint:
+            values = task.values(made)
+            if fingerprint_of(task.planned.content(values)) == self.fingerprint:
                 return made
-            here, there = made.flat(), flat_of(as_before(self.values))
+            is_first = self.task.name == FIRST_TASK.name
+            stored = as_before(self.values) if is_first else self.values
+            here, there = flat_of(values), flat_of(stored)
             more = [key for key in here if key not in there or here[key] != there[key]]
             why = f"{self.name}: it was planned without {', '.join(more) or 'a field of today'}"
         return InputError(
@@ -142,23 +161,37 @@ class Trial:
 
     def stored(self, key: str) -> Any:
         """The stored value of a field by its dotted name; None where there is none."""
-        found: Any = self.values
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return found
+        return Task.stored(self.values, key)
+
+    @property
+    def seed(self) -> Any:
+        return Task.stored(self.values, self.task.seed)
+
+    def to_json(self) -> str:
+        """What its config.json holds. Raises InputError where today's version cannot train it."""
+        return load(self.task).to_json(self.config)
 
     @property
     def epochs(self) -> int | None:
-        """How many it was planned for, where it says that."""
-        found = self.stored("epochs")
+        """How many it was planned for, in units of its task's budget, where it says that."""
+        found = Task.stored(self.values, self.task.budget)
         return found if type(found) is int and found > 0 else None
+
+
+def by_task(trials: Iterable[Trial]) -> Iterator[tuple[Task, list[Trial]]]:
+    """The trials of each task. Raises InputError for a task that cannot be loaded."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.task.reference, []).append(trial)
+    for group in groups.values():
+        yield load(group[0].task), group
 
 
 @dataclass(frozen=True)
 class Search:
     """A search for the best values of some fields: a base configuration and ranges."""
 
-    base: TrainConfig
+    base: Any
     space: Mapping[str, Range]
     """The fields that are searched, by dotted key; see sweeps.spec.distributions."""
     trials: int = 20
@@ -175,13 +208,11 @@ class Search:
     """Points to try first, such as known good ones."""
     resources: Resources = field(default_factory=Resources)
     """What a Slurm job asks for; the command line wins."""
+    task: Task | None = None
+    """What trains; not given where the configuration's class says it, as a TrainConfig does."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.base, TrainConfig):
-            raise InputError(
-                f"base is a {type(self.base).__name__}",
-                'give a TrainConfig, such as reported("resnet18")',
-            )
+        task = self.trained_by
         if not isinstance(self.space, Mapping) or not self.space:
             raise InputError(
                 "an empty space: the search varies nothing",
@@ -215,7 +246,7 @@ class Search:
                     f"{key}: sampler grid takes no {values}", f'"{key}": choice([...])'
                 )
             for value in values.ends:
-                self.base.override({key: value})
+                task.override(self.base, {key: value})
         if self.sampler == "grid":
             product = math.prod(len(values.ends) for values in self.space.values())
             check_count(product * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
@@ -235,7 +266,23 @@ class Search:
                         f"start: {key}={shown(value)} lies outside of {self.space[key]}",
                         "widen the range, or start within it",
                     )
-            self.base.override(point)
+            task.override(self.base, point)
+
+    @property
+    def trained_by(self) -> Task:
+        """What trains its trials. Raises InputError where nobody says."""
+        help_line = 'give a TrainConfig, such as reported("resnet18"), or say what trains it: task='
+        return _task_for(self.task, self.base, help_line)
+
+
+def _task_for(task: Task | None, config: Any, help_line: str) -> Task:
+    if task is not None:
+        keep(task)
+        return task
+    found = task_of(config)
+    if found is None:
+        raise InputError(f"base is a {type(config).__name__}", help_line)
+    return found
 
 
 def _check_resources(resources: object) -> None:

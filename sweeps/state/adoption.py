@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from typing import Any
 from local_machine.errors import InputError, storage_error
 from local_machine.files import read_file, write_atomic
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import load
 from sweeps.state.lease import Lease
 from sweeps.state.trial_store import TrialStore
-from trainer.config import DataConfig
 from trial_records import archive, trial_files
 from trial_records import plan as plan_files
 from trial_records.config import is_of
@@ -48,7 +48,7 @@ def adopt(store: TrialStore, trials: Iterable[Trial], launch: float) -> set[str]
     InputError where the folder cannot be written.
     """
     wanted = {trial.fingerprint: trial for trial in trials}
-    content = functools.cache(_content_sha256)
+    content = _contents()
     taken = set()
     for fingerprint, folders in _alike(store, wanted).items():
         trial = wanted[fingerprint]
@@ -83,13 +83,21 @@ def _names(sweep: Path) -> Iterator[str]:
         return
 
 
-def _content_sha256(data: DataConfig) -> str:
-    from trainer.data.datasets import content_of
+def _contents() -> Callable[[Trial], str | None]:
+    """The digest of the data that a trial would train on, looked up once for trials alike."""
+    known: dict[Hashable, str | None] = {}
 
-    return content_of(data)
+    def content(trial: Trial) -> str | None:
+        task = load(trial.task)
+        key = (task.reference, task.affinity(trial.values))
+        if key not in known:
+            known[key] = task.content(trial.config)
+        return known[key]
+
+    return content
 
 
-def _read(folder: Path, trial: Trial, content: Callable[[DataConfig], str]) -> _Found | None:
+def _read(folder: Path, trial: Trial, content: Callable[[Trial], str | None]) -> _Found | None:
     """The records of a folder, where they are this trial's, whole and verified, and of the images
     that the trial would train on."""
     # pyarrow takes a quarter of a second, and seldom is there anything to read.
@@ -101,7 +109,7 @@ def _read(folder: Path, trial: Trial, content: Callable[[DataConfig], str]) -> _
         if not found.by_digest or not {*found.table.column_names} <= {*tables.run_schema().names}:
             return None  # of a later version, of which something would be lost
         run = tables.read_run(folder, trial.fingerprint)
-        if run["status"] != "done" or run["data_sha256"] != content(trial.config.data):
+        if run["status"] != "done" or run["data_sha256"] != content(trial):
             return None
         files = {name: trial_files.content(folder / name) for name in _COPIED}
         for name, file in files.items():
@@ -149,7 +157,7 @@ def _lease(store: TrialStore, trial: Trial, launch: float) -> Lease | None:
 def _copy(folder: Path, trial: Trial, found: _Found) -> None:
     from trial_records import tables
 
-    files = {trial_files.CONFIG: trial.config.to_json().encode(), **found.files}
+    files = {trial_files.CONFIG: trial.to_json().encode(), **found.files}
     try:
         files[trial_files.CHECKPOINT] = read_file(found.folder / trial_files.CHECKPOINT)
     except (FileNotFoundError, InputError):

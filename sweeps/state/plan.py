@@ -11,6 +11,7 @@ from typing import Any
 from local_machine.secrets import masked_command, masked_values
 from sweeps.spec.sweep import Trial
 from trial_records import plan as plan_files
+from trial_records.plan import FIRST_TASK, PlannedTask
 
 PLANS = plan_files.FOLDER
 LOGS = "logs"
@@ -31,6 +32,8 @@ class Plan:
     search: Mapping[str, Any] | None = None
     """What a search says of itself where its trials are these; then the plan grows."""
     search_id: str = ""
+    task: PlannedTask = FIRST_TASK
+    """What trains all of its trials."""
 
     def __post_init__(self) -> None:
         """What a plan says of a command is written and shown without secrets."""
@@ -58,12 +61,11 @@ class Plan:
             "schema_version": plan_files.SCHEMA_VERSION,
             "sweep": self.sweep,
             "id": self.id,
+            "task": self.task.model_dump(),
             "scale": self.scale,
             "overrides": dict(self.overrides),
             "axes": self.axes,
-            "seeds": sorted(
-                {seed for trial in self.trials if type(seed := trial.stored("seed")) is int}
-            ),
+            "seeds": sorted({seed for trial in self.trials if type(seed := trial.seed) is int}),
             "created": self.created,
             "command": self.command,
             **({"search": dict(self.search)} if self.search is not None else {}),

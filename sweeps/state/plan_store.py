@@ -11,9 +11,11 @@ from local_machine import json_files
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import write_atomic
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import check_one_of_a_name
 from sweeps.state.plan import PLANS, Plan, trial_to_json
 from trial_records import plan as plan_files
 from trial_records.names import is_name
+from trial_records.plan import PlannedTask
 
 
 class PlanStore:
@@ -47,6 +49,11 @@ class PlanStore:
         """Whether there is a plan of that id. Raises InputError where it is damaged: its workers
         could not read it."""
         return os.path.lexists(self._path(identity)) and bool(self.plan(identity))
+
+    def check_task(self, task: PlannedTask) -> None:
+        """Raise InputError where the sweep has trials of another task of that name: nobody could
+        tell which trained what."""
+        check_one_of_a_name(task, [plan.task for plan in self.readable_plans()[0]])
 
     def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
         """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,
@@ -116,7 +123,10 @@ class PlanStore:
                 raise plan_files.damaged(path, f"{trial.name!r} is not the name of a trial")
         return Plan(
             self.sweep,
-            [Trial(one.name, one.point, one.config, one.fingerprint) for one in values.trials],
+            [
+                Trial(one.name, one.point, one.config, one.fingerprint, values.task)
+                for one in values.trials
+            ],
             values.scale,
             values.overrides,
             values.axes,
@@ -124,4 +134,5 @@ class PlanStore:
             values.created,
             values.search,
             values.id if values.search is not None else "",
+            values.task,
         )

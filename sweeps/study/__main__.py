@@ -78,7 +78,7 @@ def main(
     if begin:
         runner.recall(begin)
     if name.endswith(".py"):
-        preflight.check_elsewhere(one for run in runner.assumed() for one in run.configs)
+        preflight.check_elsewhere(one for run in runner.assumed() for one in run.trials)
     if dry_run:
         outlook.show(runner, begin, end, as_json)
         return EXIT_DONE

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,19 @@ from slurm import environment
 from slurm.environment import Child
 from sweeps.cli.options import ScaleName, parse_settings, plan_of, typed_after
 from sweeps.cost.estimate import CostEstimate, estimate_cost
+from sweeps.execution import preparation
 from sweeps.execution.request import LaunchRequest
-from sweeps.execution.worker import check_data
 from sweeps.launching import dispatch
 from sweeps.search.runner import Asked, through
 from sweeps.spec.grid import Point
 from sweeps.spec.scale import Scale
-from sweeps.spec.sweep import Sweep
+from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import Standing, State, TrialStore
 from sweeps.study.selection import RULE, LeftOut, Selection, candidates, choose
 from sweeps.study.stages import SoFar, Stage, Study
-from trainer.config import TrainConfig
 
 SCHEMA_VERSION = 1
 CHOICES = "choices.json"
@@ -64,10 +63,9 @@ class Run:
     asked: Plan | Asked
 
     @property
-    def configs(self) -> list[TrainConfig]:
-        """Those of its trials; of a search, at the ends of its ranges."""
-        trials = self.asked.trials if isinstance(self.asked, Plan) else self.asked.ends
-        return [trial.config for trial in trials]
+    def trials(self) -> Sequence[Trial]:
+        """Of a search, at the ends of its ranges."""
+        return self.asked.trials if isinstance(self.asked, Plan) else self.asked.ends
 
     @property
     def identity(self) -> str:
@@ -176,7 +174,7 @@ class StudyRunner:
         if open_ones and isinstance(run.asked, Asked):
             open_ones += run.asked.ends
         try:
-            check_data((one.config for one in open_ones), run.request.ranks)
+            preparation.check(open_ones, run.request.ranks)
         except InputError as error:
             raise InputError(
                 f"stage {run.stage.name}: {error.what}", error.help, exit_code=error.exit_code

@@ -184,7 +184,7 @@ def candidates(
             accuracies=tuple(float(run[column]) for run in runs),
             val_images=runs[0]["val_images"],
             cost=float(
-                (group[0].trial.epochs or group[0].trial.config.epochs)
+                (group[0].trial.epochs or 1)
                 * runs[0]["train_images"]
                 * (runs[0]["flops_per_image"] if counted else 1)
             ),

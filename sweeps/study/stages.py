@@ -28,7 +28,6 @@ from sweeps.spec.grid import Point, axes_of
 from sweeps.spec.loader import guarded, load, shown
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
-from trainer.config import TrainConfig
 from trial_records.names import is_name
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -136,9 +135,9 @@ def taking(name: str, changes: Point) -> Sweep:
     _, sweep = find(name)
     base = sweep.base
 
-    def changed(point: Point) -> TrainConfig:
-        config = base if isinstance(base, TrainConfig) else base(point)
-        return config.override(changes)
+    def changed(point: Point) -> Any:
+        config = base(point) if callable(base) else base
+        return sweep.task_for(config).override(config, changes)
 
     return replace(sweep, base=changed)
 

@@ -17,17 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.private_folder import cache_home
 from trainer.data import layouts
 
 _CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
-
-
-def cache_file(kind: str, key: Sequence[Any]) -> Path:
-    """A small JSON file of the cache, of its own for each key; JSON can hold the key. Touches
-    nothing."""
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    return cache_home() / f"{kind}-{digest}.json"
 
 
 def source_key(root: Path | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.perf.cpu import processor_name
+from local_machine.devices import processor_name
 from trial_records import trial_files
 
 

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from local_machine import json_files
 from local_machine.errors import InputError
+from local_machine.private_folder import cache_file
 from trainer.config import Positive
-from trainer.data import cache
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ def store(peaks: DevicePeaks) -> None:
 
 def _file(device: str) -> Path:
     """Of its own for each device and version of torch, so that none overwrites another."""
-    return cache.cache_file("peaks", [device, metadata.version("torch")])
+    return cache_file("peaks", [device, metadata.version("torch")])

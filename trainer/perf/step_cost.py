@@ -17,8 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from local_machine import json_files
 from local_machine.errors import InputError
+from local_machine.private_folder import cache_file
 from trainer.config import ModelConfig, OptimizerConfig
-from trainer.data import cache, datasets
+from trainer.data import datasets
 from trainer.perf.device_peaks import DevicePeaks
 
 # What a kernel of a recorded step takes beside arithmetic and memory. With it, 20 steps of the six
@@ -114,7 +115,7 @@ def _file(step: Step) -> Path:
         "model": step.model.model_dump(mode="json"),
         "optimizer": step.optimizer.model_dump(mode="json"),
     }
-    return cache.cache_file("cost", [what, metadata.version("torch"), _code()])
+    return cache_file("cost", [what, metadata.version("torch"), _code()])
 
 
 @functools.cache

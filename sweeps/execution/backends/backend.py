@@ -10,7 +10,6 @@ from typing import Protocol
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
-from trainer.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Backend(AbstractContextManager["Backend"], Protocol):
         """By default it holds nothing."""
         return
 
-    def room(self, configs: Sequence[TrainConfig]) -> int:
-        """How many trials of such configurations it runs at once."""
+    def room(self, trials: Sequence[Trial]) -> int:
+        """How many trials such as these it runs at once."""
 
     def submit(self, work: Work) -> None:
         """Have the trials run. Raises InputError, SlurmError and OSError where that cannot be."""

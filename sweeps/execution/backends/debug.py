@@ -15,7 +15,6 @@ from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import read_seconds
 from sweeps.execution.worker import PATIENCE_SECONDS, Worker, start_logging
 from sweeps.spec.sweep import Trial
-from trainer.config import TrainConfig
 
 
 class Debug(Backend):
@@ -32,7 +31,7 @@ class Debug(Backend):
     def __exit__(self, *_: object) -> None:
         self._context.close()
 
-    def room(self, configs: Sequence[TrainConfig]) -> int:
+    def room(self, trials: Sequence[Trial]) -> int:
         return 1
 
     def submit(self, work: Work) -> None:

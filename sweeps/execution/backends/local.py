@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_machine import clock, processes
+from local_machine.devices import cores_here, visible_gpus
 from local_machine.errors import EXIT_IO, EXIT_USAGE, InputError
 from local_machine.files import read_file
 from slurm import environment as environments
 from slurm.environment import Child
-from sweeps.devices import cores_here, visible_gpus
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.gpu import mps, sharing
 from sweeps.execution.holder_proof import LAUNCH
@@ -27,7 +27,6 @@ from sweeps.execution.worker import MAX_DEATHS
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from trainer.config import TrainConfig
 from trial_records import trial_files
 
 # How long a worker that was asked to stop may take before it is killed.
@@ -139,7 +138,7 @@ class Local(Backend):
     def __exit__(self, *_: object) -> None:
         self._context.close()
 
-    def room(self, configs: Sequence[TrainConfig]) -> int:
+    def room(self, trials: Sequence[Trial]) -> int:
         """Measures where `--per-gpu auto` asks for it."""
         if not self._slots:
             # MPS where workers may share a GPU, and this process is there to end it.
@@ -147,7 +146,7 @@ class Local(Backend):
             may = request.per_gpu == "auto" or request.at_once > len(visible_gpus())
             if may and not request.detach:
                 self._context.enter_context(mps.running())
-            per_gpu = sharing.settled(request.per_gpu, configs)
+            per_gpu = sharing.settled(request.per_gpu, trials)
             self._slots = sharing.at_once(request.workers, per_gpu)
         return self._slots
 
@@ -161,7 +160,7 @@ class Local(Backend):
                 slot = next(n for n in range(len(self.running) + 1) if n not in self.running)
                 self._start(slot, [*plans, "--only", trial.name], trial.name)
             return
-        self._slots = min(self.room([trial.config for trial in work.trials]), len(work.trials))
+        self._slots = min(self.room(work.trials), len(work.trials))
         self._replacements = MAX_DEATHS * sum(len(plan.trials) for plan in work.plans)
         for slot in range(self._slots):
             self._start(slot, [*plans, *["--retry"] * work.retry])

@@ -17,7 +17,6 @@ from sweeps.spec.sweep import Trial
 from sweeps.state import job_log
 from sweeps.state.plan import LOGS, Plan
 from sweeps.state.trial_store import TrialStore
-from trainer.config import TrainConfig
 
 # How many jobs a search has in Slurm's queue at once, unless it is told.
 JOBS = 8
@@ -59,7 +58,7 @@ class Slurm(Backend):
         self.workers: list[str] = []
         """The ids of the jobs that run workers."""
 
-    def room(self, configs: Sequence[TrainConfig]) -> int:
+    def room(self, trials: Sequence[Trial]) -> int:
         return self.request.workers or JOBS
 
     def submit(self, work: Work) -> None:

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from local_machine import processes
+from local_machine.devices import visible_gpus
 from slurm import environment
 from slurm.environment import Child
-from sweeps.devices import visible_gpus
 
 CONTROL = "nvidia-cuda-mps-control"
 SECONDS = 30

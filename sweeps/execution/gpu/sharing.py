@@ -10,15 +10,17 @@ import tempfile
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from local_machine import processes
+from local_machine.devices import cores_here, visible_gpus
 from local_machine.errors import InputError
 from local_machine.json_files import read_json, write_sealed_json
+from local_machine.private_folder import cache_file
 from slurm import environment as environments
 from slurm.environment import Child
-from sweeps.devices import cores_here, visible_gpus
-from trainer.config import TrainConfig
+from sweeps.spec.sweep import Trial, by_task
+from sweeps.task import Task
 
 # NVIDIA's MPS serves at most 48 clients a GPU.
 MOST = 48
@@ -55,8 +57,9 @@ def at_once(workers: int | None, per_gpu: PerGpu) -> int:
     return min(workers or room, room)
 
 
-def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
-    """`auto` as a number, by the largest of the configurations, measured or from the cache."""
+def settled(per_gpu: PerGpu, trials: Iterable[Trial]) -> PerGpu:
+    """`auto` as a number, by the largest of the trials, measured or from the cache. Raises
+    InputError where their task cannot be measured."""
     if per_gpu != "auto":
         return per_gpu
     gpus = visible_gpus()
@@ -64,8 +67,8 @@ def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
         count = at_once(None, per_gpu)
         _say(f"{count} here: no GPU, and a worker for every {CORES_A_WORKER} cores")
         return count
-    config = _largest(configs)
-    path = _file(gpus[0], config)
+    task, trial = _largest(trials)
+    path = _file(gpus[0], task.shape(trial.config))
     try:
         known = read_json(path)["per_gpu"]
     except (OSError, InputError, LookupError, TypeError):
@@ -73,7 +76,7 @@ def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
     if type(known) is int and 1 <= known <= MOST_TRIED:
         _say(f"{known}, as measured before ({path})")
         return known
-    count = _measure(config, gpus)
+    count = _measure(trial, gpus)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_sealed_json(path, {"schema_version": 1, "per_gpu": count})
@@ -83,25 +86,25 @@ def settled(per_gpu: PerGpu, configs: Iterable[TrainConfig]) -> PerGpu:
     return count
 
 
-def _largest(configs: Iterable[TrainConfig]) -> TrainConfig:
-    """The configuration whose step moves the most bytes, which is near to what it holds."""
-    from trainer.perf.roofline import count
+def _largest(trials: Iterable[Trial]) -> tuple[Task, Trial]:
+    """Of each shape one, and of those the one that takes the most memory."""
+    found: list[tuple[float, Task, Trial]] = []
+    for task, group in by_task(trials):
+        if type(task).rehearse is Task.rehearse:
+            raise InputError(
+                f"--per-gpu auto: {task.name} cannot be measured", "give a number: --per-gpu 2"
+            )
+        shapes = {json.dumps(task.shape(one.config)): one for one in group}
+        found += [(task.memory(one.config), task, one) for one in shapes.values()]
+    _, task, trial = max(found, key=lambda one: one[0])
+    return task, trial
 
-    shapes = {(one.model, one.batch_size): one for one in configs}
 
-    def moved(config: TrainConfig) -> float:
-        # Behind an ImageNet stem one image has no variance to normalise by.
-        batch = max(2, config.batch_size)
-        return count(config.model, "fp32", batch).bytes_per_image * batch
-
-    return max(shapes.values(), key=moved)
-
-
-def _measure(config: TrainConfig, gpus: list[str]) -> int:
+def _measure(trial: Trial, gpus: list[str]) -> int:
     """Copies on the first GPU, one more each time, until that no longer pays or fits."""
     best, chosen = 0.0, 1
     for copies in range(1, MOST_TRIED + 1):
-        found = _paces(config, copies, gpus)
+        found = _paces(trial, copies, gpus)
         if found is None:
             _say(f"{copies} at once: not possible")
             break
@@ -117,14 +120,15 @@ def _measure(config: TrainConfig, gpus: list[str]) -> int:
     return chosen
 
 
-def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, float]] | None:
+def _paces(trial: Trial, copies: int, gpus: list[str]) -> list[dict[str, float]] | None:
     """What so many copies say that train at the same time; None where one of them fails."""
     threads = max(1, cores_here() // (copies * len(gpus)))
     passed = environments.built(Child.WORKER)
     environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **passed}
     environment["CUDA_VISIBLE_DEVICES"] = gpus[0]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(config.to_json())
+        asked = {"task": trial.task.model_dump(), "values": dict(trial.values)}
+        json.dump(asked, file)
         file.flush()
         running = [
             processes.start(
@@ -157,15 +161,13 @@ def _paces(config: TrainConfig, copies: int, gpus: list[str]) -> list[dict[str, 
                 process.communicate()
 
 
-def _file(gpu: str, config: TrainConfig) -> Path:
+def _file(gpu: str, shape: list[Any]) -> Path:
     """Of its own for each device, shape, version of torch, and way to share."""
-    from sweeps.devices import device_here
-    from trainer.data import cache
+    from local_machine.devices import device_here
 
-    shape = [config.model.model_dump(mode="json"), config.batch_size, config.precision]
     mps = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
-    key = [device_here(1), metadata.version("torch"), shape, config.compile, mps]
-    return cache.cache_file("share", key)
+    key = [device_here(1), metadata.version("torch"), *shape, mps]
+    return cache_file("share", key)
 
 
 def _say(what: str) -> None:

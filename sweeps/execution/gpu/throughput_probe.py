@@ -1,6 +1,6 @@
 """Pace: how fast a configuration trains on this GPU for some seconds, beside whatever else runs.
 
-    python -m sweeps.execution.gpu.throughput_probe CONFIG.json
+    python -m sweeps.execution.gpu.throughput_probe TRIAL.json     # its task, and its values
 
 `sweeps.execution.gpu.sharing` starts some of these at once. It says `ready`, waits for a line, then
 trains; last it prints one JSON object: images a second, and the GPU's used and whole memory in
@@ -9,10 +9,8 @@ bytes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,11 +19,10 @@ import typer
 
 from local_machine import clock
 from local_machine.errors import run_command
+from local_machine.json_files import read_json
 
 WARM_STEPS = 20
 SECONDS = 4.0
-# Nothing ends it before its time: no schedule, no early stop, no loss that grows beyond bounds.
-EPOCHS = 100_000
 
 app = typer.Typer(add_completion=False)
 
@@ -50,31 +47,28 @@ class _Clock:
 
 
 def _synchronize() -> None:
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 @app.command()
-def main(config_file: Annotated[Path, typer.Argument(help="The configuration.")]) -> None:
+def main(trial_file: Annotated[Path, typer.Argument(help="The task and the values.")]) -> None:
     """Train for some seconds, and say how fast."""
-    import torch
+    from sweeps.spec.task_loader import load
+    from trial_records.plan import PlannedTask
 
-    from trainer.config import TrainConfig
-    from trainer.train import PreemptedError, train
-
-    wanted = {"epochs": EPOCHS, "early_stopping.patience": 0, "optimizer.lr": 1e-4}
-    config = TrainConfig.from_file(config_file).override(wanted)
+    asked = read_json(trial_file)
+    task = load(PlannedTask(**asked["task"]))
     limit = _Clock()
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(PreemptedError):
-        train(config, Path(folder), should_stop=limit)
+    samples = task.rehearse(task.parse(asked["values"]), limit)
     _synchronize()
+    torch = sys.modules["torch"]
     seconds = clock.monotonic() - limit.started
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
     steps = limit.calls - WARM_STEPS
     value = {
-        "images_per_second": steps * config.batch_size / seconds,
+        "images_per_second": steps * samples / seconds,
         "used_bytes": total - free,
         "total_bytes": total,
     }

@@ -8,10 +8,9 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from sweeps.cost.past_runs import Arithmetic, PastRun, as_fast
-from sweeps.devices import visible_gpus
-from sweeps.spec.backend_name import BackendName
+from local_machine.devices import visible_gpus
 from trainer.config import ModelConfig, TrainConfig
+from trainer.perf.past_run import Arithmetic, PastRun, as_fast
 
 if TYPE_CHECKING:
     from trainer.perf.device_peaks import DevicePeaks
@@ -28,7 +27,8 @@ class DeviceRuns:
 
     runs: list[PastRun]
     device: str | None
-    where: BackendName
+    on_slurm: bool
+    """Whether it is another machine's."""
     known: dict[Any, tuple[float, Source] | None] = field(default_factory=dict)
 
     def seconds_per_image(self, config: TrainConfig, world: int) -> tuple[float, Source] | None:
@@ -100,7 +100,7 @@ class DeviceRuns:
         if config.precision != "auto":
             return config.precision
         used = (run.arithmetic.precision for run in self.runs if run.asked_precision == "auto")
-        if (found := next(used, None)) is not None or self.where is BackendName.SLURM:
+        if (found := next(used, None)) is not None or self.on_slurm:
             return found
         if self.peaks is None:
             return None  # nor could the cost be told

@@ -25,7 +25,7 @@ from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
 # What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
 _RUNS_A_TRIAL = ("trainer", "sweeps", "slurm", "trial_records", "local_machine")
 _GIT_SECONDS = 10

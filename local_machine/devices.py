@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from pathlib import Path
 
 
 def visible_gpus() -> list[str]:
@@ -39,8 +41,16 @@ def device_here(workers: int) -> str:
             return str(pynvml.nvmlDeviceGetName(handle))
         except pynvml.NVMLError:
             return "GPU"
-    from trainer.perf.cpu import processor_name
-
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // workers))
     return f"{processor_name()}, {threads} threads"
+
+
+def processor_name() -> str:
+    """As the kernel gives it; of the architecture alone where it gives none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

@@ -1,0 +1,128 @@
+"""The loader of tasks: imports the task that a plan or a configuration names, once a process."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from local_machine.errors import InputError
+from sweeps.spec import loader
+from sweeps.spec.loader import guarded
+from sweeps.task import Task
+from trial_records.plan import FIRST_TASK, PlannedTask
+
+# By what a plan says: the task, or why it cannot be had.
+_tried: dict[PlannedTask, Task | InputError] = {}
+# By the reference that a configuration's class has.
+_of_classes: dict[str, Task] = {}
+
+
+def load(planned: PlannedTask) -> Task:
+    """The task that a plan names. Raises InputError where it cannot be imported, is not a task, or
+    another one of its name is loaded."""
+    if planned not in _tried:
+        try:
+            _tried[planned] = _import(planned.name, planned.reference)
+        except InputError as error:
+            _tried[planned] = error
+    found = _tried[planned]
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+def loaded() -> list[Task]:
+    """The tasks that this process has loaded."""
+    return [task for task in _tried.values() if isinstance(task, Task)]
+
+
+def keep(task: Task) -> None:
+    """Have a task that a definition made in this process stand for its reference. Raises InputError
+    where another one of its name is loaded."""
+    check_one_of_a_name(task.planned, [one.planned for one in loaded()])
+    _tried[task.planned] = task
+
+
+def task_of(config: object) -> Task | None:
+    """The task whose configuration this is, as its class says by `TASK`, the task's reference."""
+    reference = getattr(type(config), "TASK", None)
+    if not isinstance(reference, str):
+        return None
+    if reference not in _of_classes:
+        task = _import("", reference)
+        keep(task)
+        _of_classes[reference] = task
+    return _of_classes[reference]
+
+
+def check_one_of_a_name(task: PlannedTask, others: list[PlannedTask]) -> None:
+    """Raise InputError where one of the others has the task's name and another file: their trials
+    could not be told apart."""
+    for other in (FIRST_TASK, *others):
+        if other.name == task.name and not _same_place(task.reference, other.reference):
+            raise InputError(
+                f"two tasks are called {task.name!r}: {task.reference} and {other.reference}",
+                "give one of them another name, or results of its own: --results DIR",
+            )
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two references lead to one program: to one file, to equal files, or to a file that
+    moved, since the other one is gone."""
+    first, second = place_of(one), place_of(other)
+    if first == second:
+        return True
+    paths = Path(first), Path(second)
+    if not all(path.suffix == ".py" for path in paths):
+        return False
+    try:
+        return paths[0].read_bytes() == paths[1].read_bytes()
+    except OSError:
+        return True
+
+
+def place_of(reference: str) -> str:
+    """The module or the file of a reference."""
+    return reference.rpartition(":")[0]
+
+
+def _import(name: str, reference: str) -> Task:
+    place, colon, attribute = reference.rpartition(":")
+    called = f"the task {name!r}" if name else "the task"
+    if not colon or not place or not attribute.isidentifier():
+        raise InputError(
+            f"{called} is named by {reference!r}",
+            "name it by module:attribute or FILE.py:attribute",
+        )
+    if place.endswith(".py"):
+        try:
+            found = loader.load(Path(place), attribute, object)
+        except FileNotFoundError:
+            raise InputError(
+                f"{called} is in {place}, which is not there", "put the file back, or "
+                "launch the sweep again from where its file is now",
+            ) from None  # fmt: skip
+    else:
+        try:
+            module = guarded(lambda: importlib.import_module(place), lambda _: called, "")
+        except InputError as error:
+            raise InputError(
+                f"{called} cannot be imported from {place}: {error.what}",
+                f"install what has the module {place.partition('.')[0]}, or add its folder to "
+                "PYTHONPATH; workers import it as this process does",
+            ) from error
+        found = getattr(module, attribute, None)
+    # A sweep or a search stands for its task.
+    task = found if isinstance(found, Task) else getattr(found, "task", None)
+    if not isinstance(task, Task):
+        raise InputError(
+            f"{called}: {reference} is a {type(found).__name__}, not a task",
+            "name an instance of a class that implements sweeps.task.Task",
+        )
+    if name and task.name != name:
+        raise InputError(
+            f"{reference} is the task {task.name!r} now, and was {name!r}",
+            "a task's name is part of its trials' identity: give it back the name that it had",
+        )
+    check_one_of_a_name(task.planned, [one.planned for one in loaded()])
+    return task

@@ -1,0 +1,169 @@
+"""The trainer as a task: what sweeps know of it. Loads no torch when it is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local_machine.errors import InputError
+from sweeps.task import Objective, Task, Values
+from trainer.config import DataConfig, TrainConfig
+from trainer.models.registry import MODELS
+from trainer.perf.cost_model import TrainerCosts
+from trainer.scales import scaled
+from trial_records.config import as_before
+from trial_records.plan import FIRST_TASK
+
+if TYPE_CHECKING:
+    from trial_records.trial_files import Cause
+
+# What may differ between two trials of one process without its data, images or code changing.
+_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})
+# Of augmentation; of the second kind it matters only whether they are 0.
+_FREE_AUGMENT, _SWITCHES = frozenset({"flip"}), frozenset({"mixup", "cutmix"})
+# Nothing ends a rehearsal before its time: no schedule, no early stop, no loss beyond bounds.
+_ENDLESS = {"epochs": 100_000, "early_stopping.patience": 0, "optimizer.lr": 1e-4}
+
+
+class Trainer(Task):
+    """Our own training program, configured by a TrainConfig."""
+
+    name = FIRST_TASK.name
+    reference = FIRST_TASK.reference
+    budget = FIRST_TASK.budget
+    seed = FIRST_TASK.seed
+    objective = Objective("val_accuracy")
+    cost = TrainerCosts()
+
+    def parse(self, values: Values, where: str = "configuration") -> TrainConfig:
+        return TrainConfig.from_json(json.dumps(as_before(values)), where=where)
+
+    def read(self, path: Path) -> TrainConfig:
+        return TrainConfig.from_file(path)
+
+    def train(self, config: TrainConfig, run: Any) -> Mapping[str, Any] | None:
+        from trainer.train import train
+
+        return train(config, run)
+
+    # Configurations
+
+    def values(self, config: TrainConfig) -> dict[str, Any]:
+        return config.model_dump(mode="json")
+
+    def override(self, config: TrainConfig, changes: Values) -> TrainConfig:
+        return config.override(changes)
+
+    def to_json(self, config: TrainConfig) -> str:
+        return config.to_json()
+
+    def seeded(self, config: TrainConfig, offset: int, count: int) -> list[TrainConfig]:
+        """Looks at the last one's seed alone: to check each of thousands takes seconds."""
+        first = config.seed + offset
+        last = config.override({"seed": first + count - 1}) if offset or count > 1 else config
+        seeds = range(first, last.seed)
+        return [*(config.model_copy(update={"seed": seed}) for seed in seeds), last]
+
+    def scaled(self, configs: Sequence[TrainConfig], scale: str) -> list[dict[str, Any]]:
+        return scaled(configs, scale)
+
+    def words(self, config: TrainConfig) -> list[str]:
+        return [config.model.name]
+
+    # Before anything is leased or written
+
+    def check(self, configs: Iterable[TrainConfig], ranks: int) -> None:
+        from trainer.data.preflight import check
+
+        check(configs, ranks)
+
+    def prepare(self, configs: Iterable[TrainConfig]) -> None:
+        """Bring the data sets into the cache."""
+        from trainer.data.datasets import prepare
+
+        for data in dict.fromkeys(config.data for config in configs):
+            prepare(data)
+
+    def registered(self, configs: Iterable[TrainConfig]) -> dict[str, Any]:
+        """The architectures."""
+        return {name: MODELS.get(name) for name in sorted({one.model.name for one in configs})}
+
+    def check_registered(self, elsewhere: Values) -> None:
+        for name, function in elsewhere.items():
+            if function != MODELS.get(name):
+                raise InputError(
+                    f"model.name {name!r} is {function} here, and {MODELS.get(name)} there",
+                    "workers do not import the definition: what it registers belongs into the "
+                    "project's code (trainer/models/registry.py), under a name of its own",
+                )
+
+    def describe_data(self, folder: Path) -> str:
+        from trainer.data.datasets import check
+
+        found = check(DataConfig(root=str(folder)))
+        return (
+            f"{found.train:,} images to train on, {found.val:,} to validate, {found.test:,} to test"
+        )
+
+    # While trials run
+
+    def read_ahead(self, config: TrainConfig) -> None:
+        from trainer import process_cache
+
+        process_cache.read_ahead(config.data)
+
+    def affinity(self, values: Values) -> Hashable:
+        kept = {key: one for key, one in as_before(values).items() if key not in _FREE}
+        if isinstance(augment := kept.get("augment"), Mapping):
+            kept["augment"] = {
+                key: bool(one) if key in _SWITCHES else one
+                for key, one in augment.items()
+                if key not in _FREE_AUGMENT
+            }
+        return json.dumps(kept, sort_keys=True)
+
+    def cause(self, error: Exception) -> Cause | None:
+        from trainer.train import NonFiniteLossError
+
+        if isinstance(error, NonFiniteLossError):
+            return "NONFINITE"
+        frame = error.__traceback__
+        while frame is not None:
+            if frame.tb_frame.f_code.co_filename.endswith("trainer/data/datasets.py"):
+                return "DATA"
+            frame = frame.tb_next
+        return None
+
+    def content(self, config: TrainConfig) -> str | None:
+        from trainer.data.datasets import content_of
+
+        return content_of(config.data)
+
+    # Sharing a GPU
+
+    def shape(self, config: TrainConfig) -> list[Any]:
+        model = config.model.model_dump(mode="json")
+        return [[model, config.batch_size, config.precision], config.compile]
+
+    def memory(self, config: TrainConfig) -> float:
+        """The bytes that a step moves, which are near to what it holds."""
+        from trainer.perf.roofline import count
+
+        # Behind an ImageNet stem one image has no variance to normalise by.
+        batch = max(2, config.batch_size)
+        return count(config.model, "fp32", batch).bytes_per_image * batch
+
+    def rehearse(self, config: TrainConfig, should_stop: Callable[[], bool]) -> int:
+        from trainer.train import PreemptedError, train
+
+        endless = config.override(_ENDLESS)
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(PreemptedError):
+            train(endless, Path(folder), should_stop=should_stop)
+        return config.batch_size
+
+
+task = Trainer()
