@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,15 @@ class Study:
         """The trials of all plans, each once, with a column `sweep`."""
         frames = [plan.runs.assign(sweep=plan.sweep) for plan in self.plans]
         return pd.concat(frames, ignore_index=True).drop_duplicates(["sweep", "trial"])
+
+    @property
+    def of_trainer(self) -> Study:
+        """Of it the launches of the task that comes with the project."""
+        kept = [
+            replace(sweep, plans=[plan for plan in sweep.plans if plan.is_trainers])
+            for sweep in self.sweeps
+        ]
+        return replace(self, sweeps=[sweep for sweep in kept if sweep.plans])
 
     def folder(self, plan: Plan, trial: str) -> Path:
         return self.results / plan.sweep / trial

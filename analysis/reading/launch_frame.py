@@ -23,7 +23,7 @@ _TABLES = frozenset(
         "train", "train sd", "train clean", "train clean sd", "validation", "validation sd", "test",
         "test sd", "test unflagged", "n", "planned", "images", "flags", "minutes", "trial", "order",
         "mark", "value", "x", "point", "model", "asked", "reported", "difference", "accuracy",
-        "state", "failure", "fingerprint", "axis",
+        "state", "failure", "fingerprint", "axis", "mean", "mean sd", "from", "to",
     }
 )  # fmt: skip
 # The kinds of a field's values, by that of its default.
@@ -59,6 +59,9 @@ def plan_of(
     outcomes = runs.set_index(runs["trial"].astype(object)).drop(columns=["trial", "fingerprint"])
     taken = {"fingerprint", *OWN, *outcomes, *columns}
     today = task.defaults if launch.is_trainers else {}
+    if not launch.is_trainers:  # whatever its field is called
+        columns["seed"] = _column([_seed(launch, trial.config) for trial in launch.trials])
+        taken |= {"seed", "data", "data_set", "same_data"}
     configs = _configs([trial.config for trial in launch.trials], taken, today)
     frame = pd.concat(
         [
@@ -122,6 +125,11 @@ def _judged(
     ]
     frame["failure"] = [told.get(name, ("", ""))[1] for name in names]
     return frame
+
+
+def _seed(launch: Launch, values: dict[str, Any]) -> Any:
+    """None where the task has no seed."""
+    return flat_of(values).get(launch.file.task.seed or "")
 
 
 def _axis(name: str) -> str:
