@@ -30,12 +30,14 @@ def trials(rates: tuple[float, ...] = (0.1, 0.01), seeds: int = 3) -> list[dict[
     return found
 
 
-def write_plan(results: Path, planned: list[dict[str, Any]], sweep: str = "mine") -> None:
+def write_plan(
+    results: Path, planned: list[dict[str, Any]], sweep: str = "mine", **task: Any
+) -> None:
     plan = {
         "schema_version": 2,
         "task": {
             "name": TASK, "reference": "mine.py:task", "budget": "steps", "seed": "seed",
-            "metric": "loss", "direction": "minimize", "reduction": "best",
+            "metric": "loss", "direction": "minimize", "reduction": "best", **task,
         },
         "id": "00000001",
         "scale": "full",
@@ -50,23 +52,25 @@ def write_plan(results: Path, planned: list[dict[str, Any]], sweep: str = "mine"
     write_sealed_json(results / sweep / "plans" / "00000001.json", plan)
 
 
-def begin(folder: Path, trial: Values, losses: list[float]) -> str:
+def begin(folder: Path, trial: Values, losses: list[float], metric: str = "loss") -> str:
     """What it logged: the rows' digest."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, content_of(trial["config"], TASK))
-    rows = [{"step": 10 * n, "loss": loss, "note": "a text"} for n, loss in enumerate(losses)]
+    rows = [{"step": 10 * n, metric: loss, "note": "a text"} for n, loss in enumerate(losses)]
     return tables.write_rows(folder / EPOCHS, rows, whose(folder, trial["fingerprint"], TASK))
 
 
-def finish(folder: Path, trial: Values, losses: list[float], **changes: Any) -> None:
-    digest = begin(folder, trial, losses)
-    rows = [{"step": 10 * n, "loss": loss} for n, loss in enumerate(losses)]
+def finish(
+    folder: Path, trial: Values, losses: list[float], metric: str = "loss", **changes: Any
+) -> None:
+    digest = begin(folder, trial, losses, metric)
+    rows = [{"step": 10 * n, metric: loss} for n, loss in enumerate(losses)]
     tables.write_run(
         folder,
         whose(folder, trial["fingerprint"], TASK)
         | {"status": "done", "seed": trial["config"]["seed"], "seconds": 2.0, "device": "cpu"}
         | configured(trial["config"])
-        | measured(rows, {"test": 0.5}, "loss", "minimize", "best")
+        | measured(rows, {"test": 0.5}, metric, "minimize", "best")
         | {tables.DIGESTS[EPOCHS]: digest, "finished_at": "2026-01-01T01:00:00+00:00"}
         | changes,
     )

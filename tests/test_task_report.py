@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 import results_folder
 from task_results import TASK, finish, trials, write_plan, write_results
 
+import sweeps.compact.__main__
 from analysis.cifar10.task import load
 from analysis.data.study import Plan
+from local_machine.errors import run_command
 from trial_records.trial_files import EPOCHS, RUN
 
 
@@ -88,6 +91,46 @@ def test_a_report_is_made_of_it(results: Path, tmp_path: Path, beside: bool) -> 
     assert "DIVERGED" not in text.partition("## Every trial")[2].partition("## ")[0]
     assert "Every file was read." in text
     assert "0.1" in text and "loss" in text
+
+
+def test_a_report_knows_no_name_that_a_task_gave(tmp_path: Path) -> None:
+    """Neither a metric nor a task is markup, mathematics or a formula; a seed there need not be."""
+    metric, task = results_folder.HOSTILE, "=cmd|'/c calc'!A1 <blink>"
+    planned = trials(seeds=1)
+    write_plan(tmp_path, planned, metric=metric, name=task, seed=None)
+    for trial, losses in zip(planned, ([1.0, 0.5], [float("nan")]), strict=True):
+        finish(tmp_path / "mine" / trial["name"], trial, losses, metric)
+    assert results_folder.run("--results", tmp_path, "--out", tmp_path / "report") == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<script>alert(1)" not in page and "<blink>" not in page
+    cells = [
+        cell
+        for path in (tmp_path / "report" / "tables").glob("*.csv")
+        for row in csv.reader(path.read_text().splitlines())
+        for cell in row
+    ]
+    assert any("calc" in cell for cell in cells) and not [one for one in cells if one[:1] == "="]
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "1 trial of 2 that are done has no finite value" in text
+    assert "The best mean, 0.5 over 1 trial, has lr 0.1" in text
+
+
+def test_a_task_may_name_no_objective(results: Path, tmp_path: Path) -> None:
+    write_plan(results, trials(), metric=None)
+    results_folder.run("--results", results, "--out", tmp_path / "report")
+    assert "names no objective" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_compacted_trials_of_any_task_are_read_alike(results: Path) -> None:
+    before = only(results)
+    with pytest.raises(SystemExit) as end:
+        words = ["mine", "--results", str(results)]
+        run_command(sweeps.compact.__main__.app, words)
+    assert not end.value.code and (results / "mine" / "compact").exists()
+    assert not (results / "mine" / before.runs["trial"][0] / RUN).exists()
+    after = only(results)
+    assert after.runs.to_json() == before.runs.to_json()
+    assert after.logged.to_json() == before.logged.to_json()
 
 
 def test_a_plan_of_another_task_may_have_no_result(tmp_path: Path) -> None:
