@@ -92,7 +92,7 @@ class OpenedSweeps:
         import pandas as pd
 
         return pd.DataFrame(
-            {"sweep": sweep, "trial": trial, **row}
+            {**row, "sweep": sweep, "trial": trial}
             for (sweep, trial), row in self._runs(self._look()).items()
         )
 
