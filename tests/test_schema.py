@@ -231,6 +231,21 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_fields(
     assert not is_of(content_of(values, "trainer"), of(config))
 
 
+@pytest.mark.parametrize(
+    ("zero", "other"),
+    [
+        ({"a": 0.0}, {"a": -0.0}),
+        ({"a": [1.0, 0.0]}, {"a": [1.0, -0.0]}),
+        ({"a": {"b": 0.0}}, {"a": {"b": -0.0}}),
+        (Adam(lr=0.0), Adam(lr=-0.0)),
+        (Net(warm=0.0), Net(warm=-0.0)),
+        (Tree(features=0.0), Tree(features=-0.0)),
+    ],
+)
+def test_zero_has_one_fingerprint(zero: Any, other: Any) -> None:
+    assert of(zero) == of(other)
+
+
 def test_golden_fingerprints() -> None:
     """They hold in every version of Python: finished trials would run again."""
     assert of({"lr": 0.1, "name": "größe", "sizes": [1, 2.5]}) == (
