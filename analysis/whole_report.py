@@ -12,7 +12,7 @@ from local_machine.errors import InputError, folder_named
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan, Study
-    from analysis.output.model import Part
+    from analysis.output.model import Part, Section
     from analysis.output.page import Page
 
 
@@ -78,20 +78,48 @@ def one_line(text: str) -> str:
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
+    from analysis.output.model import Section
+    from analysis.output.page import Page
+    from analysis.sections import any_task, trials
+    from analysis.sections.provenance import problems, provenance
+    from analysis.sections.summary import summary
+
+    ours, others = study.of_trainer, [plan for plan in study.plans if not plan.is_trainers]
+    launches, conclusions, lead = _of_trainer(ours) if ours.plans else ([], [], [])
+    if others:
+        parts = [part for plan in others for part in any_task.parts(plan)]
+        launches.append(Section("Other tasks", parts))
+    everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
+    everything += [part for plan in others for part in any_task.trials(plan)]
+    return Page(
+        "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
+        [
+            summary(study),
+            *launches,
+            *conclusions,
+            Section("Every trial", everything),
+            provenance(study),
+            # Last, since the sections before read further files.
+            problems(study),
+        ],
+        lead=lead,
+    )
+
+
+def _of_trainer(study: Study) -> tuple[list[Section], list[Section], list[str]]:
+    """Of the launches of the task that comes with the project: the sections about each, those
+    about all of them, and what a reader reads first."""
     from analysis.cifar10 import ablations, architectures, diagnostics, grid, weight_decay
     from analysis.cifar10.claims.every_claim import answered
     from analysis.cifar10.claims.section import claims
     from analysis.cifar10.claims.verdict import verdict
     from analysis.cifar10.discrepancies import discrepancies
     from analysis.output.model import Section
-    from analysis.output.page import Page
-    from analysis.sections import sweep, trials
+    from analysis.sections import sweep
     from analysis.sections.choices import choices
     from analysis.sections.cost import cost
-    from analysis.sections.provenance import problems, provenance
     from analysis.sections.routing import Kind, kind
     from analysis.sections.search import section as search
-    from analysis.sections.summary import summary
 
     drawn_by = {
         Kind.GRID: grid,
@@ -106,22 +134,12 @@ def build(study: Study) -> Page:
         if kind(plan) in drawn_by:
             found[kind(plan)] += drawn_by[kind(plan)].parts(plan, study)
     chosen = choices(study)
-    everything = [part for plan in study.plans for part in trials.parts(plan, study)]
     answers = answered(study)
-    return Page(
-        "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
-        [
-            summary(study),
-            *([chosen] if chosen.parts else []),
-            *(Section(str(one), parts) for one, parts in found.items() if parts),
-            *diagnostics.sections(study),
-            claims(study, answers),
-            discrepancies(study),
-            cost(study),
-            Section("Every trial", everything),
-            provenance(study),
-            # Last, since the sections before read further files.
-            problems(study),
-        ],
-        lead=verdict(study, answers),
-    )
+    launches = [
+        *([chosen] if chosen.parts else []),
+        *(Section(str(one), parts) for one, parts in found.items() if parts),
+    ]
+    conclusions = [
+        *diagnostics.sections(study), claims(study, answers), discrepancies(study), cost(study),
+    ]  # fmt: skip
+    return launches, conclusions, verdict(study, answers)

@@ -211,7 +211,9 @@ def differences(values: list[float]) -> Figure:
 
 FIGURES: dict[str, Any] = {
     "cost": lambda values: cost.cost(priced(values)),
-    "curves": lambda values: curves.curves(epochs(values), {"t": "lr 1"}, set()),
+    "curves": lambda values: curves.curves(
+        epochs(values).assign(at=range(len(values)), value=values), {"t": "lr 1"}, set(), "x", "y"
+    ),
     "panels": panels,
     "heatmap": lambda values: grid.heatmap(cells(values), cells(values)),
     "accuracies": lambda values: compare.accuracies(rows(values)),

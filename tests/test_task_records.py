@@ -196,6 +196,18 @@ def test_a_rewrite_with_equal_values_still_verifies(tmp_path: Path) -> None:
         tables.read_epochs(folder, digest)
 
 
+def test_a_column_that_no_digest_covers_is_not_shown(tmp_path: Path) -> None:
+    folder = trial_in(tmp_path)
+    run = write(folder, ROWS, {})
+    for name in (EPOCHS, RUN):
+        table = pq.read_table(folder / name)
+        added = pa.array([0.5] * table.num_rows)
+        pq.write_table(table.append_column("best.fake", added), folder / name)
+    assert "best.fake" not in tables.read_run(folder, FINGERPRINT)
+    epochs = tables.read_epochs(folder, run[tables.DIGESTS[EPOCHS]])
+    assert "best.fake" not in epochs.column_names and epochs.num_rows == len(ROWS)
+
+
 def test_the_trainers_files_say_whose_they_are_and_are_read_as_before(tmp_path: Path) -> None:
     config, folder = TrainConfig(), tmp_path / "grid" / "t"
     folder.mkdir(parents=True)

@@ -1,11 +1,12 @@
 """Schema: what a person's configuration may be, whether a pydantic model, a dataclass or a mapping.
 
 Its values are JSON's, nested by section, and nothing of a configuration may be lost in them: one
-that does not come back equal is refused when its schema is made. What counts as equal: a real
-number is not a whole number (1.0 is not 1), neither is True or False, 0.0 and -0.0 are one number,
-and texts are compared by their characters. A field for real numbers takes 1 for 1.0. Whole numbers
-have 64 bits, since they are stored in columns. Numbers that are not finite, sets (they have no
-order that lasts) and objects that JSON does not know are refused.
+that does not come back equal is refused when its schema is made. So a mapping holds what JSON does:
+a worker has nothing but its values. What counts as equal: a real number is not a whole number (1.0
+is not 1), neither is True or False, 0.0 and -0.0 are one number, and texts are compared by their
+characters. A field for real numbers takes 1 for 1.0. Whole numbers have 64 bits, since they are
+stored in columns. Numbers that are not finite, sets (they have no order that lasts) and objects
+that JSON does not know are refused.
 """
 
 from __future__ import annotations
@@ -234,8 +235,8 @@ class Schema(Generic[Config]):
             name, before, after = different
             raise InputError(
                 f"{where}: {name}={shown(before)} would come back as {shown(after)}",
-                f"{name}: give it a type that JSON keeps: texts, numbers, true or false, lists and "
-                "tuples, dates, paths, enumerations, and dataclasses or models of these",
+                f"{name}: {_PLAIN}; a dataclass keeps tuples, dates, paths and enumerations too, "
+                "where its annotations say so",
             )
         for name in (name for name in fields if _excluded(name, values)):
             raise InputError(

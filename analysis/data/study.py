@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.data.search_space import Search
 from local_machine.errors import InputError
+from trial_records.plan import FIRST_TASK, PlannedTask
 
 if TYPE_CHECKING:
     from analysis.data.predictions import Predictions
@@ -55,6 +56,16 @@ class Plan:
     """The configuration's, as columns of `runs`: today's, and what else other versions stored."""
     is_of_today: bool = True
     """Whether every field of today is there, as a value of today's kind."""
+    task: PlannedTask = FIRST_TASK
+    """Whose trials these are, and by what they are compared."""
+    logged: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """As `reading.frames.Records` has it, of a task other than the trainer, which has no epochs."""
+
+    @property
+    def is_trainers(self) -> bool:
+        """Whether its trials are of the task that comes with the project: only these have its
+        columns, accuracies among them."""
+        return self.task.name == FIRST_TASK.name
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,15 @@ class Study:
         """The trials of all plans, each once, with a column `sweep`."""
         frames = [plan.runs.assign(sweep=plan.sweep) for plan in self.plans]
         return pd.concat(frames, ignore_index=True).drop_duplicates(["sweep", "trial"])
+
+    @property
+    def of_trainer(self) -> Study:
+        """Of it the launches of the task that comes with the project."""
+        kept = [
+            replace(sweep, plans=[plan for plan in sweep.plans if plan.is_trainers])
+            for sweep in self.sweeps
+        ]
+        return replace(self, sweeps=[sweep for sweep in kept if sweep.plans])
 
     def folder(self, plan: Plan, trial: str) -> Path:
         return self.results / plan.sweep / trial

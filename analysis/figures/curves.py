@@ -1,4 +1,4 @@
-"""Curves: what trials did over their epochs."""
+"""Curves: what trials did over their epochs or steps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
 
 
-def curves(epochs: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str]) -> Figure:
-    """Validation accuracy (%) over epochs (from 0) of the trials of `labels` (trial: its point's
-    label). A thick line is a point's mean over its seeds, as far as all of them have come, thin
-    ones are the seeds; a cross ends a flagged trial.
+def curves(
+    rows: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str], x_label: str, y_label: str
+) -> Figure:
+    """`value` over `at` in the rows of each `trial` of `labels` (trial: its point's label). A thick
+    line is a point's mean over its seeds, as far as all of them have come, thin ones are the seeds;
+    a cross ends a flagged trial.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.5))
         axes = figure.subplots()
         figure.set_layout_engine("constrained")
         groups = {
-            trial: group.set_index("epoch")["val_accuracy"].sort_index() * 100
-            for trial, group in epochs.groupby("trial", observed=True)
+            trial: group.drop_duplicates("at", keep="last").set_index("at")["value"].sort_index()
+            for trial, group in rows.groupby("trial", observed=True)
         }
         points: dict[str, list[str]] = {}
         for trial, label in labels.items():
@@ -55,8 +57,8 @@ def curves(epochs: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str]) -
                 mean.index, mean, linewidth=0.6 if many else 1.6,
                 marker="o", markersize=4, markevery=alone(mean.tolist()), **style,
             )  # fmt: skip
-        axes.set_xlabel("epoch, from 0")
-        axes.set_ylabel("validation accuracy, %")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.grid(color="0.9", linewidth=0.6)
         axes.xaxis.set_major_locator(Whole())
         if lines and len(lines) <= _LEGEND_LINES:

@@ -25,6 +25,7 @@ from local_machine.errors import InputError
 from local_machine.files import read_file
 from trial_records import archive, rows
 from trial_records import tables as trial_tables
+from trial_records.metrics import STEPS
 from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, Checked
 from trial_records.tables import run_schema as full_run_schema
 from trial_records.trial_files import EPOCHS, RUN
@@ -34,7 +35,7 @@ from trial_records.trial_files import EPOCHS, RUN
 _BATCH = 500
 
 _SHOWN = {
-    "fingerprint", "status", "best_epoch", "epochs_run", "stopped_early",
+    "fingerprint", "status", "objective", "best_epoch", "epochs_run", "stopped_early",
     "train_accuracy", "train_accuracy_clean", "val_accuracy", "val_accuracy_last", "val_loss",
     "test_accuracy", "top_1", "top_3", "top_5",
     "train_images", "val_images", "test_images", "split_sha256",
@@ -46,21 +47,36 @@ _SHOWN = {
 }  # fmt: skip
 
 
+_LOGGED = ["trial", "at", "by", "metric", "value"]
+
+
 @dataclass(frozen=True)
 class Records:
     """Of some trials: `runs` has a row a trial that has a run.parquet, `epochs` a row an epoch of
     any that began, both with the column `trial`, in the trials' order; `unread` names those whose
-    run.parquet is damaged, `undigested` those that have a file with no digest of its values."""
+    run.parquet is damaged, `undigested` those that have a file with no digest of its values.
+
+    Of a trial of another task than the trainer there are no `epochs` but `logged`: a row for each
+    number in a row that it logged, with `trial`, `at` (the row's step, epoch or place from 0),
+    `by` (which of the three `at` is), `metric` and `value`."""
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
+    logged: pd.DataFrame
     unread: set[str]
     undigested: set[str]
 
 
-def read(folder: Path, trials: list[str], parts: list[Path], problems: list[InputError]) -> Records:
-    """The records of the trials of a sweep's folder, `parts` being its compact files. What is
-    damaged of a trial's own files is added to the problems.
+def read(
+    folder: Path,
+    trials: list[str],
+    parts: list[Path],
+    problems: list[InputError],
+    others: Container[str] = frozenset(),
+) -> Records:
+    """The records of the trials of a sweep's folder, `parts` being its compact files and `others`
+    the trials of other tasks than the trainer. What is damaged of a trial's own files is added to
+    the problems.
 
     Raises InputError where a compact file is damaged, FileNotFoundError where one is gone.
     """
@@ -68,10 +84,13 @@ def read(folder: Path, trials: list[str], parts: list[Path], problems: list[Inpu
     loose = [name for name in trials if name not in packed.names]
     runs = _read_all(folder, loose, RUN, run_schema(), {}, problems)
     said: dict[Any, str] = runs.frame.set_index("trial")[DIGESTS[EPOCHS]].dropna().to_dict()
-    epochs = _read_all(folder, loose, EPOCHS, EPOCHS_SCHEMA, said, problems)
+    ours = [name for name in loose if name not in others]
+    epochs = _read_all(folder, ours, EPOCHS, EPOCHS_SCHEMA, said, problems)
+    logged = [_logged(folder / name, said.get(name), problems) for name in trials if name in others]
     return Records(
         _stack(runs.frame.drop(columns=DIGESTS[EPOCHS]), packed.runs, trials),
         _stack(epochs.frame, packed.epochs, trials),
+        pd.concat([pd.DataFrame(columns=_LOGGED), *logged], ignore_index=True),
         runs.unread,
         runs.undigested | epochs.undigested | packed.undigested,
     )
@@ -84,6 +103,41 @@ def run_schema() -> pa.Schema:
     10,000 files. The digest of the epochs is for reading them.
     """
     return pa.schema([field for field in full_run_schema() if field.name in _SHOWN])
+
+
+def _logged(folder: Path, digest: str | None, problems: list[InputError]) -> pd.DataFrame | None:
+    """As `Records.logged`, of one trial; None where it logged nothing."""
+    try:
+        table = trial_tables.read_epochs(folder, digest)
+    except FileNotFoundError:
+        return None
+    except InputError as problem:
+        problems.append(problem)
+        return None
+    by = next((one for one in reversed(STEPS) if _is_number(table, one)), "row")
+    at = table[by].to_numpy() if by in table.column_names else np.arange(table.num_rows)
+    metrics = [name for name in table.column_names if name not in STEPS and _is_number(table, name)]
+    found = [
+        pd.DataFrame(
+            {
+                "trial": folder.name,
+                "at": np.asarray(at, float)[given],
+                "by": by,
+                "metric": name,
+                "value": np.asarray(table[name].to_numpy(), float)[given],
+            }
+        )
+        for name in metrics
+        if (given := table[name].is_valid().to_numpy()).any()
+    ]
+    return pd.concat(found, ignore_index=True) if found else None
+
+
+def _is_number(table: pa.Table, name: str) -> bool:
+    if name not in table.column_names:
+        return False
+    kind = table.schema.field(name).type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | InputError | None:

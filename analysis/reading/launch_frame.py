@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,7 +23,7 @@ _TABLES = frozenset(
         "train", "train sd", "train clean", "train clean sd", "validation", "validation sd", "test",
         "test sd", "test unflagged", "n", "planned", "images", "flags", "minutes", "trial", "order",
         "mark", "value", "x", "point", "model", "asked", "reported", "difference", "accuracy",
-        "state", "failure", "fingerprint", "axis",
+        "state", "failure", "fingerprint", "axis", "mean", "mean sd", "from", "to",
     }
 )  # fmt: skip
 # The kinds of a field's values, by that of its default.
@@ -36,15 +36,20 @@ _KINDS: dict[type, set[type]] = {
 }
 
 
+# What a run says of its images where nobody knows whether it has seen any.
+_NO_DATA = pd.DataFrame({"data": [""], "data_set": [""], "same_data": [True]})
+
+
 def plan_of(
     sweep: str,
     launch: Launch,
     runs: pd.DataFrame,
-    epochs: pd.DataFrame,
+    rows: tuple[pd.DataFrame, pd.DataFrame],
     ends: Ends,
     task: Task,
 ) -> Plan:
-    """The launch, whose trials' records are among `runs` and `epochs`."""
+    """The launch, whose trials' records are among `runs` and `rows`, the epochs of the trainer's
+    and what others logged."""
     names = [trial.name for trial in launch.trials]
     points = [{_axis(axis): v for axis, v in trial.point.items()} for trial in launch.trials]
     found = [*map(_axis, launch.file.axes), *(axis for point in points for axis in point)]
@@ -53,7 +58,11 @@ def plan_of(
     columns |= {POINT + axis: _column([point.get(axis) for point in points]) for axis in axes}
     outcomes = runs.set_index(runs["trial"].astype(object)).drop(columns=["trial", "fingerprint"])
     taken = {"fingerprint", *OWN, *outcomes, *columns}
-    configs = _configs([trial.config for trial in launch.trials], taken, task)
+    today = task.defaults if launch.is_trainers else {}
+    if not launch.is_trainers:  # whatever its field is called
+        columns["seed"] = _column([_seed(launch, trial.config) for trial in launch.trials])
+        taken |= {"seed", "data", "data_set", "same_data"}
+    configs = _configs([trial.config for trial in launch.trials], taken, today)
     frame = pd.concat(
         [
             pd.DataFrame(columns),
@@ -63,8 +72,9 @@ def plan_of(
         ],
         axis=1,
     )
-    frame = pd.concat([frame, dataset.columns(frame, task.data_sets)], axis=1)
-    epochs = epochs[epochs["trial"].isin(names)].reset_index(drop=True)
+    of_data = dataset.columns(frame, task.data_sets) if launch.is_trainers else _NO_DATA
+    frame = pd.concat([frame, of_data.reindex(frame.index, method="ffill")], axis=1)
+    epochs, logged = (one[one["trial"].isin(names)].reset_index(drop=True) for one in rows)
     axis_values = frame[[POINT + axis for axis in axes]].set_axis(axes, axis="columns")
     search = launch.search and launch.search.model_copy(
         update={"space": {_axis(key): one for key, one in launch.search.space.items()}}
@@ -78,11 +88,13 @@ def plan_of(
         seeds=launch.file.seeds,
         created=launch.file.created,
         command=masked_command(launch.file.command),
-        runs=_judged(frame, axis_values, epochs, ends, launch.id if search else None),
+        runs=_judged(frame, axis_values, epochs, ends, launch),
         epochs=epochs,
         search=search,
         fields=tuple(configs.columns),
-        is_of_today=_is_of_today(configs, task),
+        is_of_today=launch.is_trainers and _is_of_today(configs, task),
+        task=launch.file.task,
+        logged=logged,
     )
 
 
@@ -91,10 +103,9 @@ def _judged(
     axis_values: pd.DataFrame,
     epochs: pd.DataFrame,
     ends: Ends,
-    search: str | None,
+    launch: Launch,
 ) -> pd.DataFrame:
-    """With what became of each trial, equal results, flags, and why one has no result. `search` is
-    the launch's own id, where it is a search."""
+    """With what became of each trial, equal results, flags, and why one has no result."""
     names = frame["trial"]
     missing = frame["status"].isna()
     failed = missing & names.isin(list(ends.failures))
@@ -102,13 +113,13 @@ def _judged(
     states = frame["status"].astype(object).mask(missing, "missing")
     frame["state"] = states.mask(failed, "failed").mask(stopped, "pruned")
     # What a search prunes is its result; for whoever else planned the trial it is a hole.
-    own = {name for name, (by, _) in ends.pruned.items() if search and by == search}
+    own = {name for name, (by, _) in ends.pruned.items() if launch.search and by == launch.id}
     told = ends.failures | {
         name: ("PRUNED", sentence) for name, (_, sentence) in ends.pruned.items() if name not in own
     }
     frame["result"] = outliers.results(frame, axis_values, epochs)
     frame["repeated"] = outliers.repeated(frame)
-    flags = outliers.flags(frame, axis_values, told)
+    flags = outliers.flags(frame, axis_values, told, is_trainers=launch.is_trainers)
     frame["flags"] = [
         [] if name in own else codes for name, codes in zip(names, flags, strict=True)
     ]
@@ -116,21 +127,28 @@ def _judged(
     return frame
 
 
+def _seed(launch: Launch, values: dict[str, Any]) -> Any:
+    """None where the task has no seed."""
+    return flat_of(values).get(launch.file.task.seed or "")
+
+
 def _axis(name: str) -> str:
     """The axis as the tables call it, which have columns of their own."""
     return f"config.{name}" if name in _TABLES else name
 
 
-def _configs(configs: list[dict[str, Any]], taken: Container[str], task: Task) -> pd.DataFrame:
+def _configs(
+    configs: list[dict[str, Any]], taken: Container[str], today: Mapping[str, Any]
+) -> pd.DataFrame:
     """Every field of today's configuration and every other that is stored, a row each; one that
     bears the name of an outcome is called `config.<name>`. By the column, in a tenth of the time.
     """
     flat = [flat_of(values) for values in configs]
-    names = dict.fromkeys([*task.defaults, *(name for one in flat for name in one)])
+    names = dict.fromkeys([*today, *(name for one in flat for name in one)])
     return pd.DataFrame(
         {
             f"config.{name}" if name in taken else name: _column(
-                [one.get(name, ADDED.get(name)) for one in flat]
+                [one.get(name, ADDED.get(name) if today else None) for one in flat]
             )
             for name in names
         }

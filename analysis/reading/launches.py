@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from analysis.data.search_space import Search
 from local_machine.errors import EXIT_IO, InputError
 from trial_records import plan as plan_files
+from trial_records.config import TRAINER
 from trial_records.plan import PlanFile, PlannedTrial
 
 
@@ -28,6 +29,11 @@ class Launch:
     @property
     def trials(self) -> list[PlannedTrial]:
         return self.file.trials
+
+    @property
+    def is_trainers(self) -> bool:
+        """Whether its trials are of the task that comes with the project."""
+        return self.file.task.name == TRAINER
 
 
 def paths(results: Path, problems: list[InputError]) -> dict[str, list[Path]]:

@@ -72,18 +72,23 @@ def _sweep(
     plans = [plan for plan in files if plan.id not in gone]
 
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
-    found = record_frames.read(folder, list(trials), parts, problems)
+    others = {trial.name for plan in plans if not plan.is_trainers for trial in plan.trials}
+    found = record_frames.read(folder, list(trials), parts, problems, others)
     runs = impossible_values.of_plan(folder, found.runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     foreign = set(found.runs["trial"]) - set(runs["trial"])
     epochs = found.epochs[~found.epochs["trial"].isin(foreign)]
-    impossible = impossible_values.impossible(folder, runs, problems)
+    logged = found.logged[~found.logged["trial"].isin(foreign)]
+    impossible = impossible_values.impossible(folder, runs, problems, others)
     runs = runs[~runs["trial"].isin(impossible)]
     rest = trials.keys() - set(runs["trial"]) - found.unread - impossible
     ends = unfinished.ends(folder, [name for name in trials if name in rest], problems)
     return Sweep(
         folder.name,
-        [launch_frame.plan_of(folder.name, plan, runs, epochs, ends, task) for plan in plans],
+        [
+            launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, task)
+            for plan in plans
+        ],
         sorted(gone),
         frozenset(found.undigested),
         # What another sweep trained has finished before this one asked for it.

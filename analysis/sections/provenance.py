@@ -25,9 +25,9 @@ def provenance(study: Study) -> Section:
         }
         for plan in study.plans
     ]
-    runs = study.trials
+    runs, ours = study.trials, study.of_trainer
     notes = [
-        *dataset.notes(runs),
+        *(dataset.notes(ours.trials) if ours.plans else []),
         *_of_attempts(runs),
         *_late(study),
         *(note for plan in study.plans for note in _unlike(plan)),

@@ -26,7 +26,8 @@ def summary(study: Study) -> Section:
                 "sweep": plan.sweep,
                 "launch": plan.id,
                 "scale": plan.scale,
-                "data set": dataset.titles(plan.runs),
+                **({} if all(one.is_trainers for one in study.plans) else {"task": plan.task.name}),
+                "data set": dataset.titles(plan.runs) if plan.is_trainers else None,
                 "planned": len(plan.runs),
                 **{state: int(states.get(state, 0)) for state in states_seen},
                 "flagged": len(rows),
@@ -67,8 +68,14 @@ def _alike(runs: pd.DataFrame) -> list[str]:
 
 def _caveat(runs: pd.DataFrame) -> str:
     done = runs[runs["test_accuracy"].notna() & runs["test_images"].notna()]
-    if done.empty:
+    if done.empty and not runs["objective"].notna().any():
         return "No trial has a result, so there is nothing to conclude from."
+    if done.empty:
+        return (
+            "How sure: training again with another seed moves every value. Under "
+            f"{MIN_SEEDS} seeds there is no interval over seeds: a difference between two single "
+            "runs may then be the seed's luck."
+        )
     # A trial that exists, not the mean of two: in the middle by test accuracy.
     middle = done.sort_values("test_accuracy", kind="stable").iloc[(len(done) - 1) // 2]
     images, accuracy = int(middle["test_images"]), float(middle["test_accuracy"])

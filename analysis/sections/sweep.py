@@ -174,16 +174,28 @@ def _reported_note(tested: int) -> str:
 def curve_pictures(plan: Plan) -> list[Picture]:
     if not plan.epochs["val_accuracy"].notna().any():
         return []
+    rows = plan.epochs[["trial"]].assign(
+        at=plan.epochs["epoch"], value=plan.epochs["val_accuracy"] * 100
+    )
+    return curves_of(
+        plan, rows, ("Validation accuracy", "epochs"), ("epoch, from 0", "validation accuracy, %")
+    )
+
+
+def curves_of(
+    plan: Plan, rows: pd.DataFrame, said: tuple[str, str], axes: tuple[str, str]
+) -> list[Picture]:
+    """The picture of `figures.curves`; `said`: what, over what, in its caption."""
     labels = {
         str(run["trial"]): ", ".join(f"{axis} {run[POINT + axis]}" for axis in plan.axes)
         for run in plan.runs.to_dict("records")
     }
     flagged = set(plan.runs["trial"][plan.runs["flags"].map(bool)])
-    caption = f"Validation accuracy of {plan.sweep} over epochs"
+    caption = f"{said[0]} of {plan.sweep} over {said[1]}"
     if len(set(labels.values())) > 1:
         caption += ", a line style a point"
     if len(set(labels.values())) < len(labels):
         caption += ": thick the mean over its seeds, thin each seed"
     caption += "; a cross ends a flagged trial" if flagged else ""
-    figure = curves(plan.epochs, labels, flagged)
+    figure = curves(rows, labels, flagged, *axes)
     return [Picture(f"{wording.name(plan)}-curves", caption, figure)]

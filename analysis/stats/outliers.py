@@ -75,9 +75,13 @@ FLAGS = {
 
 
 def flags(
-    runs: pd.DataFrame, points: pd.DataFrame, ends: Mapping[str, tuple[str, str]]
+    runs: pd.DataFrame,
+    points: pd.DataFrame,
+    ends: Mapping[str, tuple[str, str]],
+    *,
+    is_trainers: bool = True,
 ) -> list[list[str]]:
-    """The codes of every trial of a launch.
+    """The codes of every trial of a launch; those of the trainer's have accuracies to judge by.
 
     `runs` is Plan.runs as far as `state`, `same_data` and `result`; `points` has its axes, a column
     each, in the same rows; `ends` has the code, and a sentence, of each trial that ended without
@@ -86,7 +90,7 @@ def flags(
     told = runs.get("attempts", pd.Series("[]", index=runs.index))
     marked = {
         "EARLY_STOP": runs["stopped_early"].eq(True),
-        "DIVERGED": _diverged(runs),
+        "DIVERGED": _diverged(runs) & is_trainers,
         OTHER_DATA: ~runs["same_data"],
         "MIXED_CODE": told.map(lambda text: differ(text, CODE)),
         "MIXED_DEVICE": told.map(lambda text: differ(text, DEVICE)),

@@ -176,13 +176,16 @@ def _read(folder: Path, trial: Trial) -> _Row:
         raise trial_files.unusable(path, "is not a regular file")
     run = trial_tables.checked(path, files[trial_files.RUN][0]).table
     trial_tables.check_run(path, run, trial.fingerprint)
+    # Of another task the small files alone are kept, which all else is read from.
+    has_our_columns = trial_tables.is_of_trainer(run)
     run = trial_tables.conform(path, run, trial_tables.run_schema())
     tables = {}
     for name, schema in _BESIDE.items():
         if name in files:
             digest = run[trial_tables.DIGESTS[name]][0].as_py()
             table = trial_tables.checked(folder / name, files[name][0], digest=digest).table
-            tables[name] = trial_tables.conform(folder / name, table, schema)
+            if has_our_columns:
+                tables[name] = trial_tables.conform(folder / name, table, schema)
     return _Row(trial.name, run, tables.get(trial_files.EPOCHS), files)
 
 

@@ -7,7 +7,6 @@ mapping has no class, so one is made from what it holds: its values are the exam
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
 import re
 import types
@@ -149,21 +148,15 @@ def holds_sets(kind: Any) -> bool:
 
 
 def example_kind(value: Any) -> Any:
-    """The type that a value is an example of. Nothing is known of None, of the items of an empty
-    list, or of items of several types: any value will do there."""
+    """The type that a value of a mapping is an example of, one of JSON's. Nothing is known of None,
+    of the items of an empty list, or of items of several types: any value will do there."""
     if isinstance(value, Mapping):
         return TypedDict("Section", {key: example_kind(one) for key, one in value.items()})  # type: ignore[operator]
-    if value is None:
-        return Any
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         kinds = {Any if isinstance(one, Mapping) else example_kind(one) for one in value}
         item = kinds.pop() if len(kinds) == 1 else Any
-        return tuple[item, ...] if isinstance(value, tuple) else list[item]  # type: ignore[valid-type]
-    if not isinstance(value, enum.Enum):
-        for plain in (bool, int, float, str):
-            if isinstance(value, plain):
-                return plain
-    return type(value)
+        return list[item]  # type: ignore[valid-type]
+    return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), Any)
 
 
 def flat_of(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+"""Any task: the points of a launch by its objective, and the curves of what was logged.
+
+Nothing is known of such a task but its objective, so nothing is asserted but what was measured: no
+point is called better than another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.study import Plan
+from analysis.output.model import Part, Picture, Table
+from analysis.sections import wording
+from analysis.sections.sweep import curves_of, factors, lacking
+from analysis.stats import seed_values
+from analysis.stats.intervals import MIN_SEEDS, deviation, seed_interval
+from analysis.text.numbers import count, have
+from analysis.text.words import values
+
+_REDUCED = {
+    "best": "of the best row that a trial logged",
+    "last": "of the last row that a trial logged",
+    "final": "that a trial returned",
+}
+
+
+def parts(plan: Plan) -> list[Part]:
+    """Draws every figure."""
+    metric = plan.task.metric
+    said = [preface(plan), factors(plan)]
+    if metric is None:
+        said.append("The task names no objective, by which its points could be compared.")
+        return [Part(wording.title(plan), [*said, *lacking(plan)])]
+    table = points(plan)
+    name = wording.name(plan)
+    aim = "Higher" if plan.task.direction == "maximize" else "Lower"
+    said.append(
+        f"Compared by {metric}, {_REDUCED[plan.task.reduction]}. {aim} is better. {first(plan)}"
+    )
+    caption = f"{metric} of {plan.sweep}: {wording.over_seeds(plan)}, best mean first"
+    footnote = (
+        f"from, to: Student's t interval (95 %) of the mean over seeds; none under {MIN_SEEDS} "
+        "seeds. It is of each point alone, and no test of a difference between two."
+    )
+    return [
+        Part(
+            wording.title(plan),
+            [*said, *lacking(plan), *_without(plan)],
+            [Table(name, caption, table)],
+            _curves(plan, metric),
+            [footnote],
+        )
+    ]
+
+
+def preface(plan: Plan) -> str:
+    runs = plan.runs
+    seeds = f" {count(runs['seed'].nunique(), 'seed')}: {values(runs['seed'])}."
+    return (
+        f"Task: {plan.task.name}. Scale: {plan.scale}.{seeds if plan.task.seed else ''} "
+        f"Overrides: {wording.overrides(plan)}."
+    )
+
+
+def points(plan: Plan) -> pd.DataFrame:
+    """A row a point, by the mean of its objective over seeds, best first; points without one
+    last."""
+    rows = []
+    for point in seed_values.points(plan):
+        runs = seed_values.at(plan, point)
+        found = _finite(runs)
+        low, high = seed_interval(found) or (None, None)
+        rows.append(
+            {
+                **point,
+                "mean": _rounded(float(np.mean(found)) if found else None),
+                "mean sd": _rounded(deviation(found)),
+                "from": _rounded(low),
+                "to": _rounded(high),
+                "n": len(found),
+                "planned": len(runs),
+                "flags": ", ".join(sorted({code for codes in runs["flags"] for code in codes})),
+            }
+        )
+    table = pd.DataFrame(rows)
+    table["mean"] = table["mean"].astype(float)
+    ascending = plan.task.direction == "minimize"
+    return table.sort_values("mean", ascending=ascending, kind="stable", ignore_index=True)
+
+
+def first(plan: Plan) -> str:
+    """Which point has the best mean."""
+    table = points(plan)
+    if table.empty or pd.isna(table["mean"][0]):
+        return "No trial has a value of it yet."
+    point: dict[str, Any] = {axis: table[axis][0] for axis in plan.axes}
+    n = int(table["n"][0])
+    mean = f"{table['mean'][0]} over {count(n, 'trial')}"
+    return f"The best mean, {mean}, has {seed_values.words(point)}."
+
+
+def _finite(runs: pd.DataFrame) -> list[float]:
+    found = runs["objective"].astype(float)
+    return found[np.isfinite(found)].tolist()
+
+
+def _without(plan: Plan) -> list[str]:
+    done = plan.runs[plan.runs["state"] == "done"]
+    missing = len(done) - len(_finite(done))
+    if not missing:
+        return []
+    return [
+        f"{count(missing, 'trial')} of {len(done)} that are done {have(missing)} no finite value "
+        f"of {plan.task.metric}, and {have(missing)} no part in the means."
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _curves(plan: Plan, metric: str) -> list[Picture]:
+    rows = plan.logged[plan.logged["metric"] == metric].dropna(subset=["at"])
+    if not rows["value"].notna().any():
+        return []
+    by = ", ".join(dict.fromkeys(rows["by"]))
+    return curves_of(plan, rows, (metric, f"{by}s"), (by, metric))
+
+
+def trials(plan: Plan) -> list[Part]:
+    """Every trial: what became of each that was planned."""
+    runs = plan.runs
+    frame = pd.DataFrame(
+        {
+            "trial": runs["trial"],
+            "seed": runs["seed"],
+            "state": runs["state"],
+            "value": runs["objective"].astype(float).map(_rounded),
+            "seconds": runs["seconds"].astype(float).round(1),
+            "flags": runs["flags"].map(", ".join),
+        }
+    )
+    if runs["failure"].any():
+        frame["failure"] = runs["failure"]
+    caption = f"Every planned trial of {plan.sweep}; value: {plan.task.metric or 'none'}"
+    return [
+        Part(wording.title(plan), tables=[Table(f"{wording.name(plan)}-trials", caption, frame)])
+    ]
