@@ -227,7 +227,6 @@ class Task(ABC):
         Raises InputError for what are none."""
         values, objective = self.values(config), self.objective
         return {
-            **metrics.whose(run.attempt.trial, run.attempt.fingerprint, self.name),
             **run.provenance(),
             "seed": self.stored(values, self.seed),
             **metrics.configured(values),

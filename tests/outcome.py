@@ -23,7 +23,7 @@ def outcome(results: Path) -> dict[str, tuple[object, ...]]:
         folder = run.parent
         epochs = [
             {key: value for key, value in row.items() if key not in TIMING}
-            for row in tables.read_table(folder / trial_files.EPOCHS).to_pylist()
+            for row in tables.read_epochs(folder).to_pylist()
         ]
         saved = torch.load(folder / trial_files.CHECKPOINT, weights_only=True)
         state = saved.get("state", saved)  # beside it in version 0.1

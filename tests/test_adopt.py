@@ -111,7 +111,7 @@ def test_a_launch_trains_only_what_no_other_sweep_has(
     assert (shared["shared_from"], own["shared_from"]) == (f"first/{name}", None)
     # All else is as it was trained, its provenance too; the digest is of the new row.
     changed = {key for key, value in shared.items() if before[name][key] != value}
-    assert changed == {"shared_from", tables.OF_ROW}
+    assert changed == {"shared_from", "sweep", tables.OF_ROW}
     assert rows(folder / "results" / "first") == before
 
     trial = folder / "results" / "second" / name

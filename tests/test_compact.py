@@ -88,7 +88,7 @@ def seen(results: Path) -> Any:
         [str(problem) for problem in study.problems],
         [one.to_json() for one in look(store, plan.trials, {})],
         [str(run) for run in past_runs(results, TrainerCosts())],
-        [tables.read_table(store.folder / name / trial_files.PREDICTIONS) for name in done_names],
+        [tables.read_predictions(store.folder / name) for name in done_names],
         [tables.read_run(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [tested.config(store.folder / name_of(c), c.fingerprint) for c in CONFIGS[:3]],
         [trial.name for trial in store.settle_names(plan.trials)],

@@ -26,7 +26,7 @@ from trainer.config import AugmentConfig, TrainConfig
 from trainer.distributed import Group, join
 from trainer.records.history import Row
 from trial_records import trial_files
-from trial_records.tables import read_table
+from trial_records.tables import read_epochs, read_predictions, read_table
 
 REPOSITORY = Path(__file__).parents[1]
 RANKS = Path(__file__).with_name("ranks.py")
@@ -61,7 +61,7 @@ def weights(config: TrainConfig, out: Path) -> dict[str, bytes]:
 
 
 def epochs(out: Path) -> list[Row]:
-    rows = read_table(out / trial_files.EPOCHS).to_pylist()
+    rows = read_epochs(out).to_pylist()
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
             for row in rows]  # fmt: skip
 
@@ -105,9 +105,7 @@ def test_two_ranks(tmp_path: Path) -> None:
     # Resume is exact.
     assert epochs(ranks / "resumed") == epochs(ranks / "wrn")
     assert weights(WRN, ranks / "resumed") == weights(WRN, ranks / "wrn")
-    predictions = [
-        read_table(ranks / name / trial_files.PREDICTIONS) for name in ("wrn", "resumed")
-    ]
+    predictions = [read_predictions(ranks / name) for name in ("wrn", "resumed")]
     assert predictions[0].equals(predictions[1])
 
     # Bad input: the same words on every rank, and nobody waits for the others.

@@ -256,7 +256,7 @@ def test_an_attempt_on_another_device_is_told_and_its_pace_is_its_own(tmp_path: 
     state["rows"][0]["images_per_second"] = 1e9
     save(tmp_path, state)
     row = train(TINY, tmp_path)
-    rows = tables.read_table(tmp_path / trial_files.EPOCHS).to_pylist()
+    rows = tables.read_epochs(tmp_path).to_pylist()
     assert row["images_per_second"] == pytest.approx(
         sum(one["images_per_second"] for one in rows[1:]) / 2
     )

@@ -69,7 +69,7 @@ def test_rows_are_seen_at_once_and_count_when_they_are_saved(trial: Path) -> Non
     again.log(epoch=1, loss=math.inf)
     row = again.finish(metrics_of({"test": torch.tensor(0.25)}))
     assert (row["test"], row["status"]) == (0.25, "done")
-    assert tables.read_table(trial / trial_files.EPOCHS).to_pylist() == [
+    assert tables.read_epochs(trial).to_pylist() == [
         {"epoch": 0, "loss": 1.0, "accuracy": 0.5},
         {"epoch": 1, "loss": math.inf, "accuracy": None},
     ]
@@ -87,7 +87,7 @@ def test_a_task_that_saves_nothing_has_its_rows_when_it_is_done(trial: Path) -> 
     again = begun(trial)
     again.log(loss=2.0)
     again.finish({})
-    assert tables.read_table(trial / trial_files.EPOCHS).to_pylist() == [{"loss": 2.0}]
+    assert tables.read_epochs(trial).to_pylist() == [{"loss": 2.0}]
 
 
 def test_what_a_failed_attempt_left(trial: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_a_failed_attempt_left(trial: Path) -> None:
     run.save(1)
     run.log(epoch=1)
     run.end(is_over=True)
-    assert tables.read_table(trial / trial_files.EPOCHS).to_pylist() == [{"epoch": 0}]
+    assert tables.read_epochs(trial).to_pylist() == [{"epoch": 0}]
     assert [committed for _, committed in seen(trial)] == [True, False]
     assert begun(trial).load() == 1
 

@@ -33,7 +33,7 @@ def result(trial: Path) -> dict[str, Any]:
     assert saved is not None
     run = tables.read_run(trial, FINGERPRINT, ["fingerprint", "status", "test_accuracy"])
     return {
-        "rows": tables.read_table(trial / trial_files.EPOCHS).to_pylist(),
+        "rows": tables.read_epochs(trial).to_pylist(),
         "run": {name: run[name] for name in ("status", "test_accuracy")},
         "weights": {name: one.numpy().tobytes() for name, one in saved.state["model"].items()},
         "momentum": [

@@ -77,9 +77,7 @@ def test_two_nodes_agree_with_torchrun(cluster: Cluster, tmp_path: Path) -> None
              "trainer", str(run.parent / trial_files.CONFIG), str(out))  # fmt: skip
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    here, there = (
-        tables.read_table(folder / trial_files.EPOCHS).to_pylist() for folder in (run.parent, out)
-    )
+    here, there = (tables.read_epochs(folder).to_pylist() for folder in (run.parent, out))
     for mine, theirs in zip(here, there, strict=True):
         for loss in ("train_loss", "val_loss"):
             assert mine[loss] == pytest.approx(theirs[loss], abs=1e-6)

@@ -35,8 +35,7 @@ from trainer.models.registry import MODELS
 from trainer.models.resnet import conv, head
 from trainer.records.history import Row
 from trainer.step import choose
-from trial_records import trial_files
-from trial_records.tables import read_table
+from trial_records.tables import read_epochs, read_predictions
 
 TINY = test_train.TINY.override({"compile": "off"})
 # Each with a last batch that is shorter: 180 = 2 * 64 + 52, 3 * 50 + 30.
@@ -96,10 +95,10 @@ def computed(config: TrainConfig, out: Path) -> dict[str, Any]:
     """What a trial left that no clock says."""
     state = state_of(out, config.fingerprint)
     assert state is not None and state["finished_training"]
-    epochs = read_table(out / trial_files.EPOCHS).drop_columns(["seconds", "images_per_second"])
+    epochs = read_epochs(out).drop_columns(["seconds", "images_per_second"])
     return {
         "epochs": epochs.to_pylist(),
-        "logits": read_table(out / trial_files.PREDICTIONS)["logits"].to_pylist(),
+        "logits": read_predictions(out)["logits"].to_pylist(),
         "weights": {name: value.numpy() for name, value in state["best_weights"].items()},
     }
 
@@ -134,10 +133,7 @@ def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
     run = train(config.override({"precision": "bf16"}), tmp_path / "bf16")
     assert run["precision_used"] == "bf16"
     for name in ("train_loss", "val_loss"):
-        fp32, bf16 = (
-            read_table(tmp_path / kind / trial_files.EPOCHS)[name].to_pylist()
-            for kind in ("fp32", "bf16")
-        )
+        fp32, bf16 = (read_epochs(tmp_path / kind)[name].to_pylist() for kind in ("fp32", "bf16"))
         assert bf16 == pytest.approx(fp32, rel=0.01)
         assert bf16 != fp32
 
@@ -345,8 +341,8 @@ def test_the_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> 
     train(config, tmp_path / "average", rows.append)
     plain = config.override({"optimizer.ema_decay": 0.0})
     train(plain, tmp_path / "plain")
-    average = read_table(tmp_path / "average" / trial_files.EPOCHS).to_pylist()
-    last = read_table(tmp_path / "plain" / trial_files.EPOCHS).to_pylist()
+    average = read_epochs(tmp_path / "average").to_pylist()
+    last = read_epochs(tmp_path / "plain").to_pylist()
     # The training itself does not know of it.
     assert [row["train_loss"] for row in average] == [row["train_loss"] for row in last]
     assert [row["val_loss"] for row in average] != [row["val_loss"] for row in last]

@@ -67,7 +67,7 @@ def test_files_are_read_once(results: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_file_that_was_written_anew_is_read_anew(results: Path) -> None:
     before = looked(results)
     folder = folder_of(results, POINTS[1])
-    table_ = tables.read_table(folder / trial_files.EPOCHS)
+    table_ = tables.read_epochs(folder)
     tables.write_table(folder / trial_files.EPOCHS, table_.slice(0, 2), tables.EPOCHS_SCHEMA)
     after = looked(results)
     assert after[1]["epochs_done"] == 2

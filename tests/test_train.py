@@ -26,7 +26,7 @@ from trainer.optim import lr_at
 from trainer.records.history import Row
 from trainer.train import NonFiniteLossError
 from trial_records import rows, tables, trial_files
-from trial_records.tables import read_table
+from trial_records.tables import read_epochs, read_predictions, read_table
 
 # In one process, for the undisturbed trials are what takes time.
 pytestmark = pytest.mark.xdist_group("train")
@@ -93,10 +93,10 @@ def what_was_computed(config: TrainConfig, out: Path) -> dict[str, Any]:
     """All that a trial leaves, but for the clocks; floats compare exactly, tensors as bytes."""
     state = state_of(out, config.fingerprint)
     assert state["finished_training"]
-    epochs = read_table(out / trial_files.EPOCHS).drop_columns(["seconds", "images_per_second"])
+    epochs = read_epochs(out).drop_columns(["seconds", "images_per_second"])
     return {
         "epochs": epochs.to_pylist(),
-        "predictions": read_table(out / trial_files.PREDICTIONS).to_pylist(),
+        "predictions": read_predictions(out).to_pylist(),
         "run": {name: value for name, value in row_of(out).items() if name not in CLOCKS},
         "weights": {
             name: (value.stride(), value.numpy().tobytes())
@@ -142,7 +142,7 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     assert row_of(out) == run
     assert set(run) == set(tables.run_schema().names)
 
-    epochs = read_table(out / trial_files.EPOCHS).to_pylist()
+    epochs = read_epochs(out).to_pylist()
     assert epochs == told and [row["epoch"] for row in epochs] == [0, 1, 2]
     assert [row["lr"] for row in epochs] == [lr_at(config, epoch) for epoch in range(3)]
     for row in epochs:
@@ -167,7 +167,7 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     assert (run["world_size"], run["precision_used"]) == (1, "fp32")
     assert run["seconds"] == pytest.approx(sum(row["seconds"] for row in epochs))
 
-    predictions = read_table(out / trial_files.PREDICTIONS).to_pylist()
+    predictions = read_predictions(out).to_pylist()
     assert [row["index"] for row in predictions] == data.test_index.tolist()
     assert [row["label"] for row in predictions] == data.test_labels.tolist()
     logits = torch.tensor([row["logits"] for row in predictions])
@@ -197,7 +197,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
 
         labels = torch.from_numpy(data.val_labels)
         val = logits_of(data.val_images)
-        best = read_table(out / trial_files.EPOCHS).to_pylist()[run["best_epoch"]]
+        best = read_epochs(out).to_pylist()[run["best_epoch"]]
         assert run["val_accuracy"] == float((val.argmax(1) == labels).sum()) / len(labels)
         plain_loss = float(F.cross_entropy(val.double(), labels))
         smoothed = float(F.cross_entropy(val.double(), labels, label_smoothing=0.1))
@@ -206,7 +206,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
         clean = logits_of(data.train_images).argmax(1) == torch.from_numpy(data.train_labels)
         assert run["train_accuracy_clean"] == pytest.approx(float(clean.sum()) / 180, abs=1e-9)
         test = logits_of(data.test_images)
-        stored = read_table(out / trial_files.PREDICTIONS).column("logits").to_pylist()
+        stored = read_predictions(out).column("logits").to_pylist()
         assert torch.allclose(test, torch.tensor(stored), atol=1e-4)
 
 
@@ -388,7 +388,7 @@ def test_diverging_later_leaves_the_checkpoint_before(tmp_path: Path) -> None:
         epochs.append(caught.value.epoch)
         assert names_in(tmp_path) == [*UNDER_WAY, trial_files.EPOCHS]
     assert epochs[0] == epochs[1] > 0
-    assert rows_of(tmp_path) == read_table(tmp_path / trial_files.EPOCHS).to_pylist()
+    assert rows_of(tmp_path) == read_epochs(tmp_path).to_pylist()
     assert len(rows_of(tmp_path)) == epochs[0]
 
 
@@ -399,12 +399,12 @@ def test_early_stopping_ends_the_trial(tmp_path: Path) -> None:
     )
     run = train(config, tmp_path)
     assert (run["epochs_run"], run["stopped_early"], run["best_epoch"]) == (3, True, 0)
-    assert read_table(tmp_path / trial_files.EPOCHS).num_rows == 3
+    assert read_epochs(tmp_path).num_rows == 3
 
 
 def test_the_lr_of_an_epoch_is_its_first_steps(undisturbed: Callable[[str], Path]) -> None:
     config = VARIANTS["vit"]  # moves every step; 180 images are 3 steps of at most 64
-    lrs = read_table(undisturbed("vit") / trial_files.EPOCHS).column("lr").to_pylist()
+    lrs = read_epochs(undisturbed("vit")).column("lr").to_pylist()
     assert lrs == [lr_at(config, epoch, 0, 3) for epoch in range(4)]
     assert lrs[0] == pytest.approx(1e-3 / 3)
 
@@ -425,7 +425,7 @@ def test_the_model_learns(tmp_path: Path) -> None:
          "augment.cutout": 0, "augment.crop_padding": 0}
     )  # fmt: skip
     run = train(config, tmp_path)
-    losses = read_table(tmp_path / trial_files.EPOCHS).column("train_loss").to_pylist()
+    losses = read_epochs(tmp_path).column("train_loss").to_pylist()
     assert losses[-1] < losses[0] - 0.5
     assert run["test_accuracy"] > 0.6
 

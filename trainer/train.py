@@ -304,7 +304,10 @@ def _finish(training: _Training, run: Run) -> Row:
     assert logits is not None
     digest = training.group.from_main(
         lambda: tables.write_table(
-            run.files.open() / PREDICTIONS, predictions(data, logits), tables.PREDICTIONS_SCHEMA
+            run.files.open() / PREDICTIONS,
+            predictions(data, logits),
+            tables.PREDICTIONS_SCHEMA,
+            run.attempt.whose,
         )
     )
     metrics = {name: row[name] for name in METRICS if row[name] is not None}

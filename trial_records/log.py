@@ -24,15 +24,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from local_machine import clock
-from local_machine.errors import InputError, printable
+from local_machine.errors import InputError
 from local_machine.files import write_atomic
+from trial_records.metrics import STEPS, check_metric_name
 
 Number = int | float | bool
 Values = dict[str, Number]
 
-# What names a row's step; several calls for one step are one row.
-STEPS = ("epoch", "step")
-_LONGEST_NAME = 200
 _FRAME = re.compile(rb"(0|[1-9]\d{0,8}) ([0-9a-f]{8}) ([a-z]+) ")
 
 
@@ -131,14 +129,9 @@ def _step(values: Values, number: int) -> Any:
 
 def checked(values: Mapping[str, Any]) -> Values:
     """The values as numbers of Python. Raises InputError for what is not a number, by its name."""
-    found = {name: _number(name, value) for name, value in values.items()}
     for name in values:
-        if not name or len(name) > _LONGEST_NAME or printable(name) != name or "\n" in name:
-            raise InputError(
-                f"a metric is called {printable(name[:_LONGEST_NAME])!r}",
-                f"give it a name of at most {_LONGEST_NAME} printable characters",
-            )
-    return found
+        check_metric_name(name)
+    return {name: _number(name, value) for name, value in values.items()}
 
 
 def _number(name: str, value: Any) -> Number:

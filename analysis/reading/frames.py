@@ -108,7 +108,7 @@ def run_schema() -> pa.Schema:
 def _logged(folder: Path, digest: str | None, problems: list[InputError]) -> pd.DataFrame | None:
     """As `Records.logged`, of one trial; None where it logged nothing."""
     try:
-        table = trial_tables.read_epochs(folder, digest)
+        table = _unfinished(folder) or trial_tables.read_epochs(folder, digest)
     except FileNotFoundError:
         return None
     except InputError as problem:
@@ -143,7 +143,11 @@ def _is_number(table: pa.Table, name: str) -> bool:
 def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | InputError | None:
     """The file's columns that `schema` has; None where there is no file."""
     try:
-        if path.name == EPOCHS and digest is None and (table := _logged(path.parent)) is not None:
+        if (
+            path.name == EPOCHS
+            and digest is None
+            and (table := _unfinished(path.parent)) is not None
+        ):
             return Checked(trial_tables.conform(path, table, schema), True)
         found = trial_tables.checked(path, read_file(path), schema.names, digest)
         if path.name == RUN:
@@ -155,7 +159,7 @@ def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | In
         return problem
 
 
-def _logged(folder: Path) -> pa.Table | None:
+def _unfinished(folder: Path) -> pa.Table | None:
     """The rows of the log of a trial that is not done; None for no log."""
     if not rows.attempt_files(folder) or (folder / RUN).exists():
         return None

@@ -185,7 +185,8 @@ class Worker:
 
     def _attempt(self, trial: Trial, **known: Any) -> Attempt:
         folder, config = self.store.folder_of(trial), trial.to_json()
-        return Attempt(folder, trial.fingerprint, config, limit_seconds=self.limit, **known)
+        known |= {"limit_seconds": self.limit, "task": trial.task.name}
+        return Attempt(folder, trial.fingerprint, config, **known)
 
     def _train(self, trial: Trial, lease: Lease, watch: Watch) -> bool:
         about = {"attempt": lease.attempt, "launch": lease.launch}

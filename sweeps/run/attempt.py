@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from trial_records import metrics
+from trial_records.config import TRAINER
+
 
 class Watcher(Protocol):
     """What knows whether the attempt still holds its trial; both raise LostTrialError."""
@@ -44,3 +47,10 @@ class Attempt:
     """How long its job may take; then the cluster stops it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is known of it where it was started, for its task's records."""
+    task: str = TRAINER
+    """The name of the trial's task."""
+
+    @property
+    def whose(self) -> dict[str, str]:
+        """The columns by which each of the trial's files says whose it is."""
+        return metrics.whose(self.trial, self.fingerprint, self.task)

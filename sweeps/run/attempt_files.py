@@ -234,8 +234,9 @@ class AttemptFiles:
         rows = self.rows()
         self._watch.look()
         with guarded(files):
-            digest = tables.write_rows(files / EPOCHS, rows)
-            row = tables.write_run(files, {**record, tables.DIGESTS[EPOCHS]: digest})
+            whose = self._attempt.whose
+            digest = tables.write_rows(files / EPOCHS, rows, whose)
+            row = tables.write_run(files, {**whose, **record, tables.DIGESTS[EPOCHS]: digest})
             with contextlib.suppress(OSError):
                 (files / _OWN).rmdir()  # where nothing is in it
             ours = {CHECKPOINT, EPOCHS, PREDICTIONS, RUN, _OWN}
@@ -269,7 +270,7 @@ class AttemptFiles:
         with guarded(files):
             found = log.rows(read_file(files / LOG))
             if rows := [one.values for one in found if one.committed]:
-                tables.write_rows(files / EPOCHS, rows)
+                tables.write_rows(files / EPOCHS, rows, self._attempt.whose)
                 attempt_folder.publish(files, self._attempt.trial, [EPOCHS])
         return bool(found)
 

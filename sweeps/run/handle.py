@@ -187,8 +187,7 @@ class Run:
     def finish(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
         """The task returned: the trial is done, by its records; `outcome` has columns of its
         run.parquet, whose row this is. Raises LostTrialError, OSError."""
-        known = {"fingerprint": self.attempt.fingerprint, "status": "done"}
-        return self.files.publish({**known, **self.record, **outcome})
+        return self.files.publish({"status": "done", **self.record, **outcome})
 
     def rows(self) -> list[Values]:
         """All that was logged, a row for each step."""

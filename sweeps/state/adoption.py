@@ -28,7 +28,7 @@ from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import load
 from sweeps.state.lease import Lease
 from sweeps.state.trial_store import TrialStore
-from trial_records import archive, trial_files
+from trial_records import archive, metrics, trial_files
 from trial_records import plan as plan_files
 from trial_records.config import is_of
 from trial_records.names import is_name
@@ -174,7 +174,8 @@ def _copy(folder: Path, token: str, trial: Trial, found: _Found) -> None:
         for name, content in files.items():
             write_atomic(place / name, functools.partial(_write, content))
         origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
-        tables.write_run(place, {**found.run, "shared_from": origin})
+        whose = metrics.whose(folder, trial.fingerprint, trial.task.name)
+        tables.write_run(place, {**found.run, **whose, "shared_from": origin})
         if trial_files.CHECKPOINT not in files and (folder / trial_files.CHECKPOINT).exists():
             # An earlier attempt's would pass for the weights that were tested.
             (folder / trial_files.CHECKPOINT).rename(place / f"{trial_files.CHECKPOINT}.earlier")

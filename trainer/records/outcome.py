@@ -39,6 +39,10 @@ def outcome(
     """`clean` is of the plain training images, `test` of the test images, both by the best weights;
     the history's last attempt is this one. The digests of the other files are still to come."""
     return {
+        "objective": history.rows[history.best_epoch]["val_accuracy"],
+        "objective_metric": "val_accuracy",
+        "objective_direction": "maximize",
+        "objective_reduction": "best",
         **_accuracies(config, history, clean, test, len(data.classes)),
         **_identity(data),
         "parameters": parameters,
