@@ -24,7 +24,7 @@ FILES = {
 # In the second epoch, and at the end.
 KILLS = [
     "log:2", "log:3", "sync:1", "write:1", "rename:1", "saved:1", "log:4", "returning:0",
-    "returned:0", "publish:0", "run:0", "remove:0",
+    "returned:0", "publish:1", "run:0", "remove:0",
 ]  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_killed_at_each_epoch_it_still_ends(
 
 HANGS = [
     "log:0", "sync:0", "write:0", "rename:0", "saved:0", "log:3", "rename:2", "returned:0",
-    "publish:0", "run:0",
+    "publish:1", "run:0",
 ]  # fmt: skip
 
 
