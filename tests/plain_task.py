@@ -137,7 +137,7 @@ def main(trial: Path, token: str, number: int) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         torch.distributed.init_process_group("gloo")
     watched()
-    attempt = Attempt(trial, FINGERPRINT, CONFIG, token=token, number=number)
+    attempt = Attempt(trial, FINGERPRINT, CONFIG, token, number, task="plain")
     run = Run(attempt)
     try:
         returned = train(None, run)

@@ -35,7 +35,7 @@ def begun(trial: Path, **more: Any) -> Run:
     limit = more.pop("limit_seconds", math.inf)
     trial.mkdir(exist_ok=True)
     attempt_folder.make(trial, f"t{number}")
-    attempt = Attempt(trial, FINGERPRINT, CONFIG, f"t{number}", number, limit)
+    attempt = Attempt(trial, FINGERPRINT, CONFIG, f"t{number}", number, limit, task="plain")
     return Run(attempt, **more)
 
 
@@ -311,7 +311,7 @@ def in_ranks(tmp_path: Path, act: Callable[[Run, int], Any], seconds: float = 5.
             "MASTER_PORT": f"{port}",
         }  # fmt: skip
         torch.distributed.init_process_group("gloo")
-        run = Run(Attempt(trial, FINGERPRINT, CONFIG, "t"), ranks=Ranks(seconds))
+        run = Run(Attempt(trial, FINGERPRINT, CONFIG, "t", task="plain"), ranks=Ranks(seconds))
         try:
             said = repr(act(run, rank))
         except BaseException as error:

@@ -67,6 +67,7 @@ FILES = [
 # What a clock or a process says differs between two runs of one trial.
 UNDER_WAY = [f"attempt/{trial_files.CHECKPOINT}", f"attempt/{trial_files.LOG}", trial_files.CONFIG]
 CLOCKS = {
+    "sweep", "trial",
     "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
     "peak_memory_bytes", "finished_at", "command", "attempts", "row_sha256", "epochs_sha256",
 }  # fmt: skip
