@@ -66,9 +66,9 @@ def test_preemption(warning: str, drill: Drill, cluster: Cluster, whole: Whole) 
             number = "SIGUSR2" if warning == "signal" else "SIGTERM"
             wait_for(lambda: f"{number}: stopping" in drill.said(), 60)
         drill.waits_for_attempt(2)
-        # Slurm has requeued it already where it gave no notice.
-        by_itself = "not requeueing job" not in drill.said()
-        assert by_itself is (warning != "none")
+        # Where it gives no notice, Slurm has requeued the job before it asks, or kills it before.
+        if warning != "none":
+            assert "not requeueing job" not in drill.said()
         drill.ends_as(whole, attempts=2)
 
 
