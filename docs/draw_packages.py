@@ -3,7 +3,8 @@
     python docs/draw_packages.py
 
 Everything stands above what it imports, as far as that can be; an arrow that another way down says
-already is left out. An import that leads upwards is red and dashed.
+already is left out. An import that leads upwards is red and dashed. The contract of tasks has its
+own frame: `trainer` stands on it, and what comes with `sweeps` stands on `trainer`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "packages.svg"
 PACKAGES = ("sweeps", "analysis", "trainer", "slurm", "trial_records", "local_machine")
+CONTRACT = "sweeps: the contract"
+IN_CONTRACT = ("sweeps/run", "sweeps/task")
 
 Edges = Counter[tuple[str, str]]
 """How often the first imports the second."""
@@ -54,6 +57,10 @@ def ground_files() -> frozenset[str]:
         found |= names
         new = {path for path in every if module_of(path).replace(".", "/") in names}
     return frozenset(found)
+
+
+def frame_of(node: str) -> str:
+    return CONTRACT if node in IN_CONTRACT else node.partition("/")[0]
 
 
 def own_files(path: Path) -> Iterator[str]:
@@ -202,9 +209,8 @@ def arrow(kind: str, a: Box, b: Box) -> str:
     return f'<path class="{kind}" d="{curve}"/>'
 
 
-def inside(package: str, edges: Edges) -> Drawing:
-    """The folders of a package, the files that they stand on, and its other files as one box."""
-    nodes = {folder_of(module_of(path)) for path in modules(package)}
+def inside(nodes: Iterable[str], edges: Edges) -> Drawing:
+    """The folders of a frame, the files that they stand on, and its other files as one box."""
     sizes = {node: (LETTER * len(label(node)) + PADDING, float(HEIGHT)) for node in nodes}
     return Drawing.of(sizes, edges, GAP)
 
@@ -217,24 +223,31 @@ def label(node: str) -> str:
 def draw() -> str:
     """The picture, as SVG: the same text wherever the imports are the same."""
     edges = imports_of_folders()
-    drawings = {package: inside(package, edges) for package in PACKAGES}
+    nodes = {folder_of(module_of(path)) for package in PACKAGES for path in modules(package)}
+    drawings = {
+        frame: inside([node for node in nodes if frame_of(node) == frame], edges)
+        for frame in (*PACKAGES, CONTRACT)
+    }
     sizes = {
-        package: (drawing.size[0] + 2 * PADDING, drawing.size[1] + 2 * PADDING + 16)
-        for package, drawing in drawings.items()
+        frame: (
+            max(drawing.size[0], LETTER * len(frame)) + 2 * PADDING,
+            drawing.size[1] + 2 * PADDING + 16,
+        )
+        for frame, drawing in drawings.items()
     }
     between: Edges = Counter()
     for (a, b), count in edges.items():
-        between[a.partition("/")[0], b.partition("/")[0]] += count
-    for package in PACKAGES:
-        del between[package, package]
+        between[frame_of(a), frame_of(b)] += count
+    for frame in drawings:
+        del between[frame, frame]
     whole = Drawing.of(sizes, between, 3 * GAP)
     parts = list(whole.arrows(PADDING, PADDING))
-    for package, drawing in drawings.items():
-        frame = whole.boxes[package].moved(PADDING, PADDING)
-        parts.append(rectangle("frame", frame))
-        parts.append(f'<text class="title" x="{frame.x + 10:.0f}" y="{frame.y + 18:.0f}">{package}'
+    for frame, drawing in drawings.items():
+        around = whole.boxes[frame].moved(PADDING, PADDING)
+        parts.append(rectangle("frame", around))
+        parts.append(f'<text class="title" x="{around.x + 10:.0f}" y="{around.y + 18:.0f}">{frame}'
                      "</text>")  # fmt: skip
-        x, y = frame.x + PADDING, frame.y + PADDING + 16
+        x, y = around.x + PADDING, around.y + PADDING + 16
         parts += drawing.arrows(x, y)
         for node, box in drawing.boxes.items():
             at = box.moved(x, y)

@@ -21,6 +21,7 @@ def script() -> dict[str, Any]:
 def test_the_picture_is_of_todays_imports(script: dict[str, Any]) -> None:
     drawn = script["draw"]()
     ElementTree.fromstring(drawn)
+    assert 'class="up"' not in drawn, "an import leads upwards"
     assert (DOCS / "packages.svg").read_text() == drawn, "run: python docs/draw_packages.py"
     assert "packages.svg" in (DOCS / "architecture.md").read_text()
 
