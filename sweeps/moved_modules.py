@@ -17,9 +17,7 @@ MOVED = {
     "sweeps.space": "sweeps.spec.grid",
     "sweeps.stage": "sweeps.study.stages",
     "sweeps.sweep": "sweeps",
-    "sweeps.devices": "local_machine.devices",
     "trainer.architectures": "trainer.models.registry",
-    "trainer.origin": "local_machine.origin",
     # what a job runs that still waits (`sweeps.job` also as a pickle of submitit's), and what a
     # launch or search starts that has run since
     "sweeps.job": "sweeps.execution.slurm_job",

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from local_machine import origin
 from local_machine.errors import (
     EXIT_DONE,
     EXIT_FLAGGED,
@@ -22,7 +23,6 @@ from local_machine.errors import (
     print_error,
     run_command,
 )
-from trainer import origin
 
 app = typer.Typer(add_completion=False)
 
