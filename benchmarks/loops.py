@@ -84,9 +84,9 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     path.write_text(config.to_json())
     # As `python -m trainer` and a worker do; here the import is ours, to wrap what it brings.
     process_cache.read_ahead(config.data)
-    import trainer.train as training
+    import trainer.alone as alone
 
-    train, rates, asked = training.train, [], 0
+    train, rates, asked = alone.train_alone, [], 0
 
     def on_epoch(row: dict[str, Any]) -> None:
         rates.append(row["images_per_second"])
@@ -104,7 +104,7 @@ def ours(contender: Contender, clock: Clock, root: Path, arrays: Path) -> None:
     def watched(config: Any, out: Path, *_: Any) -> Any:
         return train(config, out, on_epoch, should_stop)
 
-    vars(training)["train"] = watched
+    vars(alone)["train_alone"] = watched
     sys.argv = ["trainer", str(path), str(Path.cwd() / "out")]
     runpy.run_module("trainer", run_name="__main__")
 

@@ -28,7 +28,6 @@ from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Trial
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
-from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 
 EPOCHS = 12
@@ -50,7 +49,7 @@ class Instantly(Backend):
     seconds: float = 0.0
     goes_on: bool = False
 
-    def room(self, configs: Sequence[TrainConfig]) -> int:
+    def room(self, trials: Sequence[Trial]) -> int:
         return 1
 
     def holds(self, trial: Trial) -> bool:
@@ -61,6 +60,7 @@ class Instantly(Backend):
         for trial in work.trials:
             weight_decay = trial.config.optimizer.weight_decay
             folder = self.store.folder_of(trial)
+            folder.mkdir(parents=True)
             rows = [
                 {"epoch": epoch, "lr": 0.1, "val_accuracy": accuracy(weight_decay, epoch),
                  "seconds": 1.0}

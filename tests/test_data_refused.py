@@ -18,13 +18,13 @@ import sweeps.launch
 import sweeps.search.__main__
 import sweeps.study.__main__
 from local_machine.errors import InputError, run_command
-from sweeps.cost import estimate
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import Standing, State, TrialStore
 from sweeps.study.selection import candidates
 from trainer.config import DataConfig
+from trainer.perf import cost_model
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.tables import run_schema, write_table
@@ -101,9 +101,9 @@ def test_doctor_looks_at_a_folder(tmp_path: Path) -> None:
 
 def test_a_price_counts_the_folders_own_images(tmp_path: Path) -> None:
     root = data_set(tmp_path / "own", 10, 30)
-    assert estimate._images(DataConfig(root=str(root))) == (270, 30)
-    assert estimate._images(DataConfig(root=str(tmp_path / "none"))) == (45_000, 5_000)
-    assert estimate._images(DataConfig(name="digits", train_limit=200)) == (180, 20)
+    assert cost_model._images(DataConfig(root=str(root))) == (270, 30)
+    assert cost_model._images(DataConfig(root=str(tmp_path / "none"))) == (45_000, 5_000)
+    assert cost_model._images(DataConfig(name="digits", train_limit=200)) == (180, 20)
 
 
 def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:

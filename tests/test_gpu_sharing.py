@@ -47,7 +47,7 @@ from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
 from trainer.perf.cost_model import TrainerCosts
 from trainer.perf.device import device_share
-from trial_records import tables, trial_files
+from trial_records import tables, trial_files, values
 
 ROOT = Path(__file__).parent.parent
 DEFINITION = """
@@ -95,7 +95,15 @@ def launch(definition: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def by_content(results: Path) -> Whole:
-    return {name[-8:]: found for name, found in outcome(results).items()}
+    """Each trial's outcome by its fingerprint; of its predictions the values, since the file has
+    the names of its sweep and its trial too."""
+    found: Whole = {}
+    for name, (epochs, _, weights) in outcome(results).items():
+        (run,) = results.rglob(f"{name}/{trial_files.RUN}")
+        predictions = tables.read_predictions(run.parent)
+        digest = values.digest(predictions, predictions.column_names)
+        found[name[-8:]] = (epochs, digest, weights)
+    return found
 
 
 @pytest.fixture(scope="module")
