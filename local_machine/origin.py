@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
+import importlib.util
 import logging
 import os
 import platform
+import runpy
 import shlex
 import subprocess
 import sys
@@ -40,17 +41,30 @@ def now() -> str:
 def attempt(**known: Any) -> dict[str, Any]:
     """What an attempt that begins now in this process says of itself: an entry of run.parquet's
     `attempts`. `known` is what the caller knows of it, or knows better."""
-    torch = sys.modules.get("torch")
     return {
         "started_at": now(),
         "host": processes.host_name(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "command": command(),
         **(_last or begin()).code,
-        "torch_version": str(torch.__version__) if torch else importlib.metadata.version("torch"),
+        "torch_version": torch_version(),
         "python_version": platform.python_version(),
         **known,
     }
+
+
+@functools.cache
+def torch_version() -> str | None:
+    """As torch says it, `2.9.0+cu130`, whether or not it is imported; None without it.
+
+    What its installer recorded may lack the build: attempts would seem to differ by when their
+    programs imported it.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).with_name("version.py")
+    return str(runpy.run_path(str(file))["__version__"])
 
 
 def command() -> str:

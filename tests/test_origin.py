@@ -345,6 +345,20 @@ def test_what_makes_two_attempts_differ() -> None:
     assert not outliers.differ(None, outliers.CODE)
 
 
+def test_the_version_of_torch_is_the_same_before_it_is_imported() -> None:
+    """A program that imports it late, and after a kill early, is no other code."""
+    code = """
+import sys
+from local_machine import origin
+early = origin.attempt()["torch_version"]
+assert "torch" not in sys.modules
+import torch
+print(early == origin.attempt()["torch_version"] == torch.__version__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "True\n", done
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone counts a process's peak anew")
 def test_the_peak_of_memory_is_the_trials_and_not_of_one_before_it() -> None:
     code = """

@@ -238,6 +238,18 @@ def test_the_trainers_files_say_whose_they_are_and_are_read_as_before(tmp_path: 
     )
 
 
+def test_equal_predictions_have_one_digest_whosever_they_are(tmp_path: Path) -> None:
+    """By it a report flags the trials of two seeds that came to the same."""
+    digests = set()
+    for name, logit in (("a", 0.5), ("b", 0.5), ("c", 0.25)):
+        folder = tmp_path / "grid" / name
+        folder.mkdir(parents=True)
+        path, names = folder / PREDICTIONS, whose(folder, name, "trainer")
+        rows = [{"index": 3, "label": 7, "logits": [logit, -1.25]}]
+        digests.add(tables.write_table(path, rows, tables.PREDICTIONS_SCHEMA, names))
+    assert len(digests) == 2
+
+
 def test_a_folder_may_be_named_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sweep" / "trial").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "sweep")

@@ -52,9 +52,10 @@ def write_table(
     whose: Mapping[str, str] | None = None,
 ) -> str:
     """Write rows atomically as one Parquet file, whose first columns say whose they are
-    (`metrics.whose`); the digest of its values. Raises OSError; for a bad row, ValueError."""
+    (`metrics.whose`); the digest of its values, which is the same whosever they are: by it a report
+    finds two trials of one result. Raises OSError; for a bad row, ValueError."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
-    return _write_values(path, table.cast(schema), whose)
+    return _write_values(path, table.cast(schema), whose, schema.names)
 
 
 def write_rows(
@@ -74,13 +75,19 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(by_value(rows, ordered), names=ordered, metadata=VERSION)
 
 
-def _write_values(path: Path, table: pa.Table, whose: Mapping[str, str] | None) -> str:
+def _write_values(
+    path: Path,
+    table: pa.Table,
+    whose: Mapping[str, str] | None,
+    covered: Sequence[str] | None = None,
+) -> str:
+    """The digest is of the columns covered, by default of all."""
     if whose is not None:
         named = [pa.array([whose[one.name]] * table.num_rows, one.type) for one in NAMED_SCHEMA]
         names = [*NAMED_SCHEMA.names, *table.column_names]
         metadata = table.schema.metadata
         table = pa.table([*named, *table.columns], names=names, metadata=metadata)
-    digest = values.digest(table, table.column_names)
+    digest = values.digest(table, covered or table.column_names)
     _write_sealed(path, table, {_VALUES: digest})
     return digest
 
