@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from local_machine import clock
+from local_machine import clock, origin
 from local_machine.private_folder import use_private_caches
 from sweeps.run.background import Writer
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
-from trainer import distributed, models, origin, process_cache
+from trainer import distributed, models, process_cache
 from trainer.augment.batch import Draws, draw
 from trainer.config import TrainConfig
 from trainer.data.datasets import Dataset
