@@ -117,6 +117,7 @@ def test_status_shows_every_trial_done_and_a_launch_runs_none(folder: Path) -> N
     assert said.returncode == 0 and not said.stderr, said
     assert said.stdout.count(f"{EPOCHS}/{EPOCHS}") == len(SEEDS)
     assert "2 trials: 2 done" in said.stdout and "best loss 0.1344" in said.stdout
+    assert "best val" not in said.stdout  # what is best is told by its own metric
     again = command("sweeps.launch", folder / "mine.py", "--results", results, "--on", "local")
     assert again.returncode == 0 and "0 to run" in again.stderr, again
     assert trained(folder) == before

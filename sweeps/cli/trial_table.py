@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sweeps.state.progress import Progress
 
 
-COLUMNS = ("trial", "state", "epoch", "best val", "left", "note")
+COLUMNS = ("trial", "state", "epoch", "best", "left", "note")
 
 
 def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
