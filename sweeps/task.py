@@ -220,7 +220,8 @@ class Task(ABC):
 
     def end_line(self, row: Values) -> str:
         """How a trial ended, by its row of run.parquet, in a line of the worker's log."""
-        return f"{self.objective.metric} {row['objective']}"
+        value = row["objective"]
+        return f"{self.objective.metric} {'not logged' if value is None else f'{value:.6g}'}"
 
     def outcome(self, config: Any, run: Run, returned: Values | None) -> dict[str, Any]:
         """The columns of the run.parquet of a trial whose `train` returned these final metrics.
