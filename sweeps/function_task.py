@@ -37,13 +37,16 @@ class FunctionTask(Task):
 
     @classmethod
     def of(
-        cls, function: Callable[..., Any], base: Any, objective: Objective | None
+        cls, function: Callable[..., Any], base: Any, objective: object, what: str = "sweep"
     ) -> FunctionTask:
-        """The task of a function and of a configuration of its. Raises InputError where no worker
-        could import the function, where `base` cannot be stored, and without an objective."""
-        if objective is None:
+        """The task of a function and of a configuration of its; `what` it is for. Raises InputError
+        where no worker could import the function, where `base` cannot be stored, and without an
+        objective."""
+        if not isinstance(objective, Objective):
             raise InputError(
-                "a sweep of a function without an objective",
+                f"a {what} of a function without an objective"
+                if objective is None
+                else f"the objective of a function is a {type(objective).__name__}",
                 'say what is compared: objective=maximize("val_accuracy")',
             )
         schema = Schema.of(base)

@@ -35,6 +35,11 @@ class Objective:
     reduction: Literal["best", "last", "final"] = "best"
     """Of the metric's rows the best or the last one; or what `train` returns under its name."""
 
+    @property
+    def in_words(self) -> str:
+        """Such as `minimize loss (best)`."""
+        return f"{self.direction} {self.metric} ({self.reduction})"
+
 
 def maximize(metric: str, reduction: Literal["best", "last", "final"] = "best") -> Objective:
     return Objective(metric, "maximize", reduction)

@@ -67,8 +67,9 @@ class Search(_Part):
 
     sampler: str
     pruner: str
-    objective: Literal["best", "last"]
-    """What it maximises: validation accuracy of the best epoch, or of the last."""
+    objective: Literal["best", "last", "final"]
+    """Of which row the metric counted: the best, or the last, or none but what training returned.
+    Our trainer's is validation accuracy, of the best epoch or of the last."""
     trials: int
     """How many it was to ask for."""
     seed: int

@@ -30,7 +30,7 @@ _REDUCED = {
 def parts(plan: Plan) -> list[Part]:
     """Draws every figure."""
     metric = plan.task.metric
-    said = [preface(plan), factors(plan)]
+    said = [preface(plan), *_search(plan), factors(plan)]
     if metric is None:
         said.append("The task names no objective, by which its points could be compared.")
         return [Part(wording.title(plan), [*said, *lacking(plan)])]
@@ -63,6 +63,15 @@ def preface(plan: Plan) -> str:
         f"Task: {plan.task.name}. Scale: {plan.scale}.{seeds if plan.task.seed else ''} "
         f"Overrides: {wording.overrides(plan)}."
     )
+
+
+def _search(plan: Plan) -> list[str]:
+    """How its points were chosen, where a search chose them."""
+    if plan.search is None:
+        return []
+    pruner = plan.search.pruner
+    stopped = "" if pruner == "none" else f", and pruner {pruner} stopped what lagged behind"
+    return [f"A search: sampler {plan.search.sampler} chose the points{stopped}."]
 
 
 def points(plan: Plan) -> pd.DataFrame:

@@ -120,9 +120,11 @@ def _print_search(asked: Asked, store: TrialStore, as_json: bool) -> int:
         return EXIT_DONE
     rows = [(key, str(values)) for key, values in search.space.items()]
     table.show(("field", "range"), rows)
+    budget = search.trained_by.budget
+    most = f", of at most {asked.epochs} {budget} each" if budget else ""
     print(
-        f"{asked.trials} trials by {search.sampler}, pruner {search.pruner}, of at most "
-        f"{asked.epochs} epochs each; journal in {folder}; nothing was run or written",
+        f"{asked.trials} trials by {search.sampler}, pruner {search.pruner}{most}; "
+        f"journal in {folder}; nothing was run or written",
         file=sys.stderr,
     )
     return EXIT_DONE

@@ -18,12 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
 from local_machine import clock
-from local_machine.errors import InputError, SlurmError
+from local_machine.errors import InputError, SlurmError, move_away
 from local_machine.files import read_file, write_atomic
 from sweeps.cli.live_view import Display
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.watch import watch
 from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
+from sweeps.search.outcome import NoMetricError, outcome
 from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Trial
@@ -31,9 +32,9 @@ from sweeps.state import lease as leases
 from sweeps.state.adoption import adopt
 from sweeps.state.elsewhere import way_out
 from sweeps.state.plan import Plan, trial_to_json
-from sweeps.state.progress import Progress, look
+from sweeps.state.progress import Progress, look, units_after
 from sweeps.state.trial_store import State, TrialStore
-from trial_records import rows, tables, trial_files
+from trial_records import rows, trial_files
 
 BEST = "best.json"
 # Of an Optuna trial: what the leases of its attempts name as their launch.
@@ -73,7 +74,7 @@ class Driver:
     """What is asked and not told, by Optuna's number."""
     _names: dict[str, str] = field(default_factory=dict)  # that a plan gave, by fingerprint
     _entries: dict[str, str] = field(default_factory=dict)  # of the plan, as JSON, by name
-    _reported: dict[int, int] = field(default_factory=dict)  # epochs, by Optuna's number
+    _reported: dict[int, int] = field(default_factory=dict)  # the last step, by Optuna's number
     _told: set[str] = field(default_factory=set)  # the trials' names
     _launches: dict[str, float] = field(default_factory=dict)  # when each trial was first started
     _silent: set[str] = field(default_factory=set)  # leases whose holders were said to be silent
@@ -129,7 +130,8 @@ class Driver:
         open_trials = {trial.name: trial for _, trial in self.running.values()}
         now = look(self.store, open_trials.values(), {})
         told = [one for name, one in self.known.items() if name not in open_trials]
-        told.sort(key=lambda one: -(one.best or 0.0))
+        sign = -1 if self.search.goal.direction == "maximize" else 1
+        told.sort(key=lambda one: math.inf if one.best is None else sign * one.best)
         # A table has room for some; a line a change is said of each.
         progress = now + (told[:SHOWN] if display.live else told)
         display.show(self.plan, progress, len(self.journal.told()), self.trials)
@@ -187,7 +189,8 @@ class Driver:
             self._tell_failure(trial, error.what)
             return None
         self.running[trial.number] = (trial, ours)
-        self._reported[trial.number] = len(self.journal.frozen(trial).intermediate_values)
+        reported = self.journal.frozen(trial).intermediate_values
+        self._reported[trial.number] = max(reported, default=0)
         trial.set_user_attr("trial", ours.name)
         return ours
 
@@ -220,19 +223,24 @@ class Driver:
         if one.problem is not None:
             self._tell_failure(trial, one.problem)
             return True
-        column = "val_accuracy" if self.search.objective == "best" else "val_accuracy_last"
         try:
             wants_no_more = self._report(trial, ours)
             if one.state is State.DONE:
-                folder = self.store.folder_of(ours)
-                run = tables.read_run(folder, ours.fingerprint)
-                tables.check_measured(folder / trial_files.RUN, run, [column])
+                told = outcome(self.search, self.store.folder_of(ours), ours.fingerprint)
+        except NoMetricError as error:
+            if not self.journal.complete():
+                raise InputError(
+                    error.what, f"{error.help}: {move_away(self.folder, 'before')}", exit_code=1
+                ) from None
+            self._tell_failure(trial, error.what)
+            return True
         except InputError as error:
             self._tell_failure(trial, error.what)
             return True
         if one.state is State.DONE:
-            trial.set_user_attr("val_images", run["val_images"])
-            study.tell(number, float(run[column]))
+            if told.val_images is not None:
+                trial.set_user_attr("val_images", told.val_images)
+            study.tell(number, told.value)
             self._failures.clear()
             self._write_best()
             return True
@@ -244,7 +252,7 @@ class Driver:
             return True
         # What failed in somebody else's launch is tried in ours, once.
         if failure is not None and (seen_before or set(failure.launches) & set(launches)):
-            if failure.cause == "NONFINITE":
+            if failure.cause == "NONFINITE" and self.search.is_trainers:
                 # It has no accuracy, and to the sampler that is the worst there is.
                 trial.set_user_attr(CAUSE, failure.cause)
                 study.tell(number, 0.0)
@@ -287,25 +295,28 @@ class Driver:
         return (pruned.search, pruned.number) == (self.plan.id, number)  # as 0.1 wrote it
 
     def _report(self, trial: OptunaTrial, ours: Trial) -> bool:
-        """Give the study the epochs that are new; whether its pruner wants no more of the trial."""
+        """Give the study the rows that are new; whether its pruner wants no more of the trial."""
         try:
             found = rows.read(self.store.folder_of(ours))
         except FileNotFoundError:
             return False
-        accuracies = [row.values.get("val_accuracy") for row in found]
+        logged = [row.values for row in found]
+        # Steps are epochs trained, or what else is the budget: what pruners count as resource.
+        steps = units_after(ours.task, logged)
         # A pruner says it once; an earlier driver may not have lived to do it.
         wants_no_more = VERDICT in self.journal.frozen(trial).user_attrs
-        for epoch in range(self._reported[trial.number], len(accuracies)):
-            value = accuracies[epoch]
-            if value is None or not math.isfinite(value):
+        for step, row in zip(steps, logged, strict=True):
+            value = row.get(self.search.goal.metric)
+            if value is None or step <= self._reported[trial.number]:
+                continue
+            if not math.isfinite(value):
                 break
-            # Steps are epochs trained, which is what pruners count as resource.
-            trial.report(value, epoch + 1)
-            self._reported[trial.number] = epoch + 1
+            trial.report(value, step)
+            self._reported[trial.number] = step
             if trial.should_prune() and not wants_no_more:
-                trial.set_user_attr(VERDICT, epoch)
+                trial.set_user_attr(VERDICT, step - 1)
                 wants_no_more = True
-        return wants_no_more and len(accuracies) < (ours.epochs or math.inf)
+        return wants_no_more and max(steps, default=0) < (ours.epochs or math.inf)
 
     def _write_best(self) -> None:
         """The best configuration as a file, where that is not there yet."""

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -40,7 +40,8 @@ class Journal:
     def __init__(
         self, folder: Path, search: Search, definition: Mapping[str, Any], epochs: int
     ) -> None:
-        """Open the study, or make it. `epochs` is how long a trial that is not pruned runs.
+        """Open the study, or make it. `epochs` is how long a trial that is not pruned runs, in
+        units of its task's budget.
 
         `definition` is what a journal must agree with: base configuration, space and objective.
         Raises InputError where the journal is damaged or of another definition, OSError where the
@@ -54,7 +55,7 @@ class Journal:
         if lock.is_symlink():
             lock.unlink()
         try:
-            self.study = _open(self.path)
+            self.study = _open(self.path, search.goal.direction)
             self.study.pruner = _pruner(search.pruner, epochs)
             self._agree(folder, definition)
             self._enqueue()
@@ -152,11 +153,12 @@ class Journal:
         return self.study.get_trials(deepcopy=False, states=over)
 
     def complete(self) -> list[FrozenTrial]:
-        """Those that trained to an accuracy, the best first. A divergence is told as 0, and has
+        """Those that trained to a value, the best first. A divergence is told as the worst, and has
         none."""
+        sign = -1 if self.search.goal.direction == "maximize" else 1
         found = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         trained = [trial for trial in found if not cause_of(trial)]
-        return sorted(trained, key=lambda trial: (-(trial.value or 0.0), trial.number))
+        return sorted(trained, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     def frozen(self, trial: Trial) -> FrozenTrial:
         """What the study has of a trial, without a copy: copies of a thousand take seconds."""
@@ -168,14 +170,14 @@ def cause_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(CAUSE, ""))
 
 
-def _open(path: Path) -> optuna.Study:
+def _open(path: Path, direction: Literal["maximize", "minimize"]) -> optuna.Study:
     storage = JournalStorage(JournalFileBackend(str(path)))
     try:
         return optuna.load_study(storage=storage, study_name=STUDY)
     except KeyError:
         if path.exists() and path.stat().st_size:
             raise
-        return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+        return optuna.create_study(storage=storage, study_name=STUDY, direction=direction)
 
 
 def _first_points(search: Search) -> list[dict[str, Any]]:
@@ -214,7 +216,8 @@ def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
 
 
 def _pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
-    """Resources are epochs trained; no trial is judged before a fifth of them, at least two."""
+    """Resources are epochs trained, or what else the task counts; no trial is judged before a fifth
+    of them, at least two."""
     first = max(2, epochs // 5)
     if name == "successive_halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)

@@ -50,7 +50,7 @@ class Asked:
     ends: tuple[Trial, Trial]
     """The trials at the lower ends of all ranges, and at the upper ones."""
     epochs: int
-    """The most that a trial has."""
+    """The most that a trial has, in units of its task's budget; 1 where it does not say that."""
     identity: str
     """8 hex digits, which name its folder and its plan."""
 
@@ -83,10 +83,14 @@ class Asked:
     @property
     def definition(self) -> dict[str, Any]:
         """What an earlier journal must agree with."""
-        fields = flat_of(self.ends[0].task.content(self.ends[0].values))
-        space = self.search.space
+        fields, space = flat_of(self.ends[0].values), self.search.space
+        head: dict[str, Any] = {"objective": self.search.objective}
+        if not self.search.is_trainers:
+            # Named as no field can be.
+            words = self.search.goal.in_words
+            head = {"the task": self.ends[0].task.name, "the objective": words}
         return {
-            "objective": self.search.objective,
+            **head,
             **{f"the range of {key}": str(values) for key, values in space.items()},
             **{key: value for key, value in fields.items() if key not in space},
         }
@@ -96,7 +100,7 @@ class Asked:
         return {
             "sampler": self.search.sampler,
             "pruner": self.search.pruner,
-            "objective": self.search.objective,
+            "objective": self.search.goal.reduction,
             "trials": self.trials,
             "seed": self.search.seed,
             "space": {key: values.to_json() for key, values in self.search.space.items()},

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from sweeps.search.optuna_journal import Journal, cause_of
 from sweeps.spec.distributions import Numbers, Range
+from sweeps.task import Objective
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,21 @@ class SearchSummary:
     """Its id."""
     told: list[FrozenTrial]
     complete: list[FrozenTrial]
-    """The trials that trained to an accuracy, the best first."""
+    """The trials that trained to a value, the best first."""
     space: dict[str, Range]
     config: Path
     """The file that holds the best configuration."""
+    goal: Objective
+    is_trainers: bool
+    """Whether values are accuracies on validation images, whose chance is known."""
 
     @classmethod
     def of(cls, search: str, journal: Journal, config: Path) -> SearchSummary:
-        return cls(search, journal.told(), journal.complete(), dict(journal.search.space), config)
+        definition = journal.search
+        return cls(
+            search, journal.told(), journal.complete(), dict(definition.space), config,
+            definition.goal, definition.is_trainers,
+        )  # fmt: skip
 
     @property
     def states(self) -> dict[str, int]:
@@ -41,8 +49,11 @@ class SearchSummary:
         return Counter(filter(None, map(cause_of, self.told))).most_common()
 
     @property
-    def standard_error(self) -> float:
-        """Of the best trial's accuracy, on its validation images (binomial)."""
+    def standard_error(self) -> float | None:
+        """Of the best trial's accuracy, on its validation images (binomial); None for another
+        metric, of which it is not known, and without a best trial."""
+        if not self.is_trainers or not self.complete:
+            return None
         best = self.complete[0]
         value = min(1.0, max(0.0, best.value or 0.0))
         return math.sqrt(value * (1 - value) / best.user_attrs.get("val_images", 1))
@@ -51,8 +62,11 @@ class SearchSummary:
     def flat(self) -> dict[str, tuple[float, float]]:
         """For each numeric field the range of values among the trials that come within one standard
         error of the best."""
+        error = self.standard_error
+        if error is None:
+            return {}
         best, *others = self.complete
-        bar = (best.value or 0.0) - self.standard_error
+        bar = (best.value or 0.0) - error
         near = [best, *(one for one in others if (one.value or 0.0) >= bar)]
         return {
             key: (min(found), max(found))
@@ -72,6 +86,8 @@ class SearchSummary:
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
             for key, value in best.params.items()
         )
+        if self.standard_error is None:
+            return [*lines, f"best: {shown}: {self.goal.metric} {best.value or 0:.4g}"]
         lines.append(f"best: {shown}: validation {100 * (best.value or 0):.2f} %")
         error = f"{100 * self.standard_error:.2f} points"
         return lines + [
@@ -85,6 +101,8 @@ class SearchSummary:
             "schema_version": 1,
             "search": self.search,
             "counts": self.states,
+            "metric": self.goal.metric,
+            "direction": self.goal.direction,
             "best": best
             and {
                 "number": best.number,
@@ -93,10 +111,8 @@ class SearchSummary:
                 "trial": best.user_attrs["trial"],
                 "config": str(self.config),
             },
-            "standard_error": self.standard_error if best else None,
-            "within_one_standard_error": {
-                key: list(ends) for key, ends in (self.flat if best else {}).items()
-            },
+            "standard_error": self.standard_error,
+            "within_one_standard_error": {key: list(ends) for key, ends in self.flat.items()},
             "trials": [
                 {
                     "number": one.number,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError, nearest
@@ -72,10 +72,7 @@ class Sweep:
     ) -> None:
         """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains,
         for which `objective` says what is compared. Raises InputError for what is no sweep."""
-        if base is None:
-            base = first
-        elif first is not None:
-            task = FunctionTask.of(first, base, objective)
+        base, task = _trained(first, base, objective, task, "sweep")
         given = (base, space, seeds, seed_offset, resources, task)
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
@@ -216,9 +213,13 @@ def by_task(trials: Iterable[Trial]) -> Iterator[tuple[Task, list[Trial]]]:
         yield load(group[0].task), group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Search:
-    """A search for the best values of some fields: a base configuration and ranges."""
+    """A search for the best values of some fields: a base configuration and ranges.
+
+    Search(reported("resnet18"), {"optimizer.lr": log_uniform(1e-3, 1)})     # our trainer's
+    Search(train, base=Config(), space={"lr": log_uniform(1e-4, 1)}, objective=minimize("loss"))
+    """
 
     base: Any
     space: Mapping[str, Range]
@@ -229,8 +230,9 @@ class Search:
     """Who proposes the next values; one of SAMPLERS."""
     pruner: str = "successive_halving"
     """Who stops bad trials early; one of PRUNERS."""
-    objective: str = "best"
-    """What is maximised: validation accuracy of the `best` epoch, or of the `last`."""
+    objective: str | Objective = "best"
+    """Of our trainer, what is maximised: validation accuracy of the `best` epoch, or of the `last`.
+    Of another task, its own."""
     seed: int = 0
     """The sampler's; not the trials' own."""
     start: Sequence[Point] = ()
@@ -240,8 +242,50 @@ class Search:
     task: Task | None = None
     """What trains; not given where the configuration's class says it, as a TrainConfig does."""
 
-    def __post_init__(self) -> None:
-        task = self.trained_by
+    def __init__(
+        self,
+        first: Any = None,
+        /,
+        space: Mapping[str, Range] | None = None,
+        trials: int = 20,
+        sampler: str = "tpe",
+        pruner: str = "successive_halving",
+        objective: str | Objective | None = None,
+        seed: int = 0,
+        start: Sequence[Point] = (),
+        resources: Resources = Resources(),  # noqa: B008 - frozen
+        task: Task | None = None,
+        *,
+        base: Any = None,
+    ) -> None:
+        """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains,
+        for which `objective` says what is best. Raises InputError for what is no search."""
+        base, task = _trained(first, base, objective, task, "search")
+        given = (base, space, trials, sampler, pruner, objective, seed, start, resources, task)
+        for one, value in zip(fields(self), given, strict=True):
+            object.__setattr__(self, one.name, value)
+        object.__setattr__(self, "objective", self._objective())
+        self._check()
+
+    def _objective(self) -> str | Objective:
+        """As it was given, or the task's. Raises InputError for another than the task can have."""
+        task, given = self.trained_by, self.objective
+        if self.is_trainers:
+            found = "best" if given is None else given
+            if not isinstance(found, str) or found not in OBJECTIVES:
+                raise InputError(
+                    f"unknown objective {shown(found)}", nearest(shown(found), OBJECTIVES)
+                )
+            return found
+        if given is not None and given != task.objective:
+            raise InputError(
+                f"objective is {shown(given)}, and {task.name} has its own: "
+                f"{task.objective.in_words}",
+                "leave it out",
+            )
+        return task.objective
+
+    def _check(self) -> None:
         if not isinstance(self.space, Mapping) or not self.space:
             raise InputError(
                 "an empty space: the search varies nothing",
@@ -250,7 +294,6 @@ class Search:
         for word, choices, what in (
             (self.sampler, SAMPLERS, "sampler"),
             (self.pruner, PRUNERS, "pruner"),
-            (self.objective, OBJECTIVES, "objective"),
         ):
             if not isinstance(word, str) or word not in choices:
                 raise InputError(f"unknown {what} {shown(word)}", nearest(shown(word), choices))
@@ -262,6 +305,10 @@ class Search:
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {shown(self.seed)}", "give a whole number from 0: seed=0")
         _check_resources(self.resources)
+        self._check_space(self.trained_by)
+        self._check_start(self.trained_by)
+
+    def _check_space(self, task: Task) -> None:
         for key, values in self.space.items():
             if not isinstance(key, str):
                 raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
@@ -279,6 +326,8 @@ class Search:
         if self.sampler == "grid":
             product = math.prod(len(values.ends) for values in self.space.values())
             check_count(product * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
+
+    def _check_start(self, task: Task) -> None:
         if isinstance(self.start, Mapping) or not isinstance(self.start, Sequence):
             raise InputError(
                 f"start is a {type(self.start).__name__}", "give a list of points: start=[{...}]"
@@ -302,6 +351,29 @@ class Search:
         """What trains its trials. Raises InputError where nobody says."""
         help_line = 'give a TrainConfig, such as reported("resnet18"), or say what trains it: task='
         return _task_for(self.task, self.base, help_line)
+
+    @property
+    def is_trainers(self) -> bool:
+        """Whether it is of the project's own trainer, whose metric is validation accuracy."""
+        return self.trained_by.name == FIRST_TASK.name
+
+    @property
+    def goal(self) -> Objective:
+        """Which metric is to be how, of which of a trial's rows."""
+        if isinstance(self.objective, Objective):
+            return self.objective
+        last = self.objective == "last"
+        return replace(self.trained_by.objective, reduction="last" if last else "best")
+
+
+def _trained(
+    first: Any, base: Any, objective: Any, task: Task | None, what: str
+) -> tuple[Any, Task | None]:
+    """The base and the task of a sweep or search: its first argument is the one, or a function that
+    is the other. Raises InputError where that function can be no task."""
+    if base is None:
+        return first, task
+    return base, task if first is None else FunctionTask.of(first, base, objective, what)
 
 
 def _task_for(task: Task | None, config: Any, help_line: str) -> Task:

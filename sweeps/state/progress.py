@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import Counter
@@ -217,12 +218,18 @@ def _look(
 
 
 def units_done(task: PlannedTask, rows: Sequence[Values]) -> int:
-    """Of the task's budget: what its rows count from 0, under the name of the budget or without its
-    plural; else the rows."""
+    """Of the task's budget."""
+    return max(units_after(task, rows), default=0)
+
+
+def units_after(task: PlannedTask, rows: Sequence[Values]) -> list[int]:
+    """Of the task's budget, after each row: what rows count from 0, under the name of the budget or
+    without its plural; else the rows."""
     for name in (task.budget or "", (task.budget or "").removesuffix("s")):
-        if counted := _finite(rows, name):
-            return int(max(counted)) + 1
-    return len(rows)
+        if _finite(rows, name):
+            counted = (max(_finite([row], name), default=-1) for row in rows)
+            return [int(most) + 1 for most in itertools.accumulate(counted, max)]
+    return list(range(1, len(rows) + 1))
 
 
 def best_of(task: PlannedTask, rows: Sequence[Values]) -> float | None:

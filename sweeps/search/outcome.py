@@ -1,0 +1,67 @@
+"""What a finished trial is told as: its value by the search's objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from local_machine.errors import InputError
+from sweeps.spec.sweep import Search
+from sweeps.task import Objective
+from trial_records import tables
+from trial_records.metrics import measured
+from trial_records.trial_files import EPOCHS, RUN
+
+
+class NoMetricError(InputError):
+    """A finished trial measured nothing of the objective's name."""
+
+
+class Outcome(NamedTuple):
+    value: float
+    val_images: int | None
+    """How many images an accuracy of the trainer is of."""
+
+
+def outcome(search: Search, folder: Path, fingerprint: str) -> Outcome:
+    """Raises InputError where its files are damaged or its value is not a finite number, and
+    NoMetricError where it has none."""
+    run, goal = tables.read_run(folder, fingerprint), search.goal
+    if search.is_trainers:
+        column = "val_accuracy_last" if goal.reduction == "last" else "val_accuracy"
+        tables.check_measured(folder / RUN, run, [column])
+        return Outcome(float(run[column]), run["val_images"])
+    value = _value(run, folder, goal)
+    if not math.isfinite(value):
+        raise InputError(f"{folder.name}: its {goal.metric} is {value}", "see its rows")
+    return Outcome(value, None)
+
+
+def _value(run: Mapping[str, Any], folder: Path, goal: Objective) -> float:
+    """As the run says it; anew where it was run for another objective, which is no part of what a
+    trial is."""
+    told = tuple(run.get(f"objective_{part}") for part in ("metric", "direction", "reduction"))
+    is_same = told == (goal.metric, goal.direction, goal.reduction)
+    if is_same and run.get("objective") is not None:
+        return float(run["objective"])
+    rows = tables.read_epochs(folder, run.get(tables.DIGESTS[EPOCHS])).to_pylist()
+    final = {name.removeprefix("final."): run[name] for name in run if name.startswith("final.")}
+    anew = measured(rows, final, goal.metric, goal.direction, goal.reduction)["objective"]
+    if anew is not None:
+        return float(anew)
+    if goal.reduction == "final":
+        found, what = _named(final.items()), f"train returned no {goal.metric!r}; it returned"
+    else:
+        found = _named(item for row in rows for item in row.items())
+        what = f"no row has the metric {goal.metric!r}; the rows have"
+    raise NoMetricError(
+        f"{folder.name}: {what} {', '.join(found) or 'nothing'}",
+        "correct the objective, and begin the search anew (what is done is not trained again)",
+    )
+
+
+def _named(items: Iterable[tuple[str, Any]]) -> list[str]:
+    """The names of the numbers among them."""
+    return list(dict.fromkeys(name for name, value in items if isinstance(value, int | float)))
