@@ -33,6 +33,7 @@ from sweeps.execution.trial_order import Order, read_seconds, shape_of
 from sweeps.spec.sweep import Trial
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import LostTrialError, Watch
+from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trainer import origin
 from trainer.config import DataConfig, TrainConfig
@@ -365,7 +366,8 @@ def main(
     stop.listen(signal.SIGTERM)
 
     def work() -> bool:
-        store = TrialStore(folder.parent, folder.name)
+        # It may take over what a job has lost, where there is a Slurm to say so.
+        store = TrialStore(folder.parent, folder.name, Liveness.here())
         seconds = read_seconds(store, plan)
         worker = Worker(store, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
         start_logging(worker)
