@@ -176,13 +176,20 @@ def _look(
     # Not where all was seen before: pyarrow takes a quarter of a second.
     from trial_records import tables
 
-    try:
+    def read() -> tuple[dict[str, Any], pa.Table]:
         run = tables.read_run(folder, trial.fingerprint) if done else {}
-        table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
+        return run, tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
+
+    try:
+        try:
+            run, table = read()
+        except FileNotFoundError:
+            if not done:
+                return Progress(standing, said=said)
+            archive.look_anew(store.folder)  # it may have been compacted a moment ago
+            run, table = read()
     except FileNotFoundError:
-        if done:
-            return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
-        return Progress(standing, said=said)
+        return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
     except InputError as error:
         return Progress(standing, problem=error.what)
     accuracies, seconds = _finite(table["val_accuracy"]), _finite(table["seconds"])
