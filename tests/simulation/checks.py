@@ -235,9 +235,9 @@ class Witness:
 
 def is_of(process: Process, lease: dict[str, Any]) -> bool:
     """Whether the process holds the lease."""
-    # A launch may note the job's number late, in its own lease.
-    if lease["submission"] and process.memory.get("job") == (lease["job"], lease["restarts"]):
-        return process.alive
+    if lease["job"] and not lease["submission"].startswith(WORKER):
+        # A launch may note the job's number late, in its own lease.
+        return process.alive and process.memory.get("job") == (lease["job"], lease["restarts"])
     return (
         process.alive
         and lease["pid"] == process.pid

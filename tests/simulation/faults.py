@@ -17,7 +17,7 @@ from simulation.machine.scheduler import GoneError, Thread
 if TYPE_CHECKING:
     from simulation.world import World
 
-PROCESS = ("kill", "kill_any", "term", "stop", "slow")
+PROCESS = ("kill", "kill_any", "term", "stop", "stop_at_rename", "slow")
 HOST = ("crash", "power")
 DISK = ("full", "readonly", "eio", "lost_answer")
 SLURM = ("preempt", "node_lost", "forget", "away")
@@ -39,17 +39,22 @@ class Faults:
         """The steps at which one struck."""
         self.over = False
         random = Random(f"faults {seed}")
-        mean = OFTEN * 2 ** random.uniform(0, 6)
+        mean = OFTEN * 2 ** random.uniform(0, 4.5)
         self._steps: set[int] = set()
         step = 0
         for _ in range(most):
             step += 1 + int(random.expovariate(1 / mean))
             self._steps.add(step)
         self._losing: Process | None = None
+        self._stops_at_rename = False
 
     def at(self, thread: Thread, what: str) -> None:
         """Called at each step."""
         step = self._world.scheduler.steps
+        if self._stops_at_rename and what.startswith("rename") and not self.over:
+            self._stops_at_rename = False
+            self._world.scheduler.note(f"stopped at {what}")
+            self._stop_for(thread, thread.process, Random(f"rename {self._seed} {step}"))
         if step not in self._steps or step in self._skipped or self.over or not self._kinds:
             return
         random = Random(f"fault {self._seed} {step}")
@@ -74,7 +79,13 @@ class Faults:
         self._any(random).send(random.choice((signal.SIGTERM, signal.SIGINT)))
 
     def _stop(self, thread: Thread, random: Random) -> None:
-        process = random.choice((thread.process, self._any(random)))
+        self._stop_for(thread, random.choice((thread.process, self._any(random))), random)
+
+    def _stop_at_rename(self, thread: Thread, random: Random) -> None:
+        """The next process that is about to put a file in place is stopped right before that."""
+        self._stops_at_rename = True
+
+    def _stop_for(self, thread: Thread, process: Process, random: Random) -> None:
         process.send(signal.SIGSTOP)
         seconds = 10 ** random.uniform(0, 3.5)
         scheduler = self._world.scheduler

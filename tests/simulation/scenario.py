@@ -113,6 +113,20 @@ def compacted(seed: int, random: Random) -> Scenario:
     return Scenario(seed, (launch, *more), ("slow",), 2, nfs=True, seconds=2.0)
 
 
+def given_up(seed: int, random: Random) -> Scenario:
+    """Slurm, or a person, takes a machine for gone whose processes live on."""
+    on_slurm = random.random() < 0.6
+    first = Actor("launch", 0.0, 0, "a", 2, None, here=not on_slurm)
+    others = [
+        replace(first, kind=random.choice(("gone", "launch")), at=random.uniform(5, 400), host=host)
+        for host in (1, 2, 2)
+    ]
+    kinds = random.choice((("node_lost", "slow"), ("node_lost", "stop_at_rename")))
+    actors = tuple(sorted((first, *others), key=lambda actor: actor.at))
+    slurm = random.choice(("on", "late")) if on_slurm else ""
+    return Scenario(seed, actors, kinds, 16, hosts=3, switchiness=0.5, slurm=slurm, seconds=20.0)
+
+
 def drawn(seed: int) -> Scenario:
     """The scenario of a seed."""
     random = Random(f"scenario {seed}")
@@ -120,6 +134,8 @@ def drawn(seed: int) -> Scenario:
         return crowd(seed, random)
     if seed % 20 == 5:
         return compacted(seed, random)
+    if seed % 20 == 15:
+        return given_up(seed, random)
     hosts, count = random.choice((1, 2, 2, 3)), random.choice((1, 2, 3))
     slurm = random.choice(("on", "late", "off")) if random.random() < 0.4 else ""
     workers = random.choice((1, 2, None, None) if slurm else (1, 2))
@@ -141,7 +157,7 @@ def drawn(seed: int) -> Scenario:
         seed,
         tuple(sorted(actors, key=lambda actor: actor.at)),
         kinds,
-        random.choice((1, 2, 4, 8)),
+        random.choice((2, 4, 8, 16)),
         hosts=hosts,
         trials=count,
         switchiness=random.choice((0.02, 0.1, 0.3, 0.8)),
