@@ -9,6 +9,7 @@ import os
 import sys
 import types
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -152,8 +153,10 @@ class Edges:
             self.scheduler.at(self.scheduler.now + seconds, lambda: None)
 
     def _thread_number(self) -> int:
-        thread = self.scheduler.current
-        return 0 if thread is None else sum(map(ord, thread.name))
+        """Addresses in memory, which no two processes share but by chance."""
+        thread, process = self.scheduler.current, self.process
+        name = f"{process.host.machine} {process.pid} {process.started} {thread and thread.name}"
+        return zlib.crc32(name.encode())
 
     def _thread(self, target: Callable[[], None], name: str, daemon: bool) -> Any:
         assert daemon
