@@ -34,7 +34,7 @@ from trial_records import archive
 HEALED = 4000.0
 PATIENCE = 4000.0
 # For so long an error of the disk may still be told.
-TROUBLED_SECONDS = 30.0
+TROUBLED_SECONDS = 120.0
 
 
 @dataclass
