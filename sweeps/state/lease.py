@@ -74,9 +74,10 @@ class Lease:
     launch: Moment  # the launch that the worker belongs to: its identity, only ever compared so
     log: LogFile  # the worker's log file, in the sweep's folder
     token: Token = field(default_factory=lambda: uuid.uuid4().hex)
-    host: Text = field(default_factory=processes.host)
-    boot: Text = field(default_factory=processes.boot)
-    pid: Process = field(default_factory=os.getpid)
+    # Asked when a lease is made, so that a simulation can say which process makes it.
+    host: Text = field(default_factory=lambda: processes.host())
+    boot: Text = field(default_factory=lambda: processes.boot())
+    pid: Process = field(default_factory=lambda: os.getpid())
     process_started: Text = field(default_factory=lambda: processes.started(os.getpid()))
     claimed_at: Moment = field(default_factory=clock.now)  # for people
     submission: Text = ""  # of the Slurm job that is to run the trial: the token in its comment
@@ -86,7 +87,7 @@ class Lease:
     restarts: Count = 0  # of the job, by Slurm's count
     # Of the job that has taken it over; "" where Slurm does not tell.
     cluster: Text = field(default_factory=lambda: os.environ.get("SLURM_CLUSTER_NAME", ""))
-    machine: Text = field(default_factory=processes.machine)  # "" where nothing tells
+    machine: Text = field(default_factory=lambda: processes.machine())  # "" where nothing tells
     saved: Text | None = None  # which checkpoint was there when it was taken; "" for none
     host_gone: bool = False  # a person has said that the host is gone for good
     schema_version: int = SCHEMA_VERSION

@@ -277,8 +277,9 @@ class TrialStore(PlanStore):
         if held is not None:
             # Whoever runs it now wants all of it.
             (folder / trial_files.PRUNED).unlink(missing_ok=True)
+            archive.look_anew(self.folder)
         if held is not None and self._is_done(folder):
-            # Its holder before us finished it between our look and our lease.
+            # Between our look and our lease it was finished by its holder before us, or compacted.
             self.release(trial, held)
             return None
         return held
