@@ -6,21 +6,32 @@ from __future__ import annotations
 import json
 import math
 import posixpath
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from simulation.machine.filesystem import FileServer, Node
 from simulation.machine.hosts import Process
 from simulation.machine.scheduler import Scheduler
-from simulation.task import accuracy, trials
+from simulation.task import rows_of, trials, value_of
+from sweeps.run.checkpoint_file import ZIP_END
 from sweeps.state.lease import CLAIM, WORKER
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
-from trial_records import archive
-from trial_records.trial_files import CHECKPOINT, EPOCHS, FAILURE, PREDICTIONS, RUN
+from trial_records import archive, log
+from trial_records.log import Mark
+from trial_records.trial_files import (
+    ATTEMPT,
+    CHECKPOINT,
+    CONFIG,
+    EPOCHS,
+    FAILURE,
+    FILES,
+    LOG,
+    RUN,
+)
 
-RECORDS = (CHECKPOINT, EPOCHS, PREDICTIONS, RUN, FAILURE)
+RECORDS = (CHECKPOINT, CONFIG, EPOCHS, RUN, FAILURE)
 
 
 class ViolationError(AssertionError):
@@ -33,23 +44,21 @@ class Seen:
 
     committed: int = 0
     """Epochs of which a save came back."""
-    written: int = 0
-    """Epochs that were ever put in place."""
+    logged: int = 0
+    """Epochs that were ever logged."""
     run: bytes | None = None
     """run.parquet, once its writing came back."""
-    looked: dict[Process, int] = field(default_factory=dict)
-    """How many files each process put in place since it last saw that it holds the trial."""
     done_at: float = math.inf
-    late: int = 0
-    """How many files were put in place by processes that had lost the trial."""
+    trained: int = 0
+    """Epochs that were begun, again or not."""
+    loads: int = 0
+    """Attempts that began or went on."""
+    forgone: int = 0
+    """Epochs that were saved, and that a person wanted to be trained again."""
 
 
 class Witness:
-    def __init__(
-        self, scheduler: Scheduler, server: FileServer, results: str, *, strict: bool
-    ) -> None:
-        """`strict`: also the one file counts whose writing had begun when a trial was lost."""
-        self._strict = strict
+    def __init__(self, scheduler: Scheduler, server: FileServer, results: str) -> None:
         self._scheduler = scheduler
         self._server = server
         self._results = results
@@ -60,6 +69,8 @@ class Witness:
         self.is_given_up: Callable[[Process], bool] = lambda process: False
         """Whether Slurm no longer knows that the process lives."""
         self._leases: dict[Node, dict[str, Any]] = {}
+        self._makers: dict[str, Process] = {}
+        """Who made the private folder of a token."""
         server.on_change = self._changed
 
     def violated(self, what: str) -> None:
@@ -82,35 +93,53 @@ class Witness:
     def folder(self, sweep: str, trial: str) -> Node | None:
         return self._server.find(f"{self._results}/{sweep}/{trial}")
 
+    def counts(self, sweep: str, trial: str, token: str) -> bool:
+        """Whether what the attempt writes counts: no other one has taken its files over."""
+        folder = self.folder(sweep, trial)
+        private = None if folder is None else folder.names.get(ATTEMPT + token)
+        return private is not None and FILES in private.names
+
     # What training tells
 
-    def loaded(self, trial: str, epochs: int) -> None:
+    def loaded(
+        self, trial: str, token: str, epochs: int, rows: list[Mapping[str, Any]], seed: int
+    ) -> None:
         sweep, seen = self._here(trial)
-        if epochs < seen.committed and self.holder(sweep, trial) is self._scheduler.process:
+        seen.loads += 1
+        if epochs < seen.committed and self.counts(sweep, trial, token):
             self.violated(f"{sweep}/{trial}: epoch {epochs} was loaded of {seen.committed}")
+        if rows != rows_of(seed, epochs):
+            self.violated(f"{sweep}/{trial}: epoch {epochs} was loaded with the rows {rows}")
 
-    def trains(self, trial: str, epoch: int) -> None:
+    def trains(self, trial: str, token: str, epoch: int) -> None:
         sweep, seen = self._here(trial)
-        if seen.run is not None and self.holder(sweep, trial) is self._scheduler.process:
+        seen.trained += 1
+        if seen.run is not None and self.counts(sweep, trial, token):
             self.violated(f"{sweep}/{trial} is done, and epoch {epoch} of it is trained again")
 
-    def saved(self, trial: str, epochs: int) -> None:
+    def logs(self, trial: str, epochs: int) -> None:
+        _, seen = self._here(trial)
+        seen.logged = max(seen.logged, epochs)
+
+    def saved(self, trial: str, token: str, epochs: int) -> None:
         sweep, seen = self._here(trial)
-        if self.holder(sweep, trial) is self._scheduler.process:
+        if self.counts(sweep, trial, token):
             seen.committed = max(seen.committed, epochs)
 
-    def finished(self, trial: str, run: bytes) -> None:
+    def returns(self, trial: str, rows: list[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
         sweep, seen = self._here(trial)
-        if seen.run is None and self.holder(sweep, trial) is self._scheduler.process:
-            seen.run, seen.done_at = run, self._scheduler.now
+        epochs = config["epochs"]
+        if rows != rows_of(config["seed"], epochs):
+            self.violated(f"{sweep}/{trial} returned with the rows {rows}")
+        if seen.trained > epochs + seen.forgone + seen.loads - 1:
+            self.violated(
+                f"{sweep}/{trial}: {seen.trained} epochs were begun for {epochs}, by {seen.loads}"
+            )
 
-    def looked(self, trial: str) -> None:
-        """The running process has just seen that it holds the trial."""
-        sweep, seen = self._here(trial)
-        process = self._scheduler.process
-        assert process is not None
-        if self.holder(sweep, trial) is process:
-            seen.looked[process] = 0
+    def finished(self, trial: str, run: bytes) -> None:
+        _, seen = self._here(trial)
+        if seen.run is None:
+            seen.run, seen.done_at = run, self._scheduler.now
 
     # Leases
 
@@ -154,51 +183,45 @@ class Witness:
     # Files
 
     def _changed(self, folder: Node, name: str, node: Node | None) -> None:
-        if name == CHECKPOINT and node is None:
-            self._taken_away(folder)
+        process = self._scheduler.process
+        if name.startswith(ATTEMPT) and node is not None and process is not None:
+            self._makers.setdefault(name.removeprefix(ATTEMPT), process)
         is_lease = name == CLAIM or (name.startswith(f".{CLAIM}.") and name.endswith(".next"))
-        if not is_lease and (name not in RECORDS or node is None):
+        if not is_lease and name not in RECORDS:
             return
         for sweep in ("a", "b"):
             for trial in (*(one.name for one in trials()), archive.FOLDER):
-                if self.folder(sweep, trial) is folder:
-                    if is_lease:
-                        self._lease_changed(folder, posixpath.join(sweep, trial))
-                    elif node is not None:
-                        self._put(sweep, trial, name, node)
+                where = self.folder(sweep, trial)
+                if where is folder and is_lease:
+                    self._lease_changed(folder, posixpath.join(sweep, trial))
+                elif where is folder or (where is not None and folder in files_in(where)):
+                    self._record_changed(sweep, trial, name, node, is_public=where is folder)
 
-    def _taken_away(self, folder: Node) -> None:
-        """A checkpoint has lost its name: where a person wants a trial from the beginning."""
-        process = self._scheduler.process
-        for (sweep, trial), seen in self._seen.items():
-            is_fresh = process is not None and "sweeps.retry" in process.words
-            if is_fresh and self.folder(sweep, trial) is folder:
-                seen.committed = 0
-
-    def _put(self, sweep: str, trial: str, name: str, node: Node) -> None:
-        """A process has put a record of a trial in place."""
+    def _record_changed(
+        self, sweep: str, trial: str, name: str, node: Node | None, *, is_public: bool
+    ) -> None:
         process, seen = self._scheduler.process, self.of(sweep, trial)
         assert process is not None
-        where, content = posixpath.join(sweep, trial, name), bytes(node.data)
-        epochs = epochs_of(content) if name == CHECKPOINT else 0
+        where = posixpath.join(sweep, trial, name)
+        if node is None:
+            if name == CHECKPOINT and "sweeps.retry" in process.words:
+                # A person wants the trial from the beginning.
+                seen.forgone, seen.committed = seen.forgone + seen.logged, 0
+            return
+        content = bytes(node.data)
         restores = "sweeps.compact" in process.words
-        is_late = not restores and self.holder(sweep, trial) is not process
-        seen.looked[process] = seen.looked.get(process, 0 if not is_late else 1) + 1
-        if is_late:
-            seen.late += 1
-            if seen.looked[process] > 1 or self._strict:
-                self.violated(f"{process} put {where} in place, which it does not hold")
-            if name == CHECKPOINT:
-                # What the one late file undoes is not held against the store: see lease_watch.
-                seen.committed = min(seen.committed, epochs)
-            if name == RUN and seen.run is not None:
-                seen.run = content
-        if name == RUN and seen.run is not None and content != seen.run:
+        if is_public and not restores and not self._may_write(sweep, trial, process):
+            self.violated(f"{process} put {where} in place, which it does not hold")
+        if name == RUN and is_public and seen.run is not None and content != seen.run:
             self.violated(f"{where}: a finished trial was rewritten")
-        if name == CHECKPOINT:
-            seen.written = max(seen.written, epochs)
-            if epochs < seen.committed and seen.run is None:
-                self.violated(f"{where}: epoch {epochs} is in the place of {seen.committed}")
+        if name == CHECKPOINT and (epochs := epochs_of(content)) < seen.committed:
+            self.violated(f"{where}: epoch {epochs} is in the place of {seen.committed}")
+
+    def _may_write(self, sweep: str, trial: str, process: Process) -> bool:
+        """Whether the process holds the trial, or held it and nobody has taken its files over."""
+        own = [token for token, maker in self._makers.items() if maker is process]
+        counts = any(self.counts(sweep, trial, token) for token in own)
+        return counts or self.holder(sweep, trial) is process
 
     def check_kept(self, is_compacted: Callable[[str, str], bool]) -> None:
         """After a power cut, and at the end: what was committed is there."""
@@ -212,15 +235,9 @@ class Witness:
                 if run is None or bytes(run.data) != seen.run:
                     self.violated(f"{sweep}/{trial} was finished, and its run is lost")
             elif seen.committed:
-                node = names.get(CHECKPOINT)
-                left = 0 if node is None else epochs_of(bytes(node.data))
+                left = 0 if folder is None else saved_in(folder)
                 if left < seen.committed:
                     self.violated(f"{sweep}/{trial}: {left} epochs are left of {seen.committed}")
-
-    def is_excused(self, sweep: str, trial: str) -> bool:
-        """Whether a process that had lost the trial put its one late file in place, which may be of
-        other epochs than the rest: what lease_watch.py says cannot be helped."""
-        return self.of(sweep, trial).late > 0 and not self._strict
 
     # Readers
 
@@ -230,15 +247,13 @@ class Witness:
         """A reader was told how the trials stand."""
         for one in progress:
             name, seen = one.trial.name, self.of(sweep, one.trial.name)
-            if self.is_excused(sweep, name):
-                continue
             if one.problem is not None or one.state is State.UNKNOWN:
                 self.violated(f"a reader was told of {sweep}/{name}: {one.problem}")
                 continue
-            best = [accuracy(one.trial.fingerprint, epoch) for epoch in range(one.epochs_done)]
-            if one.best_val_accuracy != max(best, default=None):
+            best = [value_of(one.trial.seed, epoch) for epoch in range(one.epochs_done)]
+            if one.best != max(best, default=None):
                 self.violated(f"a reader was told what nobody wrote of {sweep}/{name}")
-            if one.epochs_done > seen.written and one.state is not State.DONE:
+            if one.epochs_done > seen.logged and one.state is not State.DONE:
                 self.violated(f"a reader was told of {one.epochs_done} epochs of {sweep}/{name}")
             if one.state is not State.DONE and since > seen.done_at and not may_be_late:
                 self.violated(
@@ -266,8 +281,33 @@ def start_of(lease: dict[str, Any]) -> tuple[object, ...]:
     return lease["submission"], lease["task"]
 
 
-def epochs_of(content: bytes) -> int:
+def files_in(folder: Node) -> Iterator[Node]:
+    """The folders of the attempts' files of a trial."""
+    for name, node in folder.names.items():
+        if name.startswith(ATTEMPT) and FILES in node.names:
+            yield node.names[FILES]
+
+
+def saved_in(folder: Node) -> int:
+    """The epochs of a trial's checkpoint, where its log is the one that it commits."""
+    for files in files_in(folder):
+        node = files.names.get(CHECKPOINT)
+        if node is not None:
+            content = bytes(node.data)
+            written = files.names.get(LOG)
+            is_whole = written is not None and is_committed(bytes(written.data), content)
+            return epochs_of(content) if is_whole else 0
+    node = folder.names.get(CHECKPOINT)
+    return 0 if node is None else epochs_of(bytes(node.data))
+
+
+def is_committed(written: bytes, checkpoint: bytes) -> bool:
+    mark = Mark(*json.loads(checkpoint.removesuffix(ZIP_END))["log"])
+    return log.committed(written, mark) is not None
+
+
+def epochs_of(checkpoint: bytes) -> int:
     try:
-        return int(json.loads(content)["epochs"])
+        return int(json.loads(checkpoint.removesuffix(ZIP_END))["state"]["epochs"])
     except (ValueError, KeyError):
         return 0

@@ -14,14 +14,16 @@ from typing import Any, BinaryIO
 from unittest import mock
 
 from local_machine import files, json_files
-from simulation import task
-from sweeps.state import adoption, lease
+from sweeps.run import attempt_files, checkpoint_file
+from sweeps.state import lease
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.lease_watch import Watch
 from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import TrialStore
-from trial_records import archive, tables, trial_files
+from trial_records import archive, log, tables, trial_files
+
+WRITERS = (files, json_files, tables, log, attempt_files, checkpoint_file)
 
 Patches = list[AbstractContextManager[Any]]
 
@@ -40,7 +42,7 @@ def rename_without_fsync() -> Patches:
         part.replace(path)
         files_sync(path.parent)
 
-    return _everywhere("write_atomic", write_atomic, files, json_files, task, tables, adoption)
+    return _everywhere("write_atomic", write_atomic, *WRITERS)
 
 
 def files_sync(folder: Path) -> None:
@@ -60,7 +62,7 @@ def rename_not_kept() -> Patches:
             os.fsync(file.fileno())
         part.replace(path)
 
-    return _everywhere("write_atomic", write_atomic, files, json_files, task, tables, adoption)
+    return _everywhere("write_atomic", write_atomic, *WRITERS)
 
 
 def lease_broken_without_proof() -> Patches:

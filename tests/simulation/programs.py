@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import signal
 import sys
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from local_machine import origin
 from local_machine.errors import EXIT_INTERRUPTED, GuidedError, storage_error
 from simulation.cluster import NAME, Job
 from simulation.machine import hosts
 from simulation.machine.filesystem import ROOT
 from simulation.machine.hosts import Body, Host, Process
 from simulation.machine.scheduler import Scheduler
-from simulation.task import CONTENT, Training, trials
+from simulation.task import TASK, Training, trials
 from slurm.site import Resources, Site
 from sweeps import cancel as cancel_command
 from sweeps import retry as retry_command
@@ -28,15 +30,14 @@ from sweeps.execution import job_entry, slurm_job, worker
 from sweeps.execution.backends import local, slurm
 from sweeps.execution.request import LaunchRequest
 from sweeps.launching import dispatch
+from sweeps.run import attempt_files, checkpoint_file
+from sweeps.run.checkpoint_file import ZIP_END, DamagedCheckpointError
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
-from sweeps.state import adoption
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import TrialStore
-from trainer import origin, process_cache
-from trainer import train as trainer_train
 from trial_records import tables
 
 RESULTS = Path(ROOT) / "results"
@@ -46,7 +47,8 @@ ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "HOME": "/nowhere", "PATH": "/bin"}
 def plan_of(sweep: str, chosen: Sequence[Trial]) -> Plan:
     """What a launch of these trials plans."""
     created = "2026-01-01T00:00:00+00:00"
-    return Plan(sweep, list(chosen), "full", {}, ["seed", "epochs"], "launch", created)
+    axes, task = ["seed", "epochs"], TASK.planned
+    return Plan(sweep, list(chosen), "full", {}, axes, "launch", created, task=task)
 
 
 def launch(
@@ -215,23 +217,34 @@ def in_place(scheduler: Scheduler, training: Training, poll: float) -> Iterator[
                 stack.enter_context(mock.patch.object(where, name, value))
 
         nothing = types.SimpleNamespace(code={})
-        put(origin, begin=lambda: nothing, attempt=lambda **known: known)
-        put(process_cache, read_ahead=lambda data: None)
-        put(trainer_train, train=training)
+        put(origin, begin=lambda *_: nothing, attempt=lambda **known: known, now=lambda: "now")
+        put(attempt_files, device_here=lambda workers: "CPU")
+        put(checkpoint_file, encoded=encoded, decoded=decoded)
+        stack.enter_context(mock.patch.object(TASK, "training", training, create=True))
         put(worker, start_logging=lambda worker: None, die_with=die_with)
         put(worker.log, disabled=True)
         put(slurm_job, start_logging=lambda worker: None, die_with=die_with)
         put(slurm_job, address=lambda place: "127.0.0.1", free_port=lambda: 1)
         put(slurm_job.log, disabled=True)
-        put(dispatch, check_data=lambda configs, ranks: None, prepare_data=lambda configs: None)
         put(dispatch, seconds_alike=lambda *_: {}, Display=NoDisplay)
         # Pure, and most of the time that a world takes.
         put(tables, checked=checked)
-        put(adoption, _content_sha256=lambda data: CONTENT)
         put(local.Local, seconds=poll)
         put(slurm.Slurm, seconds=poll)
         put(sys.modules["sweeps.execution.watch"], SLICE_SECONDS=poll)
         yield
+
+
+def encoded(value: Any) -> memoryview:
+    """A checkpoint, with the end by which one is known."""
+    return memoryview(json.dumps(value).encode() + ZIP_END)
+
+
+def decoded(content: io.BytesIO) -> Any:
+    try:
+        return json.loads(content.getvalue().removesuffix(ZIP_END))
+    except ValueError as error:
+        raise DamagedCheckpointError(str(error)) from None
 
 
 _checked = tables.checked

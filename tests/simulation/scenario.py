@@ -75,8 +75,6 @@ class Scenario:
     """An epoch takes."""
     poll: float = 20.0
     """A launch looks at its trials so often."""
-    strict: bool = False
-    """Whether also the one file counts that a process may put in place after it lost its trial."""
     mutated: str = ""
 
     @property

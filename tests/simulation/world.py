@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from unittest import mock
 
 from local_machine import clock
 from local_machine.errors import GuidedError
@@ -23,9 +24,8 @@ from simulation.machine.hosts import Body, Host, Process, boot
 from simulation.machine.mount import Mount
 from simulation.machine.scheduler import EndlessError, Scheduler
 from simulation.scenario import Actor, Scenario
-from simulation.task import Training, trials
+from simulation.task import Training
 from sweeps.spec.backend_name import BackendName
-from sweeps.state.lease_watch import Watch
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import archive
@@ -60,7 +60,7 @@ class World:
         self.server.sync(self.server.root)
         self.hosts = [self._host(n, seed) for n in range(scenario.hosts)]
         results = f"{programs.RESULTS}"
-        self.witness = Witness(self.scheduler, self.server, results, strict=scenario.strict)
+        self.witness = Witness(self.scheduler, self.server, results)
         self.witness.living = self._living
         self.witness.is_given_up = self._is_given_up
         self.faults = Faults(
@@ -138,16 +138,11 @@ class World:
                 programs.in_place(self.scheduler, self.training, self.scenario.poll)
             )
             stack.enter_context(slurm_commands.in_place(self.cluster))
-            stack.enter_context(watched(Watch, "look", self._looked))
-            stack.enter_context(watched(TrialStore, "finish", self._finished))
+            stack.enter_context(told_before(TrialStore, "finish", self._finished))
             for patch in self.scenario.mutation():
                 stack.enter_context(patch)
             stack.enter_context(in_place(self.calls))
             yield
-
-    def _looked(self, watch: Watch) -> None:
-        if watch.folder.name in NAMES:
-            self.witness.looked(watch.folder.name)
 
     def _finished(self, store: TrialStore, trial: object, lease: object) -> None:
         folder = self.witness.folder(store.sweep, getattr(trial, "name"))  # noqa: B009
@@ -229,8 +224,6 @@ class World:
 
     def _failed(self, process: Process, error: BaseException) -> None:
         """A process ended in an error that is none of its commands'."""
-        if not self.scenario.strict and str(getattr(error, "filename", "")).endswith(".next"):
-            return  # known.txt has it
         if isinstance(error, OSError) and "lost_answer" in process.memory:
             return  # a rename that was done, of which it was told that it was not
         since = self.scheduler.now - TROUBLED_SECONDS
@@ -304,8 +297,6 @@ class World:
         for sweep in self.scenario.sweeps:
             for one in self._look(sweep):
                 allowed = {State.DONE, State.FAILED}
-                if self.witness.is_excused(sweep, one.trial.name):
-                    continue
                 if one.state not in allowed or one.problem is not None:
                     self.witness.violated(
                         f"at the end {sweep}/{one.trial.name} is {one.state}: {one.problem}; "
@@ -313,27 +304,17 @@ class World:
                     )
 
 
-NAMES = {trial.name for trial in trials()}
-
-
 @contextlib.contextmanager
-def watched(kind: type, name: str, tell: Callable[..., None]) -> Iterator[None]:
-    """Have the world told before (of `finish`) or after each call of a method."""
+def told_before(kind: type, name: str, tell: Callable[..., None]) -> Iterator[None]:
+    """Have the world told before each call of a method."""
     real = getattr(kind, name)
 
     def call(self: object, *given: object) -> object:
-        if name == "finish":
-            tell(self, *given)
-            return real(self, *given)
-        result = real(self, *given)
         tell(self, *given)
-        return result
+        return real(self, *given)
 
-    setattr(kind, name, call)
-    try:
+    with mock.patch.object(kind, name, call):
         yield
-    finally:
-        setattr(kind, name, real)
 
 
 def is_absent(error: Exception) -> bool:

@@ -438,6 +438,7 @@ def in_place(calls: Calls) -> Iterator[None]:
             put(name, _by_two_paths(getattr(os, name), ours))
         for name in ("read", "write", "close", "fsync", "fstat"):
             put(name, _by_descriptor(getattr(os, name), getattr(calls, name)))
+        put("ftruncate", _by_descriptor(os.ftruncate, calls.truncate))
         put("stat", stat_any)
         stack.enter_context(mock.patch.object(io, "open", open_any))
         stack.enter_context(mock.patch.object(builtins, "open", open_any))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import sys
 import types
 import uuid
@@ -21,7 +22,7 @@ from simulation.machine import hosts
 from simulation.machine.calls import Calls
 from simulation.machine.filesystem import ROOT
 from simulation.machine.hosts import Process
-from simulation.machine.scheduler import Scheduler, Thread
+from simulation.machine.scheduler import GoneError, Scheduler, Thread
 from sweeps.compact import archive_writer
 from sweeps.state import lease_watch, trial_store
 from trial_records import archive
@@ -51,7 +52,7 @@ class Edges:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        real_kill, real_pid, nowhere = os.kill, os.getpid, Nowhere()
+        real_kill, real_pid, real_exit, nowhere = os.kill, os.getpid, os._exit, Nowhere()
         before = os.environ
 
         def kill(pid: int, number: int) -> None:
@@ -66,13 +67,20 @@ class Edges:
         def getpid() -> int:
             return real_pid() if self.scheduler.current is None else self.process.pid
 
+        def exit_(code: int) -> None:
+            if self.scheduler.current is None:
+                real_exit(code)
+            self.process.end(code)
+            raise GoneError
+
         with contextlib.ExitStack() as stack:
 
             def put(where: Any, **what: Any) -> None:
                 for name, value in what.items():
                     stack.enter_context(mock.patch.object(where, name, value))
 
-            put(os, kill=kill, getpid=getpid)
+            put(os, kill=kill, getpid=getpid, _exit=exit_)
+            put(shutil, _use_fd_functions=False)  # which open files beneath an open folder
             put(uuid, uuid4=self._uuid)
             put(
                 sys, stdout=nowhere, stderr=nowhere, unraisablehook=lambda _: None
