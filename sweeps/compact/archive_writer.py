@@ -104,7 +104,7 @@ def held(store: TrialStore) -> Iterator[Path]:
         with Watch(folder, taken):
             yield folder
     finally:
-        leases.release(folder, taken)
+        leases.leave(folder, taken)
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -150,14 +150,13 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
 
 
 def _let_go(store: TrialStore, folder: Path) -> bool:
-    """Whether no process holds the finished trial; a lease of one that died is removed."""
+    """Whether no process holds the finished trial; leases of those that held it are removed."""
     lease = leases.read(folder)
-    if lease is not None and not store.liveness.is_alive(lease, folder):
-        leases.release(folder, lease)
-        lease = leases.read(folder)
-    if lease is None:
-        attempt_folder.sweep_up(folder)
-    return lease is None
+    if lease is not None and store.liveness.is_alive(lease, folder):
+        return False
+    leases.clear(folder)
+    attempt_folder.sweep_up(folder)
+    return True
 
 
 def _read(folder: Path, trial: Trial) -> _Row:

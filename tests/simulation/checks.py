@@ -123,7 +123,8 @@ class Witness:
 
     def saved(self, trial: str, token: str, epochs: int) -> None:
         sweep, seen = self._here(trial)
-        if self.counts(sweep, trial, token):
+        is_held = self.holder(sweep, trial) is self._scheduler.process
+        if is_held or self.counts(sweep, trial, token):
             seen.committed = max(seen.committed, epochs)
 
     def returns(self, trial: str, rows: list[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
@@ -150,7 +151,7 @@ class Witness:
         while node is not None:
             found = json.loads(bytes(node.data))
             node = folder.names.get(f".{CLAIM}.{found['token']}.next")
-        return found
+        return None if found is None or found["released"] else found
 
     def holder(self, sweep: str, trial: str) -> Process | None:
         """The living process that holds the trial in truth."""
@@ -210,7 +211,7 @@ class Witness:
             return
         content = bytes(node.data)
         restores = "sweeps.compact" in process.words
-        if is_public and not restores and not self._may_write(sweep, trial, process):
+        if not restores and not self._may_write(sweep, trial, process):
             self.violated(f"{process} put {where} in place, which it does not hold")
         if name == RUN and is_public and seen.run is not None and content != seen.run:
             self.violated(f"{where}: a finished trial was rewritten")
@@ -302,7 +303,10 @@ def saved_in(folder: Node) -> int:
 
 
 def is_committed(written: bytes, checkpoint: bytes) -> bool:
-    mark = Mark(*json.loads(checkpoint.removesuffix(ZIP_END))["log"])
+    try:
+        mark = Mark(*json.loads(checkpoint.removesuffix(ZIP_END))["log"])
+    except ValueError:
+        return False
     return log.committed(written, mark) is not None
 
 

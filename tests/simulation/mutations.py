@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 from unittest import mock
 
 from local_machine import files, json_files
-from sweeps.run import attempt_files, checkpoint_file
+from local_machine.files import read_file
+from sweeps.run import attempt_files, attempt_folder, checkpoint_file
+from sweeps.run.attempt_files import AttemptFiles
 from sweeps.state import lease
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
@@ -90,22 +92,22 @@ def token_not_compared() -> Patches:
     """Whoever gives a lease back removes whichever is there."""
 
     def release(folder: Path, held: Lease) -> None:
-        (folder / CLAIM).unlink(missing_ok=True)
+        lease.clear(folder)
 
     return _everywhere("release", release, lease)
 
 
-def successor_not_read_again() -> Patches:
-    """Who created the successor of a dead lease does not look whether it still is the one."""
+def successor_put_in_place() -> Patches:
+    """Who created the successor of a lease renames it into the place of the first one."""
+    real = lease.install
 
-    def succeed(folder: Path, dead: Lease, wanted: Lease) -> bool:
-        successor = folder / f".{CLAIM}.{dead.token}.next"
-        if not lease._create(successor, wanted):
+    def install(folder: Path, held: Lease, wanted: Lease) -> bool:
+        if not real(folder, held, wanted):
             return False
-        successor.replace(folder / CLAIM)
+        lease._successor(folder, held).replace(folder / CLAIM)
         return True
 
-    return _everywhere("_succeed", succeed, lease)
+    return _everywhere("install", install, lease)
 
 
 def compacted_not_asked_anew() -> Patches:
@@ -114,8 +116,32 @@ def compacted_not_asked_anew() -> Patches:
 
 
 def zombie_that_writes() -> Patches:
-    """An attempt does not look whether it still holds its trial before it writes."""
-    return [mock.patch.object(Watch, "look", lambda self: None)]
+    """All attempts at a trial have one folder, and do not look whether they still hold it before
+    they write there."""
+
+    def make(trial: Path, token: str) -> None:
+        attempt_folder.path_of(trial, token).mkdir(exist_ok=True)
+
+    return [
+        mock.patch.object(attempt_folder, "path_of", lambda trial, token: trial / "attempt-all"),
+        mock.patch.object(attempt_folder, "make", make),
+        mock.patch.object(attempt_folder, "drop", lambda trial, token: None),
+        mock.patch.object(Watch, "look", lambda self: None),
+    ]
+
+
+def checkpoint_before_its_rows() -> Patches:
+    """A checkpoint is renamed before the log that it commits is on the disk."""
+    return [mock.patch.object(AttemptFiles, "sync_log", lambda self: None)]
+
+
+def rows_before_their_checkpoint() -> Patches:
+    """Who goes on takes all rows of the log for committed."""
+
+    def committed(self: AttemptFiles, files: Path, saved: object) -> bytes:
+        return read_file(files / trial_files.LOG)
+
+    return [mock.patch.object(AttemptFiles, "_committed", committed)]
 
 
 def released_before_done() -> Patches:
@@ -142,9 +168,11 @@ MUTATIONS: dict[str, Callable[[], Patches]] = {
         lease_broken_without_proof,
         process_number_is_proof,
         token_not_compared,
-        successor_not_read_again,
+        successor_put_in_place,
         compacted_not_asked_anew,
         zombie_that_writes,
+        checkpoint_before_its_rows,
+        rows_before_their_checkpoint,
         released_before_done,
         always_alive,
     )

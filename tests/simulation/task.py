@@ -1,8 +1,7 @@
 """The training program that simulated trials run: a few epochs that do nothing but wait.
 
-A task like anybody's: it learns from its run where it is, logs, saves and returns. Each figure follows
-from seed and epoch alone, so that a reader can be held to what was written. How it would fare in a
-world, and who is told of it, says `TASK.training`.
+A task like anybody's: it learns from its run where it is, logs, saves and returns. Each figure
+follows from seed and epoch alone, so that a reader can be held to what was written.
 """
 
 from __future__ import annotations
