@@ -156,7 +156,7 @@ def test_a_worker_gives_its_trial_back_whenever_it_is_asked(tmp_path: Path, seco
     time.sleep(seconds)
     assert cancel(tmp_path / "results", "--yes") == 0
     wait_for(lambda: leases.read(lease.parent) is None and not Path(f"/proc/{pid}").exists())
-    (log,) = (tmp_path / "results").rglob("*.log")
+    (log,) = (tmp_path / "results").glob("*/logs/*.log")
     assert "stopped on request; the trial was given back" in log.read_text()
 
 
