@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: setup demo test test-slurm check format lock clean
+.PHONY: setup demo test test-slurm test-simulation check format lock clean
 
 setup: $(SETUP)
 
@@ -28,6 +28,11 @@ test: setup
 # On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm -n 3 --dist loadfile
+
+# N schedules of the store in simulated worlds, on all cores: make test-simulation N=10000
+N ?= 2000
+test-simulation: setup
+	PYTHONPATH=.:tests $(BIN)/python -m simulation --count $(N)
 
 check: setup
 	$(BIN)/ruff format --check .

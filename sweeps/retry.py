@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, run_command
 from local_machine.files import set_aside
 from sweeps.cli.options import Where, with_where
 
@@ -55,8 +55,9 @@ def main(
             return EXIT_DONE
     store = resolve(where.results, name)
     plans, problems = store.readable_plans()
-    if problems and not plans:
-        raise problems[0]
+    if not plans:
+        advice = f"launch the sweep: python -m sweeps.launch {name}"
+        raise problems[0] if problems else InputError(f"{name} has no plan yet", advice)
     for problem in problems:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     if fresh:

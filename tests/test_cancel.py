@@ -20,6 +20,7 @@ from local_machine import processes
 from local_machine.errors import run_command
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep, Trial
+from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
@@ -154,8 +155,8 @@ def test_a_worker_gives_its_trial_back_whenever_it_is_asked(tmp_path: Path, seco
     pid = json.loads(lease.read_text())["pid"]
     time.sleep(seconds)
     assert cancel(tmp_path / "results", "--yes") == 0
-    wait_for(lambda: not lease.exists() and not Path(f"/proc/{pid}").exists())
-    (log,) = (tmp_path / "results").rglob("*.log")
+    wait_for(lambda: leases.read(lease.parent) is None and not Path(f"/proc/{pid}").exists())
+    (log,) = (tmp_path / "results").glob("*/logs/*.log")
     assert "stopped on request; the trial was given back" in log.read_text()
 
 

@@ -156,7 +156,7 @@ def test_a_late_note_of_the_launch_takes_no_trial_from_its_job(
     mine = replace(sent, token="its-own", job="7", started=True)
     assert leases.install(folder, sent, mine)
     Watch(folder, mine).look()
-    assert leases.install(folder, mine, replace(sent, job="7"))
+    assert not leases.install(folder, sent, replace(sent, token="noted", job="7"))
     Watch(folder, mine).look()
 
 

@@ -98,18 +98,12 @@ def test_one_of_many_wins_a_free_trial(store: TrialStore, trial: Trial) -> None:
         assert sum(winners) == 1
 
 
-def beside_attempts(folder: Path) -> list[str]:
-    """The names in a trial's folder, but for what attempts have made there for themselves."""
-    names = [path.name for path in folder.iterdir()]
-    return [name for name in names if not name.startswith(trial_files.ATTEMPT)]
-
-
 def test_one_of_many_wins_a_dead_lease(store: TrialStore, trial: Trial) -> None:
     for winners in race(
         lambda: store.lease(trial, 1.0, ""), lambda _: void(lease_of_the_dead(store, trial)), 25
     ):
         assert sum(winners) == 1
-    assert beside_attempts(store.folder_of(trial)) == [CLAIM]
+    assert not list(store.folder_of(trial).glob(".*.part"))
 
 
 def void(_: object) -> None:
@@ -125,6 +119,7 @@ def test_a_broken_claim_counts_its_attempts_and_deaths(store: TrialStore, trial:
     assert store.standing(trial).state is State.RUNNING
     # A death within the same launch adds up; one from an earlier launch does not.
     for launch, deaths in ((1.0, 2), (2.0, 1)):
+        leases.clear(store.folder_of(trial))
         body = replace(lease, deaths=1, pid=dead.pid, process_started=dead.process_started)
         (store.folder_of(trial) / CLAIM).write_text(json.dumps(asdict(body)))
         again = store.lease(trial, launch, "")
@@ -150,7 +145,6 @@ def test_a_breaker_that_died_half_way_is_itself_broken(store: TrialStore, trial:
     lease = store.lease(trial, 1.0, "")
     assert lease is not None
     assert lease.attempt == second.attempt + 1
-    assert beside_attempts(folder) == [CLAIM]
 
 
 def test_a_breaker_about_to_install_holds_the_trial(store: TrialStore, trial: Trial) -> None:
@@ -162,6 +156,49 @@ def test_a_breaker_about_to_install_holds_the_trial(store: TrialStore, trial: Tr
     assert store.lease(trial, 1.0, "") is None
 
 
+def test_a_slow_breaker_of_a_trial_that_is_done_leaves_nothing(
+    store: TrialStore, trial: Trial
+) -> None:
+    """It read the dead lease, and slept until another had finished the trial."""
+    dead = lease_of_the_dead(store, trial)
+    folder = store.folder_of(trial)
+    leases.clear(folder)
+    assert not leases.install(folder, dead, Lease(2, 0, 1.0, ""))
+    assert not list(folder.iterdir())
+
+
+def test_a_slow_giver_back_takes_no_trial_from_its_next_holder(
+    store: TrialStore, trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saw that it holds the trial, and slept while a person gave it up and another took it."""
+    mine = store.lease(trial, 1.0, "")
+    assert mine is not None
+    folder = store.folder_of(trial)
+    assert leases.give_up(folder, mine)
+    other = store.lease(trial, 2.0, "")
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "read", lambda folder: mine)
+        store.release(trial, mine)
+        assert not leases.give_up(folder, mine)
+    assert store.standing(trial).lease == other
+    assert other is not None
+
+
+def test_what_was_given_back_is_taken_again(store: TrialStore, trial: Trial) -> None:
+    for _ in range(3):
+        lease = store.lease(trial, 1.0, "")
+        assert lease is not None
+        assert (lease.attempt, lease.deaths) == (1, 0)
+        store.release(trial, lease)
+        assert store.standing(trial).state is State.PENDING
+    (store.folder_of(trial) / trial_files.RUN).write_bytes(b"")
+    assert store.lease(trial, 1.0, "") is None
+    lease = leases.take(store.folder_of(trial), Lease(1, 0, 1.0, ""), lambda *_: True)
+    assert lease is not None
+    store.finish(trial, lease)
+    assert [path.name for path in store.folder_of(trial).iterdir()] == [trial_files.RUN]
+
+
 def test_a_slow_breaker_steps_back(
     store: TrialStore, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,11 +206,11 @@ def test_a_slow_breaker_steps_back(
     dead = lease_of_the_dead(store, trial)
     folder = store.folder_of(trial)
     winner = TrialStore(store.folder.parent, store.sweep).lease(trial, 1.0, "")
-    real = leases.read
+    real = leases._last
     answers = iter([dead])
-    monkeypatch.setattr(leases, "read", lambda folder: next(answers, None) or real(folder))
+    monkeypatch.setattr(leases, "_last", lambda folder: next(answers, None) or real(folder))
     assert store.lease(trial, 1.0, "") is None
-    assert beside_attempts(folder) == [CLAIM]
+    assert not list(folder.glob(".*.part"))
     assert store.standing(trial).lease == winner
 
 

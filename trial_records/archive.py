@@ -18,6 +18,7 @@ looks for one looks in the folder, here, and then in the folder again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -202,6 +203,14 @@ def trials(sweep: Path) -> dict[str, Path]:
             return {name: part for part in parts(sweep) for name in _rows(part)}
         except FileNotFoundError:
             continue  # undone meanwhile
+
+
+def look_anew(sweep: Path) -> None:
+    """Have this machine ask the file server which compact files there are. For up to a minute NFS
+    answers from what it knew before, unless it has just changed the folder itself."""
+    for folder in (sweep, sweep / FOLDER):
+        with contextlib.suppress(OSError):
+            os.utime(folder)
 
 
 def find(folder: Path) -> Path | None:

@@ -138,9 +138,11 @@ Note = TypeVar("Note", Failure, Pruned)
 
 def _read_note(kind: type[Note], path: Path) -> Note | None:
     try:
-        return TypeAdapter(kind).validate_python(read_json(path))
+        values = read_json(path)
     except FileNotFoundError:
         return None
+    try:
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -35,6 +35,8 @@ from trial_records.config import fingerprint_of
 PART_BYTES = 64 * 2**20
 # Small as their files are, in memory a trial's tables take a third of a megabyte.
 PART_TRIALS = 1000
+# How often the folder may be removed before our lease is in it.
+TRIES = 5
 # What is gathered of a folder. Checkpoints stay where they are: moving them would save nothing.
 SUFFIXES = (".json", ".parquet")
 
@@ -81,8 +83,14 @@ def held(store: TrialStore) -> Iterator[Path]:
     Raises InputError where another process has it, OSError where it cannot be written.
     """
     folder = store.folder / archive.FOLDER
-    folder.mkdir(exist_ok=True)
-    taken = leases.take(folder, Lease(1, 0, clock.now(), ""), store.liveness.is_alive)
+    for _ in range(TRIES):
+        folder.mkdir(exist_ok=True)
+        # Whoever had it before us removes the folder where nothing is left in it.
+        with contextlib.suppress(FileNotFoundError):
+            taken = leases.take(folder, Lease(1, 0, clock.now(), ""), store.liveness.is_alive)
+            break
+    else:
+        raise InputError(f"{folder} is gone each time", "try again", exit_code=EXIT_IO)
     if taken is None:
         other = leases.read(folder)
         who = f"process {other.pid} on {other.host}" if other else "another process"
@@ -96,7 +104,7 @@ def held(store: TrialStore) -> Iterator[Path]:
         with Watch(folder, taken):
             yield folder
     finally:
-        leases.release(folder, taken)
+        leases.leave(folder, taken)
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -142,14 +150,13 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
 
 
 def _let_go(store: TrialStore, folder: Path) -> bool:
-    """Whether no process holds the finished trial; a lease of one that died is removed."""
+    """Whether no process holds the finished trial; leases of those that held it are removed."""
     lease = leases.read(folder)
-    if lease is not None and not store.liveness.is_alive(lease, folder):
-        leases.release(folder, lease)
-        lease = leases.read(folder)
-    if lease is None:
-        attempt_folder.sweep_up(folder)
-    return lease is None
+    if lease is not None and store.liveness.is_alive(lease, folder):
+        return False
+    leases.clear(folder)
+    attempt_folder.sweep_up(folder)
+    return True
 
 
 def _read(folder: Path, trial: Trial) -> _Row:

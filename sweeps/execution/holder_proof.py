@@ -12,8 +12,9 @@ from pathlib import Path
 
 from local_machine import processes
 from slurm.job_state import Job
+from sweeps.state import lease as leases
 from sweeps.state.access import is_written_by_us
-from sweeps.state.lease import CLAIM, WORKER, Lease
+from sweeps.state.lease import WORKER, Lease
 from sweeps.state.liveness import has_mark, marks, submission_of
 from sweeps.state.plan import LOGS
 
@@ -31,7 +32,7 @@ def against_process(sweep: Path, folder: Path, lease: Lease) -> str | None:
     user; None where nothing does."""
     if not lease.is_own_process:
         return "it cannot be seen whether it still runs"
-    if processes.owner(lease.pid) != os.geteuid() or not is_written_by_us(folder / CLAIM):
+    if processes.owner(lease.pid) != os.geteuid() or not _is_written_by_us(folder, lease):
         return "it is another user's"
     words = processes.command(lease.pid)
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
@@ -48,7 +49,7 @@ def against_process(sweep: Path, folder: Path, lease: Lease) -> str | None:
 def against_job(sweep: Path, folder: Path, lease: Lease, job: Job) -> str | None:
     """What speaks against the job that holds `folder` being the lease's own; None where nothing
     does."""
-    if not is_written_by_us(folder / CLAIM):
+    if not _is_written_by_us(folder, lease):
         return "it is another user's"
     if submission_of(job) == lease.submission:
         return None
@@ -57,6 +58,11 @@ def against_job(sweep: Path, folder: Path, lease: Lease, job: Job) -> str | None
     if job.id.partition("_")[0] == array and has_mark(job, marks(sweep / LOGS)):
         return None
     return f"its comment does not begin with {lease.submission}"
+
+
+def _is_written_by_us(folder: Path, lease: Lease) -> bool:
+    path = leases.place_of(folder, lease)
+    return path is not None and is_written_by_us(path)
 
 
 def _is_worker(words: list[str], sweep: Path, lease: Lease) -> bool:

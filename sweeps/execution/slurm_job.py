@@ -132,7 +132,7 @@ class TrialJob:
         if held is None or (held.submission, held.task) != (self.submission, self.task):
             return None
         if (folder / trial_files.RUN).exists():
-            leases.release(folder, held)
+            leases.clear(folder)
             return None
         fresh = Lease(
             held.attempt + held.started,

@@ -123,7 +123,9 @@ class Submission:
         job_entry.write_note(self.store.folder, token, names, ids)
         for (trial, lease), job in zip(held, ids, strict=True):
             # The job may have started and taken the lease over already: then it noted more.
-            leases.install(self.store.folder_of(trial), lease, replace(lease, job=job))
+            leases.install(
+                self.store.folder_of(trial), lease, replace(lease, token=uuid.uuid4().hex, job=job)
+            )
         self.queue.forget()
         return len(trials)
 

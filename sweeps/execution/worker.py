@@ -38,6 +38,7 @@ from sweeps.spec.task_loader import code_of, load, loaded
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import Watch
+from sweeps.state.liveness import Liveness
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import trial_files
 
@@ -326,7 +327,8 @@ def main(
     stop.listen(signal.SIGTERM)
 
     def work() -> bool:
-        store = TrialStore(folder.parent, folder.name)
+        # It may take over what a job has lost, where there is a Slurm to say so.
+        store = TrialStore(folder.parent, folder.name, Liveness.here())
         seconds = read_seconds(store, plan)
         worker = Worker(store, launch, log_file, retry, stop=stop, slot=slot, seconds=seconds)
         start_logging(worker.tail)

@@ -111,7 +111,7 @@ def guarded(folder: Path) -> Iterator[None]:
 def publish(files: Path, trial: Path, names: Iterable[str]) -> None:
     """Move files into the trial's folder, where they count; run.parquet last, when all the others
     are on the disk. Raises LostTrialError where the trial was lost, OSError."""
-    names = sorted(names, key=lambda name: name == RUN)
+    names = sorted(names, key=lambda name: (name == RUN, name))
     for name in names:
         if name == RUN:
             sync(trial)

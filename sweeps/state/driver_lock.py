@@ -86,4 +86,4 @@ def held(
         with Watch(folder, taken) as watch:
             yield check
     finally:
-        leases.release(folder, taken)
+        leases.leave(folder, taken)

@@ -1,9 +1,10 @@
 """Leases: who holds a trial.
 
-A lease is a file that only one process can create (by link). It is broken only when its holder's
-process is gone, and then by one winner: whoever creates the dead lease's successor, a file named by
-the dead lease's token. The winner alone may put the successor in claim.json's place; the slow, who
-read the dead lease earlier, find the successor taken, or claim.json moved on, and step back.
+A lease is a file that only one process can create (by link). The first is claim.json; the one that
+comes after it is a file named by its token, and so on: a chain, whose end is the lease in force. It
+is only ever added to, so nobody acts on what has changed since it was read: to break a lease whose
+holder is gone, to take one over or to give one back is to create the file that follows it, which
+one process can. Once the trial is done the chain means nothing, and is removed.
 
 Two hosts' clocks never meet: launches are compared by identity, checkpoints by stamp, and how old a
 file is by another one that was just written beside it.
@@ -12,6 +13,7 @@ file is by another one that was just written beside it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -26,7 +28,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, InputError, printable
-from local_machine.json_files import read_json, write_json
+from local_machine.json_files import read_json
 from sweeps.state.access import PROBE, probe
 from trial_records import rows
 from trial_records.names import is_name
@@ -74,9 +76,10 @@ class Lease:
     launch: Moment  # the launch that the worker belongs to: its identity, only ever compared so
     log: LogFile  # the worker's log file, in the sweep's folder
     token: Token = field(default_factory=lambda: uuid.uuid4().hex)
-    host: Text = field(default_factory=processes.host)
-    boot: Text = field(default_factory=processes.boot)
-    pid: Process = field(default_factory=os.getpid)
+    # Asked when a lease is made, so that a simulation can say which process makes it.
+    host: Text = field(default_factory=lambda: processes.host())
+    boot: Text = field(default_factory=lambda: processes.boot())
+    pid: Process = field(default_factory=lambda: os.getpid())
     process_started: Text = field(default_factory=lambda: processes.started(os.getpid()))
     claimed_at: Moment = field(default_factory=clock.now)  # for people
     submission: Text = ""  # of the Slurm job that is to run the trial: the token in its comment
@@ -86,9 +89,10 @@ class Lease:
     restarts: Count = 0  # of the job, by Slurm's count
     # Of the job that has taken it over; "" where Slurm does not tell.
     cluster: Text = field(default_factory=lambda: os.environ.get("SLURM_CLUSTER_NAME", ""))
-    machine: Text = field(default_factory=processes.machine)  # "" where nothing tells
+    machine: Text = field(default_factory=lambda: processes.machine())  # "" where nothing tells
     saved: Text | None = None  # which checkpoint was there when it was taken; "" for none
     host_gone: bool = False  # a person has said that the host is gone for good
+    released: bool = False  # given back; with host_gone, by which version 0.1 goes on after it
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -139,32 +143,39 @@ def is_held(folder: Path, mine: Lease) -> bool:
     """Whether the holder of `mine` still holds the folder. Raises InputError where the lease in
     force cannot be read."""
     now = read(folder)
-    if now is None or now.host_gone:
-        return False
-    # A launch notes the number of a trial's job late, in the lease from before the job's start.
-    is_late_note = not mine.submission.startswith(WORKER) and mine.submission != ""
-    return now.token == mine.token or (is_late_note and _start(now) == _start(mine))
-
-
-def _start(lease: Lease) -> tuple[str, int, str, int]:
-    """Which start of which job holds it."""
-    return lease.submission, lease.task, lease.job, lease.restarts
+    return now is not None and now.token == mine.token
 
 
 def read(folder: Path) -> Lease | None:
-    """The lease in force: claim.json, or a successor whose maker died before installing it.
+    """The lease in force; None where there is none, or it was given back.
 
-    Raises InputError where the file is damaged or cannot be read.
+    Raises InputError where a file is damaged or cannot be read.
     """
-    lease = _read(folder / CLAIM)
+    last = _last(folder)
+    return None if last is None or last.released else last
+
+
+def place_of(folder: Path, lease: Lease) -> Path | None:
+    """The file of a lease, where that is the one in force. Raises InputError."""
+    chain = _chain(folder)
+    return chain[-1][0] if chain and chain[-1][1] == lease else None
+
+
+def _chain(folder: Path) -> list[tuple[Path, Lease]]:
+    """All leases of the folder since it was free, each with its file."""
+    found: list[tuple[Path, Lease]] = []
     seen: set[str] = set()
-    while lease is not None and lease.token not in seen:
+    path = folder / CLAIM
+    while (lease := _read(path)) is not None and lease.token not in seen:
+        found.append((path, lease))
         seen.add(lease.token)
-        successor = _read(_successor(folder, lease))
-        if successor is None:
-            break
-        lease = successor
-    return lease
+        path = _successor(folder, lease)
+    return found
+
+
+def _last(folder: Path) -> Lease | None:
+    chain = _chain(folder)
+    return chain[-1][1] if chain else None
 
 
 def take(folder: Path, wanted: Lease, is_alive: Callable[[Lease, Path], bool]) -> Lease | None:
@@ -174,40 +185,66 @@ def take(folder: Path, wanted: Lease, is_alive: Callable[[Lease, Path], bool]) -
     where it had saved nothing.
     Raises OSError where the folder cannot be written.
     """
-    dead = read(folder)
+    last = _last(folder)
     wanted = replace(wanted, saved=checkpoint(folder))
-    if dead is None:
+    if last is None:
         return wanted if _create(folder / CLAIM, wanted) else None
-    if is_alive(dead, folder):
+    if last.released:
+        return wanted if install(folder, last, wanted) else None
+    if is_alive(last, folder):
         return None
-    deaths = 0 if got_on(folder, dead) else 1
-    if deaths and dead.launch == wanted.launch:
-        deaths += dead.deaths
-    lease = replace(wanted, attempt=dead.attempt + 1, deaths=deaths)
-    return lease if _succeed(folder, dead, lease) else None
+    deaths = 0 if got_on(folder, last) else 1
+    if deaths and last.launch == wanted.launch:
+        deaths += last.deaths
+    lease = replace(wanted, attempt=last.attempt + 1, deaths=deaths)
+    return lease if install(folder, last, lease) else None
 
 
 def give_up(folder: Path, held: Lease) -> bool:
     """Mark the lease as one whose host is gone, because a person says so; False where it is no
     longer in force. Its holder, should it come back, finds that it holds nothing any more."""
-    return _succeed(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
+    return install(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
 
 
-def _succeed(folder: Path, dead: Lease, lease: Lease) -> bool:
-    """Put `lease` in the place of the dead one; False where another was first."""
-    successor = _successor(folder, dead)
+def install(folder: Path, held: Lease, lease: Lease) -> bool:
+    """Put `lease`, which has a token of its own, after `held`; False where that is no longer in
+    force. Raises OSError."""
+    successor = _successor(folder, held)
     if not _create(successor, lease):
         return False
-    # Nobody but us can replace the dead lease now, unless that was done before we came.
-    if read(folder) != lease:
+    if all(one.token != lease.token for _, one in _chain(folder)):
+        # The trial was finished, and all its leases removed, since `held` was read.
         successor.unlink(missing_ok=True)
         return False
-    successor.replace(folder / CLAIM)
-    # Slots of earlier leases lead nowhere now: those who made them died or step back.
-    for stale in folder.glob(f".{CLAIM}.*.next"):
-        if stale != _successor(folder, lease):
-            stale.unlink(missing_ok=True)
     return True
+
+
+def release(folder: Path, lease: Lease) -> None:
+    """Give the lease back. One that is no longer in force is left alone. Raises OSError."""
+    if read(folder) != lease:
+        return
+    token = uuid.uuid4().hex
+    try:
+        install(folder, lease, replace(lease, token=token, host_gone=True, released=True))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        leave(folder, lease)  # a full disk still lets files be removed
+
+
+def clear(folder: Path) -> None:
+    """Remove the leases of a trial that is done: whoever still wants it sees that, once it holds
+    it. Raises OSError."""
+    (folder / CLAIM).unlink(missing_ok=True)
+    for path in folder.glob(f".{CLAIM}.*.next"):
+        path.unlink(missing_ok=True)
+
+
+def leave(folder: Path, lease: Lease) -> None:
+    """Give back the lease on a folder that is no trial's, with nothing left of it. A person may not
+    say of its holder that it is gone just while it does this."""
+    if read(folder) == lease:
+        clear(folder)
 
 
 def checkpoint(folder: Path) -> str:
@@ -226,11 +263,12 @@ def got_on(folder: Path, lease: Lease) -> bool:
     return checkpoint(folder) != (lease.saved or "")
 
 
-def beat(folder: Path) -> None:
+def beat(folder: Path, lease: Lease) -> None:
     """Say that the folder's holder lives, on the file server's own clock."""
-    # Gone, or another user's: then it is not ours to touch.
-    with contextlib.suppress(OSError):
-        os.utime(folder / CLAIM)
+    # Gone, or unreadable: then somebody else says what is so.
+    with contextlib.suppress(OSError, InputError):
+        if (path := place_of(folder, lease)) is not None:
+            os.utime(path)
 
 
 def heard(folder: Path) -> float | None:
@@ -264,21 +302,6 @@ def since(heard: float | None) -> str:
     size, unit = next(one for one in sizes if seconds >= 2 * one[0])
     moment = time.strftime(form, time.localtime(heard))
     return f", nothing heard since {moment} ({seconds / size:.0f} {unit})"
-
-
-def install(folder: Path, held: Lease, lease: Lease) -> bool:
-    """Put `lease` in the place of `held`, by its holder; False where that is no longer in force."""
-    if read(folder) != held:
-        return False
-    write_json(folder / CLAIM, asdict(lease))
-    return True
-
-
-def release(folder: Path, lease: Lease) -> None:
-    """Remove the lease. One that is no longer in force is left alone."""
-    path = folder / CLAIM
-    if _read(path) == lease:
-        path.unlink()
 
 
 def _successor(folder: Path, lease: Lease) -> Path:
@@ -315,12 +338,13 @@ def _create(path: Path, lease: Lease) -> bool:
             os.fsync(file.fileno())
         try:
             os.link(part, path)
-        except FileExistsError:
-            return False
-        except OSError:
+        except OSError as error:
             # Over NFS the answer to a link that succeeded can get lost.
-            if part.stat().st_nlink != 2:
-                raise
+            if part.stat().st_nlink == 2:
+                return True
+            if isinstance(error, FileExistsError):
+                return False
+            raise
         return True
     finally:
         part.unlink(missing_ok=True)

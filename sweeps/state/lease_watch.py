@@ -79,7 +79,7 @@ class Watch:
                 return
             if clock.monotonic() - beaten >= BEAT_SECONDS:
                 beaten = clock.monotonic()
-                leases.beat(self.folder)
+                leases.beat(self.folder, self.lease)
 
     def _end_when_lost(self) -> None:
         """In a thread that touches no file, since a file server may keep the other one waiting."""

@@ -189,18 +189,23 @@ def _look(
     # Not where all was seen before: pyarrow takes a quarter of a second.
     from trial_records import rows, tables
 
-    run: dict[str, Any] = {}
+    def read() -> tuple[dict[str, Any], list[Values]]:
+        if not done:
+            return {}, [row.values for row in rows.read(folder)]
+        run = tables.read_run(folder, trial.fingerprint)
+        table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
+        return run, table.to_pylist()
+
     try:
-        if done:
-            run = tables.read_run(folder, trial.fingerprint)
-            table = tables.read_epochs(folder, run.get(tables.DIGESTS[trial_files.EPOCHS]))
-            logged = table.to_pylist()
-        else:
-            logged = [row.values for row in rows.read(folder)]
+        try:
+            run, logged = read()
+        except FileNotFoundError:
+            if not done:
+                return Progress(standing, said=said)
+            archive.look_anew(store.folder)  # it may have been compacted a moment ago
+            run, logged = read()
     except FileNotFoundError:
-        if done:
-            return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
-        return Progress(standing, said=said)
+        return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
     except InputError as error:
         return Progress(standing, problem=error.what)
     figures = Figures(

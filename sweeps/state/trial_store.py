@@ -193,9 +193,12 @@ class TrialStore(PlanStore):
         if trial_files.RUN in files:
             return Standing(trial, State.DONE)
         if leases.CLAIM in files:
-            lease = leases.read(folder)
-            # Where it was given back while we were reading, look again.
-            return Standing(trial, State.RUNNING, lease) if lease else self._from_files(trial)
+            if (lease := leases.read(folder)) is not None:
+                return Standing(trial, State.RUNNING, lease)
+            # It may have been given back while we were reading, with more files.
+            files = set(os.listdir(folder))  # noqa: PTH208
+            if trial_files.RUN in files:
+                return Standing(trial, State.DONE)
         if self._is_done(folder):
             return Standing(trial, State.DONE)
         if trial_files.PRUNED in files:
@@ -277,8 +280,9 @@ class TrialStore(PlanStore):
         if held is not None:
             # Whoever runs it now wants all of it.
             (folder / trial_files.PRUNED).unlink(missing_ok=True)
+            archive.look_anew(self.folder)
         if held is not None and self._is_done(folder):
-            # Its holder before us finished it between our look and our lease.
+            # Between our look and our lease it was finished by its holder before us, or compacted.
             self.release(trial, held)
             return None
         return held
@@ -298,8 +302,12 @@ class TrialStore(PlanStore):
 
     def release(self, trial: Trial, lease: Lease) -> None:
         """Give the trial back. A lease that is no longer ours is left alone."""
-        leases.release(self.folder_of(trial), lease)
-        attempt_folder.drop(self.folder_of(trial), lease.token)
+        folder = self.folder_of(trial)
+        if (folder / trial_files.RUN).exists():
+            leases.clear(folder)
+        else:
+            leases.release(folder, lease)
+        attempt_folder.drop(folder, lease.token)
 
     def finish(self, trial: Trial, lease: Lease) -> None:
         """The trial is done: an earlier attempt's failure no longer matters."""

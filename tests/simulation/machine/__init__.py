@@ -1,0 +1,2 @@
+"""What the simulated processes run on: time, threads, files, hosts, and the edges of our code to
+them."""
