@@ -140,7 +140,10 @@ class TrialJob:
             held.launch, _log_name(place), submission=held.submission, task=held.task,
             job=_job_id(), restarts=place.restarts, started=True, saved=leases.checkpoint(folder),
         )  # fmt: skip
-        return store.take_over(trial, held, fresh)
+        taken = store.take_over(trial, held, fresh)
+        if taken is None and not held.started:
+            return self._adopt(worker, trial, place)  # its launch has just noted the job's number
+        return taken
 
 
 @dataclass(frozen=True)
