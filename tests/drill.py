@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from outcome import assert_one_at_a_time, attempts, outcome
+from outcome import assert_one_at_a_time, attempts, outcome, still_held
 from PIL import Image
 from saved_trials import epochs_in
 
@@ -223,7 +223,7 @@ class Drill:
         assert found == {name: whole[name] for name in found}
         assert found
         assert attempts <= assert_one_at_a_time(self.logs()) <= (most or attempts)
-        assert not list(self.results.rglob("claim.json"))
+        assert not still_held(self.results)
 
 
 def trials_of(store: TrialStore) -> list[Trial]:

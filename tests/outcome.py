@@ -10,10 +10,17 @@ from pathlib import Path
 
 import torch
 
+from sweeps.state import lease as leases
 from trial_records import tables, trial_files
 
 TIMING = {"seconds", "images_per_second"}
 ATTEMPT = re.compile(r"=== trial (\S+), attempt \d+$")
+
+
+def still_held(results: Path) -> list[Path]:
+    """The folders that a lease holds."""
+    found = (path.parent for path in results.rglob(leases.CLAIM))
+    return [folder for folder in found if leases.read(folder) is not None]
 
 
 def outcome(results: Path) -> dict[str, tuple[object, ...]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcome import still_held
 from test_queue import Slurm, live
 
 import sweeps.launch
@@ -151,7 +152,7 @@ def test_jobs_that_were_not_sent_are_not_said_to_go_on(
     with pytest.raises(KeyboardInterrupt):
         dispatch.run(store, [plan], request, {})
     assert "the jobs go on" not in capsys.readouterr().err
-    assert not list(store.folder.rglob("claim.json"))
+    assert not still_held(store.folder)
 
 
 def test_a_job_that_ended_early_is_told_of_though_others_did_its_work(

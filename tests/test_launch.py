@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from outcome import still_held
 from saved_trials import epochs_of_all
 
 import sweeps.launch
@@ -271,7 +272,7 @@ def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_
         _, said = process.communicate(timeout=40)
     assert process.returncode == 130
     assert "the same command goes on" in said
-    assert not list(results.rglob("claim.json"))
+    assert not still_held(results)
     assert epochs_of_all(results) > 0
     (plan,) = TrialStore(results, "tiny").plans()
     assert all(
@@ -285,9 +286,9 @@ def test_a_killed_launch_takes_its_workers_along(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "sweeps.launch", str(definition), "--results", str(results)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment) as process:
-        wait_for(lambda: list(results.rglob("claim.json")))
+        wait_for(lambda: still_held(results))
         process.kill()
-    wait_for(lambda: not list(results.rglob("claim.json")))
+    wait_for(lambda: not still_held(results))
 
 
 def test_detached_workers_go_on_alone(tmp_path: Path) -> None:
@@ -403,7 +404,7 @@ def test_a_disk_that_fills_up_stops_the_worker_and_harms_nothing(tmp_path: Path)
         assert "No space left" in error
         assert "free some space" in help_line
         assert "Traceback" not in full.stderr
-        assert not list(results.rglob("claim.json"))
+        assert not still_held(results)
         assert not list(results.rglob("*.part"))
         more = subprocess.run(["mount", "-o", "remount,size=90m", str(results)], check=True)
         assert more.returncode == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from drill import DEFINITION, ROOT, held, running, wait_for
+from outcome import still_held
 from test_study import definition
 
 from slurm.dev_cluster.cluster import Cluster
@@ -114,7 +115,7 @@ def test_an_array_of_workers_and_then_the_report(cluster: Cluster, project: Proj
     failure = trial_files.Failure.read(failed.parent)
     assert failure is not None
     assert failure.attempt == 1
-    assert not list(project.results.rglob("claim.json"))
+    assert not still_held(project.results)
     assert "error" not in project.said(array)
     for trial in ("lr0.05", "lr0.1"):
         done = subprocess.run(
@@ -151,7 +152,7 @@ def test_a_cancelled_array_stays_cancelled_and_a_warned_one_comes_back(
         cluster.command("scancel", cancelled)
         wait_for(lambda: not shows(cancelled).strip(), 60)
     assert project.runs() == 0
-    assert not list(project.results.rglob("claim.json"))
+    assert not still_held(project.results)
     warned = start()
     with held(store, 2):
         cluster.command("scancel", "--signal=USR2", f"{warned}_0")
@@ -181,7 +182,7 @@ def test_a_study_whose_driver_is_a_job_that_comes_back(cluster: Cluster, project
     assert [one["stage"] for one in stages] == ["sizes", "decay"]
     # Two sizes, two decays, and the last stage alone.
     assert project.runs() == 5
-    assert not list(project.results.rglob("claim.json"))
+    assert not still_held(project.results)
 
 
 @pytest.mark.slurm

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.study import load_study
+from outcome import still_held
 from saved_trials import epochs_of_all
 
 import sweeps.cancel
@@ -208,7 +209,7 @@ def test_a_second_driver_is_told_who_the_first_is(
         # Cancel ends the driver as well as its trials.
         assert command(sweeps.cancel, "tiny", "--results", tmp_path / "results", "--yes") == 0
         assert first.wait(60) == 130
-    assert not list((tmp_path / "results").rglob("claim.json"))
+    assert not still_held(tmp_path / "results")
 
 
 def test_killed_at_random_instants_it_comes_to_the_same_end(
@@ -245,7 +246,7 @@ def test_interrupted_it_gives_its_trials_back(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "its trials were given back; the same command goes on" in said
-    assert not list((tmp_path / "results").rglob("claim.json"))
+    assert not still_held(tmp_path / "results")
     assert [one.state.name for one in told(tmp_path / "results")] == ["RUNNING"]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from drill import ROOT, running, wait_for
-from outcome import assert_one_at_a_time, attempts
+from outcome import assert_one_at_a_time, attempts, still_held
 from saved_trials import epochs_of_all
 
 from slurm.dev_cluster.cluster import Cluster
@@ -83,7 +83,7 @@ def assert_all_told(results: Path, answer: dict[str, Any], trials: int = TRIALS)
     (journal,) = results.rglob(JOURNAL)
     for line in journal.read_bytes().splitlines():
         json.loads(line)
-    assert not list(results.rglob("claim.json"))
+    assert not still_held(results)
 
 
 def test_the_driver_is_killed_ten_times(cluster: Cluster, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_seed_is_played_the_same_each_time() -> None:
             env=environment,
         )  # fmt: skip
         said.add(done.stdout)
-    assert said == {f"{[play(drawn(seed)).digest for seed in range(6)]}\n"}
+    assert len(said) == 1
 
 
 def test_a_scenario_is_a_line_of_text() -> None:

@@ -25,7 +25,7 @@ from drill import (
     replaced,
     wait_for,
 )
-from outcome import outcome
+from outcome import outcome, still_held
 
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.state import lease as leases
@@ -153,7 +153,7 @@ def test_there_is_no_controller(drill: Drill, cluster: Cluster) -> None:
     finally:
         cluster.start("slurmctld")
     assert refused.stderr.splitlines()[-2].startswith("error: ")
-    assert not list(drill.results.rglob("claim.json"))
+    assert not still_held(drill.results)
 
 
 # The launch
@@ -244,7 +244,7 @@ def test_slurm_refuses_a_partition_and_nothing_is_half_sent(drill: Drill, cluste
     (drill.folder / "here.toml").write_text(SITE.replace('"gpu"', '"gpux"'))
     refused = drill.launch(code=3)
     assert "invalid partition" in refused.stderr
-    assert not list(drill.results.rglob("claim.json"))
+    assert not still_held(drill.results)
     assert not list(drill.logs_folder.glob(".*.pkl"))
     empty(cluster)
 
