@@ -2,7 +2,7 @@
 
 results/<sweep>/plans/<id>.json       the trials of one launch, written before anything runs
 results/<sweep>/<trial>/              a trial's folder, made by its first attempt
-results/<sweep>/<trial>/claim.json    there while an attempt holds the trial
+results/<sweep>/<trial>/claim.json    the first of the leases; they are removed when it is done
 results/<sweep>/<trial>/attempt-*/    what the attempt that holds it, or held it last, has so far
 results/<sweep>/compact/              finished trials, many in a file; read before their folders
 results/<sweep>/logs/                 what the workers said
