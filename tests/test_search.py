@@ -273,7 +273,7 @@ def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     epochs = tables.read_epochs(folder).num_rows
     assert 2 <= epochs < 10
     assert not (folder / trial_files.RUN).exists()
-    assert not (folder / "claim.json").exists()
+    assert not still_held(folder)
     assert json.loads((folder / trial_files.PRUNED).read_text())["search"]
     command(sweeps.status, "tiny", "--results", tmp_path / "results", "--json")
     value = json.loads(capsys.readouterr().out)
