@@ -116,12 +116,16 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             # A failing write does not say where, and the part file's name helps nobody.
             error.filename = str(path)
         raise
-    # Without this a power cut can forget the rename.
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)  # without this a power cut can forget the rename
+
+
+def sync(path: Path) -> None:
+    """So that a power cut does not forget what the file or the folder holds. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def set_aside(path: Path, word: str, folder: Path | None = None) -> Path:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
-from local_machine.files import read_file, set_aside, unreadable, write_atomic
+from local_machine.files import read_file, set_aside, sync, unreadable, write_atomic
 from sweeps.run import attempt_folder
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
@@ -352,9 +352,9 @@ def put_back(store: TrialStore) -> int:
             for file in sorted(files, key=lambda file: file == trial_files.RUN):
                 _restore(folder / file, *files[file])
             count += 1
-        _sync(store.folder)
+        sync(store.folder)
         part.unlink()
-        _sync(part.parent)
+        sync(part.parent)
     return count
 
 
@@ -364,15 +364,6 @@ def _restore(path: Path, content: bytes, mtime_ns: int) -> None:
     if not path.exists():
         write_atomic(path, lambda file: file.write(content))
     os.utime(path, ns=(mtime_ns, mtime_ns))
-
-
-def _sync(folder: Path) -> None:
-    """So that a power cut does not forget what the folder holds."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def drop_checkpoints(store: TrialStore, *, really: bool) -> tuple[int, int]:

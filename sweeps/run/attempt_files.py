@@ -15,7 +15,7 @@ from typing import Any
 from local_machine import origin
 from local_machine.devices import device_here
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import read_file, set_aside, write_atomic
+from local_machine.files import read_file, set_aside, sync, write_atomic
 from sweeps.run import attempt_folder, checkpoint_file
 from sweeps.run.attempt import Attempt, Watcher
 from sweeps.run.attempt_folder import guarded
@@ -214,7 +214,7 @@ class AttemptFiles:
         """What lies in the folder is on the disk. Raises OSError."""
         for path in (*folder.rglob("*"), folder):
             if path.is_file() or path.is_dir():
-                attempt_folder.sync(path)
+                sync(path)
 
     @staticmethod
     def _remove_folders(files: Path, kept: str) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from local_machine.errors import EXIT_IO, InputError
+from local_machine.files import sync
 from sweeps.run.ends import LostTrialError
 from trial_records.trial_files import ATTEMPT, FILES, RUN
 
@@ -90,7 +91,7 @@ def _take(other: Path, own: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        # Both have files: of two attempts, of which one began while the other was taken over.
+        # Both attempts have files: one began while the other was taken over.
         with guarded(own):
             os.rename(other / FILES, own / FILES / other.name)  # noqa: PTH104
     with contextlib.suppress(OSError):
@@ -132,12 +133,3 @@ def sweep_up(trial: Path) -> None:
     """Remove what attempts left of a trial that is done and that nobody holds."""
     for other in _others(trial, ""):
         shutil.rmtree(other, ignore_errors=True)
-
-
-def sync(folder: Path) -> None:
-    """So that a power cut does not forget what the folder holds. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -42,15 +42,9 @@ def rename_without_fsync() -> Patches:
         with part.open("wb") as file:
             write(file)
         part.replace(path)
-        files_sync(path.parent)
+        files.sync(path.parent)
 
     return _everywhere("write_atomic", write_atomic, *WRITERS)
-
-
-def files_sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
 
 
 def rename_not_kept() -> Patches:
