@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -216,8 +216,7 @@ class Task(ABC):
     def affinity(self, values: Values) -> Hashable:
         """The same for stored values of which a process, after one trial, has at hand what the
         next one needs: data, compiled code."""
-        own = {self.budget, self.seed}
-        return json.dumps({k: v for k, v in values.items() if k not in own}, sort_keys=True)
+        return json.dumps(without(values, {self.budget, self.seed}), sort_keys=True)
 
     def row_line(self, config: Any, row: Values) -> str:
         """What was just logged, in a line of the worker's log."""
@@ -265,3 +264,12 @@ class Task(ABC):
         """Train, without an end and for nothing, until `should_stop`, which is asked after each
         step, says so; how many samples a step has. Raises InputError where a task cannot."""
         raise InputError(f"{self.name} cannot be measured", "give a number: --per-gpu 2")
+
+
+def without(values: Values, fields: Container[str | None], section: str = "") -> dict[str, Any]:
+    """The values but for some fields, by their dotted names."""
+    return {
+        name: without(value, fields, f"{section}{name}.") if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if section + name not in fields
+    }

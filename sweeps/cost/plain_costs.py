@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sweeps.task import CostModel, Task, Values
+from sweeps.task import CostModel, Task, Values, without
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,4 @@ class PlainDeviceCosts:
 
 def alike(task: Task, values: Values) -> str:
     """The same for values that differ in seed and budget alone."""
-    return json.dumps(_without(values, {task.seed, task.budget}), sort_keys=True)
-
-
-def _without(values: Values, fields: set[str | None], section: str = "") -> dict[str, object]:
-    return {
-        name: _without(value, fields, f"{section}{name}.") if isinstance(value, dict) else value
-        for name, value in values.items()
-        if section + name not in fields
-    }
+    return json.dumps(without(values, {task.seed, task.budget}), sort_keys=True)

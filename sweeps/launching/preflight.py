@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from local_machine import processes
 from local_machine.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
@@ -20,7 +20,7 @@ from sweeps.spec.sweep import Trial, by_task
 from sweeps.spec.task_loader import load
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
-from sweeps.task import Task, Values
+from sweeps.task import Task, Values, without
 from trial_records.config import fingerprint_of
 from trial_records.plan import PlannedTask
 
@@ -39,7 +39,9 @@ def check_elsewhere(trials: Iterable[Trial]) -> None:
     """
     asked = []
     for task, group in by_task(trials):
-        shapes = {json.dumps(_without_seed(one), sort_keys=True): one for one in group}
+        shapes = {
+            json.dumps(without(one.values, {one.task.seed}), sort_keys=True): one for one in group
+        }
         chosen = list(shapes.values())
         asked.append(
             {
@@ -66,10 +68,6 @@ def check_elsewhere(trials: Iterable[Trial]) -> None:
             f"no worker could run these trials: {what or said[-1]}",
             f"{help_line or ELSEWHERE}; --on debug runs it in this process",
         )
-
-
-def _without_seed(trial: Trial) -> dict[str, Any]:
-    return {key: value for key, value in trial.values.items() if key != trial.task.seed}
 
 
 def check_batch(batch: Batch, trials: int) -> None:
