@@ -27,7 +27,7 @@ class FunctionTask(Task):
     def __init__(
         self, function: Callable[..., Any], schema: Schema[Any] | None, planned: PlannedTask
     ) -> None:
-        """`schema` is the base's; None where that is a mapping, of which a worker has none."""
+        """`schema` is of the base's class; None where the base is a mapping."""
         self.function = function
         self._schema = schema
         self.name, self.reference = planned.name, planned.reference

@@ -182,7 +182,7 @@ class Run:
         self._is_stopping = answer["stop"]
         return self._is_stopping
 
-    # What whoever runs the task calls, on rank 0
+    # What the worker calls, on rank 0
 
     def finish(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
         """The task returned: the trial is done, by its records; `outcome` has columns of its

@@ -92,7 +92,7 @@ class Ranks:
         except (InputError, OSError, LostTrialError) as error:
             answer, failure = _told(error), error
         for rank in others:
-            # One that is gone is no reason to wait for none.
+            # Rank 0 answers the others, although one has gone.
             with suppress(RuntimeError):
                 _send(group, rank, _FAILED if failure else _DONE, json.dumps(answer).encode())
         if failure is not None:
