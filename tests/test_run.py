@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain_task import CONFIG, FINGERPRINT
 from saved_trials import names_in
 
 from local_machine.errors import InputError
@@ -27,6 +26,7 @@ from sweeps.run.ranks import Ranks
 from trial_records import rows, tables, trial_files
 
 RUNS = iter(range(10**6))
+FINGERPRINT, CONFIG = "0" * 64, "{}"
 
 
 def begun(trial: Path, **more: Any) -> Run:

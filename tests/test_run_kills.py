@@ -1,99 +1,112 @@
-"""A plain function that is killed anywhere ends as one that nobody disturbed, and one that lost its
-trial meanwhile changes nothing that counts."""
+"""A plain function, and the trainer, that is killed anywhere ends as one that nobody disturbed, and
+one that lost its trial meanwhile changes nothing that counts."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import killed_sweeps
 import pytest
-from plain_task import EPOCHS, FINGERPRINT, LOST, TRAINED, begin, ended, wait_for_word
+from drill import draw_images
+from forked_attempts import LOST, begin, ended, wait_until_stopped
+from kill_points import five, trained
+from killed_sweeps import EPOCHS, FILES, result
 from saved_trials import contents
 
-from sweeps.run import attempt_folder, checkpoint_file
-from trial_records import rows, tables, trial_files
+from sweeps.run import attempt_folder
+from sweeps.spec.sweep import Trial
+from trial_records import rows, trial_files
 
-FILES = {
-    trial_files.CHECKPOINT,
-    trial_files.CONFIG,
-    trial_files.EPOCHS,
-    trial_files.RUN,
-}
 # In the second epoch, and at the end.
 KILLS = [
-    "log:2", "log:3", "sync:1", "write:1", "rename:1", "saved:1", "log:4", "returning:0",
+    "log:2", "log:3", "sync:1", "write:1", "rename:1", "saved:1", "log:4", "went-on:4",
     "returned:0", "publish:1", "run:0", "remove:0",
 ]  # fmt: skip
 
-
-def result(trial: Path) -> dict[str, Any]:
-    saved = checkpoint_file.read(trial / trial_files.CHECKPOINT, FINGERPRINT)
-    assert saved is not None
-    run = tables.read_run(trial, FINGERPRINT, ["fingerprint", "status", "test_accuracy"])
-    return {
-        "rows": tables.read_epochs(trial).to_pylist(),
-        "run": {name: run[name] for name in ("status", "test_accuracy")},
-        "weights": {name: one.numpy().tobytes() for name, one in saved.state["model"].items()},
-        "momentum": [
-            one["momentum_buffer"].numpy().tobytes()
-            for one in saved.state["optimizer"]["state"].values()
-        ],
-        "generators": [checkpoint_file.encoded(one).nbytes for one in saved.generators],
-        "drawn": [one["torch"].numpy().tobytes() for one in saved.generators],
-    }
+Whole = Callable[[str, int], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    """What an undisturbed run comes to, by the number of its ranks."""
-    found = {}
-    for ranks in (1, 2):
-        trial = tmp_path_factory.mktemp("whole") / "trial"
-        assert ended(begin(trial, "only", 1, ranks)) == [0] * ranks
-        found[ranks] = result(trial)
-        assert [row["epoch"] for row in found[ranks]["rows"]] == list(range(EPOCHS))
-        assert {path.name for path in trial.iterdir()} == FILES
-    return found
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Trial]]:
+    """One of each task."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    draw_images(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRILL_DATA", str(folder / "data"))
+        yield {
+            task: killed_sweeps.trials(killed_sweeps.write(folder, task, 1))[0]
+            for task in killed_sweeps.DEFINITIONS
+        }
+
+
+@pytest.fixture(scope="module")
+def whole(trials: dict[str, Trial], tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What an undisturbed run comes to, by its task and the number of its ranks."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def run(task: str, ranks: int) -> dict[str, Any]:
+        if (task, ranks) not in found:
+            folder = tmp_path_factory.mktemp("whole") / "sweep" / "trial"
+            assert ended(begin(folder, trials[task], "only", 1, ranks)) == [0] * ranks
+            found[task, ranks] = result(folder, trials[task])
+            epochs = [row["epoch"] for row in found[task, ranks]["rows"]]
+            assert epochs == list(range(EPOCHS[task]))
+            assert {path.name for path in folder.iterdir()} == FILES[task]
+        return found[task, ranks]
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a trial; the names above it are in its files."""
+    return tmp_path / "sweep" / "trial"
 
 
 @pytest.mark.parametrize(
-    ("ranks", "kill"),
-    [*((1, kill) for kill in KILLS), *((2, kill) for kill in KILLS[2:10:2])],
+    ("task", "ranks", "kill"),
+    [
+        *(("function", 1, kill) for kill in KILLS),
+        *(("function", 2, kill) for kill in five(EPOCHS["function"])),
+        *(("trainer", ranks, kill) for ranks in (1, 2) for kill in five(EPOCHS["trainer"])),
+    ],
 )
 def test_killed_anywhere_it_ends_as_if_nothing_had_been(
-    tmp_path: Path, whole: dict[int, dict[str, Any]], ranks: int, kill: str
+    folder: Path, trials: dict[str, Trial], whole: Whole, task: str, ranks: int, kill: str
 ) -> None:
-    trial = tmp_path / "trial"
-    codes = ended(begin(trial, "a", 1, ranks, DIES_AT=kill))
+    trial = trials[task]
+    codes = ended(begin(folder, trial, "a", 1, ranks, DIES_AT=kill))
     assert codes[0] == -signal.SIGKILL
-    if not (trial / trial_files.RUN).exists():
+    if not (folder / trial_files.RUN).exists():
         # Whatever became of it, a reader sees the rows of steps in their order.
-        seen = [row.values["epoch"] for row in rows.read(trial)]
+        seen = [row.values["epoch"] for row in rows.read(folder)]
         assert seen == list(range(len(seen)))
-        assert ended(begin(trial, "b", 2, ranks)) == [0] * ranks
-        assert {path.name for path in trial.iterdir()} == FILES
+        assert ended(begin(folder, trial, "b", 2, ranks)) == [0] * ranks
     else:
         assert kill == "remove:0"
-        attempt_folder.sweep_up(trial)
-        assert {path.name for path in trial.iterdir()} == FILES
-    assert result(trial) == whole[ranks]
-    trained = (tmp_path / TRAINED).read_text().split()
-    assert len(trained) <= EPOCHS + 1
-    assert sorted(set(trained)) == [str(epoch) for epoch in range(EPOCHS)]
+        attempt_folder.sweep_up(folder)
+    assert {path.name for path in folder.iterdir()} == FILES[task]
+    assert result(folder, trial) == whole(task, ranks)
+    epochs = trained(folder.parent, folder.name)
+    assert len(epochs) <= EPOCHS[task] + 1
+    assert sorted({*epochs}) == list(range(EPOCHS[task]))
 
 
 def test_killed_at_each_epoch_it_still_ends(
-    tmp_path: Path, whole: dict[int, dict[str, Any]]
+    folder: Path, trials: dict[str, Trial], whole: Whole
 ) -> None:
-    trial = tmp_path / "trial"
+    trial = trials["function"]
     places = ["rename:1", "sync:1", "saved:0", "rename:1", "returned:0", "run:0"]
     for number, kill in enumerate(places):
-        assert ended(begin(trial, f"t{number}", number + 1, DIES_AT=kill)) == [-signal.SIGKILL]
-    assert ended(begin(trial, "last", 9)) == [0]
-    assert result(trial) == whole[1]
-    assert len((tmp_path / TRAINED).read_text().split()) <= EPOCHS + len(places)
+        attempt = begin(folder, trial, f"t{number}", number + 1, DIES_AT=kill)
+        assert ended(attempt) == [-signal.SIGKILL]
+    assert ended(begin(folder, trial, "last", 9)) == [0]
+    assert result(folder, trial) == whole("function", 1)
+    assert len(trained(folder.parent, folder.name)) <= EPOCHS["function"] + len(places)
 
 
 HANGS = [
@@ -104,18 +117,18 @@ HANGS = [
 
 @pytest.mark.parametrize("hang", HANGS)
 def test_one_that_was_stopped_until_its_trial_was_done_changes_nothing(
-    tmp_path: Path, whole: dict[int, dict[str, Any]], hang: str
+    folder: Path, trials: dict[str, Trial], whole: Whole, hang: str
 ) -> None:
-    trial = tmp_path / "trial"
-    (zombie,) = begin(trial, "a", 1, HANGS_AT=hang)
+    trial = trials["function"]
+    (zombie,) = begin(folder, trial, "a", 1, HANGS_AT=hang)
     try:
-        wait_for_word(trial, "hangs")
-        assert ended(begin(trial, "b", 2)) == [0]
-        before = contents(trial)
+        wait_until_stopped(zombie.pid)
+        assert ended(begin(folder, trial, "b", 2)) == [0]
+        before = contents(folder)
         os.kill(zombie.pid, signal.SIGCONT)
         assert ended([zombie]) == [LOST]
     finally:
         zombie.kill()
-    assert contents(trial) == before
-    assert {path.name for path in trial.iterdir()} == FILES
-    assert result(trial) == whole[1]
+    assert contents(folder) == before
+    assert {path.name for path in folder.iterdir()} == FILES["function"]
+    assert result(folder, trial) == whole("function", 1)
