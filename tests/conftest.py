@@ -70,7 +70,10 @@ def unforked(monkeypatch: pytest.MonkeyPatch) -> None:
     """But not this test's, whose subject is the process itself or its command line."""
     import forked
 
+    from local_machine import processes
+
     monkeypatch.setattr(subprocess, "Popen", forked.Forked.__base__)
+    monkeypatch.setattr(processes, "start", forked.Forked.__base__)
 
 
 # For the tests on a real Slurm. They import what they need late: most tests need none of it.

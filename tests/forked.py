@@ -27,6 +27,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from local_machine import processes
+
 PROGRAMS = {
     "sweeps.launch", "sweeps.execution.worker", "sweeps.search", "sweeps.study", "sweeps.status",
     "sweeps.cancel", "analysis.report", "trainer",
@@ -67,6 +69,7 @@ def forking() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if "REAL_PROCESSES" not in os.environ and not torch.cuda.is_available():
             patch.setattr(subprocess, "Popen", Forked)
+            patch.setattr(processes, "start", Forked)
         yield
 
 
@@ -112,5 +115,7 @@ def _surround(how: dict[str, Any]) -> None:
     logging.getLogger().handlers.clear()
     logging.getLogger().setLevel(logging.WARNING)
     sys.path[0] = str(Path.cwd())
+    if "HANGS_AT" in os.environ:
+        importlib.import_module("kill_points").watch()
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115

@@ -13,6 +13,7 @@ from typing import Any
 
 import kill_points
 import torch
+import torch._dynamo  # its optimizers, and DDP, would import it in each fork
 
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt
@@ -20,6 +21,7 @@ from sweeps.run.ends import LostTrialError, StoppedError
 from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import load
+from trainer import train as _trainer  # noqa: F401 - for the same reason
 
 LOST = 7
 """The exit code of an attempt that lost its trial."""
@@ -76,8 +78,12 @@ def ended(processes: list[Any]) -> list[int]:
 
 
 def wait_until_stopped(pid: int) -> None:
-    """By SIGSTOP."""
     until = time.monotonic() + 60
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+    while not is_stopped(pid):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def is_stopped(pid: int) -> bool:
+    """By SIGSTOP."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
