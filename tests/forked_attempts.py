@@ -13,7 +13,7 @@ from typing import Any
 
 import kill_points
 import torch
-import torch._dynamo  # its optimizers, and DDP, would import it in each fork
+import torch._dynamo  # which its optimizers, and DDP, would import in each fork
 
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt

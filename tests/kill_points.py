@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import collections
 import functools
+import importlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,14 +133,13 @@ def _after(of: Any, name: str, act: Callable[..., None]) -> None:
 
 
 def _count_epochs_of_the_trainer() -> None:
-    """Without torch, until it trains."""
+    """Without importing torch before it trains."""
     from trainer.task import Trainer
 
     inner = Trainer.train
 
     def train(self: Trainer, config: Any, run: Run) -> dict[str, Any]:
-        module = sys.modules.get("trainer.train") or __import__("trainer.train").train
-        _count_epochs(module)
+        _count_epochs(importlib.import_module("trainer.train"))
         return inner(self, config, run)
 
     Trainer.train = train  # type: ignore[method-assign]

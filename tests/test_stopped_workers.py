@@ -65,8 +65,7 @@ def test_ten_workers_that_go_on_when_their_trials_are_done_elsewhere_change_noth
             env={**os.environ, "HANGS_AT": " ".join(HANGS)}, preexec_fn=on_another_machine,
         )  # fmt: skip
     try:
-        wait_for(lambda: len(held := pids(folders)) == len(HANGS)
-                 and all(map(is_stopped, held)), 200, 0.1)  # fmt: skip
+        wait_for(lambda: all_are_stopped(folders), 200, 0.1)
         stopped = pids(folders)
         for folder in folders:
             age(folder, LATE)
@@ -86,10 +85,10 @@ def test_ten_workers_that_go_on_when_their_trials_are_done_elsewhere_change_noth
         there.terminate()
         there.wait()
     logs = [name for name in after if name.startswith("logs/")]
+    for name in {*before, *after} - {*logs}:
+        assert after.get(name) == before.get(name), name
     told = "".join(after[name].decode() for name in logs)
     assert told.count("another attempt holds") == len(HANGS)
-    for name in {*before, *after} - {*logs}:
-        assert after[name] == before[name], name
     for trial, folder in zip(swept, folders, strict=True):
         assert {path.name for path in folder.iterdir()} == FILES["function"]
         begun = trained(tmp_path, trial.name)
@@ -97,6 +96,11 @@ def test_ten_workers_that_go_on_when_their_trials_are_done_elsewhere_change_noth
         alone = tmp_path / "function" / trial.name
         assert ended(begin(alone, trial, "only", 1)) == [0]
         assert result(folder, trial) == result(alone, trial)
+
+
+def all_are_stopped(folders: list[Path]) -> bool:
+    held = pids(folders)
+    return len(held) == len(HANGS) and all(map(is_stopped, held))
 
 
 def pids(folders: list[Path]) -> list[int]:
