@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from sweeps.run.handle import Run
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 EPOCHS = 5
 
 
 def train(config: dict[str, Any], run: Run) -> dict[str, float]:
+    # Not where a launch reads the file.
     import kill_points
+    import torch
+    from torch import nn
 
     seed, rank = config["seed"], run.ranks.rank
     torch.manual_seed(seed)
@@ -56,11 +60,16 @@ def train(config: dict[str, Any], run: Run) -> dict[str, float]:
 def _parallel(model: nn.Module) -> nn.Module:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return model
+    import torch.distributed
+    from torch.nn.parallel import DistributedDataParallel
+
     torch.distributed.init_process_group("gloo")
     return DistributedDataParallel(model)
 
 
 def _accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    import torch
+
     model.eval()
     with torch.inference_mode():
         return float((model(images).argmax(1) == labels).float().mean())
