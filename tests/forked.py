@@ -50,8 +50,9 @@ class Forked(subprocess.Popen[Any]):
             return
         for name in NEEDED:
             importlib.import_module(name)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # as in a notebook's kernel
+                stream.flush()
         self.pid = os.fork()
         if self.pid == 0:
             _become([str(word) for word in words[2:]], how)

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import random
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -364,6 +365,22 @@ def test_a_rank_that_saves_alone_is_told_so(tmp_path: Path) -> None:
     first, _ = in_ranks(tmp_path, act, 1.0)
     assert "rank 0 of 2 called run.save, and rank 1 did not within 1 s" in first
     assert "on every rank" in first
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_rank_that_was_killed_is_not_waited_for_and_is_said_to_be_gone(
+    tmp_path: Path, gone: int
+) -> None:
+    def act(run: Run, rank: int) -> Any:
+        run.load()
+        if rank == gone:
+            (tmp_path / f"rank-{gone}").write_text("gone")
+            os.kill(os.getpid(), signal.SIGKILL)
+        run.save(1)
+
+    said = in_ranks(tmp_path, act, 30.0)[1 - gone]
+    assert f"called run.save, and rank {gone} cannot be reached any more" in said
+    assert "within" not in said
 
 
 def test_ranks_that_do_different_things_are_told_so(tmp_path: Path) -> None:

@@ -115,6 +115,14 @@ class Ranks:
         if missing is None:
             missing = 0 if self.rank else None
         who = "the others" if missing is None else f"rank {missing}"
+        if "timed out" not in first.lower():
+            return InputError(
+                f"rank {self.rank} of {self.world} called run.{call}, and {who} cannot be reached "
+                f"any more ({first})",
+                f"see what {who} wrote last: a rank that ends, or is killed, ends its trial's "
+                "attempt",
+                exit_code=EXIT_IO,
+            )
         return InputError(
             f"rank {self.rank} of {self.world} called run.{call}, and {who} did not within "
             f"{self._seconds:g} s ({first})",
