@@ -10,6 +10,7 @@ row, and of none that was trained anew since.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class Difference:
 class Verification:
     trial: str
     fingerprint: str
-    run: str | None  # row_sha256 of the run.parquet that it is of; 0.1 has none
+    run: str | None  # `digest_of` the run that it is of
     outcome: Outcome  # equal: bit for bit; close: within the tolerance
     is_declared: bool  # the task says that a resumed trial is exact
     attempts: int  # of the trial
@@ -77,13 +78,13 @@ class Verification:
 
     @property
     def words(self) -> str:
-        """Such as `rerun bit for bit, 2026-11-30`."""
+        """Such as `rerun bit for bit on 2026-11-30`."""
         day = self.verified_at[:10]
         code = " (by other code)" if self.is_same_code is False else ""
         if self.outcome == "differs" and self.difference is not None:
-            return f"not reproduced{code}, {day}: {self.difference.words}"
+            return f"not reproduced{code} on {day}: {self.difference.words}"
         within = f"within {100 * self.tolerance:g} %" if self.tolerance else ""
-        return f"rerun {'bit for bit' if self.outcome == 'equal' else within}{code}, {day}"
+        return f"rerun {'bit for bit' if self.outcome == 'equal' else within}{code} on {day}"
 
 
 class Exactness(NamedTuple):
@@ -117,6 +118,12 @@ def read(sweep: Path) -> tuple[dict[str, list[Verification]], list[InputError]]:
     return found, problems
 
 
+def digest_of(run: Mapping[str, Any]) -> str | None:
+    """What tells one run of a trial from another, of its row of run.parquet."""
+    digest = run.get("row_sha256")
+    return digest[:64] if isinstance(digest, str) else None
+
+
 MACHINE = ("device", "precision", "torch_version", "python_version")
 
 
@@ -129,7 +136,8 @@ def setting_of(
     told = {tuple(one.get(key) for key in keys) for one in attempts_of(run)}
     if len(told) != 1 or next(iter(told))[0] is None:
         return None
-    return json.dumps([*told.pop(), run.get("world_size")])
+    ranks = run.get("world_size")
+    return json.dumps([*told.pop(), int(ranks) if ranks and math.isfinite(ranks) else None])
 
 
 def attempts_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -173,7 +181,12 @@ def exactness(
         ]
         if alike and all(one.outcome == "equal" and one.is_declared for one in alike):
             count = len({one.fingerprint for one in alike})
-            return Exactness("exact", f"resumed, exact as {count} verified", None, False)
+            return Exactness(
+                "exact",
+                f"resumed, exact as {count} verified trial{'s' * (count != 1)}",
+                None,
+                False,
+            )
     return Exactness("unverified", "resumed, not verified", None, False)
 
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Progress:
     # As its run says, a shared one by its part; 0 where another sweep trained it.
     devices: float | None = None
     attempts: int = 1  # of a finished trial, those that added to its result
-    run: str | None = None  # the digest of its run.parquet's row
+    run: str | None = field(default=None, compare=False)  # as `verified.digest_of` says it
     setting: str | None = None  # as `verified.setting_of` says it
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
@@ -241,7 +241,7 @@ def _look(
         stopped_early=bool(run.get("stopped_early")),
         devices=_devices(run) if run else None,
         attempts=max(1, len(verified.attempts_of(run))),
-        run=run.get(tables.OF_ROW),
+        run=verified.digest_of(run),
         setting=verified.setting_of(run),
     )
     progress = Progress(standing, *figures, said=said)

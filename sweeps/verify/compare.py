@@ -47,7 +47,7 @@ class Records:
     def read(cls, folder: Path) -> Records:
         """Raises InputError where a file is damaged, FileNotFoundError where one is gone."""
         run = tables.read_table(folder / RUN)
-        files = {RUN: run}
+        files = {}
         for name, column in tables.DIGESTS.items():
             digest = run[column][0].as_py() if column in run.column_names else None
             try:
@@ -55,6 +55,8 @@ class Records:
             except FileNotFoundError:
                 if name == EPOCHS or digest is not None:
                     raise
+        # Rows first: they say where two runs part.
+        files = {EPOCHS: files.pop(EPOCHS), RUN: run, **files}
         return cls(
             {name: table.drop_columns(_there(table, NAMED)) for name, table in files.items()}
         )

@@ -14,8 +14,7 @@ from sweeps.spec.task_loader import load
 from sweeps.state.trial_store import TrialStore
 from sweeps.verify.compare import Compared, Records, compare
 from sweeps.verify.rerun import RefusedError, rerun, threads_of
-from trial_records import tables
-from trial_records.verified import MACHINE, Verification, attempts_of, setting_of
+from trial_records.verified import MACHINE, Verification, attempts_of, digest_of, setting_of
 
 # What a verification says of where each of the two runs comes from.
 _ORIGIN = (
@@ -77,7 +76,7 @@ def _said(
     return Verification(
         trial=trial.name,
         fingerprint=trial.fingerprint,
-        run=run.get(tables.OF_ROW),
+        run=digest_of(run),
         outcome=found.outcome,
         is_declared=is_declared,
         attempts=len(attempts_of(run)),
