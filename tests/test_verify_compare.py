@@ -151,8 +151,14 @@ def test_exact_is_said_only_where_it_is_declared_and_was_found() -> None:
     assert said(NOTE, attempts=1) == ("", "rerun bit for bit on 2026-11-30")
     word, words = said(replace(NOTE, is_declared=False))
     assert word == "unverified" and words.endswith("its task does not declare exactness")
-    close = replace(NOTE, outcome="close", tolerance=TOLERANCE, setting_here="another")
-    assert said(close) == ("unverified", "resumed; rerun within 5 % on 2026-11-30")
+    elsewhere = {"code_sha256": "d", "device": "GPU"}
+    close = replace(
+        NOTE, outcome="close", tolerance=TOLERANCE, setting_here="another", rerun=elsewhere
+    )
+    assert said(close) == (
+        "unverified",
+        "resumed; rerun within 5 % on 2026-11-30 by other code on another device or other versions",
+    )
     # Of a run that was trained anew since, it says nothing.
     assert said(replace(NOTE, run="b" * 64))[0] == "exact"  # but as any other trial alike
     assert said(replace(NOTE, run="b" * 64, attempts=1))[0] == "unverified"

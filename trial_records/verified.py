@@ -56,7 +56,7 @@ class Verification:
     rerun: dict[str, Any]  # the same of the rerun
     tolerance: float | None  # a part of a column's largest value; None: bits were compared
     largest: float | None  # share of the largest difference; 0 where none differs
-    difference: Difference | None  # the first one, beyond the tolerance where there is one
+    difference: Difference | None  # the first one, beyond the tolerance where one is
     columns: int  # how many were compared
     left_out: list[str]  # of time and machine: not compared
     seconds: float  # the rerun took
@@ -79,12 +79,17 @@ class Verification:
     @property
     def words(self) -> str:
         """Such as `rerun bit for bit on 2026-11-30`."""
-        day = self.verified_at[:10]
-        code = " (by other code)" if self.is_same_code is False else ""
-        if self.outcome == "differs" and self.difference is not None:
-            return f"not reproduced{code} on {day}: {self.difference.words}"
-        within = f"within {100 * self.tolerance:g} %" if self.tolerance else ""
-        return f"rerun {'bit for bit' if self.outcome == 'equal' else within}{code} on {day}"
+        within = "bit for bit" if self.tolerance is None else f"within {100 * self.tolerance:g} %"
+        result = "not reproduced" if self.outcome == "differs" else "rerun"
+        how = "bit for bit" if self.outcome == "equal" else within
+        said = f"{result} {how} on {self.verified_at[:10]}"
+        if not self.is_same_code:
+            said += " by other code" if self.is_same_code is False else " by perhaps other code"
+        if any(self.recorded.get(key) != self.rerun.get(key) for key in MACHINE):
+            said += " on another device or other versions"
+        return said + (
+            f": {self.difference.words}" if self.outcome == "differs" and self.difference else ""
+        )
 
 
 class Exactness(NamedTuple):

@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 import uuid
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -150,7 +150,9 @@ def _verify(
             name = one.trial.name
             print(f"running {name} again", file=sys.stderr, flush=True)
             try:
-                found[name] = result = verify(store, one.trial, tolerance)
+                # Whatever a task's file prints when it is imported is not our answer.
+                with redirect_stdout(sys.stderr):
+                    found[name] = result = verify(store, one.trial, tolerance)
                 result.write(store.folder, uuid.uuid4().hex[:8])
                 said = f"{result.words}; {result.seconds:.1f} s"
                 said = f"resumed ({one.attempts} attempts), {said}" if one.attempts > 1 else said
@@ -182,12 +184,9 @@ def _sum_up(store: TrialStore, found: dict[str, Verification | str]) -> None:
     ours = [one for one in found.values() if not isinstance(one, str)]
     where = f"; recorded in {store.folder / FOLDER}" if ours else ""
     print(f"{store.sweep}: {told}{where}", file=sys.stderr)
-    if any(one.is_same_code is False for one in ours):
-        print(
-            "warning: today's code is not the code that trained these trials: "
-            + ", ".join(one.trial for one in ours if one.is_same_code is False),
-            file=sys.stderr,
-        )
+    for is_same, what in ((False, "are not by today's code"), (None, "do not say their code")):
+        if names := [one.trial for one in ours if one.is_same_code is is_same]:
+            print(f"warning: these records {what}: {', '.join(names)}", file=sys.stderr)
     if any(one.outcome == "differs" for one in ours):
         print(
             "help: where the metric is a time, its task's `timings` should name it; where the "

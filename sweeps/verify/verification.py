@@ -12,6 +12,7 @@ from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import load
 from sweeps.state.trial_store import TrialStore
+from sweeps.task import Task
 from sweeps.verify.compare import Compared, Records, compare
 from sweeps.verify.rerun import RefusedError, rerun, threads_of
 from trial_records.verified import MACHINE, Verification, attempts_of, digest_of, setting_of
@@ -30,17 +31,27 @@ def verify(store: TrialStore, trial: Trial, tolerance: float) -> Verification:
     ranks = run.get("world_size") or 1
     if ranks > 1:
         raise RefusedError(f"it was trained on {ranks} ranks, and a rerun has one process")
-    if trial.problem is not None:
-        raise RefusedError(trial.problem.what)
+    task = _task(trial)
     started = clock.monotonic()
     with rerun(trial, run, store.sweep) as folder:
         again = Records.read(folder)
     seconds = clock.monotonic() - started
-    task = load(trial.task)
     allowed = tolerance if _may_differ(run, again.run) else None
     same_code = run.get("code_sha256") == again.run.get("code_sha256") is not None
     found = compare(recorded, again, task.timings, allowed, is_same_code=same_code)
     return _said(trial, run, again.run, found, allowed, task.is_exact, seconds)
+
+
+def _task(trial: Trial) -> Task:
+    """Raises RefusedError where today's code cannot train the trial."""
+    try:
+        if trial.problem is not None:
+            raise trial.problem
+        task = load(trial.task)
+        task.check([trial.config], 1)
+    except InputError as error:
+        raise RefusedError(error.what) from None
+    return task
 
 
 def _records(store: TrialStore, trial: Trial) -> Records:
@@ -79,7 +90,7 @@ def _said(
         run=digest_of(run),
         outcome=found.outcome,
         is_declared=is_declared,
-        attempts=len(attempts_of(run)),
+        attempts=max(1, len(attempts_of(run))),
         setting=setting_of(run),
         setting_here=setting_of(again),
         recorded={name: run.get(name) for name in _ORIGIN},
