@@ -87,9 +87,9 @@ class Verification:
             said += " by other code" if self.is_same_code is False else " by perhaps other code"
         if any(self.recorded.get(key) != self.rerun.get(key) for key in MACHINE):
             said += " on another device or other versions"
-        return said + (
-            f": {self.difference.words}" if self.outcome == "differs" and self.difference else ""
-        )
+        if self.outcome != "differs" or self.difference is None:
+            return said
+        return f"{said}: {self.difference.words}"
 
 
 class Exactness(NamedTuple):

@@ -59,8 +59,8 @@ FLAGS = {
     "training code, another version of torch or Python, or one of them recorded none",
     "MIXED_DEVICE": "done, but by attempts on different devices, in different arithmetic (fp32, "
     "bf16) or on different numbers of ranks",
-    "NOT_REPRODUCED": "done, but `sweeps.verify` ran it again and got other values: on the CPU that "
-    "trained it, with the same versions, of any bit; else by more than its tolerance, which "
+    "NOT_REPRODUCED": "done, but `sweeps.verify` ran it again and got other values: on the CPU "
+    "that trained it, with the same versions, of any bit; else by more than its tolerance, which "
     "rounding alone can exceed where training is long",
     SAME_RESULT: "done, but with the very result of another seed of its point: every loss and "
     "accuracy of every epoch, and the predictions where they are recorded, are equal to the last "
