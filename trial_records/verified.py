@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,12 +108,14 @@ def read(sweep: Path) -> tuple[dict[str, list[Verification]], list[InputError]]:
     found: dict[str, list[Verification]] = {}
     problems = []
     try:
-        paths = sorted((sweep / FOLDER).glob("[!.]*.json"))
+        names = sorted(os.listdir(sweep / FOLDER))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, []
     except OSError as error:
         return {}, [unreadable(sweep / FOLDER, error)]
-    for path in paths:
+    for name in (name for name in names if name.endswith(".json") and name[0] != "."):
         try:
-            note = read_note(Verification, path)
+            note = read_note(Verification, sweep / FOLDER / name)
         except InputError as problem:
             problems.append(problem)
         else:
