@@ -12,11 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_machine.errors import InputError
+from sweeps.function_task import FunctionTask
 from sweeps.spec.sweep import Trial
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import Standing, State
+from sweeps.task import minimize
 from sweeps.verify.choice import in_order, spread
 from sweeps.verify.compare import Compared, Records, compare
+from trainer.task import task as trainer
 from trial_records import verified
 from trial_records.trial_files import EPOCHS, PREDICTIONS, RUN
 from trial_records.verified import Verification, exactness, setting_of
@@ -202,3 +206,30 @@ def test_records_are_added_and_never_changed(tmp_path: Path) -> None:
     assert found == {"f": [NOTE]}
     (problem,) = problems
     assert str(paths[0]) in problem.what
+
+
+# --- what a task declares -------------------------------------------------------------------
+
+
+def trains(config: Any, run: Any) -> None: ...
+
+
+def test_a_function_declares_by_attributes_which_workers_see(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def declared() -> tuple[bool, Any]:
+        made = FunctionTask.of(trains, {"seed": 0}, minimize("loss"))
+        again = FunctionTask(trains, None, made.planned)  # as a plan's reader makes it
+        assert (again.is_exact, again.timings) == (made.is_exact, made.timings)
+        return again.is_exact, again.timings
+
+    assert declared() == (False, ())
+    monkeypatch.setattr(trains, "is_exact", True, raising=False)
+    monkeypatch.setattr(trains, "timings", ["seconds", "wait"], raising=False)
+    assert declared() == (True, ("seconds", "wait"))
+    monkeypatch.setattr(trains, "timings", "seconds")
+    assert declared() == (True, ("seconds",))
+    monkeypatch.setattr(trains, "timings", 3)
+    with pytest.raises(InputError, match="timings is a int"):
+        declared()
+    assert trainer.is_exact and "seconds" in trainer.timings

@@ -7,10 +7,11 @@ python -m sweeps.verify NAME --trial TRIAL       # this one
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import uuid
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -21,6 +22,7 @@ from local_machine import signals
 from local_machine.errors import (
     EXIT_DONE,
     EXIT_FLAGGED,
+    EXIT_IO,
     InputError,
     nearest,
     run_command,
@@ -136,10 +138,8 @@ def _verify(
     again. Those that were not even begun do not count."""
     from sweeps.verify.rerun import NotRerunError, RefusedError
     from sweeps.verify.verification import verify
-    from trial_records.verified import FOLDER
 
-    folder = store.folder / FOLDER
-    folder.mkdir(exist_ok=True)  # where nothing can be recorded, nobody should wait for it
+    _check_writable(store)
     found: dict[str, Verification | str] = {}
     run = refused = 0
     try:
@@ -165,10 +165,20 @@ def _verify(
                 print(f"{name}: {said}", flush=True)
     except OSError as error:
         raise storage_error(error) or error from None
-    finally:
-        with suppress(OSError):
-            folder.rmdir()  # where nothing was recorded
     return found
+
+
+def _check_writable(store: TrialStore) -> None:
+    """Raise InputError where nothing could be recorded, before anybody waits for it."""
+    from trial_records.verified import FOLDER
+
+    folder = store.folder / FOLDER
+    if not os.access(folder if folder.exists() else store.folder, os.W_OK):
+        raise InputError(
+            f"cannot write {folder}",
+            "verify a copy of the results that you may write: --results DIR",
+            exit_code=EXIT_IO,
+        )
 
 
 def _counts(found: dict[str, Verification | str]) -> dict[str, int]:
