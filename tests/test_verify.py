@@ -194,7 +194,7 @@ def test_one_verified_resumed_trial_speaks_for_others_alike(
     said = verify(capsys, folder, "--trial", trial_of(folder, 0.1).name)
     assert said.code == 0 and "bit for bit" in said.out
     states = status(capsys, folder)
-    assert states[0.2]["note"] == "resumed, exact as 1 verified trial"
+    assert states[0.2]["note"] == "resumed, exact: 1 trial alike was verified"
     assert states[0.2]["verified"] is None
     # Until one of them differs.
     assert verify(capsys, folder, "--trial", trial_of(folder, 0.3).name).code == 1

@@ -176,7 +176,10 @@ def test_one_that_differs_stands() -> None:
 
 
 def test_others_speak_for_a_trial_only_by_the_same_code_on_such_a_machine() -> None:
-    assert said(NOTE, fingerprint="other") == ("exact", "resumed, exact as 1 verified trial")
+    assert said(NOTE, fingerprint="other") == (
+        "exact",
+        "resumed, exact: 1 trial alike was verified",
+    )
     for change in (
         {"attempts": 1}, {"is_declared": False}, {"setting": "x"}, {"setting_here": "x"},
     ):  # fmt: skip

@@ -189,12 +189,8 @@ def exactness(
         ]
         if alike and all(one.outcome == "equal" and one.is_declared for one in alike):
             count = len({one.fingerprint for one in alike})
-            return Exactness(
-                "exact",
-                f"resumed, exact as {count} verified trial{'s' * (count != 1)}",
-                None,
-                False,
-            )
+            others = "1 trial alike was" if count == 1 else f"{count} trials alike were"
+            return Exactness("exact", f"resumed, exact: {others} verified", None, False)
     return Exactness("unverified", "resumed, not verified", None, False)
 
 
