@@ -91,13 +91,14 @@ def flags(
     that ended without a result.
     """
     told = runs.get("attempts", pd.Series("[]", index=runs.index))
+    contradicted = runs.get("contradicted", pd.Series(False, index=runs.index))
     marked = {
         "EARLY_STOP": runs["stopped_early"].eq(True),
         "DIVERGED": _diverged(runs) & is_trainers,
         OTHER_DATA: ~runs["same_data"],
         "MIXED_CODE": told.map(lambda text: differ(text, CODE)),
         "MIXED_DEVICE": told.map(lambda text: differ(text, DEVICE)),
-        "NOT_REPRODUCED": runs["contradicted"],
+        "NOT_REPRODUCED": contradicted,
         SAME_RESULT: runs["result"].duplicated(keep=False) & runs["result"].notna(),
         "OUTLIER": _outliers(runs, points),
     }
