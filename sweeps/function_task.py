@@ -10,7 +10,7 @@ is whatever `base` is: a pydantic model, a dataclass or a mapping. The field `se
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ class FunctionTask(Task):
         self.budget, self.seed = planned.budget, planned.seed
         self.config_class = planned.config
         self.objective = Objective(planned.metric or "", planned.direction, planned.reduction)
+        # What a function says of itself: train.is_exact = True; train.timings = ("seconds",)
+        self.is_exact = getattr(function, "is_exact", False) is True
+        self.timings = _names_in(getattr(function, "timings", ()), self.name)
 
     @classmethod
     def of(
@@ -80,6 +83,17 @@ class FunctionTask(Task):
     def _of(self, config: Any) -> Schema[Any]:
         """The base's; a worker has none of a mapping, whose values were checked at launch."""
         return self._schema or Schema.of(config)
+
+
+def _names_in(timings: object, task: str) -> tuple[str, ...]:
+    """Raises InputError for what does not name metrics."""
+    given = (timings,) if isinstance(timings, str) else timings
+    if not isinstance(given, Sequence | Set) or not all(isinstance(one, str) for one in given):
+        raise InputError(
+            f"{task}: timings is a {type(timings).__name__}",
+            'name the metrics that are times: train.timings = ("seconds",)',
+        )
+    return tuple(given)
 
 
 def reference_of(defined: Callable[..., Any]) -> str:

@@ -96,9 +96,10 @@ def _by_plan(
 ) -> list[tuple[Plan, list[Progress]]]:
     """The plans that can be read, with their trials' progress; the others are added to problems."""
     from sweeps.state.progress import look
+    from trial_records import verified
 
     plans, unread = store.readable_plans()
-    problems += unread
+    problems += unread + verified.read(store.folder)[1]
     found = [(plan, look(store, plan.trials, known)) for plan in plans]
     store.summaries.save()
     return found

@@ -106,6 +106,12 @@ class Task(ABC):
     """What a scale of the command line (smoke, cpu) overrides."""
     cost: CostModel | None = None
     """None: past runs of the same task tell it, those alike in all values but the seed first."""
+    is_exact: bool = False
+    """Whether a trial that was killed and resumed, on one process, computes just what an
+    undisturbed one computes. It is believed once `sweeps.verify` has found it so."""
+    timings: Sequence[str] = ()
+    """Metrics, and other columns of its run.parquet, that are of time or of the machine: two runs
+    of one trial differ in them."""
 
     @abstractmethod
     def parse(self, values: Values, where: str = "configuration") -> Any:

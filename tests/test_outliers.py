@@ -29,7 +29,7 @@ from trainer.config import TrainConfig
 CODES = (
     "NONFINITE", "DIVERGED", "EARLY_STOP", "TIMEOUT", "OUT_OF_MEMORY", "MISSING", "OUTLIER",
     "NODE_FAILURE", "NCCL", "DATA", "ERROR", "PRUNED", "OTHER_DATA", "MIXED_CODE", "MIXED_DEVICE",
-    "SAME_RESULT",
+    "SAME_RESULT", "NOT_REPRODUCED",
 )  # fmt: skip
 
 

@@ -40,6 +40,12 @@ class Trainer(Task):
     seed = FIRST_TASK.seed
     objective = Objective("val_accuracy")
     cost = TrainerCosts()
+    is_exact = True
+    timings = (
+        "seconds", "images_per_second", "peak_memory_bytes", "flops_per_image", "flops_per_second",
+        "peak_flops_per_second", "device_share", "precision_used", "step_used", "evaluated_on",
+        "evaluated_precision",
+    )  # fmt: skip
 
     def parse(self, values: Values, where: str = "configuration") -> TrainConfig:
         return TrainConfig.from_json(json.dumps(as_before(values)), where=where)

@@ -110,7 +110,7 @@ class Failure:
     @classmethod
     def read(cls, folder: Path) -> Failure | None:
         """None where the folder has none. Raises InputError for a damaged file."""
-        return _read_note(cls, folder / FAILURE)
+        return read_note(cls, folder / FAILURE)
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,16 @@ class Pruned:
     @classmethod
     def read(cls, folder: Path) -> Pruned | None:
         """None where the folder has none. Raises InputError for a damaged file."""
-        return _read_note(cls, folder / PRUNED)
+        return read_note(cls, folder / PRUNED)
 
 
 Note = TypeVar("Note", Failure, Pruned)
+_Kind = TypeVar("_Kind")
 
 
-def _read_note(kind: type[Note], path: Path) -> Note | None:
+def read_note(kind: type[_Kind], path: Path) -> _Kind | None:
+    """A record of this version, a dataclass; None where there is none. Raises InputError for a
+    damaged file."""
     try:
         values = read_json(path)
     except FileNotFoundError:

@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.data.search_space import Search
 from local_machine.errors import InputError
 from trial_records.plan import FIRST_TASK, PlannedTask
+from trial_records.verified import Verification
 
 if TYPE_CHECKING:
     from analysis.data.predictions import Predictions
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 POINT = "point."
 # Of the frame's columns, those that are neither of a configuration nor of an outcome.
-OWN = ("trial", "sweep", "state", "result", "repeated", "flags", "failure")
+OWN = (
+    "trial", "sweep", "state", "result", "repeated", "exactness", "contradicted", "flags",
+    "failure",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,10 @@ class Plan:
     where the trial has none), every field of the configuration (`fields`), `state` (done,
     pruned, failed, missing, or another word that run.parquet's `status` holds), the columns of
     dataset.columns, `result` (outliers.results) and `repeated` (whether an earlier trial of its
-    point has it), `flags` (list of outliers.FLAGS' codes) and `failure` (a sentence, or "").
-    Accuracies are fractions. A search's trials stand in the order in which it asked for them, and
-    those that it pruned itself have no flag.
+    point has it), `exactness` (of a resumed trial `exact` or `unverified`, else ""),
+    `contradicted` (whether a rerun of it differs), `flags` (list of outliers.FLAGS' codes) and
+    `failure` (a sentence, or ""). Accuracies are fractions. A search's trials stand in the order in
+    which it asked for them, and those that it pruned itself have no flag.
 
     `epochs` has the columns of epochs.parquet and `trial`, a row an epoch of any trial that
     began.
@@ -79,6 +84,8 @@ class Sweep:
     superseded: list[str]
     undigested: frozenset[str] = frozenset()
     late: frozenset[str] = frozenset()
+    verified: list[Verification] = field(default_factory=list)
+    """What came of running some of its finished trials again, one for each."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ _SHOWN = {
     "parameters", "seconds", "flops_per_image", "flops_per_second", "peak_flops_per_second",
     "precision_used", "step_used", "device", "world_size", "evaluated_on", "evaluated_precision",
     "device_share", "command", "git_commit", "git_dirty", "code_sha256", "torch_version",
-    "python_version", "attempts", "finished_at", "shared_from", *DIGESTS.values(),
+    "python_version", "attempts", "finished_at", "shared_from", "row_sha256",
+    *DIGESTS.values(),
 }  # fmt: skip
 
 

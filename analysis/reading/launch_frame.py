@@ -16,6 +16,7 @@ from analysis.reading.unfinished import Ends
 from analysis.stats import outliers
 from local_machine.secrets import masked_command, masked_values
 from trial_records.config import ADDED, flat_of
+from trial_records.verified import Exactness
 
 # Columns of the tables beside a point's axes, which an axis of another version may be called.
 _TABLES = frozenset(
@@ -46,10 +47,11 @@ def plan_of(
     runs: pd.DataFrame,
     rows: tuple[pd.DataFrame, pd.DataFrame],
     ends: Ends,
+    said: Mapping[str, Exactness],
     task: Task,
 ) -> Plan:
     """The launch, whose trials' records are among `runs` and `rows`, the epochs of the trainer's
-    and what others logged."""
+    and what others logged; `said` is what may be said of the exactness of some, by name."""
     names = [trial.name for trial in launch.trials]
     points = [{_axis(axis): v for axis, v in trial.point.items()} for trial in launch.trials]
     found = [*map(_axis, launch.file.axes), *(axis for point in points for axis in point)]
@@ -88,7 +90,7 @@ def plan_of(
         seeds=launch.file.seeds,
         created=launch.file.created,
         command=masked_command(launch.file.command),
-        runs=_judged(frame, axis_values, epochs, ends, launch),
+        runs=_judged(frame, axis_values, epochs, ends, said, launch),
         epochs=epochs,
         search=search,
         fields=tuple(configs.columns),
@@ -103,6 +105,7 @@ def _judged(
     axis_values: pd.DataFrame,
     epochs: pd.DataFrame,
     ends: Ends,
+    said: Mapping[str, Exactness],
     launch: Launch,
 ) -> pd.DataFrame:
     """With what became of each trial, equal results, flags, and why one has no result."""
@@ -119,11 +122,15 @@ def _judged(
     }
     frame["result"] = outliers.results(frame, axis_values, epochs)
     frame["repeated"] = outliers.repeated(frame)
+    words = [said.get(name) for name in names]
+    frame["exactness"] = [one.word if one else "" for one in words]
+    frame["contradicted"] = [one is not None and one.is_contradicted for one in words]
     flags = outliers.flags(frame, axis_values, told, is_trainers=launch.is_trainers)
     frame["flags"] = [
         [] if name in own else codes for name, codes in zip(names, flags, strict=True)
     ]
-    frame["failure"] = [told.get(name, ("", ""))[1] for name in names]
+    differing = {name: one.words for name, one in said.items() if one.is_contradicted}
+    frame["failure"] = [told.get(name, ("", differing.get(name, "")))[1] for name in names]
     return frame
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from analysis.reading import frames as record_frames
 from analysis.reading import impossible_values, launch_frame, launches, unfinished
 from analysis.reading.launches import Launch
 from local_machine.errors import InputError, nearest
-from trial_records import archive
+from trial_records import archive, verified
 from trial_records.plan import PlanFile
+from trial_records.verified import Exactness, Verification
 
 
 def load(results: Path, names: Sequence[str], task: Task) -> Study:
@@ -83,17 +84,36 @@ def _sweep(
     runs = runs[~runs["trial"].isin(impossible)]
     rest = trials.keys() - set(runs["trial"]) - found.unread - impossible
     ends = unfinished.ends(folder, [name for name in trials if name in rest], problems)
+    notes, unread = verified.read(folder)
+    problems += unread
+    said = _exactness(runs, notes)
     return Sweep(
         folder.name,
         [
-            launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, task)
+            launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, said, task)
             for plan in plans
         ],
         sorted(gone),
         frozenset(found.undigested),
         # What another sweep trained has finished before this one asked for it.
         _late([launch.file for launch in files], runs[runs["shared_from"].isna()]),
+        [one.last for one in said.values() if one.last is not None],
     )
+
+
+def _exactness(runs: pd.DataFrame, notes: Mapping[str, list[Verification]]) -> dict[str, Exactness]:
+    """What may be said of each finished trial, by its name."""
+    columns = ["trial", "fingerprint", "row_sha256", "attempts", "world_size"]
+    found = {}
+    done = runs.loc[runs["status"] == "done", columns]
+    for values in done.itertuples(index=False, name=None):
+        row = dict(zip(columns, values, strict=True))
+        attempts = max(1, len(verified.attempts_of(row)))
+        if attempts > 1 or notes:
+            run, setting = verified.digest_of(row), verified.setting_of(row)
+            said = verified.exactness(notes, row["fingerprint"], run, attempts, setting)
+            found[row["trial"]] = said
+    return found
 
 
 def _launches(paths: list[Path], problems: list[InputError]) -> list[Launch]:

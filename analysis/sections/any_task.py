@@ -15,7 +15,7 @@ from analysis.data.study import Plan
 from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.sweep import curves_of, factors, lacking
-from analysis.stats import seed_values
+from analysis.stats import seed_values, summary_tables
 from analysis.stats.intervals import MIN_SEEDS, deviation, seed_interval
 from analysis.text.numbers import count, have
 from analysis.text.words import values
@@ -152,8 +152,7 @@ def trials(plan: Plan) -> list[Part]:
             "flags": runs["flags"].map(", ".join),
         }
     )
-    if runs["failure"].any():
-        frame["failure"] = runs["failure"]
+    frame = summary_tables.with_notes(frame, runs)
     caption = f"Every planned trial of {plan.sweep}; value: {plan.task.metric or 'none'}"
     return [
         Part(wording.title(plan), tables=[Table(f"{wording.name(plan)}-trials", caption, frame)])

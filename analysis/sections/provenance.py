@@ -10,7 +10,7 @@ from analysis.output.model import Part, Section, Table
 from analysis.sections import wording
 from analysis.stats import summary_tables
 from analysis.text import words
-from analysis.text.numbers import count, plural
+from analysis.text.numbers import count, have, plural
 
 
 def provenance(study: Study) -> Section:
@@ -29,6 +29,7 @@ def provenance(study: Study) -> Section:
     notes = [
         *(dataset.notes(ours.trials) if ours.plans else []),
         *_of_attempts(runs),
+        *_of_resumed(runs),
         *_late(study),
         *(note for plan in study.plans for note in _unlike(plan)),
         *_left_out(study),
@@ -37,6 +38,8 @@ def provenance(study: Study) -> Section:
         Table("commands", "The commands that planned the trials", pd.DataFrame(launches)),
         Table("sources", "What the finished trials ran on", summary_tables.sources(runs)),
     ]
+    if (rerun := _rerun(study)) is not None:
+        tables.append(rerun)
     return Section("Provenance", [Part(notes=notes, tables=tables)])
 
 
@@ -61,6 +64,49 @@ def _of_attempts(runs: pd.DataFrame) -> list[str]:
             "device, or in other arithmetic, than the training."
         )
     return notes
+
+
+def _of_resumed(runs: pd.DataFrame) -> list[str]:
+    """How many trials were resumed, and of how many it is known to have changed nothing."""
+    exact, unverified = (int(runs["exactness"].eq(word).sum()) for word in ("exact", "unverified"))
+    if not exact + unverified:
+        return []
+    return [
+        f"{count(exact + unverified, 'trial')} {have(exact + unverified)} several attempts: "
+        f"{exact} exact, {unverified} unverified. Exact: the task declares that a resumed trial "
+        "computes what an undisturbed one does, and the trial was run again bit for bit, or others "
+        "by the same code on such a machine were, and none differed. Unverified: resumed, not "
+        "verified."
+    ]
+
+
+def _rerun(study: Study) -> Table | None:
+    """What came of running finished trials again."""
+    rows = [
+        {
+            "sweep": sweep.name,
+            "trial": one.trial,
+            "verified": one.verified_at,
+            "attempts": one.attempts,
+            "outcome": {"equal": "bit for bit", "close": "within the tolerance"}.get(
+                one.outcome, "not reproduced"
+            ),
+            "tolerance %": None if one.tolerance is None else 100 * one.tolerance,
+            "largest %": None if one.largest is None else float(f"{100 * one.largest:.3g}"),
+            "same code": {True: "yes", False: "no", None: "not known"}[one.is_same_code],
+            "rerun on": one.rerun.get("device"),
+            "first difference": "" if one.difference is None else one.difference.words,
+        }
+        for sweep in study.sweeps
+        for one in sweep.verified
+    ]
+    if not rows:
+        return None
+    caption = (
+        "Trials that were run again by sweeps.verify. Tolerance and largest difference are parts "
+        "of the largest value in a column; without a tolerance, bits were compared"
+    )
+    return Table("verified", caption, pd.DataFrame(rows))
 
 
 def _late(study: Study) -> list[str]:

@@ -59,6 +59,9 @@ FLAGS = {
     "training code, another version of torch or Python, or one of them recorded none",
     "MIXED_DEVICE": "done, but by attempts on different devices, in different arithmetic (fp32, "
     "bf16) or on different numbers of ranks",
+    "NOT_REPRODUCED": "done, but `sweeps.verify` ran it again and got other values: on the CPU "
+    "that trained it, with the same versions, of any bit; else by more than its tolerance, which "
+    "rounding alone can exceed where training is long",
     SAME_RESULT: "done, but with the very result of another seed of its point: every loss and "
     "accuracy of every epoch, and the predictions where they are recorded, are equal to the last "
     "digit, as where the training program takes no account of the seed. All such trials of a point "
@@ -83,17 +86,19 @@ def flags(
 ) -> list[list[str]]:
     """The codes of every trial of a launch; those of the trainer's have accuracies to judge by.
 
-    `runs` is Plan.runs as far as `state`, `same_data` and `result`; `points` has its axes, a column
-    each, in the same rows; `ends` has the code, and a sentence, of each trial that ended without
-    a result.
+    `runs` is Plan.runs as far as `state`, `same_data`, `result` and `contradicted`; `points` has
+    its axes, a column each, in the same rows; `ends` has the code, and a sentence, of each trial
+    that ended without a result.
     """
     told = runs.get("attempts", pd.Series("[]", index=runs.index))
+    contradicted = runs.get("contradicted", pd.Series(False, index=runs.index))
     marked = {
         "EARLY_STOP": runs["stopped_early"].eq(True),
         "DIVERGED": _diverged(runs) & is_trainers,
         OTHER_DATA: ~runs["same_data"],
         "MIXED_CODE": told.map(lambda text: differ(text, CODE)),
         "MIXED_DEVICE": told.map(lambda text: differ(text, DEVICE)),
+        "NOT_REPRODUCED": contradicted,
         SAME_RESULT: runs["result"].duplicated(keep=False) & runs["result"].notna(),
         "OUTLIER": _outliers(runs, points),
     }

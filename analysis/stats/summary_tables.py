@@ -162,6 +162,14 @@ def trials(runs: pd.DataFrame) -> pd.DataFrame:
             "flags": runs["flags"].map(", ".join),
         }
     )
+    return with_notes(table, runs)
+
+
+def with_notes(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """With what is to be said of some trials, where there are any: of resumed ones whether they are
+    exact, of others why they have no result."""
+    if runs["exactness"].any():
+        table["resumed"] = runs["exactness"]
     if runs["failure"].any():
         table["failure"] = runs["failure"]
     return table

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from sweeps.state.lease import Lease
 from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
-from trial_records import archive, trial_files
+from trial_records import archive, trial_files, verified
 from trial_records.plan import FIRST_TASK, PlannedTask
+from trial_records.verified import Exactness, Verification
 
 Values = Mapping[str, Any]
 
@@ -46,8 +47,12 @@ class Progress:
     stopped_early: bool = False
     # As its run says, a shared one by its part; 0 where another sweep trained it.
     devices: float | None = None
+    attempts: int = 1  # of a finished trial, those that added to its result
+    run: str | None = field(default=None, compare=False)  # as `verified.digest_of` says it
+    setting: str | None = None  # as `verified.setting_of` says it
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
+    exactness: Exactness | None = None  # of a finished trial, where there is anything to say
 
     @property
     def trial(self) -> Trial:
@@ -90,7 +95,8 @@ class Progress:
             return f"{failure.cause}: {failure.exception}"
         if lease is not None:
             return self._whereabouts(lease)
-        return "stopped early" if self.stopped_early else ""
+        said = self.exactness.words if self.exactness else ""
+        return ", ".join(one for one in ("stopped early" * self.stopped_early, said) if one)
 
     def _whereabouts(self, lease: Lease) -> str:
         words = [f"pid {lease.pid} on {lease.host}{leases.since(self.standing.heard)}"]
@@ -129,6 +135,14 @@ class Progress:
             return failure.cause
         return CAUSES.get(job.state) if self.state is State.LOST and job is not None else None
 
+    @property
+    def verified(self) -> dict[str, Any] | None:
+        """What came of running it again, and when; None where nobody did."""
+        last = self.exactness.last if self.exactness else None
+        if last is None:
+            return None
+        return {"at": last.verified_at, "outcome": last.outcome, "words": last.words}
+
     def to_json(self) -> dict[str, Any]:
         lease, failure = self.standing.lease, self.standing.failure
         return {
@@ -143,6 +157,8 @@ class Progress:
             "best": self.best,
             "eta_seconds": self.eta_seconds,
             "stopped_early": self.stopped_early,
+            "exactness": self.exactness.word or None if self.exactness else None,
+            "verified": self.verified,
             "attempt": lease.attempt if lease else failure.attempt if failure else None,
             "cause": self.cause,
             "job": self.standing.job.id if self.standing.job else None,
@@ -168,7 +184,17 @@ def look(store: TrialStore, trials: Iterable[Trial], known: dict[str, Progress])
                 known[trial.name] = Progress(Standing(trial, State.DONE), *figures)
     standings = store.standings(trial for trial in trials if trial.name not in known)
     found = {one.trial.name: _look(store, one, known, parts) for one in standings}
-    return [known.get(trial.name) or found[trial.name] for trial in trials]
+    notes = verified.read(store.folder)[0]
+    every = (known.get(trial.name) or found[trial.name] for trial in trials)
+    return [_judged(one, notes) if one.state is State.DONE else one for one in every]
+
+
+def _judged(one: Progress, notes: Mapping[str, list[Verification]]) -> Progress:
+    """With what may be said of the finished trial's exactness."""
+    if (one.attempts < 2 and not notes) or one.problem is not None:
+        return one
+    said = verified.exactness(notes, one.trial.fingerprint, one.run, one.attempts, one.setting)
+    return replace(one, exactness=said)
 
 
 def _look(
@@ -214,6 +240,9 @@ def _look(
         seconds_per_epoch=_pace(trial.task, logged, run),
         stopped_early=bool(run.get("stopped_early")),
         devices=_devices(run) if run else None,
+        attempts=max(1, len(verified.attempts_of(run))),
+        run=verified.digest_of(run),
+        setting=verified.setting_of(run),
     )
     progress = Progress(standing, *figures, said=said)
     if done:

@@ -39,6 +39,9 @@ class Figures(NamedTuple):
     seconds_per_epoch: float | None
     stopped_early: bool
     devices: float | None
+    attempts: int
+    run: str | None
+    setting: str | None
 
 
 class _Entry(NamedTuple):
