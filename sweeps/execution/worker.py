@@ -194,6 +194,7 @@ class Worker:
         run: Run | None = None
         try:
             task, config = load(trial.task), trial.config
+            self.stop.allow(task.stop_seconds)
             attempt = self._attempt(trial, token=lease.token, number=lease.attempt, facts=about)
             run = Run(
                 attempt, stop=self._stop_of(trial, watch), watch=watch,
