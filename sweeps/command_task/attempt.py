@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ class ProgramAttempt:
     def __init__(self, command: PlannedCommand, run: Run) -> None:
         self._command, self._run = command, run
         self._is_first = run.ranks.rank == 0
-        self._folder: Path = run.attempt.trial / FILES
+        # A program may change its working directory.
+        self._folder = Path(os.path.abspath(run.attempt.trial / FILES))  # noqa: PTH100
         self._source: Source
         self._collector: Collector | None = None
         self._again = 0
         self._is_behind = False
-        self._committed_at = clock.monotonic()
+        # The first row is committed at once: by it an attempt has got on.
+        self._committed_at = -_COMMIT_SECONDS
 
     def begin(self, words: Callable[[Mapping[str, Any]], list[str]], seed: Any) -> None:
         """Make ready; `words` gives the command's words, of what the attempt has of its own.

@@ -21,8 +21,8 @@ PROCESSES = ("per_rank", "per_node")
 # Slurm's warning, which a program never sees, and what no program can act on.
 _NOT_TO_SEND = ("USR2", "KILL", "STOP", "CONT")
 MAX_LENGTH = 10_000
-# After SIGTERM, before SIGKILL, in seconds; and what committing and requeueing may take then.
-TERM_SECONDS, COMMIT_SECONDS = 10.0, 20.0
+TERM_SECONDS = 10.0
+"""From SIGTERM to SIGKILL."""
 
 
 class CommandOptions(TypedDict, total=False):

@@ -34,7 +34,7 @@ class Program:
         self, words: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None]
     ) -> None:
         """`hear` gets each line that it prints, in another thread. Raises OSError."""
-        self.tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self._last: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.killed = 0
         """How many processes it left behind, which were killed."""
         self._hear = hear
@@ -52,6 +52,11 @@ class Program:
         self._code: int | None = None
         self._listener = threading.Thread(target=self._listen, name="output", daemon=True)
         self._listener.start()
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines that it printed."""
+        return [masked(line) for line in self._last]
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
@@ -84,9 +89,8 @@ class Program:
         self._code, self.killed = told["code"], told["killed"]
         left_out = self._bytes - SHOWN_BYTES
         if left_out > 0:
-            _write(f"[{left_out / 2**20:,.0f} MiB of its output are left out; it ends:]")
-            for line in self.tail:
-                _write(line)
+            _write([f"[{left_out / 2**20:,.0f} MiB of its output are left out; it ends:]"])
+            _write(list(self._last))
 
     def _listen(self) -> None:
         assert self._keeper.stdout is not None
@@ -96,23 +100,22 @@ class Program:
             if len(rest) > LINE_BYTES:
                 lines.append(rest)
                 rest = b""
-            for line in lines:
-                self._take(line)
+            self._take(lines)
         if rest:
-            self._take(rest)
+            self._take([rest])
 
-    def _take(self, content: bytes) -> None:
-        line = content.decode(errors="replace")
-        self._hear(line)
-        shown = masked(line[:LINE_BYTES])
-        self.tail.append(shown)
-        self._bytes += len(content) + 1
+    def _take(self, contents: Sequence[bytes]) -> None:
+        lines = [content.decode(errors="replace") for content in contents]
+        for line in lines:
+            self._hear(line)
+        self._last.extend(lines)
+        self._bytes += sum(map(len, contents)) + len(contents)
         if self._bytes <= SHOWN_BYTES:
-            _write(shown)
+            _write(lines)
 
 
-def _write(line: str) -> None:
+def _write(lines: Sequence[str]) -> None:
     """Into the worker's log."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(line + "\n")
+        sys.stderr.write("".join(f"{masked(line)}\n" for line in lines))
         sys.stderr.flush()

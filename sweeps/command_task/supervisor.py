@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import Any
 
 from local_machine import clock
+from local_machine.errors import InputError
 from sweeps.command_task.command import TERM_SECONDS
 from sweeps.command_task.program import Program
 from sweeps.run.handle import Run
@@ -36,11 +37,11 @@ class End(Enum):
     """Stopped by itself; it is to be run again."""
 
 
-class ProgramFailedError(Exception):
-    """A program ended in a way that is not one of `End`; the message says how."""
+class ProgramFailedError(InputError):
+    """A program ended in a way that is not one of `End`."""
 
-    def __init__(self, message: str, tail: list[str]) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, tail: list[str]) -> None:
+        super().__init__(what, "see its output: python -m sweeps.logs SWEEP TRIAL")
         self.tail = tail
         """The last lines that it printed."""
 
@@ -125,7 +126,7 @@ class Supervisor:
         if all(code in (0, AGAIN) for code in codes):
             return End.AGAIN if AGAIN in codes else End.DONE
         rank, code = next((n, code) for n, code in enumerate(codes) if code not in (0, AGAIN))
-        tail = [] if program is None else list(program.tail)
+        tail = [] if program is None else program.tail
         raise ProgramFailedError(_said(rank, code, codes, tail), tail)
 
 
