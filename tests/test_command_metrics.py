@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.command_task.metrics.collector import Collector
-from sweeps.command_task.metrics.source import Raw, Source, source_of
+from sweeps.command_task.metrics.kinds import source_of
+from sweeps.command_task.metrics.source import Raw, Source
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt
 from sweeps.run.handle import Run

@@ -11,7 +11,8 @@ from local_machine import clock
 from local_machine.errors import InputError
 from sweeps.command_task import leftovers
 from sweeps.command_task.metrics.collector import Collector
-from sweeps.command_task.metrics.source import Source, source_of
+from sweeps.command_task.metrics.kinds import source_of
+from sweeps.command_task.metrics.source import Source
 from sweeps.command_task.program import Program
 from sweeps.command_task.rank_environment import DONE, RankEnvironment
 from sweeps.command_task.supervisor import AGAIN, End, Supervisor

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 from local_machine.errors import InputError, nearest
-from sweeps.command_task.metrics import source
+from sweeps.command_task.metrics import kinds
 from sweeps.command_task.template import Args, Template
 from trial_records.plan import PlannedCommand
 
@@ -85,7 +85,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
             'a file in its folder: metrics="metrics.jsonl"; or a pattern of its output: '
             'metrics="output: epoch {epoch} loss {loss}"',
         )
-    source.check(metrics)
+    kinds.check(metrics)
     return PlannedCommand(
         template=text, args=args, shell=shell, metrics=metrics, step=options.get("step"),
         done=_in_folder("done", options.get("done")), processes=processes,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError
 from sweeps.command_task import command as commands
-from sweeps.command_task.metrics import source
+from sweeps.command_task.metrics import kinds
 from sweeps.command_task.rank_environment import is_found
 from sweeps.command_task.template import Template
 from sweeps.task import Objective, Task, Values
@@ -104,7 +104,7 @@ class CommandTask(Task):
             self.template.fill(config, of_attempt)
         if not self.command.shell:
             _check_program(self.template.words)
-        source.check(self.command.metrics)
+        kinds.check(self.command.metrics)
 
     def cause(self, error: Exception) -> Cause | None:
         from sweeps.command_task.supervisor import ProgramFailedError
