@@ -14,7 +14,7 @@ from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Source
 from sweeps.command_task.program import Program
-from sweeps.command_task.rank_environment import DONE, RankEnvironment
+from sweeps.command_task.rank_environment import DONE_FILE, RankEnvironment
 from sweeps.command_task.supervisor import AGAIN, End, Supervisor
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
@@ -46,26 +46,19 @@ class ProgramAttempt:
         """Make ready; `words` gives the command's words, of what the attempt has of its own.
         Raises StoppedError, InputError, OSError."""
         run = self._run
-        place = RankEnvironment.here(run.ranks.rank, run.ranks.world)
+        self._words, self._seed = words, seed
+        self._place = RankEnvironment.here(run.ranks.rank, run.ranks.world)
         state = run.load() or {"read": {}, "again": 0}
         self._again = state["again"]
         is_settled = True
         if self._is_first:
             self._folder.mkdir(exist_ok=True)
             is_settled = leftovers.settle(run.attempt.trial, self._folder, run.is_asked_to_stop)
-        elif place.local_rank == 0:
+        elif self._place.local_rank == 0:
             leftovers.kill_here(self._folder)
-        meeting = run.ranks.agree(
-            "command", b"", lambda _: {"is_settled": is_settled, **place.meeting()}
-        )
-        if not meeting["is_settled"]:
+        told = run.ranks.agree("command", b"", lambda _: {"is_settled": is_settled})
+        if not told["is_settled"]:
             raise StoppedError
-        per_rank = self._command.processes == "per_rank"
-        self._has_own = per_rank or place.local_rank == 0
-        self._words = words(place.placeholders(self._folder, meeting))
-        self._variables = place.variables(
-            self._folder, run.attempt.trial, seed, meeting, per_rank=per_rank
-        )
         self._source = source_of(self._command.metrics, self._folder, state["read"])
         if self._is_first:
             self._collector = Collector(run, self._source, self._command.step)
@@ -76,13 +69,9 @@ class ProgramAttempt:
         trial, token, rank = self._run.attempt.trial, self._run.attempt.token, self._run.ranks.rank
         leftovers.begin(trial, token, rank)
         try:
-            while self._run_once(budget) is End.AGAIN:
+            while (end := self._run_once(budget)) is not End.DONE:
                 if self._again >= MAX_AGAIN:
-                    raise InputError(
-                        f"the program ended {self._again} times with exit code {AGAIN}, which asks "
-                        "to be run again, and wrote no row of its metrics in between",
-                        "have it go on from what it saved in its folder",
-                    )
+                    raise _not_getting_on(end, self._again)
         finally:
             leftovers.end(trial, token, rank)
         if self._collector is not None:
@@ -90,19 +79,32 @@ class ProgramAttempt:
 
     def _run_once(self, budget: Any) -> End:
         """Raises as `until_complete` does."""
-        hear = self._source.hear if self._is_first else lambda _: None
-        program = Program(self._words, self._variables, hear) if self._has_own else None
+        program = self._start()
         rows = self._count()
         supervisor = Supervisor(self._run, self._command, self._collect)
         end = supervisor.see_through(program, lambda: self._is_complete(budget))
         if end is End.STOPPED:
             raise StoppedError
-        if self._is_first and end is End.AGAIN:
+        if self._is_first and end is not End.DONE:
             self._again = 0 if self._count() > rows else self._again + 1
             self._commit()
         told = self._run.ranks.agree("command", b"", lambda _: {"again": self._again})
         self._again = told["again"]
         return end
+
+    def _start(self) -> Program | None:
+        """None on a rank that has no program of its own."""
+        # Each start has a port of its own, on which nothing of the one before it waits.
+        meeting = self._run.ranks.agree("command", b"", lambda _: self._place.meeting())
+        per_rank = self._command.processes == "per_rank"
+        if not per_rank and self._place.local_rank:
+            return None
+        words = self._words(self._place.placeholders(self._folder, meeting))
+        variables = self._place.variables(
+            self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
+        )
+        hear = self._source.hear if self._is_first else lambda _: None
+        return Program(words, variables, hear)
 
     def _count(self) -> int:
         return 0 if self._collector is None else len(self._collector.rows)
@@ -126,7 +128,7 @@ class ProgramAttempt:
         self._collector.poll()
         self._commit()
         done = self._command.done
-        if Path(self._variables[DONE]).exists() or (done and any(self._folder.glob(done))):
+        if (self._folder / DONE_FILE).exists() or (done and any(self._folder.glob(done))):
             return True
         if isinstance(budget, bool) or not isinstance(budget, int | float):
             return False
@@ -135,6 +137,21 @@ class ProgramAttempt:
         steps = [row[name] for row in rows if name in row]
         # Counted from 0 or from 1.
         return bool(steps) and max(steps) >= budget - (1 if min(steps) == 0 else 0)
+
+
+def _not_getting_on(end: End, times: int) -> InputError:
+    if end is End.DIED:
+        return InputError(
+            f"the program was killed by SIGKILL {times} times, and wrote no row of its metrics in "
+            "between",
+            "the kernel kills what takes too much memory: dmesg tells; ask for more of it, or make "
+            "the batch smaller",
+        )
+    return InputError(
+        f"the program ended {times} times with exit code {AGAIN}, which asks to be run again, and "
+        "wrote no row of its metrics in between",
+        "have it go on from what it saved in its folder",
+    )
 
 
 def _refuse_without(metric: str, collector: Collector, missing: str) -> None:

@@ -15,8 +15,8 @@ from slurm.environment import Child
 from slurm.rank_info import free_port
 from sweeps.command_task.leftovers import FOLDER
 
-DONE = "SWEEPS_DONE"
-"""Names a file in the program's folder; whoever makes it says that the program is complete."""
+DONE_FILE = ".done"
+"""In the program's folder, named by SWEEPS_DONE: who makes it says that the program is complete."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RankEnvironment:
         told = environment.built(Child.PROGRAM) | {
             FOLDER: str(folder),
             "SWEEPS_TRIAL": trial.name,
-            DONE: str(folder / ".done"),
+            "SWEEPS_DONE": str(folder / DONE_FILE),
             "PYTHONUNBUFFERED": "1",
             "PATH": search_path(),
         }

@@ -35,6 +35,8 @@ class End(Enum):
     """Asked to stop, by a warning or a person; it is to be run again later."""
     AGAIN = auto()
     """Stopped by itself; it is to be run again."""
+    DIED = auto()
+    """Killed by SIGKILL, and not by its supervisor; it is to be run again, too."""
 
 
 class ProgramFailedError(InputError):
@@ -125,6 +127,9 @@ class Supervisor:
             return End.DONE if not any(codes) and is_complete else End.STOPPED
         if all(code in (0, AGAIN) for code in codes):
             return End.AGAIN if AGAIN in codes else End.DONE
+        if -signal.SIGKILL in codes and "KILL" not in self._sent:
+            log.warning("the program was killed by SIGKILL")
+            return End.DIED
         rank, code = next((n, code) for n, code in enumerate(codes) if code not in (0, AGAIN))
         tail = [] if program is None else program.tail
         raise ProgramFailedError(_said(rank, code, codes, tail), tail)
@@ -136,7 +141,4 @@ def _said(rank: int, code: int, codes: list[int], tail: list[str]) -> str:
     if code < 0:
         how = f"was ended by {signal.Signals(-code).name}"
     last = next((line.strip() for line in reversed(tail) if line.strip()), "")
-    why = f": {last}" if last else ", and printed nothing"
-    if code == -signal.SIGKILL:
-        why += " (the kernel kills what takes too much memory)"
-    return f"{who} {how}{why}"
+    return f"{who} {how}" + (f": {last}" if last else ", and printed nothing")
