@@ -51,7 +51,9 @@ _ASSIGNED = re.compile(
 _VALUE_AFTER = re.compile(rf"""(?:\\(?=["']))?{_SCHEME}{_VALUE}""", re.IGNORECASE)
 _FLAG = re.compile(rf"(?<!\S)--?(?P<name>{_NAME})[ \t]+(?=[^\s-])")
 _QUERY = re.compile(rf"""(?<=[?&])(?P<name>{_NAME})=(?P<value>[^&\s'"#]*)""")
-_PASSWORD_IN_URL = re.compile(r"""(?P<head>[A-Za-z][\w+.-]*://[^\s/:@'"]*:)[^\s/'"]+(?=@)""")
+_PASSWORD_IN_URL = re.compile(
+    r"""(?<![\w+.-])(?P<head>[A-Za-z][\w+.-]*://[^\s/:@'"]*:)[^\s/'"]+(?=@)"""
+)
 _USER_IN_URL = re.compile(r"""(?P<head>https?://)[^\s/:@'"]+(?=@)""", re.IGNORECASE)
 _SHAPES = re.compile(
     r"""

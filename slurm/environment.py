@@ -25,6 +25,8 @@ class Child(Flag):
     """A batch script: what sbatch is called with arrives there."""
     RANK = auto()
     """A process of a job's step."""
+    PROGRAM = auto()
+    """A user's program, which a worker runs as a trial."""
 
 
 class Rule(NamedTuple):
@@ -46,14 +48,19 @@ TABLE = (
          Child.SLURM | Child.JOB, "they change what Slurm's commands print or choose"),
     Rule(("SLURM_*", "SLURMD_*", "SUBMITIT_*", "SWEEPS_DRIVER"), Child.SLURM | Child.JOB,
          "of the job that we are in, whose part a new job would be; options of srun"),
-    Rule(("SWEEPS_LAUNCH", "SWEEPS_PER_GPU"), Child.WORKER | Child.JOB,
+    Rule(("SLURM_NTASKS*", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
+          "SLURM_STEP*", "SLURM_SRUN_*", "SLURM_TASK*", "SLURM_ARRAY_*", "SLURM_RESTART_COUNT",
+          "SLURM_JOB_NAME", "SLURM_GTIDS", "SLURM_LAUNCH_*", "SLURM_DISTRIBUTION", "SUBMITIT_*"),
+         Child.PROGRAM, "they make a program take itself for a task of Slurm: Lightning would have "
+         "the job requeued"),
+    Rule(("SWEEPS_LAUNCH", "SWEEPS_PER_GPU"), Child.WORKER | Child.JOB | Child.PROGRAM,
          "of the worker that we are in"),
     Rule(("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE",
           "ROLE_*", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_*", "PET_*"),
-         Child.WORKER | Child.JOB | Child.RANK,
+         Child.WORKER | Child.JOB | Child.RANK | Child.PROGRAM,
          "left over from torchrun: a trial would wait for ranks that do not exist"),
     Rule(("OMPI_COMM_*", "OMPI_UNIVERSE_*", "PMI_*", "PMIX_*", "PMI2_*", "PALS_*",
-          "MV2_COMM_*"), Child.WORKER | Child.JOB,
+          "MV2_COMM_*"), Child.WORKER | Child.JOB | Child.PROGRAM,
          "left over from mpirun"),
     Rule(("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES",
           "HIP_VISIBLE_DEVICES", "CUDA_MPS_*"), Child.JOB,

@@ -104,6 +104,8 @@ class Task(ABC):
     """How the configuration's class is imported, where `reference` does not lead to it."""
     presets: Mapping[str, Values] = {}
     """What a scale of the command line (smoke, cpu) overrides."""
+    stop_seconds: float = 0.0
+    """How long its training may take to end, once asked to stop, beside what a step takes."""
     cost: CostModel | None = None
     """None: past runs of the same task tell it, those alike in all values but the seed first."""
     is_exact: bool = False

@@ -136,7 +136,8 @@ def test_time_signals_and_processes_are_reached_through_one_module_each() -> Non
         for path in files(package):
             used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text()))}
             for edge, names in EDGES.items():
-                if path != ROOT / "local_machine" / f"{edge}.py":
+                # The keeper is a program of its own, which imports nothing of the project.
+                if path.stem not in (edge, "keeper") or path.parent.name != "local_machine":
                     assert not used & names, (
                         f"{path} goes past local_machine.{edge}: {used & names}"
                     )

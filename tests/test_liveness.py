@@ -20,6 +20,7 @@ from local_machine import processes
 from local_machine.errors import InputError
 from local_machine.files import write_atomic
 from sweeps.execution.worker import Worker
+from sweeps.run.attempt import BOUND_SECONDS
 from sweeps.run.ends import LostTrialError
 from sweeps.run.handle import Run
 from sweeps.spec.expand import expand
@@ -27,7 +28,7 @@ from sweeps.spec.sweep import Sweep
 from sweeps.state import driver_lock, elsewhere
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
-from sweeps.state.lease_watch import BOUND_SECONDS, Watch
+from sweeps.state.lease_watch import Watch
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import State, TrialStore

@@ -3,8 +3,9 @@
     41 5c2f90ab row {"epoch": 3, "val_accuracy": 0.91}
 
 A line has the length and the CRC-32 of what follows, then its kind: `attempt` begins an attempt,
-`row` is what it measured, `saved` says how many bytes a checkpoint has committed. A reader takes
-every whole line up to the first that is not. An attempt that goes on from a checkpoint first cuts
+`row` is what it measured, `saved` says how many bytes a checkpoint has committed, `rewind` that a
+program went back: all rows of later steps count no more. A reader takes every whole line up to the
+first that is not. An attempt that goes on from a checkpoint first cuts
 the log to what that has committed, so all rows before an `attempt` are committed.
 """
 
@@ -101,6 +102,8 @@ def rows(content: bytes) -> list[Row]:
             attempt, saved = number if isinstance(number, int) else 0, end
         elif kind == "saved" and isinstance(value.get("bytes"), int):
             saved = max(saved, min(value["bytes"], end))
+        elif kind == "rewind":
+            found = [one for one in found if not _is_behind(one[0], value)]
         elif kind == "row" and all(isinstance(one, Number) for one in value.values()):
             found.append((value, attempt, end))
     merged: dict[Any, Row] = {}
@@ -109,6 +112,15 @@ def rows(content: bytes) -> list[Row]:
         old = merged.get(step, Row({}, of, True))
         merged[step] = Row(old.values | values, of, old.committed and end <= saved)
     return list(merged.values())
+
+
+def _is_behind(values: Values, step: Mapping[str, Any]) -> bool:
+    """Whether a row is of a later step than the one that a program went back to."""
+    for name, place in step.items():
+        own = values.get(name)
+        if isinstance(own, int | float) and isinstance(place, int | float) and own > place:
+            return True
+    return False
 
 
 def attempts(content: bytes) -> list[dict[str, Any]]:

@@ -39,6 +39,27 @@ class _Stored(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
+class PlannedCommand(_Stored):
+    """What a plan says of a task that is a command line."""
+
+    template: str
+    """The command line, with placeholders for values."""
+    args: Literal["placeholders", "argparse", "hydra"] = "placeholders"
+    """How the values follow that no placeholder uses."""
+    shell: bool = False
+    metrics: str
+    """Where the program writes what it measures: a file in its folder, or a pattern of its output
+    behind `output: `."""
+    step: str | None = None
+    """What its metrics call the step, where that is neither `epoch` nor `step`."""
+    done: str | None = None
+    """The file in its folder that says that it is complete."""
+    stop_signal: str = "TERM"
+    grace: float = 30.0
+    """How many seconds it may take to end after that signal."""
+    processes: Literal["per_rank", "per_node"] = "per_rank"
+
+
 class PlannedTask(_Stored):
     """What a plan says of the program that its trials run."""
 
@@ -55,6 +76,8 @@ class PlannedTask(_Stored):
     """What says how good a trial is; the best of its rows, the last, or what training returns."""
     direction: Literal["maximize", "minimize"] = "maximize"
     reduction: Literal["best", "last", "final"] = "best"
+    command: PlannedCommand | None = None
+    """The command line that it is; None for a task that is imported."""
 
     def content(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial's config.json holds, and its fingerprint is of."""

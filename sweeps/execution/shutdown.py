@@ -34,6 +34,9 @@ class Stop:
     in_steps: bool = False
     """Whether training asks after each step now, so that the flag is soon seen."""
 
+    def __post_init__(self) -> None:
+        self.plain_seconds = self.patience_seconds
+
     def listen(self, *numbers: signal.Signals) -> None:
         """Take these signals as requests to stop. Only in the main thread."""
         for number in numbers:
@@ -53,6 +56,11 @@ class Stop:
             # It may have come before the timer was off; another would be a patience away.
             self.disarm()
             return True
+
+    def allow(self, seconds: float) -> None:
+        """The current step may take so much longer than any other."""
+        if self.patience_seconds:
+            self.patience_seconds = self.plain_seconds + seconds
 
     def disarm(self) -> None:
         """The request was heard: it ends nothing any more."""

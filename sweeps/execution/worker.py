@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from local_machine import clock, origin, processes
-from local_machine.errors import run_command, storage_error
+from local_machine.errors import InputError, run_command, storage_error
 from slurm import environment
 from slurm.environment import Child
 from sweeps.execution.shutdown import Stop
@@ -194,6 +194,7 @@ class Worker:
         run: Run | None = None
         try:
             task, config = load(trial.task), trial.config
+            self.stop.allow(task.stop_seconds)
             attempt = self._attempt(trial, token=lease.token, number=lease.attempt, facts=about)
             run = Run(
                 attempt, stop=self._stop_of(trial, watch), watch=watch,
@@ -213,8 +214,8 @@ class Worker:
             if isinstance(error, OSError) and (storage := storage_error(error)) is not None:
                 raise storage from error
             watch.look()  # the failure of an attempt that lost its trial is nothing to the next
-            log.error("%s", traceback.format_exc().rstrip())
-            failure = self._failure(error, lease, origin.attempt(**about))
+            failure = self._failure(error, lease, origin.attempt(**about), trial)
+            log.error("%s", failure.traceback.rstrip())
             if run is not None:
                 run.end(is_over=True)
             self.store.fail(trial, lease, failure)
@@ -247,12 +248,16 @@ class Worker:
         return should_stop
 
     def _failure(
-        self, error: Exception, lease: Lease, about: dict[str, Any] | None = None
+        self, error: Exception, lease: Lease, about: dict[str, Any] | None, trial: Trial
     ) -> trial_files.Failure:
+        exception, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        if isinstance(error, InputError) and trial.task.command is not None:
+            # No line of ours says anything of a program that failed.
+            exception, trace = error.what, f"{error.what}\nhelp: {error.help}\n"
         return trial_files.Failure(
             cause=cause_of(error),
-            exception=f"{type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
+            exception=exception,
+            traceback=trace,
             log_tail=list(self.tail),
             attempt=lease.attempt,
             failed_at=clock.now(),
@@ -268,7 +273,7 @@ class Worker:
             "(dmesg tells), and a time limit may be shorter than the time between two saves"
         )
         log.error("%s", error)
-        self.store.fail(trial, lease, self._failure(error, lease))
+        self.store.fail(trial, lease, self._failure(error, lease, None, trial))
 
 
 def begin_origin(trial: Trial) -> None:

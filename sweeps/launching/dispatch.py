@@ -105,6 +105,7 @@ def check(
         return None
     from sweeps.execution.backends.slurm import batch_of, jobs_of
 
+    preflight.check_stop(plan.task, request.site)
     batch = batch_of(request, store, plan, len(trials))
     preflight.check_batch(batch, jobs_of(request, len(trials))[0])
     return batch

@@ -6,6 +6,7 @@ python -m sweeps.launching.preflight < TRIALS               # whether a worker c
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from slurm.send import Batch
 
 SECONDS = 300
+# What a warned job may take to commit what was read and to have itself requeued.
+COMMIT_SECONDS = 20.0
 ELSEWHERE = "workers do not import the definition: what it sets up belongs into the task's module"
 
 
@@ -70,6 +73,19 @@ def check_elsewhere(trials: Iterable[Trial]) -> None:
         )
 
 
+def check_stop(task: PlannedTask, site: Site) -> None:
+    """Raises InputError where a job would be killed before its program has ended."""
+    seconds = load(task).stop_seconds
+    if seconds and seconds + COMMIT_SECONDS > site.signal_seconds:
+        raise InputError(
+            f"the program may take {seconds:g} s to end when it is asked to, and {COMMIT_SECONDS:g}"
+            f" s go to saving and requeueing: site {site.name!r} warns a job {site.signal_seconds} "
+            "s before its end",
+            f"set signal_seconds = {math.ceil(seconds + COMMIT_SECONDS)} in the site's file, or "
+            "give a shorter grace to the command",
+        )
+
+
 def check_batch(batch: Batch, trials: int) -> None:
     """What can be known of jobs before they are sent. Raises SlurmError for what no script can
     say; says on stderr what will surprise."""
@@ -86,8 +102,9 @@ def check_batch(batch: Batch, trials: int) -> None:
         )
 
 
-def check_jobs(site: Site, resources: Resources, store: TrialStore) -> None:
+def check_jobs(site: Site, resources: Resources, store: TrialStore, task: PlannedTask) -> None:
     """The same of jobs whose trials are not known yet, as those of a search."""
+    check_stop(task, site)
     from slurm.send import Batch
 
     logs = (store.folder / LOGS).resolve()

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 from trial_records import metrics
 from trial_records.config import TRAINER
 
+# How long after its lease was lost no process of an attempt does anything any more.
+BOUND_SECONDS = 95.0
+
 
 class Watcher(Protocol):
     """What knows whether the attempt still holds its trial; both raise LostTrialError."""

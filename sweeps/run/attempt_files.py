@@ -176,6 +176,10 @@ class AttemptFiles:
     def append(self, values: Values) -> None:
         self._writer().append("row", values)
 
+    def rewind(self, step: Values) -> None:
+        """The program went back to this step: rows of later ones count no more."""
+        self._writer().append("rewind", step)
+
     def mark(self) -> Mark:
         return self._writer().mark()
 
@@ -183,10 +187,16 @@ class AttemptFiles:
         self._writer().sync()
 
     def commit(
-        self, state: Any, *, mark: Mark, generators: tuple[State, ...] = (), folder: str = ""
+        self,
+        state: Any,
+        *,
+        mark: Mark,
+        generators: tuple[State, ...] = (),
+        folder: str = "",
+        plain: bool = False,
     ) -> None:
         """Commit the state and the log up to the mark, which is on the disk; `folder` is a part
-        that `begin_part` gave. Raises LostTrialError, OSError."""
+        that `begin_part` gave; `plain`: the state is JSON's. Raises LostTrialError, OSError."""
         files, number = self.open(), self._attempt.number
         self._watch.look()
         with guarded(files):
@@ -194,7 +204,7 @@ class AttemptFiles:
                 part, folder = files / folder, folder.removesuffix(".part")
                 os.rename(part, files / folder)  # noqa: PTH104
             saved = Saved(state, self._attempt.fingerprint, number, mark, generators, folder)
-            checkpoint_file.write(files / CHECKPOINT, saved)
+            checkpoint_file.write(files / CHECKPOINT, saved, plain=plain)
         assert self._log is not None
         self._log.saved(mark)
         self._remove_folders(files, folder)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import json
 import os
 import zipfile
 from collections import Counter, OrderedDict
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_machine import json_files
 from local_machine.errors import InputError
 from local_machine.files import write_atomic
 from sweeps.run.random_states import State
@@ -23,6 +25,8 @@ SCHEMA_VERSION = 2
 OF_0_1 = 1
 
 # A zip file ends in a record that begins so, and that holds a comment of at most 64 KiB.
+# How a plain one begins.
+_OBJECT = b"{"
 ZIP_END, ZIP_END_BYTES = b"PK\x05\x06", 22 + 2**16
 
 
@@ -56,20 +60,19 @@ def encoded(value: Any) -> memoryview:
     return buffer.getbuffer()
 
 
-def write(path: Path, saved: Saved) -> None:
-    """Write aside, sync, rename, sync the folder. Raises OSError; the file that was there then
-    still is."""
-    content = encoded(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "fingerprint": saved.fingerprint,
-            "attempt": saved.attempt,
-            "log": tuple(saved.log),
-            "generators": saved.generators,
-            "folder": saved.folder,
-            "state": saved.state,
-        }
-    )
+def write(path: Path, saved: Saved, *, plain: bool = False) -> None:
+    """Write aside, sync, rename, sync the folder; `plain`: as sealed JSON, for which nobody needs
+    torch. Raises OSError; the file that was there then still is."""
+    value = {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprint": saved.fingerprint,
+        "attempt": saved.attempt,
+        "log": tuple(saved.log),
+        "generators": saved.generators,
+        "folder": saved.folder,
+        "state": saved.state,
+    }
+    content = json_files.sealed(json.dumps(value)) if plain else encoded(value)
     write_atomic(path, lambda file: file.write(content))
 
 
@@ -84,6 +87,8 @@ def read(path: Path, fingerprint: str) -> Saved | None:
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     try:
         with path.open("rb") as file:
+            if file.read(1) == _OBJECT:
+                return _saved(_opened(_OBJECT + file.read()), fingerprint)
             # What is not a checkpoint may be of any size, and its end tells.
             file.seek(-min(file.seek(0, os.SEEK_END), ZIP_END_BYTES), os.SEEK_END)
             if ZIP_END not in file.read():
@@ -93,6 +98,17 @@ def read(path: Path, fingerprint: str) -> Saved | None:
     except FileNotFoundError:
         return None
     return _saved(decoded(content), fingerprint)
+
+
+def _opened(content: bytes) -> Any:
+    """Of a plain checkpoint. Raises DamagedCheckpointError."""
+    try:
+        value, is_sealed = json_files.opened(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedCheckpointError(str(error)) from None
+    if not is_sealed:
+        raise DamagedCheckpointError("it has no seal")
+    return value
 
 
 def decoded(content: io.BytesIO) -> Any:

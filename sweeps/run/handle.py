@@ -177,10 +177,15 @@ class Run:
         self._calls += 1
         if self.ranks.world > 1 and (self._calls - 1) % AGREE_CALLS:
             return self._is_stopping
-        mine = self._is_asked_to_stop()
+        mine = self.is_asked_to_stop()
         answer = self.ranks.agree("should_stop", bytes([mine]), _any)
         self._is_stopping = answer["stop"]
         return self._is_stopping
+
+    def is_asked_to_stop(self) -> bool:
+        """The same without asking other ranks."""
+        self._watch.check()
+        return self._is_stopping or self._stop()
 
     # What the worker calls, on rank 0
 
@@ -241,10 +246,6 @@ class Run:
             ).encode()
         return b""
 
-    def _is_asked_to_stop(self) -> bool:
-        self._watch.check()
-        return self._is_stopping or self._stop()
-
     def _save(
         self,
         call: str,
@@ -254,7 +255,7 @@ class Run:
         writer: Writer | None,
         folder: str,
     ) -> None:
-        mine = bytes([self._is_asked_to_stop()])
+        mine = bytes([self.is_asked_to_stop()])
         if generators:
             mine += random_states.encoded(random_states.capture())
 

@@ -87,7 +87,7 @@ def main(
     if name.endswith(".py"):
         preflight.check_elsewhere(asked.ends)
     if request.on_slurm:
-        preflight.check_jobs(request.site, request.resources, store)
+        preflight.check_jobs(request.site, request.resources, store, asked.ends[0].task)
     if dry_run:
         return _print_search(asked, store, as_json)
     driver = through(asked, store, request, typed_after("python -m sweeps.search"), job)

@@ -10,10 +10,12 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from local_machine.errors import InputError, nearest
 from slurm.site import Resources
+from sweeps.command_task.command import CommandOptions
+from sweeps.command_task.task import CommandTask
 from sweeps.function_task import FunctionTask
 from sweeps.spec.distributions import Choice, Numbers, Range
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
@@ -22,6 +24,7 @@ from sweeps.spec.task_loader import keep, load, task_of
 from sweeps.task import Objective, Task
 from trial_records.config import as_before, fingerprint_of, flat_of
 from trial_records.plan import FIRST_TASK, PlannedTask
+from trial_records.schema import Schema
 
 if TYPE_CHECKING:
     from sweeps import OpenedSweeps
@@ -69,10 +72,18 @@ class Sweep:
         *,
         base: Any = None,
         objective: Objective | None = None,
+        command: str | Sequence[str] | None = None,
+        **options: Unpack[CommandOptions],
     ) -> None:
-        """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains,
-        for which `objective` says what is compared. Raises InputError for what is no sweep."""
-        base, task = _trained(first, base, objective, task, "sweep")
+        """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains.
+        Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
+        two, `objective` says what is compared. Raises InputError for what is not a valid sweep."""
+        _refuse_options_alone(command, options)
+        if command is not None:
+            base = _values_for(command, first, base, space[0] if space else {})
+            task = CommandTask.of(command, base, objective, options)
+        else:
+            base, task = _trained(first, base, objective, task, "sweep")
         given = (base, space, seeds, seed_offset, resources, task)
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
@@ -257,10 +268,19 @@ class Search:
         task: Task | None = None,
         *,
         base: Any = None,
+        command: str | Sequence[str] | None = None,
+        **options: Unpack[CommandOptions],
     ) -> None:
-        """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains,
-        for which `objective` says what is best. Raises InputError for what is no search."""
-        base, task = _trained(first, base, objective, task, "search")
+        """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains.
+        Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
+        two, `objective` says what is best. Raises InputError for what is not a valid search."""
+        _refuse_options_alone(command, options)
+        if command is not None:
+            ends = {key: one.ends[0] for key, one in (space or {}).items() if hasattr(one, "ends")}
+            base = _values_for(command, first, base, ends)
+            task = CommandTask.of(command, base, objective, options, "search")
+        else:
+            base, task = _trained(first, base, objective, task, "search")
         given = (base, space, trials, sampler, pruner, objective, seed, start, resources, task)
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
@@ -374,6 +394,33 @@ def _trained(
     if base is None:
         return first, task
     return base, task if first is None else FunctionTask.of(first, base, objective, what)
+
+
+def _values_for(command: object, first: Any, base: Any, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a command: the base's, and those that only the space has. Raises InputError."""
+    if first is not None:
+        raise InputError(
+            f"{shown(first)} stands beside the command {shown(command)}",
+            "a command has values by name: base={...}",
+        )
+    values = {} if base is None else Schema.of(base).values(base)
+    known = flat_of(values)
+    for key, value in point.items():
+        if key not in known:
+            if not isinstance(key, str):
+                raise InputError(f"{shown(key)} is not a value's name", 'name it: "lr"')
+            values[key] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def _refuse_options_alone(command: object, options: Mapping[str, Any]) -> None:
+    """Raises InputError for what no command can have, or has without one."""
+    known = CommandOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise InputError(f"unknown argument {name!r}", nearest(name, known))
+        if command is None:
+            raise InputError(f"{name} is given without a command", f'command="...", {name}=...')
 
 
 def _task_for(task: Task | None, config: Any, help_line: str) -> Task:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FunctionType
 
 from local_machine.errors import InputError
+from sweeps.command_task.task import CommandTask
 from sweeps.function_task import FunctionTask
 from sweeps.spec import loader
 from sweeps.spec.loader import guarded
@@ -94,6 +95,8 @@ def place_of(reference: str) -> str:
 def code_of(task: PlannedTask) -> Path | None:
     """The package or the file that a task is in; None where nobody finds it."""
     place = place_of(task.reference)
+    if task.command is not None:
+        return Path(place) if Path(place).is_file() else None
     if place.endswith(".py"):
         return Path(place).resolve()
     try:
@@ -107,6 +110,8 @@ def code_of(task: PlannedTask) -> Path | None:
 
 
 def _import(planned: PlannedTask) -> Task:
+    if planned.command is not None:
+        return CommandTask(planned)
     called = f"the task {planned.name!r}" if planned.name else "the task"
     found = _attribute(planned.reference, called)
     if isinstance(found, FunctionType) and planned.metric is not None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError, nearest
 from slurm.job_state import Job
+from sweeps.run.attempt import BOUND_SECONDS
 from sweeps.state import lease as leases
 from sweeps.state.lease import CLAIM, Lease
-from sweeps.state.lease_watch import BOUND_SECONDS
 from sweeps.state.liveness import Liveness
 from sweeps.state.plan import PLANS
 from trial_records.names import is_name

@@ -19,6 +19,7 @@ from typing import Self
 
 from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError
+from sweeps.run.attempt import BOUND_SECONDS
 from sweeps.run.ends import LostTrialError
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
@@ -30,9 +31,7 @@ FENCE_SECONDS = 5.0
 BEAT_SECONDS = 15.0
 # For how long it may not be able to look, and how long it may take to end then.
 UNREADABLE_SECONDS = 60.0
-END_SECONDS = 30.0
-BOUND_SECONDS = FENCE_SECONDS + UNREADABLE_SECONDS + END_SECONDS
-"""How long after its lease was lost no process of a holder does anything any more."""
+END_SECONDS = BOUND_SECONDS - FENCE_SECONDS - UNREADABLE_SECONDS
 
 
 class Watch:

@@ -61,7 +61,7 @@ class Plan:
             "schema_version": plan_files.SCHEMA_VERSION,
             "sweep": self.sweep,
             "id": self.id,
-            "task": self.task.model_dump(),
+            "task": self.task.model_dump(exclude=None if self.task.command else {"command"}),
             "scale": self.scale,
             "overrides": dict(self.overrides),
             "axes": self.axes,

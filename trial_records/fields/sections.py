@@ -11,7 +11,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
@@ -159,19 +159,23 @@ def example_kind(value: Any) -> Any:
     return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), Any)
 
 
-def flat_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Every leaf of stored values by its dotted name; a list as the text that `override` parses."""
-    return dict(_leaves(values))
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every leaf of stored values by its dotted name."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            yield prefix + key, _list_text(value)
+            found |= leaves(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
+            found[prefix + key] = value
+    return found
+
+
+def flat_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with a list as the text that `override` parses."""
+    return {
+        key: _list_text(value) if isinstance(value, list) else value
+        for key, value in leaves(values).items()
+    }
 
 
 def _list_text(values: list[Any]) -> str:

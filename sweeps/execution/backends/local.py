@@ -25,6 +25,7 @@ from sweeps.execution.request import LaunchRequest
 from sweeps.execution.shutdown import was_killed
 from sweeps.execution.worker import MAX_DEATHS
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import load
 from sweeps.state.plan import LOGS
 from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
@@ -95,11 +96,12 @@ def words_of(log: Path, code: int) -> InputError:
     )
 
 
-def stop_all(workers: Sequence[processes.Process[bytes]]) -> None:
-    """Ask the workers to give their trials back, and wait until they have."""
+def stop_all(workers: Sequence[processes.Process[bytes]], more_seconds: float = 0.0) -> None:
+    """Ask the workers to give their trials back, and wait until they have; for so much longer than
+    usual."""
     for process in workers:
         process.send_signal(signal.SIGTERM)
-    deadline = clock.monotonic() + STOP_SECONDS
+    deadline = clock.monotonic() + STOP_SECONDS + more_seconds
     for process in workers:
         try:
             process.wait(max(0.1, deadline - clock.monotonic()))
@@ -213,5 +215,7 @@ class Local(Backend):
         launch go on, also where it ends before it has seen them all begin."""
         if self.goes_on:
             return
-        stop_all([one.process for one in self.running.values()])
+        plans = [] if self._work is None else self._work.plans
+        more = max((load(plan.task).stop_seconds for plan in plans), default=0.0)
+        stop_all([one.process for one in self.running.values()], more)
         self.running.clear()

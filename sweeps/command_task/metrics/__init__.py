@@ -1,0 +1,1 @@
+"""What a program writes of its metrics, read while it runs."""

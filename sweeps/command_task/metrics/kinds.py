@@ -1,0 +1,64 @@
+"""Which source a definition's text names.
+
+metrics.jsonl            JSON lines; a name may have wildcards: logs/*/metrics.jsonl
+metrics.csv              CSV with a header, as Lightning's CSVLogger writes it
+trainer_state.json       of Hugging Face's Trainer, wherever it lies in the folder
+tensorboard              event files, wherever they lie in the folder; tensorboard:runs/*
+output: epoch {epoch} loss {loss}      a pattern of the lines that it prints
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from local_machine.errors import InputError
+from sweeps.command_task.metrics.line_files import CsvFiles, JsonLines
+from sweeps.command_task.metrics.output_pattern import OutputPattern, compiled
+from sweeps.command_task.metrics.source import Position, Source
+from sweeps.command_task.metrics.tensorboard_events import TensorBoardEvents
+from sweeps.command_task.metrics.trainer_state import TrainerState
+
+OUTPUT, TENSORBOARD, STATE = "output:", "tensorboard", "trainer_state.json"
+
+
+def source_of(text: str, folder: Path, position: Position) -> Source:
+    """The source that a definition names, of a program's folder, from a position on."""
+    if text.startswith(OUTPUT):
+        return OutputPattern(text.removeprefix(OUTPUT).strip())
+    if text.partition(":")[0] == TENSORBOARD:
+        return TensorBoardEvents(folder, text.partition(":")[2] or "**", position)
+    if text.rpartition("/")[2] == STATE:
+        return TrainerState(folder, text if "/" in text else f"**/{STATE}")
+    kind = CsvFiles if text.endswith(".csv") else JsonLines
+    return kind(folder, text, position)
+
+
+def check(text: str) -> None:
+    """Raises InputError where the text names nothing that can be read."""
+    if text.startswith(OUTPUT):
+        compiled(text.removeprefix(OUTPUT).strip())
+        return
+    kind, _, glob = text.partition(":")
+    if kind == TENSORBOARD:
+        _check_tensorboard()
+        text = glob or "**"
+    elif text.rpartition("/")[2] != STATE and not text.endswith((".jsonl", ".ndjson", ".csv")):
+        raise InputError(
+            f"metrics is {text!r}, which is not a kind of file that can be read",
+            "name a file in the program's folder: metrics.jsonl (JSON lines), metrics.csv, "
+            f"{STATE}, tensorboard; or a pattern of its output: 'output: loss {{loss}}'",
+        )
+    if text.startswith("/") or ".." in text.split("/"):
+        raise InputError(
+            f"metrics is {text!r}, which is not in the program's folder",
+            "have the program write into {folder}, or $SWEEPS_FOLDER, and name the file there",
+        )
+
+
+def _check_tensorboard() -> None:
+    if find_spec("tensorboard") is None:
+        raise InputError(
+            "metrics is tensorboard, and the package tensorboard is not installed",
+            "pip install tensorboard",
+        )

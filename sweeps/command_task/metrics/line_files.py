@@ -1,0 +1,135 @@
+"""Metrics in text files that grow by lines: JSON lines and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.command_task.metrics.source import Position, Raw
+from trial_records.fields.sections import leaves
+
+# What is compared to see that a file is still the one that was read so far.
+_EDGE = 4096
+
+
+@dataclass
+class _Read:
+    """How far a file was read."""
+
+    offset: int = 0
+    begin: int = 0  # the CRC-32 of its first bytes, and of the last ones before the offset
+    end: int = 0
+    stamp: tuple[int, int] = (-1, -1)  # size and time of the last look, in this process
+
+
+class LineFiles(ABC):
+    """Files of a folder by a name that may have wildcards, in the order of their names. A file that
+    was written anew is read from its beginning."""
+
+    def __init__(self, folder: Path, glob: str, position: Position) -> None:
+        self._folder, self._glob = folder, glob
+        self._files = {name: _Read(*given) for name, given in position.items()}
+        self._seen = False
+
+    @abstractmethod
+    def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
+        """Rows of whole lines of a file whose first line is `head`, which is not among them."""
+
+    has_head = False
+
+    def read(self) -> Sequence[Raw]:
+        found: list[Raw] = []
+        for path in sorted(self._folder.glob(self._glob)):
+            if path.is_file():
+                self._seen = True
+                found += self._read(path)
+        return found
+
+    def _read(self, path: Path) -> list[Raw]:
+        name = str(path.relative_to(self._folder))
+        state = self._files.setdefault(name, _Read())
+        stat = path.stat()
+        if state.stamp == (stat.st_size, stat.st_mtime_ns):
+            return []
+        with path.open("rb") as file:
+            if state.offset and not _is_same(file, state):
+                state.offset = 0
+            head = file.readline() if self.has_head else b""
+            if self.has_head and not head.endswith(b"\n"):
+                return []
+            file.seek(max(state.offset, len(head)))
+            content = file.read()
+            whole = content[: content.rfind(b"\n") + 1]
+            offset = max(state.offset, len(head)) + len(whole)
+            file.seek(0)
+            begin = zlib.crc32(file.read(min(_EDGE, offset)))
+            file.seek(max(0, offset - _EDGE))
+            end = zlib.crc32(file.read(min(_EDGE, offset)))
+        stamp = (stat.st_size, stat.st_mtime_ns)
+        self._files[name] = _Read(offset, begin, end, stamp)
+        return self.parsed(name, _text(whole).splitlines(), _text(head).rstrip("\r\n"))
+
+    def position(self) -> Position:
+        return {name: [one.offset, one.begin, one.end] for name, one in self._files.items()}
+
+    def hear(self, line: str) -> None:  # noqa: B027 - the same for both kinds
+        """Nothing: what counts is in the files."""
+
+    def missing(self) -> str:
+        where = self._folder / self._glob
+        return f"{where} has no row" if self._seen else f"{where} never appeared"
+
+
+def _is_same(file: Any, state: _Read) -> bool:
+    edge = min(_EDGE, state.offset)
+    begin = file.read(edge)
+    file.seek(state.offset - edge)
+    end = file.read(edge)
+    file.seek(0)
+    return (
+        len(begin) == len(end) == edge
+        and zlib.crc32(begin) == state.begin
+        and zlib.crc32(end) == state.end
+    )
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")
+
+
+class JsonLines(LineFiles):
+    """An object a line; what is nested gets dotted names. A line that is not one, as a killed
+    program leaves it, is skipped."""
+
+    def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
+        found: list[Raw] = []
+        for line in lines:
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict):
+                found.append(leaves(value))
+        return found
+
+
+class CsvFiles(LineFiles):
+    """With a header line; an empty cell is no value. A row that is too short, as a killed program
+    leaves it, is skipped."""
+
+    has_head = True
+
+    def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
+        columns = next(csv.reader([head]), [])
+        rows = csv.reader(lines)
+        return [
+            {key: cell for key, cell in zip(columns, row, strict=True) if cell.strip()}
+            for row in rows
+            if len(row) == len(columns) and row != columns
+        ]

@@ -1,0 +1,29 @@
+"""Source: what reads a program's metrics.
+
+A source gives rows in the order in which the program wrote them, each once, and says how far it has
+read, so that a later attempt goes on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+Raw = Mapping[str, Any]
+"""A row as it was read: numbers, or texts that may be numbers."""
+Position = dict[str, Any]
+"""How far each file was read, as JSON can hold it."""
+
+
+class Source(Protocol):
+    def read(self) -> Sequence[Raw]:
+        """The rows that came since the last call. Raises OSError."""
+
+    def position(self) -> Position:
+        """How far `read` has come."""
+
+    def hear(self, line: str) -> None:
+        """A line of the program's output."""
+
+    def missing(self) -> str:
+        """What a person is told where it gave no row."""

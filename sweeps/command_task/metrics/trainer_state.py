@@ -1,0 +1,47 @@
+"""Metrics in trainer_state.json, which Hugging Face's Trainer writes with each checkpoint: the
+whole history each time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeps.command_task.metrics.source import Position, Raw
+
+
+class TrainerState:
+    """The newest of the files of that name in a folder."""
+
+    def __init__(self, folder: Path, glob: str) -> None:
+        self._folder, self._glob = folder, glob
+        self._stamp: tuple[str, int, int] | None = None
+        self._seen = False
+
+    def read(self) -> Sequence[Raw]:
+        newest = max(
+            ((one.stat().st_mtime_ns, str(one)) for one in self._folder.glob(self._glob)),
+            default=None,
+        )
+        if newest is None:
+            return []
+        self._seen = True
+        stamp = (newest[1], newest[0], Path(newest[1]).stat().st_size)
+        if stamp == self._stamp:
+            return []
+        try:
+            history = json.loads(Path(newest[1]).read_bytes())["log_history"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return []  # it is just being written
+        self._stamp = stamp
+        return [row for row in history if isinstance(row, dict)] if history else []
+
+    def position(self) -> Position:
+        return {}
+
+    def hear(self, line: str) -> None:
+        pass
+
+    def missing(self) -> str:
+        where = self._folder / self._glob
+        return f"{where} has no log_history" if self._seen else f"{where} never appeared"

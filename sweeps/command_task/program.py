@@ -1,0 +1,121 @@
+"""Program: one process of a user's program, its output and its end."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import local_machine
+from local_machine import processes
+from local_machine.secrets import masked
+
+# What a log gets of an attempt's output, in bytes: its begin, and at the end its last lines.
+SHOWN_BYTES, TAIL_LINES = 32 * 2**20, 200
+# A line that does not end is broken here.
+LINE_BYTES = 65_536
+_KEEPER = Path(local_machine.__file__).with_name("keeper.py")
+_END = re.compile(rb"\r\n|\n|\r")
+
+
+class Program:
+    """A running program, under a keeper that ends all of it when this process ends."""
+
+    def __init__(
+        self, words: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None]
+    ) -> None:
+        """`hear` gets each line that it prints, in another thread. Raises OSError."""
+        self._last: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self.killed = 0
+        """How many processes it left behind, which were killed."""
+        self._hear = hear
+        self._bytes = 0
+        told, tell = os.pipe()
+        try:
+            self._keeper: processes.Process[bytes] = processes.start(
+                [sys.executable, "-I", "-S", str(_KEEPER), str(tell), *words],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env=dict(env), pass_fds=(tell,), start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(tell)
+        self._told = told
+        self._code: int | None = None
+        self._listener = threading.Thread(target=self._listen, name="output", daemon=True)
+        self._listener.start()
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines that it printed."""
+        return [masked(line) for line in self._last]
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        if self._code is None and self._keeper.poll() is not None:
+            self._finish()
+        return self._code
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to it and to what it started."""
+        assert self._keeper.stdin is not None
+        with suppress(OSError):
+            self._keeper.stdin.write(bytes([number]))
+            self._keeper.stdin.flush()
+
+    def kill(self) -> None:
+        """End all of it now, and wait for that."""
+        assert self._keeper.stdin is not None
+        with suppress(OSError):
+            self._keeper.stdin.close()
+        self._keeper.wait()
+        if self._code is None:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._listener.join()
+        with os.fdopen(self._told, "rb") as file:
+            said = file.read()
+        # A keeper that was killed says nothing, and what it kept was killed with it.
+        told: dict[str, Any] = json.loads(said) if said else {"code": -signal.SIGKILL, "killed": 0}
+        self._code, self.killed = told["code"], told["killed"]
+        left_out = self._bytes - SHOWN_BYTES
+        if left_out > 0:
+            _write([f"[{left_out / 2**20:,.0f} MiB of its output are left out; it ends:]"])
+            _write(list(self._last))
+
+    def _listen(self) -> None:
+        assert self._keeper.stdout is not None
+        rest = b""
+        while content := os.read(self._keeper.stdout.fileno(), 65_536):
+            *lines, rest = _END.split(rest + content)
+            if len(rest) > LINE_BYTES:
+                lines.append(rest)
+                rest = b""
+            self._take(lines)
+        if rest:
+            self._take([rest])
+
+    def _take(self, contents: Sequence[bytes]) -> None:
+        lines = [content.decode(errors="replace") for content in contents]
+        for line in lines:
+            self._hear(line)
+        self._last.extend(lines)
+        self._bytes += sum(map(len, contents)) + len(contents)
+        if self._bytes <= SHOWN_BYTES:
+            _write(lines)
+
+
+def _write(lines: Sequence[str]) -> None:
+    """Into the worker's log."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write("".join(f"{masked(line)}\n" for line in lines))
+        sys.stderr.flush()

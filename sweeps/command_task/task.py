@@ -1,0 +1,172 @@
+"""A command line as a task: `Sweep(command="python train.py --lr {lr} --out {folder}", ...)`.
+
+Its name is the command line with its placeholders, so another command is another task. A plan holds
+all of it, and a worker imports nothing. The program goes on by itself from what it saved in its
+folder, which is TRIAL/files in every attempt; what counts of its metrics is what one attempt at a
+time has read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local_machine.errors import InputError
+from sweeps.command_task import command as commands
+from sweeps.command_task.metrics import kinds
+from sweeps.command_task.rank_environment import is_found
+from sweeps.command_task.template import Template
+from sweeps.task import Objective, Task, Values
+from trial_records.fields.sections import leaves
+from trial_records.plan import PlannedCommand, PlannedTask
+from trial_records.schema import Schema
+from trial_records.trial_files import Cause
+
+if TYPE_CHECKING:
+    from sweeps.run.handle import Run
+
+BUDGETS = ("epochs", "max_epochs", "steps", "max_steps")
+SEED = "seed"
+
+
+class CommandTask(Task):
+    def __init__(self, planned: PlannedTask) -> None:
+        assert planned.command is not None
+        self.command: PlannedCommand = planned.command
+        self.template = Template(self.command.template, self.command.args, self.command.shell)
+        self.name, self.reference = planned.name, planned.reference
+        self.budget, self.seed = planned.budget, planned.seed
+        self.objective = Objective(planned.metric or "", planned.direction, planned.reduction)
+        self.stop_seconds = commands.stop_seconds(self.command)
+        self.__dict__["planned"] = planned
+
+    @classmethod
+    def of(
+        cls,
+        command: str | Sequence[str],
+        base: Values,
+        objective: object,
+        options: commands.CommandOptions,
+        what: str = "sweep",
+    ) -> CommandTask:
+        """The task of a command line and of the values of its placeholders; `what` it is for.
+        Raises InputError for what cannot be run, read or compared."""
+        if not isinstance(objective, Objective):
+            raise InputError(
+                f"a {what} of a command without an objective"
+                if objective is None
+                else f"the objective of a command is a {type(objective).__name__}",
+                'say what is compared: objective=minimize("val_loss")',
+            )
+        if objective.reduction == "final":
+            raise InputError(
+                f"the objective is the final {objective.metric}, and a command returns nothing",
+                f'take the last row: minimize("{objective.metric}", "last")',
+            )
+        planned = commands.command_of(command, options)
+        template = Template(planned.template, planned.args, planned.shell)
+        flat = leaves(dict(base))
+        seed = _field("seed_field", options.get("seed_field"), flat, (SEED,))
+        template.check(flat, seed)
+        return cls(
+            PlannedTask(
+                name=template.name,
+                reference=f"{_program(template)}:command",
+                budget=_field("budget_field", options.get("budget_field"), flat, BUDGETS),
+                seed=seed,
+                metric=objective.metric,
+                direction=objective.direction,
+                reduction=objective.reduction,
+                command=planned,
+            )
+        )
+
+    def parse(self, values: Values, where: str = "configuration") -> Any:
+        return Schema.of(dict(values)).parse(values, where)
+
+    def values(self, config: Any) -> dict[str, Any]:
+        return Schema.of(config).values(config)
+
+    def override(self, config: Any, changes: Values) -> Any:
+        return Schema.of(config).override(config, changes)
+
+    def words(self, config: Any) -> list[str]:
+        return [Path(_program(self.template)).stem]
+
+    def check(self, configs: Iterable[Any], ranks: int) -> None:
+        """Raises InputError where the program is not there, or a value has no text."""
+        of_attempt = dict.fromkeys(("folder", "master_addr"), "x") | dict.fromkeys(
+            ("nnodes", "node_rank", "nproc_per_node", "master_port"), 1
+        )
+        for config in configs:
+            self.template.fill(config, of_attempt)
+        if not self.command.shell:
+            _check_program(self.template.words)
+        kinds.check(self.command.metrics)
+
+    def cause(self, error: Exception) -> Cause | None:
+        from sweeps.command_task.supervisor import ProgramFailedError
+
+        if isinstance(error, ProgramFailedError):
+            said = "\n".join([str(error), *error.tail]).lower()
+            words = ("out of memory", "outofmemoryerror", "memoryerror", "cannot allocate memory")
+            return "OUT_OF_MEMORY" if any(word in said for word in words) else "ERROR"
+        return None
+
+    def train(self, config: Any, run: Run) -> None:
+        """Run the program until it is complete. Raises ProgramFailedError, InputError, OSError;
+        StoppedError, LostTrialError."""
+        from sweeps.command_task.attempt import ProgramAttempt
+
+        attempt = ProgramAttempt(self.command, run)
+        attempt.begin(
+            lambda placeholders: self.template.fill(config, placeholders),
+            self.stored(config, self.seed),
+        )
+        attempt.until_complete(self.stored(config, self.budget), self.objective.metric)
+
+
+def _field(what: str, given: object, flat: Mapping[str, Any], usual: Sequence[str]) -> str | None:
+    """A value's name as it was given, or the usual one. Raises InputError where there is none."""
+    if given is None:
+        return next((name for name in usual if _is_count(flat.get(name))), None)
+    if not isinstance(given, str) or given not in flat:
+        raise InputError(f"{what} is {given!r}, and there is no such value", ", ".join(flat))
+    return given
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+
+
+def _program(template: Template) -> str:
+    """The file that the command runs, as an absolute path, where one of its words names one; else
+    its first word."""
+    words = template.words
+    if template.shell:
+        return words[0]
+    for word in words:
+        if "{" not in word and not word.startswith("-") and Path(word).is_file():
+            return str(Path(word).resolve())
+    return words[0]
+
+
+def _check_program(words: list[str]) -> None:
+    """Raises InputError where the program, or the script that an interpreter would run, is not
+    there."""
+    first = words[0]
+    if "{" not in first and not is_found(first):
+        raise InputError(
+            f"the program {first!r} is not found"
+            + (", or may not be executed" if Path(first).exists() else ""),
+            f"chmod +x {first}" if Path(first).exists() else "name it by its path, or install it",
+        )
+    script = next((word for word in words[1:] if not word.startswith("-")), "")
+    is_script = script.endswith((".py", ".sh", ".R", ".jl")) and "{" not in script
+    if is_script and not Path(script).is_file():
+        raise InputError(
+            f"{script} is not there, in {Path.cwd()}",
+            "launch from the folder in which the command works",
+        )

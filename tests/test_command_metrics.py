@@ -1,0 +1,220 @@
+"""What a program writes of its metrics is read while it grows, each row once."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps.command_task.metrics.collector import Collector
+from sweeps.command_task.metrics.kinds import source_of
+from sweeps.command_task.metrics.source import Raw, Source
+from sweeps.run import attempt_folder
+from sweeps.run.attempt import Attempt
+from sweeps.run.handle import Run
+from trial_records.log import Values
+
+
+def begun(trial: Path, number: int) -> Run:
+    token = f"token{number}"
+    trial.mkdir(exist_ok=True)
+    attempt_folder.make(trial, token)
+    return Run(Attempt(trial, "0" * 64, "{}", token, number, task="x"))
+
+
+class One:
+    """An attempt that reads what a program writes."""
+
+    def __init__(self, trial: Path, metrics: str, number: int = 1, step: str | None = None) -> None:
+        self.run = begun(trial, number)
+        self.folder = trial / "files"
+        self.folder.mkdir(exist_ok=True)
+        state = self.run.load() or {}
+        self.source: Source = source_of(metrics, self.folder, state)
+        self.collector = Collector(self.run, self.source, step)
+
+    def commit(self) -> None:
+        self.run.files.sync_log()
+        self.run.files.commit(self.source.position(), mark=self.run.files.mark(), plain=True)
+
+    def rows(self) -> list[Values]:
+        self.collector.poll()
+        found = self.run.rows()
+        assert str(found) == str(self.collector.rows)
+        return found
+
+
+def test_json_lines_grow(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "metrics.jsonl")
+    assert one.rows() == []
+    assert one.source.missing().endswith("metrics.jsonl never appeared")
+    with (one.folder / "metrics.jsonl").open("w") as file:
+        file.write('{"epoch": 0, "val": {"loss": 0.5}, "name": "a"}\n{"epoch": 1')
+        file.flush()
+        assert one.rows() == [{"epoch": 0, "val.loss": 0.5}]
+        file.write(', "val": {"loss": NaN}}\nnot json\n[1]\n')
+        file.flush()
+        assert str(one.rows()[1]) == "{'epoch': 1, 'val.loss': nan}"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_rows_are_complete_and_once_however_it_is_read_and_killed(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """A program writes rows, saves now and then, and is killed; it goes on from its save. Readers
+    look at any time, commit now and then, and are killed with it."""
+    chance = random.Random(seed)
+    trial = tmp_path_factory.mktemp("t") / "t"
+    metrics = chance.choice(["m.jsonl", "m.csv"])
+    saved, epochs, attempt = 0, 12, 1
+    one = One(trial, metrics)
+    path = one.folder / metrics
+    epoch = 0
+    while epoch < epochs:
+        row = {"epoch": epoch, "loss": epoch / 7, "of": attempt}
+        is_new = not path.exists()
+        with path.open("a") as file:
+            if metrics == "m.csv":
+                file.write("epoch,loss,of\n" * is_new + f"{epoch},{row['loss']},{attempt}\n")
+            else:
+                file.write(json.dumps(row) + "\n")
+        epoch += 1
+        if chance.random() < 0.4:
+            saved = epoch
+        if chance.random() < 0.5:
+            one.collector.poll()
+        if chance.random() < 0.4:
+            one.collector.poll()
+            one.commit()
+        if chance.random() < 0.25 and attempt < 6:
+            one.run.files.close()
+            attempt += 1
+            if chance.random() < 0.5 and path.exists():
+                with path.open("a") as file:
+                    file.write('{"epoch": 3, "lo' if metrics == "m.jsonl" else "3,")
+                    file.write("\n" * (chance.random() < 0.5))
+                if not path.read_text().endswith("\n"):
+                    with path.open("a") as file:
+                        file.write("\n")  # as a program that goes on must begin
+            one = One(trial, metrics, attempt)
+            epoch = saved
+    rows = one.rows()
+    assert [(row["epoch"], row["loss"]) for row in rows] == [(n, n / 7) for n in range(epochs)]
+
+
+def test_a_program_that_goes_back_takes_its_rows_back(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "m.jsonl")
+    path = one.folder / "m.jsonl"
+    path.write_text("".join(f'{{"epoch": {n}, "loss": 1}}\n' for n in range(6)))
+    one.rows()
+    one.commit()
+    one.run.files.close()
+    two = One(tmp_path / "t", "m.jsonl", 2)
+    with path.open("a") as file:
+        file.write('{"epoch": 3, "loss": 2}\n')  # and stops early
+    assert [(row["epoch"], row["loss"]) for row in two.rows()] == [(0, 1), (1, 1), (2, 1), (3, 2)]
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "metrics.csv")
+    path = one.folder / "metrics.csv"
+    path.write_text("step,loss\n0,3\n1,2\n")
+    one.rows()
+    # As CSVLogger does when a metric comes to it.
+    path.write_text("step,loss,val_loss\n0,3,\n1,2,\n1,,0.5\n2,1,\n")
+    assert one.rows() == [
+        {"step": 0, "loss": 3}, {"step": 1, "loss": 2, "val_loss": 0.5}, {"step": 2, "loss": 1},
+    ]  # fmt: skip
+
+
+def test_names_with_wildcards(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "lightning_logs/*/metrics.csv")
+    for version in (0, 1):
+        folder = one.folder / f"lightning_logs/version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(f"step,loss\n{version},1\n")
+    assert [row["step"] for row in one.rows()] == [0, 1]
+
+
+def test_rows_without_a_step_are_rows(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "m.jsonl")
+    (one.folder / "m.jsonl").write_text('{"loss": 1}\n{"loss": 1}\n')
+    assert one.rows() == [{"loss": 1}, {"loss": 1}]
+
+
+def test_what_a_program_calls_its_step(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "m.jsonl", step="iteration")
+    (one.folder / "m.jsonl").write_text('{"iteration": 5, "loss": 1, "task": 3}\n')
+    assert one.rows() == [{"step": 5, "loss": 1, "task_value": 3}]
+
+
+def test_trainer_state(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "trainer_state.json")
+
+    def write(step: int, history: list[dict[str, Any]]) -> None:
+        path = one.folder / f"checkpoint-{step}/trainer_state.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"log_history": history}))
+
+    first = [{"epoch": 0.5, "step": 10, "loss": 2.0}]
+    write(10, first)
+    assert one.rows() == first
+    write(20, [*first, {"epoch": 1.0, "step": 20, "loss": 1.0},
+               {"epoch": 1.0, "step": 20, "eval_loss": 1.5}])  # fmt: skip
+    assert one.rows() == [*first, {"epoch": 1.0, "step": 20, "loss": 1.0, "eval_loss": 1.5}]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lines", "rows"),
+    [
+        ("epoch {epoch} * loss {loss}", ["Epoch 3  took 2 s, loss  1.5e-3 ok"],
+         [{"epoch": 3, "loss": 0.0015}]),
+        ("step {step}: {acc}%", ["step 1_000: 92.5%", "x", "step 2000: nan%"],
+         [{"step": 1000, "acc": 92.5}, {"step": 2000, "acc": float("nan")}]),
+        (r"e(?P<epoch>\d+).*=(?P<loss>\S+)", ["e7 l=0.25"], [{"epoch": 7, "loss": 0.25}]),
+        ("(loss) {loss}", ["(loss) -1"], [{"loss": -1}]),
+    ],
+)  # fmt: skip
+def test_a_pattern_of_the_output(
+    tmp_path: Path, pattern: str, lines: Sequence[str], rows: Sequence[Raw]
+) -> None:
+    one = One(tmp_path / "t", f"output: {pattern}")
+    for line in lines:
+        one.source.hear(line)
+    assert str(one.rows()) == str(list(rows))
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    one = One(tmp_path / "t", "tensorboard")
+
+    def write(steps: Sequence[int], loss: float) -> None:
+        with SummaryWriter(str(one.folder / "runs")) as writer:
+            for step in steps:
+                writer.add_scalar("loss/train", loss, step)
+                writer.add_scalar("lr", 0.1, step)
+                writer.add_histogram("weights", np.ones(3), step)
+
+    write([0, 1, 2], 1.0)
+    assert [(row["step"], row["loss/train"]) for row in one.rows()] == [
+        (0, 1.0),
+        (1, 1.0),
+        (2, 1.0),
+    ]
+    one.commit()
+    one.run.files.close()
+    two = One(tmp_path / "t", "tensorboard", 2)
+    assert len(two.rows()) == 3
+    write([2, 3], 2.0)
+    assert [row["loss/train"] for row in two.rows()] == [1.0, 1.0, 2.0, 2.0]
+    assert two.rows()[0].keys() == {"step", "loss/train", "lr"}
