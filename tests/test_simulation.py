@@ -94,6 +94,6 @@ def test_what_a_process_has_imported_changes_no_schedule(monkeypatch: pytest.Mon
     class Declared(Configuration):
         depth: int
 
-    digest = play(drawn(1)).digest  # in which trials are compacted
+    digest = play(drawn(5)).digest  # in which trials are compacted
     monkeypatch.setattr(config, "_declared", [Declared])
-    assert play(drawn(1)).digest == digest
+    assert play(drawn(5)).digest == digest
