@@ -24,7 +24,7 @@ from simulation.machine import hosts
 from simulation.machine.filesystem import ROOT
 from simulation.machine.hosts import Body, Host, Process
 from simulation.machine.scheduler import Scheduler
-from simulation.task import TASK, Training, trials
+from simulation.task import TASK, Columns, Training, trials
 from slurm.site import Resources, Site
 from sweeps import cancel as cancel_command
 from sweeps import retry as retry_command
@@ -236,7 +236,7 @@ def in_place(scheduler: Scheduler, training: Training, poll: float) -> Iterator[
         put(slurm_job.log, disabled=True)
         put(dispatch, seconds_alike=lambda *_: {}, Display=NoDisplay)
         # Records know the schemas of the programs that this process happens to have imported.
-        put(config, _declared=[])
+        put(config, _declared=[Columns])
         put(frames, run_schema=functools.cache(frames.run_schema.__wrapped__))
         # Pure, and most of the time that a world takes.
         put(tables, checked=checked)
