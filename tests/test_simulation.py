@@ -16,6 +16,9 @@ from simulation.mutations import MUTATIONS
 from simulation.scenario import as_line, drawn, parsed
 from simulation.shrink import play
 
+from trial_records import config
+from trial_records.config import Configuration
+
 FOLDER = Path(__file__).parent / "simulation"
 # 500 new ones a day, the same for everybody, in parts for the cores to share.
 PARTS, SEEDS = 20, 25
@@ -83,3 +86,14 @@ def test_a_scenario_is_a_line_of_text() -> None:
     for seed in range(50):
         assert parsed(as_line(drawn(seed))) == drawn(seed)
     assert parsed("7 token_not_compared").mutated == "token_not_compared"
+
+
+def test_what_a_process_has_imported_changes_no_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer declares its columns, which compact files then have."""
+
+    class Declared(Configuration):
+        depth: int
+
+    digest = play(drawn(5)).digest  # in which trials are compacted
+    monkeypatch.setattr(config, "_declared", [Declared])
+    assert play(drawn(5)).digest == digest

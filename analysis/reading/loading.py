@@ -52,6 +52,8 @@ def _settled(folder: Path, paths: list[Path], task: Task, problems: list[InputEr
         try:
             parts = archive.parts(folder)
             sweep = _sweep(folder, paths, parts, task, found)
+            if any(plan.runs["status"].isna().any() for plan in sweep.plans):
+                archive.look_anew(folder)  # what was just compacted, NFS hides for a minute
             if archive.parts(folder) != parts:
                 continue
         except FileNotFoundError:

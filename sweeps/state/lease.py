@@ -203,7 +203,10 @@ def take(folder: Path, wanted: Lease, is_alive: Callable[[Lease, Path], bool]) -
 def give_up(folder: Path, held: Lease) -> bool:
     """Mark the lease as one whose host is gone, because a person says so; False where it is no
     longer in force. Its holder, should it come back, finds that it holds nothing any more."""
-    return install(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
+    try:
+        return install(folder, held, replace(held, token=uuid.uuid4().hex, host_gone=True))
+    except FileNotFoundError:
+        return False  # its holder came to its end, and removed the folder
 
 
 def install(folder: Path, held: Lease, lease: Lease) -> bool:

@@ -33,10 +33,12 @@ def failure(line: str) -> str:
     """A failing scenario, shrunk, with the end of its trace."""
     small = shrunk(parsed(line))
     outcome = play(small, traced=True)
+    found = [at for at, one in enumerate(outcome.trace) if " VIOLATION " in one]
+    trace = outcome.trace[: found[0] + 1] if found else outcome.trace
     return "\n".join(
         [
             f"seed {line} fails; shrunk: {as_line(small)}",
-            *(f"  {one}" for one in outcome.trace[-TRACE_LINES:]),
+            *(f"  {one}" for one in trace[-TRACE_LINES:]),
             *outcome.violations[:3],
             "put the shrunk line into tests/simulation/seeds.txt, and mend what is wrong",
         ]

@@ -13,11 +13,10 @@ from typing import Any
 from simulation.machine.filesystem import FileServer, Node
 from simulation.machine.hosts import Process
 from simulation.machine.scheduler import Scheduler
+from simulation.readers import Told
 from simulation.task import rows_of, trials, value_of
 from sweeps.run.checkpoint_file import ZIP_END
 from sweeps.state.lease import CLAIM, WORKER
-from sweeps.state.progress import Progress
-from sweeps.state.trial_store import State
 from trial_records import archive, log
 from trial_records.log import Mark
 from trial_records.trial_files import (
@@ -49,6 +48,8 @@ class Seen:
     run: bytes | None = None
     """run.parquet, once its writing came back."""
     done_at: float = math.inf
+    compacted_at: float = 0.0
+    put_back_at: float = 0.0
     trained: int = 0
     """Epochs that were begun, again or not."""
     loads: int = 0
@@ -204,13 +205,17 @@ class Witness:
         process, seen = self._scheduler.process, self.of(sweep, trial)
         assert process is not None
         where = posixpath.join(sweep, trial, name)
+        restores = "sweeps.compact" in process.words
+        if restores and name == RUN and node is None:
+            seen.compacted_at = self._scheduler.now
+        elif restores and name == RUN:
+            seen.put_back_at = self._scheduler.now
         if node is None:
             if name == CHECKPOINT and "sweeps.retry" in process.words:
                 # A person wants the trial from the beginning.
                 seen.forgone, seen.committed = seen.forgone + seen.logged, 0
             return
         content = bytes(node.data)
-        restores = "sweeps.compact" in process.words
         if not restores and not self._may_write(sweep, trial, process):
             self.violated(f"{process} put {where} in place, which it does not hold")
         if name == RUN and is_public and seen.run is not None and content != seen.run:
@@ -242,21 +247,22 @@ class Witness:
 
     # Readers
 
-    def told(
-        self, sweep: str, progress: list[Progress], since: float, *, may_be_late: bool
-    ) -> None:
-        """A reader was told how the trials stand."""
-        for one in progress:
-            name, seen = one.trial.name, self.of(sweep, one.trial.name)
-            if one.problem is not None or one.state is State.UNKNOWN:
+    def told(self, sweep: str, trials: list[Told], since: float, late: float) -> None:
+        """A reader that began then was told how the trials stand; what is older than `late` seconds
+        it knows, whatever NFS says."""
+        for one in trials:
+            name, seen = one.name, self.of(sweep, one.name)
+            if one.problem is not None:
                 self.violated(f"a reader was told of {sweep}/{name}: {one.problem}")
                 continue
-            best = [value_of(one.trial.seed, epoch) for epoch in range(one.epochs_done)]
+            best = [value_of(one.seed, epoch) for epoch in range(one.epochs)]
             if one.best != max(best, default=None):
                 self.violated(f"a reader was told what nobody wrote of {sweep}/{name}")
-            if one.epochs_done > seen.logged and one.state is not State.DONE:
-                self.violated(f"a reader was told of {one.epochs_done} epochs of {sweep}/{name}")
-            if one.state is not State.DONE and since > seen.done_at and not may_be_late:
+            if one.epochs > seen.logged and not one.is_done:
+                self.violated(f"a reader was told of {one.epochs} epochs of {sweep}/{name}")
+            moved = max(seen.put_back_at, 0.0 if one.follows else seen.compacted_at)
+            known_at = max(seen.done_at, moved) + late if late else seen.done_at
+            if since > known_at and not one.is_done:
                 self.violated(
                     f"a reader was told that {sweep}/{name}, which is done, is {one.state}"
                 )

@@ -111,7 +111,12 @@ def compacted_not_asked_anew() -> Patches:
 
 def zombie_that_writes() -> Patches:
     """All attempts at a trial have one folder, and do not look whether they still hold it before
-    they write there."""
+    they write there.
+
+    Either defence is enough alone: without the look, an old attempt writes into a folder that no
+    longer counts, and with one folder for all, the look stops it before it writes. So this mutation
+    removes both at once.
+    """
 
     def make(trial: Path, token: str) -> None:
         attempt_folder.path_of(trial, token).mkdir(exist_ok=True)

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from analysis.data.study import Study
+from analysis.data.task import Task as KnownTask
+from analysis.reading import frames, loading
 from local_machine import origin
 from local_machine.errors import EXIT_INTERRUPTED, GuidedError, storage_error
 from simulation.cluster import NAME, Job
@@ -21,7 +24,7 @@ from simulation.machine import hosts
 from simulation.machine.filesystem import ROOT
 from simulation.machine.hosts import Body, Host, Process
 from simulation.machine.scheduler import Scheduler
-from simulation.task import TASK, Training, trials
+from simulation.task import TASK, Columns, Training, trials
 from slurm.site import Resources, Site
 from sweeps import cancel as cancel_command
 from sweeps import retry as retry_command
@@ -38,7 +41,7 @@ from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import TrialStore
-from trial_records import tables
+from trial_records import config, tables
 
 RESULTS = Path(ROOT) / "results"
 ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "HOME": "/nowhere", "PATH": "/bin"}
@@ -100,6 +103,11 @@ def status(sweep: str) -> list[Progress]:
     for problem in problems:
         raise problem
     return [one for plan in plans for one in look(store, plan.trials, {})]
+
+
+def report(sweep: str) -> Study:
+    """What `analysis.report RESULTS --sweep SWEEP` reads of the trials."""
+    return loading.load(RESULTS, [sweep], KnownTask({}, ()))
 
 
 def as_command(body: Callable[[], int | None]) -> Body:
@@ -227,6 +235,9 @@ def in_place(scheduler: Scheduler, training: Training, poll: float) -> Iterator[
         put(slurm_job, address=lambda place: "127.0.0.1", free_port=lambda: 1)
         put(slurm_job.log, disabled=True)
         put(dispatch, seconds_alike=lambda *_: {}, Display=NoDisplay)
+        # Records know the schemas of the programs that this process happens to have imported.
+        put(config, _declared=[Columns])
+        put(frames, run_schema=functools.cache(frames.run_schema.__wrapped__))
         # Pure, and most of the time that a world takes.
         put(tables, checked=checked)
         put(local.Local, seconds=poll)

@@ -21,11 +21,12 @@ COMMANDS = {
     "compact": "sweeps.compact",
     "undo": "sweeps.compact",
     "status": "sweeps.status",
+    "report": "analysis.report",
 }
 # What is begun besides the first launch, and how often.
 OTHERS = {
     "launch": 6, "detached": 2, "retry": 2, "fresh": 1, "gone": 2, "cancel": 2, "compact": 2,
-    "undo": 1, "status": 3,
+    "undo": 1, "status": 3, "report": 2,
 }  # fmt: skip
 
 
@@ -106,6 +107,7 @@ def compacted(seed: int, random: Random) -> Scenario:
     moment = random.uniform(15, 90)
     more = (
         replace(launch, kind="status", host=1),
+        replace(launch, kind="report", host=1, at=15.0),
         replace(launch, kind="compact", at=moment),
         replace(launch, host=1, at=moment + random.uniform(0, 60)),
         replace(launch, kind="undo", at=moment + random.uniform(0, 120)),

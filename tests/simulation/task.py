@@ -18,9 +18,15 @@ from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import keep
 from sweeps.task import Task, Values, maximize
+from trial_records import tables
+from trial_records.config import Configuration, Section
+from trial_records.trial_files import PREDICTIONS
 
 if TYPE_CHECKING:
     from simulation.checks import Witness
+
+
+DATA = "the data's digest"
 
 
 class RefusedError(ValueError):
@@ -36,6 +42,30 @@ class Training:
     """An epoch takes."""
     refuse: frozenset[str]
     """The names of the trials that fail in their second epoch."""
+
+
+class Fields(Section):
+    seed: int
+    epochs: int
+
+
+class Row(Section):
+    epoch: int
+    val: float
+
+
+class Final(Section):
+    total: float
+
+
+class Columns(Configuration):
+    """Of a trial's run.parquet, beside those of every task."""
+
+    seed: int
+    config: Fields
+    best: Row
+    last: Row
+    final: Final
 
 
 class Simulated(Task):
@@ -54,6 +84,9 @@ class Simulated(Task):
 
     def override(self, config: Any, changes: Values) -> Any:
         return {**config, **changes}
+
+    def content(self, config: Any) -> str:
+        return DATA
 
     def train(self, config: Any, run: Run) -> Mapping[str, Any]:
         witness, seconds = self.training.witness, self.training.seconds
@@ -74,6 +107,14 @@ class Simulated(Task):
             run.save(state, generators=False)
             witness.saved(name, token, epoch + 1)
         witness.returns(name, run.rows(), config)
+        # With what a trial of the trainer has, so that another sweep may adopt it.
+        digest = tables.write_table(
+            run.files.open() / PREDICTIONS,
+            [{"index": 0, "label": 0, "logits": [float(seed)]}],
+            tables.PREDICTIONS_SCHEMA,
+            run.attempt.whose,
+        )
+        run.record |= {"data_sha256": DATA, tables.DIGESTS[PREDICTIONS]: digest}
         return {"total": state["total"]}
 
 

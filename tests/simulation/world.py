@@ -13,7 +13,7 @@ from unittest import mock
 
 from local_machine import clock
 from local_machine.errors import GuidedError
-from simulation import programs, slurm_commands
+from simulation import programs, readers, slurm_commands
 from simulation.checks import ViolationError, Witness
 from simulation.cluster import Cluster
 from simulation.faults import Faults
@@ -23,6 +23,7 @@ from simulation.machine.filesystem import FileServer
 from simulation.machine.hosts import Body, Host, Process, boot
 from simulation.machine.mount import Mount
 from simulation.machine.scheduler import EndlessError, Scheduler
+from simulation.readers import Told
 from simulation.scenario import Actor, Scenario
 from simulation.task import Training
 from sweeps.spec.backend_name import BackendName
@@ -35,6 +36,8 @@ HEALED = 4000.0
 PATIENCE = 4000.0
 # For so long an error of the disk may still be told.
 TROUBLED_SECONDS = 120.0
+# For so long a host may believe what it knows of a file, over NFS.
+NFS_SECONDS = 60.0
 
 
 @dataclass
@@ -77,9 +80,13 @@ class World:
     def _now(self) -> float:
         return self.scheduler.now
 
+    @property
+    def _late(self) -> float:
+        """What is older than so many seconds, every host knows."""
+        return NFS_SECONDS if self.scenario.nfs else 0.0
+
     def _host(self, number: int, seed: int) -> Host:
-        longest = 60.0 if self.scenario.nfs else 0.0
-        mount = Mount(self.server, self._now, Random(f"mount {seed} {number}"), longest)
+        mount = Mount(self.server, self._now, Random(f"mount {seed} {number}"), self._late)
         name = "twin" if self.scenario.twins else f"host{number}"
         random = Random(f"host {seed} {number}")
         offset = random.choice((0.0, 0.0, 3600.0, -3600.0, 5.0))
@@ -175,7 +182,8 @@ class World:
             "cancel": lambda: programs.cancel(sweep),
             "compact": lambda: programs.compact(sweep),
             "undo": lambda: programs.compact(sweep, undo=True),
-            "status": lambda: self._read(sweep, 40),
+            "status": lambda: self._read(sweep, 40, told_by_status),
+            "report": lambda: self._read(sweep, 8, told_by_report),
         }
         return bodies[actor.kind]
 
@@ -188,7 +196,7 @@ class World:
         made.memory["sweep"] = sweep
         return made
 
-    def _read(self, sweep: str, times: int) -> int:
+    def _read(self, sweep: str, times: int, read: Callable[[str], list[Told]]) -> int:
         """A reader, who looks again and again."""
         process = self.scheduler.process
         assert process is not None
@@ -196,15 +204,14 @@ class World:
             since = self.scheduler.now
             disturbed = False
             try:
-                found = programs.status(sweep)
+                found = read(sweep)
             except Exception as error:
                 disturbed = process.host.disturbed >= since - TROUBLED_SECONDS or is_absent(error)
                 if not disturbed:
                     raise
             else:
-                late = bool(self.scenario.nfs)
                 if process.host.disturbed < since:
-                    self.witness.told(sweep, found, since, may_be_late=late)
+                    self.witness.told(sweep, found, since, self._late)
             clock.sleep(30.0)
         return 0
 
@@ -317,9 +324,18 @@ def told_before(kind: type, name: str, tell: Callable[..., None]) -> Iterator[No
         yield
 
 
+def told_by_status(sweep: str) -> list[Told]:
+    return [readers.by_status(one) for one in programs.status(sweep)]
+
+
+def told_by_report(sweep: str) -> list[Told]:
+    return readers.by_report(programs.report(sweep))
+
+
 def is_absent(error: Exception) -> bool:
     """Whether a reader was told that there is no such sweep yet."""
-    return isinstance(error, GuidedError) and error.what.startswith("no sweep")
+    words = ("no sweep ", "has no plan of ", "holds no plan ")
+    return isinstance(error, GuidedError) and any(one in error.what for one in words)
 
 
 def told_of(error: BaseException) -> str:

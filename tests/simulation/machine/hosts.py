@@ -121,7 +121,8 @@ class Process:
         return made
 
     def __str__(self) -> str:
-        word = next((one for one in self.words if one.startswith("sweeps.")), self.words[0])
+        commands = ("sweeps.", "analysis.")
+        word = next((one for one in self.words if one.startswith(commands)), self.words[0])
         return f"{self.host.machine}:{self.pid} {word.rpartition('.')[2]}"
 
     def _run(self, body: Body) -> None:
