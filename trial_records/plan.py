@@ -56,6 +56,16 @@ class PlannedTask(_Stored):
     direction: Literal["maximize", "minimize"] = "maximize"
     reduction: Literal["best", "last", "final"] = "best"
 
+    @property
+    def objective(self) -> tuple[str | None, str, str]:
+        """Metric, direction and reduction: no part of what a trial is."""
+        return self.metric, self.direction, self.reduction
+
+    def compared_by(self, other: PlannedTask) -> PlannedTask:
+        """The same task with the other's objective."""
+        names = ("metric", "direction", "reduction")
+        return self.model_copy(update={name: getattr(other, name) for name in names})
+
     def content(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial's config.json holds, and its fingerprint is of."""
         return content_of(values, self.name)

@@ -16,6 +16,7 @@ from analysis.reading.unfinished import Ends
 from analysis.stats import outliers
 from local_machine.secrets import masked_command, masked_values
 from trial_records.config import ADDED, flat_of
+from trial_records.metrics import OBJECTIVE
 
 # Columns of the tables beside a point's axes, which an axis of another version may be called.
 _TABLES = frozenset(
@@ -56,7 +57,9 @@ def plan_of(
     axes = list(dict.fromkeys(found))
     columns: dict[str, Any] = {"trial": names}
     columns |= {POINT + axis: _column([point.get(axis) for point in points]) for axis in axes}
-    outcomes = runs.set_index(runs["trial"].astype(object)).drop(columns=["trial", "fingerprint"])
+    outcomes = runs.set_index(runs["trial"].astype(object)).drop(
+        columns=["trial", "fingerprint", *OBJECTIVE]
+    )
     taken = {"fingerprint", *OWN, *outcomes, *columns}
     today = task.defaults if launch.is_trainers else {}
     if not launch.is_trainers:  # whatever its field is called
