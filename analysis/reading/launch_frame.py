@@ -13,7 +13,7 @@ from analysis.data.study import OWN, POINT, Plan
 from analysis.data.task import Task
 from analysis.reading.launches import Launch
 from analysis.reading.unfinished import Ends
-from analysis.stats import outliers
+from analysis.stats import outliers, same_results
 from local_machine.secrets import masked_command, masked_values
 from trial_records.config import ADDED, flat_of
 from trial_records.metrics import OBJECTIVE
@@ -91,7 +91,7 @@ def plan_of(
         seeds=launch.file.seeds,
         created=launch.file.created,
         command=masked_command(launch.file.command),
-        runs=_judged(frame, axis_values, epochs, ends, launch),
+        runs=_judged(frame, axis_values, epochs, logged, ends, launch),
         epochs=epochs,
         search=search,
         fields=tuple(configs.columns),
@@ -105,6 +105,7 @@ def _judged(
     frame: pd.DataFrame,
     axis_values: pd.DataFrame,
     epochs: pd.DataFrame,
+    logged: pd.DataFrame,
     ends: Ends,
     launch: Launch,
 ) -> pd.DataFrame:
@@ -120,7 +121,11 @@ def _judged(
     told = ends.failures | {
         name: ("PRUNED", sentence) for name, (_, sentence) in ends.pruned.items() if name not in own
     }
-    frame["result"] = outliers.results(frame, axis_values, epochs)
+    frame["result"] = (
+        outliers.results(frame, axis_values, epochs)
+        if launch.is_trainers
+        else same_results.results(frame, axis_values, logged, launch.file.task.metric)
+    )
     frame["repeated"] = outliers.repeated(frame)
     flags = outliers.flags(frame, axis_values, told, is_trainers=launch.is_trainers)
     frame["flags"] = [

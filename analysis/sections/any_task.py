@@ -61,7 +61,7 @@ def preface(plan: Plan) -> str:
     seeds = f" {count(runs['seed'].nunique(), 'seed')}: {values(runs['seed'])}."
     return (
         f"Task: {plan.task.name}. Scale: {plan.scale}.{seeds if plan.task.seed else ''} "
-        f"Overrides: {wording.overrides(plan)}."
+        f"Overrides: {wording.overrides(plan)}.{wording.same_results(plan)}"
     )
 
 
@@ -80,7 +80,8 @@ def points(plan: Plan) -> pd.DataFrame:
     rows = []
     for point in seed_values.points(plan):
         runs = seed_values.at(plan, point)
-        found = _finite(runs)
+        # One that only repeats another seed's result says nothing new.
+        found = _finite(runs[~runs["repeated"]])
         low, high = seed_interval(found) or (None, None)
         rows.append(
             {
