@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 # How long it took, and how fast that was, is not a result.
-_OF_TIME = re.compile(r"(?:^|_)(?:seconds?|secs?|time|duration|elapsed|ms|speed|throughput)(?:_|$)|per_s")
+_OF_TIME = re.compile(
+    r"(?:^|_)(?:seconds?|secs?|time|duration|elapsed|ms|speed|throughput)(?:_|$)|per_s"
+)
 # Shares of so many, such as accuracies, may be equal by chance.
 _MOST_COUNTED = 100_000
 # So many different values of a metric are not.
