@@ -19,6 +19,10 @@ class NoMetricError(InputError):
     """A finished trial measured nothing of the objective's name."""
 
 
+class NotFiniteError(InputError):
+    """A finished trial's value is NaN or infinite."""
+
+
 class Outcome(NamedTuple):
     value: float
     val_images: int | None
@@ -38,7 +42,7 @@ def outcome(search: Search, folder: Path, fingerprint: str) -> Outcome:
 
 def value_of(run: Mapping[str, Any], folder: Path, goal: Objective) -> float:
     """A finished trial's value by an objective; `run` is the row of its run.parquet. Raises
-    NoMetricError where it has none, InputError where it is not finite or its rows are damaged."""
+    NoMetricError where it has none, NotFiniteError, and InputError where its rows are damaged."""
 
     def rows() -> list[dict[str, Any]]:
         digest = run.get(tables.DIGESTS[EPOCHS])
@@ -49,7 +53,7 @@ def value_of(run: Mapping[str, Any], folder: Path, goal: Objective) -> float:
     if value is not None and math.isfinite(value):
         return value
     if value is not None:
-        raise InputError(f"{folder.name}: its {goal.metric} is {value}", "see its rows")
+        raise NotFiniteError(f"{folder.name}: its {goal.metric} is {value}", "see its rows")
     if goal.reduction == "final":
         final = {name.removeprefix(FINAL): run[name] for name in run if name.startswith(FINAL)}
         found, what = _named(final.items()), f"train returned no {goal.metric!r}; it returned"
