@@ -89,7 +89,7 @@ def build(study: Study) -> Page:
     launches, conclusions, lead = _of_trainer(ours) if ours.plans else ([], [], [])
     if others:
         parts = [part for plan in others for part in any_task.parts(plan)]
-        launches.append(Section("Other tasks", parts))
+        launches.append(Section("Other tasks" if ours.plans else "Sweeps", parts))
     chosen = choices(study)
     everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]

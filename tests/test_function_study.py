@@ -53,7 +53,7 @@ def test_a_sweep_and_a_search_of_a_function_are_stages(forked: None, definition:
     out = definition.parent / "report"
     assert results_folder.run("--results", results, "--out", out) == 0
     text = (out / "report.md").read_text()
-    assert "The best mean, 0.0 over 1 trial, has lr 0.1." in text and "Every file was read." in text
+    assert "The best mean, 0 over 1 trial, has lr 0.1." in text and "Every file was read." in text
 
 
 CHOOSING = """

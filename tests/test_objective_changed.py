@@ -38,7 +38,7 @@ def command(*words: object) -> str:
         ('maximize("score")', "best score 2.1 (lr0.3", "2.1 over 1 trial, has lr 0.3."),
         ('maximize("loss")', "best loss 2.3 (lr0.3", "2.3 over 1 trial, has lr 0.3."),
         ('minimize("loss", "last")', "best loss 2.1 (lr0.1", "2.1 over 1 trial, has lr 0.1."),
-        ('maximize("test", "final")', "best test 30 (lr0.3", "30.0 over 1 trial, has lr 0.3."),
+        ('maximize("test", "final")', "best test 30 (lr0.3", "30 over 1 trial, has lr 0.3."),
     ],
 )
 def test_every_reader_compares_by_the_new_one(

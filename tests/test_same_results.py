@@ -51,7 +51,7 @@ def test_they_count_as_one_and_the_report_says_so(tmp_path: Path) -> None:
     written(tmp_path, [[2.0, 1.0], [2.0, 1.0], [2.0, 1.5]], "loss")
     assert results_folder.run("--results", tmp_path, "--out", tmp_path / "report") == 0
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "The best mean, 1.25 over 2 trials" in text
+    assert "Its mean is 1.25 over 2 trials." in text
     assert "2 trials with different seeds have 1 result between them" in text
 
 
