@@ -56,3 +56,16 @@ def test_every_reader_compares_by_the_new_one(
     text = (out / "report.md").read_text()
     assert f"The best mean, {report}" in text
     assert "no finite value" not in text
+
+
+def test_a_metric_that_is_called_as_the_trainers_is_shown_as_it_was_logged(
+    tmp_path: Path, forked: None
+) -> None:
+    """It may be in percent already."""
+    path, where = tmp_path / "mine.py", ("--results", tmp_path / "results")
+    text = DEFINITION.replace("score=7 *", "val_accuracy=91.5 +")
+    path.write_text(text.replace("OBJECTIVE", 'maximize("val_accuracy")'))
+    command("sweeps.launch", path, "--on", "debug", *where)
+    said = command("sweeps.status", "mine", *where)
+    assert "best val_accuracy 91.8 (lr0.3" in said and "%" not in said
+    assert "step  " in said and "epoch" not in said
