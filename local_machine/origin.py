@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,24 +73,25 @@ def command() -> str:
     return shlex.join(masked_words([Path(sys.executable).name, *sys.orig_argv[1:]]))
 
 
-def begin(code: Path = _PACKAGE) -> Look:
+def begin(code: Path = _PACKAGE, also: tuple[Path, ...] = ()) -> Look:
     """Look at the code of this process, once: to be called as soon as it starts. `code` is the
-    package or the file that trains; the attempts that begin from now on are by it."""
+    package or the file that trains, `also` the files that it imports from its own project; the
+    attempts that begin from now on are by them."""
     global _last
-    _last = _look(code)
+    _last = _look(code, also)
     return _last
 
 
 @functools.cache
-def _look(code: Path) -> Look:
-    return Look(code)
+def _look(code: Path, also: tuple[Path, ...]) -> Look:
+    return Look(code, also)
 
 
 class Look:
     """One look at the code, in a thread, so that no process waits for it to start."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, place: Path, also: tuple[Path, ...] = ()) -> None:
+        self._place, self._also = place, also
         self._code: dict[str, Any] = dict.fromkeys(("git_commit", "git_dirty", "code_sha256"))
         self._thread = threading.Thread(target=self._look, name="origin", daemon=True)
         self._thread.start()
@@ -97,8 +99,8 @@ class Look:
         os.register_at_fork(before=self._thread.join)
 
     def _look(self) -> None:
-        self._code["code_sha256"] = hash_of(self._place)
-        self._code["git_commit"], self._code["git_dirty"] = checkout(self._place)
+        self._code["code_sha256"] = hash_of(self._place, self._also)
+        self._code["git_commit"], self._code["git_dirty"] = checkout(self._place, self._also)
 
     @property
     def code(self) -> dict[str, Any]:
@@ -107,9 +109,9 @@ class Look:
         return dict(self._code)
 
 
-def hash_of(package: Path) -> str | None:
-    """SHA-256 over the paths and contents of a package's source files, or of a file alone, the same
-    wherever it lies.
+def hash_of(package: Path, also: Iterable[Path] = ()) -> str | None:
+    """SHA-256 over the paths and contents of a package's source files, or of a file alone, and of
+    other files; the same wherever they lie together.
 
     None where they cannot be read, as in a zip file.
     """
@@ -117,6 +119,8 @@ def hash_of(package: Path) -> str | None:
     files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
     if package.suffix == ".py":
         files = {package.name: package}
+    base = package.parent if package.suffix == ".py" else package
+    files |= {Path(os.path.relpath(path, base)).as_posix(): path for path in also}
     try:
         for name in sorted(files):
             content = files[name].read_bytes()
@@ -127,9 +131,10 @@ def hash_of(package: Path) -> str | None:
     return digest.hexdigest() if files else None
 
 
-def checkout(package: Path) -> tuple[str | None, bool | None]:
-    """The commit that a package, or a file, is checked out at, and whether what runs a trial
-    differs from it, new files included; None and None where git does not track the package.
+def checkout(package: Path, also: Iterable[Path] = ()) -> tuple[str | None, bool | None]:
+    """The commit that a package, or a file, is checked out at, and whether what runs a trial, also
+    the other files, differs from it, new files included; None and None where git does not track
+    the package.
 
     An installed copy may lie inside of an unrelated repository, whose commit says nothing of it.
     """
@@ -138,6 +143,7 @@ def checkout(package: Path) -> tuple[str | None, bool | None]:
         return None, None
     names = _RUNS_A_TRIAL if package.name == _RUNS_A_TRIAL[0] else (package.name,)
     places = [str((package.parent / name).relative_to(top)) for name in names]
+    places += [str(path.relative_to(top)) for path in also if top in path.parents]
     file = places[0] if package.suffix == ".py" else f"{places[0]}/__init__.py"
     try:
         if not _git(top, package, "ls-files", "--", file):

@@ -15,7 +15,7 @@ import typer
 from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 from sweeps.cli.options import Results
-from sweeps.cli.trial_table import COLUMNS, summed_up, view
+from sweeps.cli.trial_table import columns, summed_up, view
 
 if TYPE_CHECKING:
     from local_machine.errors import InputError
@@ -87,7 +87,7 @@ def main(
         for plan, progress in seen[names[0]]:
             line, rows = summed_up(plan, progress)
             table.console(sys.stdout).print(table.text(line))
-            table.show(COLUMNS, rows)
+            table.show(columns(plan), rows)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
 
 

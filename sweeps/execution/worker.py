@@ -9,6 +9,7 @@ run at once, in any process that sees the folder.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import logging
 import math
@@ -34,6 +35,7 @@ from sweeps.run.attempt import Attempt
 from sweeps.run.ends import LostTrialError, StoppedError
 from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_code import imported_by
 from sweeps.spec.task_loader import code_of, load, loaded
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
@@ -277,9 +279,11 @@ class Worker:
 
 
 def begin_origin(trial: Trial) -> None:
-    """Have the attempt that begins say which code it is by: its task's."""
+    """Have the attempt that begins say which code it is by: its task's, and what that imports."""
+    with contextlib.suppress(InputError):  # the attempt fails by it, and says so
+        load(trial.task)
     if (code := code_of(trial.task)) is not None:
-        origin.begin(code)
+        origin.begin(code, imported_by(trial.task))
 
 
 def cause_of(error: Exception) -> trial_files.Cause:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from local_machine import json_files
@@ -27,13 +28,18 @@ class PlanStore:
         self._plans: dict[Path, tuple[tuple[int, ...], Plan]] = {}
 
     def write_plan(self, plan: Plan) -> None:
-        """Record what a launch is about to run. The same trials again leave the file as it is.
+        """Record what a launch is about to run. The same trials again leave the file as it is, but
+        for another objective, by which they are compared from now on.
 
         Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
         """
         path = self._path(plan.id)
         if self.has_plan(plan.id):
-            return
+            stored = self.plan(plan.id)
+            if stored.task.objective == plan.task.objective:
+                return
+            task = stored.task.compared_by(plan.task)
+            plan = replace(stored, task=task)
         try:
             self.rewrite_plan(
                 plan, (json.dumps(trial_to_json(trial), allow_nan=False) for trial in plan.trials)
