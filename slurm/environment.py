@@ -48,6 +48,7 @@ TABLE = (
          "of the job that we are in, whose part a new job would be; options of srun"),
     Rule(("SWEEPS_LAUNCH", "SWEEPS_PER_GPU"), Child.WORKER | Child.JOB,
          "of the worker that we are in"),
+    Rule(("SWEEPS_SNAPSHOT",), Child.JOB, "of this machine's scratch folder"),
     Rule(("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE",
           "ROLE_*", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_*", "PET_*"),
          Child.WORKER | Child.JOB | Child.RANK,

@@ -117,7 +117,9 @@ def predict(
 
     batch = None
     if dry_run:
-        batch = dispatch.check(store, plan, dispatch.to_run(store, progress, clock.now()), request)
+        trials = dispatch.to_run(store, progress, clock.now())
+        code = dispatch.captured(store, trials, request)
+        batch = dispatch.check(store, plan, trials, request, code)
         if batch is not None:
             ask_slurm(batch)
     results = store.folder.parent

@@ -23,10 +23,11 @@ from typing import Annotated, Any
 
 import typer
 
-from local_machine import clock, origin, processes
+from local_machine import clock, code_snapshot, origin, packages, processes
 from local_machine.errors import run_command, storage_error
 from slurm import environment
 from slurm.environment import Child
+from sweeps.code.launched import FOLDER as CODE
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
 from sweeps.execution.worker_log import start_logging
@@ -108,7 +109,7 @@ class Worker:
                     held.append(trial)
                     continue
                 ran = self.has_run = True
-                begin_origin(trial)
+                begin_origin(trial, self.store.folder)
                 try:
                     stopped = self.run_leased(trial, lease)
                 except LostTrialError:
@@ -249,9 +250,10 @@ class Worker:
     def _failure(
         self, error: Exception, lease: Lease, about: dict[str, Any] | None = None
     ) -> trial_files.Failure:
+        said = f"{type(error).__name__}: {error}"
         return trial_files.Failure(
             cause=cause_of(error),
-            exception=f"{type(error).__name__}: {error}",
+            exception="; ".join(one for one in (said, code_snapshot.missing(error)) if one),
             traceback=traceback.format_exc(),
             log_tail=list(self.tail),
             attempt=lease.attempt,
@@ -271,10 +273,12 @@ class Worker:
         self.store.fail(trial, lease, self._failure(error, lease))
 
 
-def begin_origin(trial: Trial) -> None:
-    """Have the attempt that begins say which code it is by: its task's."""
+def begin_origin(trial: Trial, sweep: Path) -> None:
+    """Have the attempt that begins say which code it is by: its task's. The packages that it finds
+    are listed in the sweep's folder."""
     if (code := code_of(trial.task)) is not None:
         origin.begin(code)
+    packages.keep(sweep / CODE)
 
 
 def cause_of(error: Exception) -> trial_files.Cause:

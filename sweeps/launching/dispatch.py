@@ -11,6 +11,7 @@ from local_machine.errors import EXIT_DONE, EXIT_FLAGGED
 from local_machine.secrets import masked
 from slurm.send import Batch
 from sweeps.cli.live_view import Display
+from sweeps.code.launched import LaunchedCode, capture
 from sweeps.cost.estimate import seconds_alike
 from sweeps.execution import preparation
 from sweeps.execution.backends.backend import Backend, Work
@@ -21,6 +22,7 @@ from sweeps.execution.worker import Worker
 from sweeps.launching import ending, preflight
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import code_of
 from sweeps.state.adoption import adopt
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look, summary
@@ -42,6 +44,18 @@ def backend_of(store: TrialStore, request: LaunchRequest) -> Backend:
     return Local(store, request)
 
 
+def captured(
+    store: TrialStore, trials: Sequence[Trial], request: LaunchRequest
+) -> LaunchedCode | None:
+    """The code of the trials' tasks as it is now, which nothing changes for them from here on; None
+    where they run the code where it lies. Raises InputError where it cannot be captured."""
+    if not request.snapshot or not trials:
+        return None
+    tasks = dict.fromkeys(trial.task for trial in trials)
+    places = [code_of(task) for task in tasks]
+    return capture(places, store.folder.parent, request.revision)
+
+
 def run(
     store: TrialStore, plans: list[Plan], request: LaunchRequest, known: dict[str, Progress]
 ) -> int:
@@ -50,7 +64,8 @@ def run(
     with backend_of(store, request) as backend:
         progress = look(store, trials, known)
         work, flag = _opened(store, plans, progress, request)
-        check(store, plans[0], work.trials, request)
+        backend.code = captured(store, work.trials, request)
+        check(store, plans[0], work.trials, request, backend.code)
         preparation.prepare(work.trials)
         for plan in plans:
             store.write_plan(plan)
@@ -89,7 +104,11 @@ def to_run(
 
 
 def check(
-    store: TrialStore, plan: Plan, trials: Sequence[Trial], request: LaunchRequest
+    store: TrialStore,
+    plan: Plan,
+    trials: Sequence[Trial],
+    request: LaunchRequest,
+    code: LaunchedCode | None = None,
 ) -> Batch | None:
     """All that a launch of these trials looks at before it leases or writes anything; a dry run
     looks at the same. The jobs that would be sent first, on Slurm.
@@ -100,12 +119,12 @@ def check(
         return None
     preparation.check(trials, request.ranks)
     if request.defined_here and request.backend is not BackendName.DEBUG:
-        preflight.check_elsewhere(trials)
+        preflight.check_elsewhere(trials, code)
     if not request.on_slurm:
         return None
     from sweeps.execution.backends.slurm import batch_of, jobs_of
 
-    batch = batch_of(request, store, plan, len(trials))
+    batch = batch_of(request, store, plan, len(trials), code)
     preflight.check_batch(batch, jobs_of(request, len(trials))[0])
     return batch
 
