@@ -21,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local_machine import code_snapshot, git, imports, packages, processes
+from local_machine import processes
+from local_machine.code import git, imports, packages, snapshot
 from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
@@ -99,10 +100,10 @@ class Look:
     def _look(self) -> None:
         self._code["code_sha256"] = hash_of(self._place)
         self._code["packages_sha256"] = packages.digest()
-        snapshot = code_snapshot.here()
-        self._code["snapshot_sha256"] = None if snapshot is None else snapshot.sha256
-        if snapshot is not None and self._place.is_relative_to(snapshot.tree):
-            commit, dirty = snapshot.git_commit, snapshot.differs(_what_runs(self._place))
+        copy = snapshot.here()
+        self._code["snapshot_sha256"] = None if copy is None else copy.sha256
+        if copy is not None and self._place.is_relative_to(copy.tree):
+            commit, dirty = copy.git_commit, copy.differs(_what_runs(self._place))
         else:
             commit, dirty = checkout(self._place)
         self._code["git_commit"], self._code["git_dirty"] = commit, dirty
@@ -145,9 +146,9 @@ def _what_runs(package: Path) -> list[Path]:
 
 def _imported(file: Path) -> list[Path]:
     """A file and what it imports of its project."""
-    snapshot = code_snapshot.here()
-    if snapshot is not None and file.is_relative_to(snapshot.tree):
-        return imports.closure(file, snapshot.tree)
+    copy = snapshot.here()
+    if copy is not None and file.is_relative_to(copy.tree):
+        return imports.closure(file, copy.tree)
     return imports.closure(file, git.top_of(file.parent) or file.parent)
 
 

@@ -23,7 +23,6 @@ import shutil
 import stat
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -91,8 +90,8 @@ def unpacked(code: str, launch: str, values: dict[str, Any]) -> str:
         try:
             home = private(base)
             folder = os.path.join(home, launch[:32])
-            with locked(folder):
-                clean(home)
+            with locked(folder) as now:
+                clean(home, now)
                 unpack(code, values, folder)
             return folder
         except OSError as error:
@@ -118,14 +117,14 @@ def private(base: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
+def locked(folder: str) -> Iterator[float]:
     """Alone with the folder; afterwards, and for as long as this process or what it becomes lives,
-    one of those that use it."""
+    one of those that use it. What time it is there, in seconds since 1970."""
     lock = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.set_inheritable(lock, True)
     flock(lock, fcntl.LOCK_EX)
-    yield
     os.utime(lock)
+    yield os.fstat(lock).st_mtime
     flock(lock, fcntl.LOCK_SH)
 
 
@@ -135,12 +134,12 @@ def flock(lock: int, how: int) -> None:
         fcntl.flock(lock, how)
 
 
-def clean(home: str) -> None:
+def clean(home: str, now: float) -> None:
     """Remove what no process has used for long."""
     for name in os.listdir(home):
         path = os.path.join(home, name)
         with contextlib.suppress(OSError):
-            if not name.endswith(".lock") or time.time() - os.stat(path).st_mtime < OLD_SECONDS:
+            if not name.endswith(".lock") or now - os.stat(path).st_mtime < OLD_SECONDS:
                 continue
             lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
             try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_machine import packages
+from local_machine.code import packages
 from local_machine.files import write_atomic
 from sweeps.code import pack, project, revision
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_machine import git, imports
+from local_machine.code import git, imports
 
 # How a results folder is known by the plans in it, and the files that a run of Python leaves.
 _PLAN = re.compile(r"(?P<results>.*/)?(?P<sweep>[^/]+)/plans/[0-9a-f]{8}\.json")

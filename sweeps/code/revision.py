@@ -6,7 +6,7 @@ import os
 import subprocess
 from dataclasses import replace
 
-from local_machine import git
+from local_machine.code import git
 from local_machine.errors import InputError
 from sweeps.code.pack import Entry
 from sweeps.code.project import Project, apart, is_under, results_among

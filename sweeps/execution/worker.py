@@ -23,7 +23,8 @@ from typing import Annotated, Any
 
 import typer
 
-from local_machine import clock, code_snapshot, origin, packages, processes
+from local_machine import clock, origin, processes
+from local_machine.code import packages, snapshot
 from local_machine.errors import run_command, storage_error
 from slurm import environment
 from slurm.environment import Child
@@ -253,7 +254,7 @@ class Worker:
         said = f"{type(error).__name__}: {error}"
         return trial_files.Failure(
             cause=cause_of(error),
-            exception="; ".join(one for one in (said, code_snapshot.missing(error)) if one),
+            exception="; ".join(one for one in (said, snapshot.missing(error)) if one),
             traceback=traceback.format_exc(),
             log_tail=list(self.tail),
             attempt=lease.attempt,

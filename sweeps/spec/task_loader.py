@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
-from local_machine import code_snapshot
+from local_machine.code import snapshot
 from local_machine.errors import InputError
 from sweeps.function_task import FunctionTask
 from sweeps.spec import loader
@@ -96,7 +96,7 @@ def code_of(task: PlannedTask) -> Path | None:
     """The package or the file that a task is in; None where nobody finds it."""
     place = place_of(task.reference)
     if place.endswith(".py"):
-        return code_snapshot.found(Path(place)).resolve()
+        return snapshot.found(Path(place)).resolve()
     try:
         spec = importlib.util.find_spec(place.partition(".")[0])
     except (ImportError, ValueError):
@@ -139,7 +139,7 @@ def _attribute(reference: str, called: str) -> object:
             "name it by module:attribute or FILE.py:attribute",
         )
     if place.endswith(".py"):
-        return _of_file(code_snapshot.found(Path(place)), attribute, called)
+        return _of_file(snapshot.found(Path(place)), attribute, called)
     try:
         module = guarded(lambda: importlib.import_module(place), lambda _: called, "")
     except InputError as error:
