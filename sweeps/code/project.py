@@ -170,7 +170,8 @@ def _project(
     linked = [one for one in ignored if not _LEFT.fullmatch(one) and not is_under(one, left_out)]
     kept = sorted(dict.fromkeys(kept))
     links = apart(root, [*linked, *left_out], set(kept))
-    return Project(root, tuple(kept), links, commit, changed, note)
+    ours = tuple(one for one in changed if not _LEFT.fullmatch(one) and not is_under(one, left_out))
+    return Project(root, tuple(kept), links, commit, ours, note)
 
 
 def results_among(names: Sequence[str], results: Path, root: Path) -> list[str]:
