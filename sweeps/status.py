@@ -38,11 +38,15 @@ def main(
     failures: Annotated[
         bool, typer.Option("--failures", help="Group equal failures, with their tracebacks.")
     ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only what is done, where other code has trained it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
     from local_machine.errors import InputError
     from sweeps.state.liveness import Liveness
+    from sweeps.state.other_code import in_words, trained_by_other
     from sweeps.state.progress import summary
     from sweeps.state.trial_store import TrialStore, launched, resolve
 
@@ -55,8 +59,9 @@ def main(
     else:
         names = [resolve(results, name).sweep]
     stores = [TrialStore(results, one, Liveness.here()) for one in names]
-    if watch and as_json:
-        raise InputError("--watch with --json", "give one of them")
+    if watch and (as_json or stale):
+        other = "--json" if as_json else "--stale"
+        raise InputError(f"--watch with {other}", "give one of them")
     if watch:
         return _watch(stores)
     problems: list[InputError] = []
@@ -66,6 +71,11 @@ def main(
         raise problems[0]
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
+    if stale:
+        seen = {
+            sweep: [(plan, trained_by_other(ones)) for plan, ones in plans]
+            for sweep, plans in seen.items()
+        }
     everything = [one for plans in seen.values() for _, progress in plans for one in progress]
     if as_json:
         # On one line: indented, 10,000 trials take longer to print than to look at.
@@ -86,6 +96,8 @@ def main(
 
         for plan, progress in seen[names[0]]:
             line, rows = summed_up(plan, progress)
+            if count := len(trained_by_other(progress)):
+                line += f"; {in_words(count)}"
             table.console(sys.stdout).print(table.text(line))
             table.show(COLUMNS, rows)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
@@ -108,8 +120,12 @@ def _json(
     seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
 ) -> dict[str, Any]:
     from sweeps.cost.tally import tally
+    from sweeps.state.other_code import trained_by_other
     from sweeps.state.progress import counts
 
+    others = {
+        id(one) for plans in seen.values() for _, ones in plans for one in trained_by_other(ones)
+    }
     trials: dict[tuple[str, str], dict[str, Any]] = {}
     progress: dict[tuple[str, str], Progress] = {}
     for sweep, plans in seen.items():
@@ -117,7 +133,8 @@ def _json(
             for one in ones:
                 key = (sweep, one.trial.name)
                 progress[key] = one
-                trials.setdefault(key, {"sweep": sweep, **one.to_json(), "plans": []})
+                about = {**one.to_json(), "trained_by_other_code": id(one) in others}
+                trials.setdefault(key, {"sweep": sweep, **about, "plans": []})
                 trials[key]["plans"].append(plan.id)
     spent, to_come = tally(progress.values())
     return {

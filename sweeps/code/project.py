@@ -164,8 +164,9 @@ def _project(
     left_out = results_among(names, results, root)
     secrets = [one for one in ignored if _SECRET.fullmatch(one)]
     kept = [one for one in names if not is_under(one, left_out) and one not in secrets]
-    own = code / "__init__.py" if code.is_dir() else code
-    if code != root and own.relative_to(root).as_posix() not in kept:
+    # Of a package's files, git is taken to know all where it knows the first.
+    is_known = code.is_dir() and (code / "__init__.py").relative_to(root).as_posix() in kept
+    if code != root and not is_known:
         kept += [one.relative_to(root).as_posix() for one in imports.closure(code, root)]
     linked = [one for one in ignored if not _LEFT.fullmatch(one) and not is_under(one, left_out)]
     kept = sorted(dict.fromkeys(kept))

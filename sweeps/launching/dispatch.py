@@ -20,10 +20,12 @@ from sweeps.execution.trial_order import write_seconds
 from sweeps.execution.watch import watch
 from sweeps.execution.worker import Worker
 from sweeps.launching import ending, preflight
+from sweeps.launching.stale import set_aside
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import code_of
 from sweeps.state.adoption import adopt
+from sweeps.state.other_code import trained_by_other
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look, summary
 from sweeps.state.trial_store import State, TrialStore
@@ -69,7 +71,12 @@ def run(
         preparation.prepare(work.trials)
         for plan in plans:
             store.write_plan(plan)
-        if adopted := _adopted(work):
+        if request.stale:
+            for trial in set_aside(store, work.trials):
+                known.pop(trial.name, None)
+            progress = look(store, trials, known)
+        # What another sweep has trained may be by other code, too.
+        elif adopted := _adopted(work):
             work = replace(work, trials=[one for one in work.trials if one.name not in adopted])
             progress = look(store, trials, known)
         if not work.trials:
@@ -85,10 +92,12 @@ def _opened(
 ) -> tuple[Work, int]:
     """What there is to run, and the exit code for what this version cannot train."""
     launch = clock.now()
-    wanted = to_run(store, progress, launch, retry=request.retry)
+    wanted = to_run(store, progress, launch, retry=request.retry, stale=request.stale)
     refused = [trial.problem for trial in wanted if trial.problem is not None]
     trials = [trial for trial in wanted if trial.problem is None]
     print(f"{store.sweep}: {summary(progress)}; {len(trials)} to run", file=sys.stderr, flush=True)
+    if not request.stale and request.revision is None:
+        ending.tell_of_other_code(store, progress)
     for problem in refused:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     work = Work(store, plans, trials, launch, request.retry)
@@ -96,11 +105,17 @@ def _opened(
 
 
 def to_run(
-    store: TrialStore, progress: list[Progress], launch: float, *, retry: bool = False
+    store: TrialStore,
+    progress: list[Progress],
+    launch: float,
+    *,
+    retry: bool = False,
+    stale: bool = False,
 ) -> list[Trial]:
     """The trials that a launch would run now."""
     worker = Worker(store, launch, log="", retry_only=retry)
-    return [one.trial for one in progress if worker.wants(one.standing)]
+    again = {one.trial.name for one in trained_by_other(progress)} if stale else set()
+    return [one.trial for one in progress if worker.wants(one.standing) or one.trial.name in again]
 
 
 def check(

@@ -46,6 +46,7 @@ class Progress:
     stopped_early: bool = False
     # As its run says, a shared one by its part; 0 where another sweep trained it.
     devices: float | None = None
+    code: str | None = None  # the hash of the code that trained it, once it is done
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
 
@@ -214,6 +215,7 @@ def _look(
         seconds_per_epoch=_pace(trial.task, logged, run),
         stopped_early=bool(run.get("stopped_early")),
         devices=_devices(run) if run else None,
+        code=run.get("code_sha256"),
     )
     progress = Progress(standing, *figures, said=said)
     if done:

@@ -39,6 +39,7 @@ class Figures(NamedTuple):
     seconds_per_epoch: float | None
     stopped_early: bool
     devices: float | None
+    code: str | None
 
 
 class _Entry(NamedTuple):
