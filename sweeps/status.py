@@ -45,8 +45,8 @@ def main(
 ) -> int:
     """Show how a sweep stands."""
     from local_machine.errors import InputError
+    from sweeps.code.other_code import in_words, trained_by_other
     from sweeps.state.liveness import Liveness
-    from sweeps.state.other_code import in_words, trained_by_other
     from sweeps.state.progress import summary
     from sweeps.state.trial_store import TrialStore, launched, resolve
 
@@ -119,8 +119,8 @@ def _by_plan(
 def _json(
     seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
 ) -> dict[str, Any]:
+    from sweeps.code.other_code import trained_by_other
     from sweeps.cost.tally import tally
-    from sweeps.state.other_code import trained_by_other
     from sweeps.state.progress import counts
 
     others = {

@@ -12,6 +12,7 @@ from local_machine.secrets import masked
 from slurm.send import Batch
 from sweeps.cli.live_view import Display
 from sweeps.code.launched import LaunchedCode, capture
+from sweeps.code.other_code import trained_by_other
 from sweeps.cost.estimate import seconds_alike
 from sweeps.execution import preparation
 from sweeps.execution.backends.backend import Backend, Work
@@ -25,7 +26,6 @@ from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import code_of
 from sweeps.state.adoption import adopt
-from sweeps.state.other_code import trained_by_other
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look, summary
 from sweeps.state.trial_store import State, TrialStore

@@ -7,9 +7,9 @@ import shlex
 import sys
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED
+from sweeps.code.other_code import in_words, trained_by_other
 from sweeps.state import lease as leases
 from sweeps.state.elsewhere import way_out
-from sweeps.state.other_code import in_words, trained_by_other
 from sweeps.state.progress import Progress, counts, lost_alike, summary, why_lost
 from sweeps.state.trial_store import TrialStore
 

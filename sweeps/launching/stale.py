@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local_machine.errors import InputError
+from sweeps.code.other_code import trained_by_other
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
-from sweeps.state.other_code import trained_by_other
 from sweeps.state.progress import look
 from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
