@@ -45,9 +45,8 @@ def main(
 ) -> int:
     """Show how a sweep stands."""
     from local_machine.errors import InputError
-    from sweeps.code.other_code import in_words, trained_by_other
+    from sweeps.code.other_code import trained_by_other
     from sweeps.state.liveness import Liveness
-    from sweeps.state.progress import summary
     from sweeps.state.trial_store import TrialStore, launched, resolve
 
     if name is None:
@@ -82,25 +81,28 @@ def main(
         print(json.dumps(_json(seen, problems)))
     elif failures:
         _print_failures(everything)
-    elif name is None:
-        from sweeps.cli import table
-
-        summed = [
-            (sweep, plan.setting, summary(progress))
-            for sweep, plans in seen.items()
-            for plan, progress in plans
-        ]
-        table.show(("sweep", "setting", "trials"), summed)
     else:
-        from sweeps.cli import table
-
-        for plan, progress in seen[names[0]]:
-            line, rows = summed_up(plan, progress)
-            if count := len(trained_by_other(progress)):
-                line += f"; {in_words(count)}"
-            table.console(sys.stdout).print(table.text(line))
-            table.show(COLUMNS, rows)
+        _print_tables(seen, is_one=name is not None)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
+
+
+def _print_tables(seen: dict[str, list[tuple[Plan, list[Progress]]]], *, is_one: bool) -> None:
+    """A row for each plan; of one sweep, a table of its trials for each."""
+    from sweeps.cli import table
+    from sweeps.code.other_code import in_words, trained_by_other
+    from sweeps.state.progress import summary
+
+    pairs = [(sweep, *pair) for sweep, plans in seen.items() for pair in plans]
+    if not is_one:
+        summed = [(sweep, plan.setting, summary(ones)) for sweep, plan, ones in pairs]
+        table.show(("sweep", "setting", "trials"), summed)
+        return
+    for _, plan, ones in pairs:
+        line, rows = summed_up(plan, ones)
+        if count := len(trained_by_other(ones)):
+            line += f"; {in_words(count)}"
+        table.console(sys.stdout).print(table.text(line))
+        table.show(COLUMNS, rows)
 
 
 def _by_plan(

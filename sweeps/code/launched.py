@@ -42,7 +42,8 @@ class LaunchedCode:
     packed: pack.Pack
     content: bytes
     """Of the launch's file: from where the snapshot is, and what is beside it."""
-    note: str = ""
+    bootstrap: bytes = _BOOTSTRAP.read_bytes()
+    """What unpacks it. Read now: the checkout of this program may be captured, and gone later."""
 
     @property
     def sha256(self) -> str:
@@ -50,8 +51,7 @@ class LaunchedCode:
 
     def words(self, sweep: Path) -> tuple[str, ...]:
         """What stands between the interpreter and `-m MODULE` of a process that runs from it."""
-        bootstrap = _BOOTSTRAP.read_bytes()
-        digest = hashlib.sha256(bootstrap).hexdigest()
+        digest = hashlib.sha256(self.bootstrap).hexdigest()
         path = sweep.resolve() / FOLDER / f"bootstrap-{digest}.py"
         launch = hashlib.sha256(self.content).hexdigest()
         return ("-I", "-S", "-c", f"exec({_CHECK!r})", str(path), digest, launch)
@@ -63,7 +63,7 @@ class LaunchedCode:
         packages.keep(folder)
         words = self.words(sweep)
         launch = folder / f"launch-{words[-1]}.json"
-        _keep(Path(words[4]), _BOOTSTRAP.read_bytes())
+        _keep(Path(words[4]), self.bootstrap)
         _keep(launch, self.content)
         return words
 
@@ -108,7 +108,7 @@ def capture(
         "git_commit": found.git_commit,
         "changed": list(found.changed),
     }
-    return LaunchedCode(packed, json.dumps(values, indent=1).encode(), found.note)
+    return LaunchedCode(packed, json.dumps(values, indent=1).encode())
 
 
 def _there(folder: str | None, entries: Sequence[pack.Entry]) -> str | None:
