@@ -130,6 +130,10 @@ def test_a_file_that_the_snapshot_lacks_is_named_with_it(mine: Path) -> None:
         if one["state"] == "failed"
     )  # fmt: skip
     assert "beside.txt is not in the code snapshot" in trial["note"] and str(mine) in trial["note"]
+    # What the import of the task misses, before anything is launched.
+    path.write_text(path.read_text().replace("\n\n@", "\nopen('../beside.txt')\n\n@", 1))
+    refused = command("launch", mine, "--set", "epochs=7", code=2)
+    assert "beside.txt is not in the code snapshot" in refused.stderr
 
 
 def test_what_other_code_has_trained_is_told_and_trained_again(mine: Path) -> None:

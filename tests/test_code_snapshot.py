@@ -155,7 +155,9 @@ def test_code_that_is_installed_is_not_captured(mine: Path, tmp_path: Path) -> N
     site = tmp_path / "lib" / "site-packages" / "trainer"
     assert launched.capture([site], mine / "results") is None
     commit_all(mine)  # the working directory is a repository now
-    assert launched.capture([None], mine / "results") is not None
+    for place in (None, site, Path(launched.__file__).parents[1]):
+        code = launched.capture([place], mine / "results")
+        assert code is not None and "experiment.py" in contents(code)
 
 
 def test_a_link_leads_to_the_copy_or_out_of_the_project(mine: Path, tmp_path: Path) -> None:
@@ -451,6 +453,11 @@ def test_what_the_snapshot_lacks_is_named(
     error = ModuleNotFoundError("no", name="later")
     assert "the module later" in (code_snapshot.missing(error) or "")
     assert code_snapshot.missing(ModuleNotFoundError("no", name="nobodys")) is None
+    outer = RuntimeError("cannot import")
+    outer.__cause__ = error
+    assert "the module later" in (code_snapshot.missing(outer) or "")
+    written_to = PermissionError(13, "no", "experiment.py")
+    assert "read-only" in (code_snapshot.missing(written_to) or "")
     # A reference into the project leads to the copy; what is written down names the project.
     assert code_snapshot.found(mine / "experiment.py") == Path(here) / "experiment.py"
     assert code_snapshot.named(Path(here) / "experiment.py") == mine / "experiment.py"

@@ -94,27 +94,34 @@ def named(path: Path) -> Path:
 
 
 def missing(error: BaseException) -> str | None:
-    """What there is to say of an error of a program that misses a file or a module, where it may
-    be that the snapshot lacks it; None where that is not so."""
+    """What there is to say of an error of a program that misses a file or a module, or of one that
+    comes of such an error, where it may be that the snapshot lacks it; None where that is not so.
+    """
     snapshot = here()
-    if snapshot is None:
-        return None
+    seen: BaseException | None = error
+    while snapshot is not None and seen is not None:
+        if (said := _missing(seen, snapshot)) is not None:
+            return said
+        seen = seen.__cause__
+    return None
+
+
+def _missing(error: BaseException, snapshot: CodeSnapshot) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        what = f"the module {error.name}"
-        parts = error.name.split(".")
-        names = ["/".join(parts) + ".py", "/".join(parts) + "/__init__.py"]
-        places = [snapshot.root / folder / name for folder in ("", "src") for name in names]
-        if not any(one.exists() for one in places):
+        name = error.name.replace(".", "/")
+        files = [
+            f"{folder}{name}{end}" for folder in ("", "src/") for end in (".py", "/__init__.py")
+        ]
+        if not any((snapshot.root / file).exists() for file in files):
             return None
+        what = f"the module {error.name}"
     elif isinstance(error, FileNotFoundError | PermissionError) and isinstance(error.filename, str):
         path = Path(os.path.normpath(Path.cwd() / error.filename))
-        if isinstance(error, PermissionError):
-            is_ours = path.is_relative_to(snapshot.tree) and path.exists()
-            return (
-                f"{path} is in {snapshot.in_words}, whose files are not written" * is_ours or None
-            )
         if not path.is_relative_to(snapshot.tree.parent):
             return None
+        if isinstance(error, PermissionError):
+            is_a_copy = path.exists()
+            return f"the files of {snapshot.in_words} are read-only" if is_a_copy else None
         what = str(named(path))
     else:
         return None

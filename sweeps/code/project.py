@@ -27,6 +27,7 @@ _SECRET = re.compile(
 # Of a folder without git, which may be a home folder.
 MOST_FILES = 2_000
 _MOST_LINKS = 1_000
+_SWEEPS = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ def is_installed(place: Path) -> bool:
 
 
 def find(code: Path | None, here: Path, results: Path) -> Project | None:
-    """The project of a task whose package or file is `code`; of one that is installed, or that
-    nobody finds, the repository of the working directory. None where there is none.
-    """
-    if code is not None and not is_installed(code):
+    """The project of a task whose package or file is `code`. Of one that is installed, that nobody
+    finds, or that is this package's own, it is the repository of the working directory; None where
+    there is none."""
+    if code is not None and code != _SWEEPS and not is_installed(code):
         top = git.top_of(code.parent)
         found = None if top is None else _of_git(top, code, results)
         return found or _of_folder(code, results)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_machine import processes
+from local_machine.code import snapshot
 from local_machine.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 from slurm import environment
 from slurm.environment import Child
@@ -129,7 +130,8 @@ def main() -> int:
             for values in one["values"]:
                 _parse(task, values)
     except InputError as error:
-        print_error(error.what, error.help)
+        said = snapshot.missing(error)
+        print_error(f"{error.what}; {said}" if said else error.what, error.help)
         return EXIT_USAGE
     return EXIT_DONE
 
