@@ -9,6 +9,7 @@ run at once, in any process that sees the folder.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import logging
 import math
@@ -279,7 +280,8 @@ def begin_origin(trial: Trial, sweep: Path) -> None:
     are listed in the sweep's folder."""
     if (code := code_of(trial.task)) is not None:
         origin.begin(code)
-    packages.keep(sweep / CODE)
+    with contextlib.suppress(OSError):  # the disk is full: what the attempt writes will say so
+        packages.keep(sweep / CODE)
 
 
 def cause_of(error: Exception) -> trial_files.Cause:

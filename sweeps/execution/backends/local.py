@@ -72,7 +72,7 @@ def start_worker(
     log = store.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
     command = [
         sys.executable, *start,
-        "-m", "sweeps.execution.worker", str(store.folder.resolve()), *words,
+        "-m", "sweeps.execution.worker", str(store.folder.absolute()), *words,
         "--launch", repr(launch), "--log-file", f"{LOGS}/{log.name}",
         "--slot", str(slot),
         "--parent", "0" if stays else str(os.getpid()),
