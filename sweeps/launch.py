@@ -67,6 +67,13 @@ def main(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the workers run; they go on alone.")
     ] = False,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            "--stale",
+            help="Train again what is done, where other code has trained it; the records are kept.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Run what is left of a sweep, and watch it."""
@@ -82,8 +89,9 @@ def main(
     sweep_name, sweep = find(name)
     warn_of_writers(where.results)
     request = request_of(
-        where, sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py")
-    )
+        where, sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py"),
+        stale=stale,
+    )  # fmt: skip
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     command = typed_after("python -m sweeps.launch")
     plan = plan_of(sweep, store, scale, parse_settings(settings), seeds, command)
@@ -117,7 +125,9 @@ def predict(
 
     batch = None
     if dry_run:
-        batch = dispatch.check(store, plan, dispatch.to_run(store, progress, clock.now()), request)
+        trials = dispatch.to_run(store, progress, clock.now(), stale=request.stale)
+        code = dispatch.captured(store, trials, request)
+        batch = dispatch.check(store, plan, trials, request, code)
         if batch is not None:
             ask_slurm(batch)
     results = store.folder.parent

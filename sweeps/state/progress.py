@@ -51,6 +51,7 @@ class Progress:
     attempts: int = 1  # of a finished trial, those that added to its result
     run: str | None = field(default=None, compare=False)  # as `verified.digest_of` says it
     setting: str | None = None  # as `verified.setting_of` says it
+    code: str | None = None  # the hash of the code that trained it, once it is done
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
     exactness: Exactness | None = None  # of a finished trial, where there is anything to say
@@ -254,6 +255,7 @@ def _look(
         attempts=max(1, len(verified.attempts_of(run))),
         run=verified.digest_of(run),
         setting=verified.setting_of(run),
+        code=run.get("code_sha256"),
     )
     progress = Progress(standing, *figures, said=said)
     if done:

@@ -42,6 +42,7 @@ class Figures(NamedTuple):
     attempts: int
     run: str | None
     setting: str | None
+    code: str | None
 
 
 class _Entry(NamedTuple):
