@@ -160,3 +160,30 @@ def test_what_other_code_has_trained_is_told_and_trained_again(mine: Path) -> No
     assert len(list(mine.parent.glob("results/**/run.parquet"))) == 2
     assert json.loads(command("status", mine, "--stale", "--json").stdout)["trials"] == []
     assert "0 to run" in command("launch", mine, "--stale").stderr
+
+
+@pytest.mark.parametrize("place", ["", "{here}/"], ids=["relative", "absolute"])
+def test_a_command_runs_the_script_that_was_sent(tmp_path: Path, place: str) -> None:
+    """The first trial changes and removes the checkout; the second one runs from it all the same."""
+    project = tmp_path / "project"
+    project.mkdir()
+    script = project / "score.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        f"pathlib.Path({str(script)!r}).unlink(missing_ok=True)\n"
+        "print('score', 7, flush=True)\n"
+    )
+    place = place.format(here=project)
+    (project / "experiment.py").write_text(
+        "from sweeps import Sweep, grid, maximize\n"
+        f"sweep = Sweep(command='python {place}score.py {{lr}}', space=grid({{'lr': [1, 2]}}),\n"
+        "    metrics='output: score {score}', objective=maximize('score'))\n"
+    )
+    commit = commit_all(project)
+    command("launch", project)
+    rows = rows_of(project)
+    assert [row["objective"] for row in rows] == [7.0, 7.0]
+    assert {row["git_commit"] for row in rows} == {commit}
+    assert {row["git_dirty"] for row in rows} == {False}
+    assert len({row["snapshot_sha256"] for row in rows} - {None}) == 1
+    assert len({row["code_sha256"] for row in rows} - {None}) == 1

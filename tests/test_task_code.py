@@ -44,10 +44,10 @@ sys.path.append({str(folder / "work")!r})
 {first}
 from pathlib import Path
 from local_machine import origin
-from sweeps.execution.worker import begin_origin
 from sweeps.spec.expand import expand
 from sweeps.spec.find import find
-begin_origin(expand(find({str(folder / "work" / "mine.py")!r})[1])[0])
+from sweeps.spec.task_loader import code_of
+origin.begin(code_of(expand(find({str(folder / "work" / "mine.py")!r})[1])[0].task))
 print(origin.attempt()["code_sha256"])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -97,7 +97,7 @@ class Template:
             return ["/bin/sh", "-c", text + "".join(f" {shlex.quote(x)}" for x in self._rest(flat))]
         words = [
             self._replaced(word, lambda name: _text(name, given[name]))
-            if "{" in word
+            if {"{", "}"} & set(word)
             else place(word)
             for word in self.words
         ]
