@@ -164,7 +164,7 @@ def test_what_other_code_has_trained_is_told_and_trained_again(mine: Path) -> No
 
 @pytest.mark.parametrize("place", ["", "{here}/"], ids=["relative", "absolute"])
 def test_a_command_runs_the_script_that_was_sent(tmp_path: Path, place: str) -> None:
-    """The first trial changes and removes the checkout; the second one runs from it all the same."""
+    """The first trial removes the script from the checkout; the second runs it all the same."""
     project = tmp_path / "project"
     project.mkdir()
     script = project / "score.py"
