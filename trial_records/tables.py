@@ -67,12 +67,14 @@ def write_rows(
 
 
 def write_copy(path: Path, table: pa.Table, whose: Mapping[str, str]) -> str:
-    """Write what the same file of an equal trial of the trainer holds, as this trial's own. Else as
+    """Write what the same file of an equal trial holds, as this trial's own. Else as
     `write_table`."""
     rest = table.drop_columns([name for name in NAMED if name in table.column_names])
-    if path.name == PREDICTIONS:
-        return write_table(path, conform(path, rest, PREDICTIONS_SCHEMA), PREDICTIONS_SCHEMA, whose)
-    return _write_values(path, conform(path, rest, EPOCHS_SCHEMA), whose)
+    is_predictions = path.name == PREDICTIONS
+    if is_of_trainer(table):
+        # Another tool may have written it anew, with other types.
+        rest = conform(path, rest, PREDICTIONS_SCHEMA if is_predictions else EPOCHS_SCHEMA)
+    return _write_values(path, rest, whose, rest.column_names if is_predictions else None)
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

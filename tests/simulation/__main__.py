@@ -40,7 +40,7 @@ def failure(line: str) -> str:
             f"seed {line} fails; shrunk: {as_line(small)}",
             *(f"  {one}" for one in trace[-TRACE_LINES:]),
             *outcome.violations[:3],
-            "put the shrunk line into tests/simulation/seeds.txt, and mend what is wrong",
+            "put the shrunk line into tests/simulation/seeds.txt, and fix what is wrong",
         ]
     )
 

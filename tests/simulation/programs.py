@@ -250,8 +250,8 @@ def in_place(scheduler: Scheduler, training: Training, poll: float) -> Iterator[
 
 
 def encoded(value: Any) -> memoryview:
-    """A checkpoint, with the end by which one is known."""
-    return memoryview(json.dumps(value).encode() + ZIP_END)
+    """A checkpoint, with the end by which one is known; the blank tells it from a plain one."""
+    return memoryview(b" " + json.dumps(value).encode() + ZIP_END)
 
 
 def decoded(content: io.BytesIO) -> Any:
