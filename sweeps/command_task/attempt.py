@@ -10,6 +10,7 @@ from typing import Any
 from local_machine import clock
 from local_machine.errors import InputError
 from sweeps.command_task import leftovers
+from sweeps.command_task.command import OWN_FOLDER
 from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Source
@@ -42,9 +43,9 @@ class ProgramAttempt:
         # The first row is committed at once: by it an attempt has got on.
         self._committed_at = -_COMMIT_SECONDS
 
-    def begin(self, words: Callable[[Mapping[str, Any]], list[str]], seed: Any) -> None:
-        """Make ready; `words` gives the command's words, of what the attempt has of its own.
-        Raises StoppedError, InputError, OSError."""
+    def begin(self, words: Callable[[Mapping[str, Any], bool], list[str]], seed: Any) -> None:
+        """Make ready; `words` gives the command's words, of what the attempt has of its own and of
+        whether it goes on from a checkpoint. Raises StoppedError, InputError, OSError."""
         run = self._run
         self._words, self._seed = words, seed
         self._place = RankEnvironment.here(run.ranks.rank, run.ranks.world)
@@ -59,7 +60,9 @@ class ProgramAttempt:
         told = run.ranks.agree("command", b"", lambda _: {"is_settled": is_settled})
         if not told["is_settled"]:
             raise StoppedError
-        self._source = source_of(self._command.metrics, self._folder, state["read"])
+        self._source = source_of(
+            self._command.metrics, self._folder, state["read"], self._command.step
+        )
         if self._is_first:
             self._collector = Collector(run, self._source, self._command.step)
 
@@ -95,16 +98,23 @@ class ProgramAttempt:
     def _start(self) -> Program | None:
         """None on a rank that has no program of its own."""
         # Each start has a port of its own, on which nothing of the one before it waits.
-        meeting = self._run.ranks.agree("command", b"", lambda _: self._place.meeting())
+        meeting = self._run.ranks.agree(
+            "command", b"", lambda _: self._place.meeting() | {"goes_on": self._has_checkpoint()}
+        )
         per_rank = self._command.processes == "per_rank"
         if not per_rank and self._place.local_rank:
             return None
-        words = self._words(self._place.placeholders(self._folder, meeting))
+        words = self._words(self._place.placeholders(self._folder, meeting), meeting["goes_on"])
         variables = self._place.variables(
             self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
         )
         hear = self._source.hear if self._is_first else lambda _: None
-        return Program(words, variables, hear)
+        directory = self._command.directory or "."
+        place = self._folder if directory == OWN_FOLDER else Path(directory)
+        return Program(words, variables, hear, place)
+
+    def _has_checkpoint(self) -> bool:
+        return bool(self._command.checkpoint and any(self._folder.glob(self._command.checkpoint)))
 
     def _count(self) -> int:
         return 0 if self._collector is None else len(self._collector.rows)

@@ -67,12 +67,7 @@ class Template:
                 f"a value is called {taken[0]!r}, as is what each attempt has of its own",
                 f"give it another name: my_{taken[0]}",
             )
-        for name in used:
-            if name not in known and name not in OF_ATTEMPT:
-                raise InputError(
-                    f"the command has a placeholder {{{name}}}, and there is no value {name!r}",
-                    f"{nearest(name, [*known, *OF_ATTEMPT])}; write {{{{ and }}}} for braces",
-                )
+        self.check_known(known)
         if self.args == "placeholders":
             unused = [name for name in known if name not in used and name != seed]
             if unused:
@@ -82,15 +77,31 @@ class Template:
                     'args="argparse" or args="hydra"',
                 )
 
-    def fill(self, values: Mapping[str, Any], of_attempt: Mapping[str, Any]) -> list[str]:
-        """The words of one trial's command. Raises InputError for a value that has no text."""
+    def check_known(self, known: Iterable[str], what: str = "the command") -> None:
+        """Raises InputError where a placeholder has no value."""
+        names = list(dict.fromkeys([*known, *OF_ATTEMPT]))
+        for name in self._used():
+            if name not in names:
+                raise InputError(
+                    f"{what} has a placeholder {{{name}}}, and there is no value {name!r}",
+                    f"{nearest(name, names)}; write {{{{ and }}}} for braces",
+                )
+
+    def fill(
+        self, values: Mapping[str, Any], of_attempt: Mapping[str, Any], more: str | None = None
+    ) -> list[str]:
+        """The words of one trial's command, and of `more`, which follows it. Raises InputError for
+        a value that has no text."""
         flat = leaves(values)
         given = {**flat, **of_attempt}
+        rest = self._rest(flat) + (Template(more)._filled(given) if more else [])
         if self.shell:
             text = self._replaced(self.text, lambda name: shlex.quote(_text(name, given[name])))
-            return ["/bin/sh", "-c", text + "".join(f" {shlex.quote(x)}" for x in self._rest(flat))]
-        words = [self._replaced(word, lambda name: _text(name, given[name])) for word in self.words]
-        return words + self._rest(flat)
+            return ["/bin/sh", "-c", text + "".join(f" {shlex.quote(word)}" for word in rest)]
+        return self._filled(given) + rest
+
+    def _filled(self, given: Mapping[str, Any]) -> list[str]:
+        return [self._replaced(word, lambda name: _text(name, given[name])) for word in self.words]
 
     def _rest(self, flat: Mapping[str, Any]) -> list[str]:
         """The words for the values that no placeholder uses."""
