@@ -10,7 +10,9 @@ from test_kill import kill, workers_of
 
 from local_machine.errors import InputError
 from sweeps import Sweep, minimize
+from sweeps.state.progress import units_after
 from trial_records import tables
+from trial_records.plan import PlannedTask
 
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
@@ -93,6 +95,25 @@ def test_a_program_may_work_in_the_folder_of_its_trial(tmp_path: Path) -> None:
         tables.read_epochs(trial).to_pylist() for trial in (tmp_path / "results/own").glob("lr*")
     ]
     assert sorted(row["loss"] for (row,) in found) == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("budget", "rows", "units"),
+    [
+        ("epochs", [{"epoch": 0}, {"epoch": 1}], [1, 2]),
+        ("epochs", [{"epoch": 1, "val_loss": 1}, {"epoch": 2}], [1, 2]),
+        ("max_steps", [{"step": 500}, {"val_loss": 3}, {"step": 1000}], [500, 500, 1000]),
+        ("train.max_iters", [{"step": 0}, {"step": 20}], [1, 21]),
+        ("max_epochs", [{"epoch": 0.5}, {"epoch": 1.0}], [0, 1]),
+        ("seconds", [{"step": 5}, {"step": 9}], [1, 2]),
+        (None, [{"epoch": 3}], [1]),
+    ],
+)
+def test_how_far_rows_have_come(
+    budget: str | None, rows: list[dict[str, float]], units: list[int]
+) -> None:
+    task = PlannedTask(name="x", reference="x:command", budget=budget)
+    assert units_after(task, rows) == units  # type: ignore[arg-type]
 
 
 def swept(command: str = "python train.py {lr}", **options: str) -> Sweep:

@@ -147,6 +147,9 @@ def test_all_else_failed_with_its_reason(ended: Path, name: str, cause: str, sai
     assert failure["cause"] == cause
     assert said in failure["exception"]
     assert "Traceback" not in failure["exception"]
+    if name == "fails":
+        assert failure["log_tail"][-1] == "no such file: x.npy"
+        assert "python -m sweeps.logs ways TRIAL --results " in failure["traceback"]
 
 
 def test_a_metrics_file_that_never_appeared_is_named(ended: Path) -> None:

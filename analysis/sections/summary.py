@@ -26,7 +26,11 @@ def summary(study: Study) -> Section:
                 "sweep": plan.sweep,
                 "launch": plan.id,
                 "scale": plan.scale,
-                **({} if all(one.is_trainers for one in study.plans) else {"task": plan.task.name}),
+                **(
+                    {}
+                    if all(one.is_trainers for one in study.plans)
+                    else {"task": _brief(plan.task.name)}
+                ),
                 "data set": dataset.titles(plan.runs) if plan.is_trainers else None,
                 "planned": len(plan.runs),
                 **{state: int(states.get(state, 0)) for state in states_seen},
@@ -49,6 +53,11 @@ def summary(study: Study) -> Section:
         legend = pd.DataFrame(rules, columns=["flag", "rule"])
         shown.append(Table("flags", "What the flags mean", legend))
     return Section("Summary", [Part(notes=notes, tables=shown)])
+
+
+def _brief(task: str) -> str:
+    """A command line can be long; the launch's own section has all of it."""
+    return task if len(task) <= 60 else f"{task[:57].rstrip()}..."
 
 
 def _alike(runs: pd.DataFrame) -> list[str]:

@@ -16,7 +16,7 @@ from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Source
 from sweeps.command_task.program import Program
 from sweeps.command_task.rank_environment import DONE_FILE, RankEnvironment
-from sweeps.command_task.supervisor import AGAIN, End, Supervisor
+from sweeps.command_task.supervisor import AGAIN, End, Supervisor, logs_command
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from trial_records.plan import PlannedCommand
@@ -78,7 +78,8 @@ class ProgramAttempt:
         finally:
             leftovers.end(trial, token, rank)
         if self._collector is not None:
-            _refuse_without(metric, self._collector, self._source.missing())
+            logs = logs_command(trial)
+            _refuse_without(metric, self._collector, self._source.missing(), logs)
 
     def _run_once(self, budget: Any) -> End:
         """Raises as `until_complete` does."""
@@ -164,7 +165,7 @@ def _not_getting_on(end: End, times: int) -> InputError:
     )
 
 
-def _refuse_without(metric: str, collector: Collector, missing: str) -> None:
+def _refuse_without(metric: str, collector: Collector, missing: str, logs: str) -> None:
     """Raises InputError where no row has the objective's metric: a program that did nothing, or
     wrote it elsewhere, is not done."""
     names = sorted(collector.names)
@@ -173,7 +174,7 @@ def _refuse_without(metric: str, collector: Collector, missing: str) -> None:
     if not names:
         raise InputError(
             f"the program ended with exit code 0, and nothing was read of its metrics: {missing}",
-            "see its output (python -m sweeps.logs), and what `metrics` says of where it writes",
+            f"see its output ({logs}), and what `metrics` says of where it writes",
         )
     raise InputError(
         f"the program ended, and no row of its metrics has {metric!r}",
