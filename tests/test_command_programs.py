@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,21 @@ def test_a_program_may_work_in_the_folder_of_its_trial(tmp_path: Path) -> None:
         tables.read_epochs(trial).to_pylist() for trial in (tmp_path / "results/own").glob("lr*")
     ]
     assert sorted(row["loss"] for (row,) in found) == [0.25, 0.5]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    definition = tmp_path / "half.py"
+    definition.write_text(
+        "from sweeps import Sweep, minimize\n"
+        "sweep = Sweep(command=['sh', '-c', 'test -z \"$1\" && echo loss 1 && "
+        "touch {folder}/a.pt && exit 75; exit 1', 'x', '{resume}'], "
+        "metrics='output: loss {loss}', "
+        "objective=minimize('loss'), resume='--resume', checkpoint='a.pt')\n"
+    )
+    assert launch(definition, "--workers", "1").wait(60) == 1
+    (failure,) = (tmp_path / "results/half").glob("*/failure.json")
+    said = json.loads(failure.read_text())["traceback"]
+    assert "go on from a.pt in its folder" in said and "remove it" in said
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Source
 from sweeps.command_task.program import Program
 from sweeps.command_task.rank_environment import DONE_FILE, RankEnvironment
-from sweeps.command_task.supervisor import AGAIN, End, Supervisor, logs_command
+from sweeps.command_task.supervisor import AGAIN, End, ProgramFailedError, Supervisor, logs_command
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from trial_records.plan import PlannedCommand
@@ -39,7 +39,7 @@ class ProgramAttempt:
         self._source: Source
         self._collector: Collector | None = None
         self._again = 0
-        self._is_behind = False
+        self._is_behind = self._goes_on = False
         # The first row is committed at once: by it an attempt has got on.
         self._committed_at = -_COMMIT_SECONDS
 
@@ -86,7 +86,15 @@ class ProgramAttempt:
         program = self._start()
         rows = self._count()
         supervisor = Supervisor(self._run, self._command, self._collect)
-        end = supervisor.see_through(program, lambda: self._is_complete(budget))
+        try:
+            end = supervisor.see_through(program, lambda: self._is_complete(budget))
+        except ProgramFailedError as error:
+            if self._goes_on and self._count() == rows:
+                error.help += (
+                    f"; it was to go on from {self._command.checkpoint} in its folder, and wrote "
+                    "no row: if a kill left that file damaged, remove it, then python -m sweeps.retry"
+                )
+            raise
         if end is End.STOPPED:
             raise StoppedError
         if self._is_first and end is not End.DONE:
@@ -105,7 +113,8 @@ class ProgramAttempt:
         per_rank = self._command.processes == "per_rank"
         if not per_rank and self._place.local_rank:
             return None
-        words = self._words(self._place.placeholders(self._folder, meeting), meeting["goes_on"])
+        self._goes_on = meeting["goes_on"]
+        words = self._words(self._place.placeholders(self._folder, meeting), self._goes_on)
         variables = self._place.variables(
             self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
         )

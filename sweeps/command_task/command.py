@@ -53,7 +53,8 @@ class CommandOptions(TypedDict, total=False):
     `{folder}`: in the trial's own. Not given: where the launch runs. Not part of identity."""
     resume: str
     """What is added to the command where `checkpoint` is there, such as `--resume`: for a program
-    that goes on only when it is told to. Not part of identity."""
+    that goes on only when it is told to. It stands at the end, or for {resume}. Not part of
+    identity."""
     checkpoint: str
     """The file in its folder to go on from; it may have wildcards: `ckpt-*.pt`."""
     budget_field: str

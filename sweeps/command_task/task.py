@@ -69,7 +69,7 @@ class CommandTask(Task):
         template = Template(planned.template, planned.args, planned.shell)
         flat = leaves(dict(base))
         seed = _field("seed_field", options.get("seed_field"), flat, (SEED,))
-        template.check(flat, seed)
+        template.check(flat, seed, resumes=planned.resume is not None)
         if planned.resume is not None:
             Template(planned.resume).check_known(flat, "resume")
         return cls(
