@@ -92,7 +92,8 @@ class ProgramAttempt:
             if self._goes_on and self._count() == rows:
                 error.help += (
                     f"; it was to go on from {self._command.checkpoint} in its folder, and wrote "
-                    "no row: if a kill left that file damaged, remove it, then python -m sweeps.retry"
+                    "no row: if a kill left that file damaged, remove it, "
+                    "then python -m sweeps.retry"
                 )
             raise
         if end is End.STOPPED:
