@@ -13,7 +13,7 @@ from local_machine.errors import InputError
 from sweeps import Sweep, minimize
 from sweeps.state.progress import units_after
 from trial_records import tables
-from trial_records.plan import PlannedTask
+from trial_records.plan import PlannedCommand, PlannedTask
 
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
@@ -128,7 +128,8 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_how_far_rows_have_come(
     budget: str | None, rows: list[dict[str, float]], units: list[int]
 ) -> None:
-    task = PlannedTask(name="x", reference="x:command", budget=budget)
+    command = PlannedCommand(template="x", metrics="m.jsonl")
+    task = PlannedTask(name="x", reference="x:command", budget=budget, command=command)
     assert units_after(task, rows) == units  # type: ignore[arg-type]
 
 

@@ -259,11 +259,13 @@ def units_done(task: PlannedTask, rows: Sequence[Values]) -> int:
 
 
 def units_after(task: PlannedTask, rows: Sequence[Values]) -> list[int]:
-    """Of the task's budget, after each row: what rows count, from 0 or from 1, under the name of
-    the budget, such as `max_epochs`, or as `epoch`; else the rows."""
+    """Of the task's budget, after each row: what rows count, under the name of the budget, such as
+    `max_epochs`, or as `epoch`; else the rows. A program may count from 1, all else from 0."""
     for name in _names_of(task.budget or ""):
         if values := _finite(rows, name):
-            first = 1 if min(values) < 1 and min(values) == int(min(values)) else 0
+            least = min(values)
+            from_0 = task.command is None or (least < 1 and least == int(least))
+            first = 1 if from_0 else 0
             counted = (max(_finite([row], name), default=-first) for row in rows)
             return [int(most) + first for most in itertools.accumulate(counted, max)]
     return list(range(1, len(rows) + 1))
