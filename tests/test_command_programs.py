@@ -11,6 +11,7 @@ from test_kill import kill, workers_of
 
 from local_machine.errors import InputError
 from sweeps import Sweep, minimize
+from sweeps.command_task.metrics.output_pattern import HEARD
 from sweeps.state.progress import units_after
 from trial_records import tables
 from trial_records.plan import PlannedCommand, PlannedTask
@@ -36,6 +37,8 @@ for epoch in range(begin, epochs):
     print(f"\\nval loss {1000 * args.lr / (epoch + 1):,.2f}")
     open(args.out + "/save.new", "w").write(str(epoch + 1))
     os.replace(args.out + "/save.new", args.out + "/save-1.txt")
+    if epoch == 2 and args.lr == 2 and not args.resume:
+        time.sleep(600)
 """
 DEFINITION = """
 from sweeps import Sweep, grid, minimize
@@ -64,12 +67,19 @@ def test_a_program_that_resumes_by_a_flag_alone_is_killed_and_goes_on(tmp_path: 
     first = launch(definition, "--workers", "1")
     results = tmp_path / "results/public"
     begins = lambda: [one for path in results.glob("lr2*/files") for one in begun(path)]  # noqa: E731
-    wait_until(lambda: bool(list(results.glob("lr2*/files/save-1.txt"))))
+
+    def is_saved() -> bool:
+        """With what it printed last before it is killed."""
+        heard, saves = results.glob(f"lr2*/files/{HEARD}"), results.glob("lr2*/files/save-1.txt")
+        is_heard = any(path.read_text().count("\n") == 3 for path in heard)
+        return is_heard and any(path.read_text() == "3" for path in saves)
+
+    wait_until(is_saved)
     (worker,) = workers_of(first.pid)
     kill(worker)
     wait_until(lambda: is_gone(begins()[0][1]), 10)
     assert first.wait(60) == 0
-    assert len(begins()) == 2 and begins()[0][0] == 0 < begins()[1][0]
+    assert [epoch for epoch, _ in begins()] == [0, 3]
     for lr in (2, 3):
         (trial,) = results.glob(f"lr{lr}*")
         rows = tables.read_epochs(trial).to_pylist()
