@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_machine.errors import InputError
+from sweeps import Sweep, minimize
 from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Raw, Source
+from sweeps.command_task.output_lines import OutputLines
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt
 from sweeps.run.handle import Run
@@ -32,12 +35,14 @@ def begun(trial: Path, number: int) -> Run:
 class One:
     """An attempt that reads what a program writes."""
 
-    def __init__(self, trial: Path, metrics: str, number: int = 1, step: str | None = None) -> None:
+    def __init__(
+        self, trial: Path, metrics: str | list[str], number: int = 1, step: str | None = None
+    ) -> None:
         self.run = begun(trial, number)
         self.folder = trial / "files"
         self.folder.mkdir(exist_ok=True)
         state = self.run.load() or {}
-        self.source: Source = source_of(metrics, self.folder, state)
+        self.source: Source = source_of(metrics, self.folder, state, step)
         self.collector = Collector(self.run, self.source, step)
 
     def commit(self) -> None:
@@ -181,6 +186,9 @@ def test_trainer_state(tmp_path: Path) -> None:
          [{"step": 1000, "acc": 92.5}, {"step": 2000, "acc": float("nan")}]),
         (r"e(?P<epoch>\d+).*=(?P<loss>\S+)", ["e7 l=0.25"], [{"epoch": 7, "loss": 0.25}]),
         ("(loss) {loss}", ["(loss) -1"], [{"loss": -1}]),
+        ("loss {loss} of {n}", ["loss 1,234.5 of 1,000,000", "loss 1 of 2,34"],
+         [{"loss": 1234.5, "n": 1_000_000}, {"loss": 1, "n": 2}]),
+        (r"(loss|cost) (?P<loss>\S+)", ["cost 3"], [{"loss": 3}]),
     ],
 )  # fmt: skip
 def test_a_pattern_of_the_output(
@@ -190,6 +198,56 @@ def test_a_pattern_of_the_output(
     for line in lines:
         one.source.hear(line)
     assert str(one.rows()) == str(list(rows))
+
+
+def test_several_patterns_are_of_the_step_that_was_printed_last(tmp_path: Path) -> None:
+    patterns = ["output: Iter: {iteration}", "output: train {train}", "output: val {val} after {n}"]
+    one = One(tmp_path / "t", patterns, step="iteration")
+    said = ["val 9 after 0", "Iter: 1", "train 3", "train 2", "val 4 after 8", "Iter: 2", "Iter: 3"]
+    for line in [*said, "train 1"]:
+        one.source.hear(line)
+    assert one.rows() == [
+        {"val": 9, "n": 0}, {"step": 1, "train": 2, "val": 4, "n": 8}, {"step": 3, "train": 1},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "metrics", [[], [""], 3, ["output: {a}", "m.jsonl"], ["output: {a}", "output: a"]]
+)
+def test_a_list_that_cannot_be_read(metrics: Any) -> None:
+    with pytest.raises(InputError, match="metrics"):
+        Sweep(command="x", metrics=metrics, objective=minimize("a"))
+
+
+def test_what_was_printed_before_a_kill_is_not_lost(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "output: epoch {epoch} loss {loss}")
+    one.source.hear("epoch 0 loss 3")
+    one.rows()
+    one.commit()
+    for epoch in (1, 2):  # one that was read and not committed, one that was not read
+        one.source.hear(f"epoch {epoch} loss 2")
+        one.rows() if epoch == 1 else None
+    one.run.files.close()
+    two = One(tmp_path / "t", "output: epoch {epoch} loss {loss}", 2)
+    assert [row["epoch"] for row in two.rows()] == [0, 1, 2]
+    two.source.hear("epoch 3 loss 1")
+    assert [row["loss"] for row in two.rows()] == [3, 2, 2, 1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_lines_as_a_person_sees_them(size: int) -> None:
+    """However they come."""
+    content = b"a\r\n\x1b[1;31mloss\x1b[0m 0.5\n\n\r 10%|#\xe2\x96\x88\r 20%\x1b[K\rdone\n"
+    content += b" [==>] 0.5\x08\x08\x08 1/2 \r\x1b]0;title\x07\x07x\tb"
+    lines = OutputLines()
+    found = [
+        line for at in range(0, len(content), size) for line in lines.add(content[at : at + size])
+    ]
+    assert [line.text for line in [*found, *lines.end()] if line.text] == [
+        "a", "loss 0.5", " 10%|#█", " 20%", "done", " [==>] 0.5  1/2 ", "\\x07x\tb",
+    ]  # fmt: skip
+    over = [line.text for line in found if line.is_overwritten and line.text]
+    assert over == [" 10%|#█", " 20%", " [==>] 0.5  1/2 "]
 
 
 def test_tensorboard(tmp_path: Path) -> None:

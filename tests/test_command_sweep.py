@@ -26,7 +26,7 @@ case=$1; out=$2; cd "$out"
 row() { echo "{\"epoch\": $1, \"loss\": $2}" >> metrics.jsonl; }
 case $case in
   good) row 0 0.5; row 1 0.25 ;;
-  named) row 0 0.5; echo "$SWEEPS_SEED $RANK $WORLD_SIZE $SWEEPS_FOLDER" > told ;;
+  named) row 0 0.5; echo "$SWEEPS_SEED ${RANK-alone} $SWEEPS_FOLDER" > told ;;
   fails) row 0 0.5; echo "no such file: x.npy" >&2; exit 3 ;;
   memory) echo "torch.OutOfMemoryError: CUDA out of memory." >&2; exit 1 ;;
   nothing) ;;
@@ -106,7 +106,8 @@ def test_exit_0_with_metrics_is_done(ended: Path, name: str) -> None:
 
 def test_what_a_program_is_told(ended: Path) -> None:
     files = trial(ended, "named") / "files"
-    assert (files / "told").read_text().split() == ["3", "0", "1", str(files)]
+    # Not RANK: a program that finds it believes that it was started by torchrun.
+    assert (files / "told").read_text().split() == ["3", "alone", str(files)]
 
 
 def test_what_a_program_leaves_behind_is_killed(ended: Path) -> None:
@@ -146,6 +147,9 @@ def test_all_else_failed_with_its_reason(ended: Path, name: str, cause: str, sai
     assert failure["cause"] == cause
     assert said in failure["exception"]
     assert "Traceback" not in failure["exception"]
+    if name == "fails":
+        assert failure["log_tail"][-1] == "no such file: x.npy"
+        assert "python -m sweeps.logs ways TRIAL --results " in failure["traceback"]
 
 
 def test_a_metrics_file_that_never_appeared_is_named(ended: Path) -> None:

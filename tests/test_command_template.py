@@ -165,3 +165,24 @@ def test_what_is_not_there_is_refused_at_launch() -> None:
     assert problem("no-such-program {lr}") == "the program 'no-such-program' is not found"
     assert problem("python no_script.py {lr}").startswith("no_script.py is not there")
     assert problem(f"{sys.executable} no_script.py {{lr}}").startswith("no_script.py is not there")
+
+
+@pytest.mark.parametrize("shell", [False, True])
+def test_the_words_that_resume_stand_at_the_end_or_in_their_place(shell: bool) -> None:
+    def filled(text: str, more: str | None) -> list[str]:
+        import shlex
+
+        words = Template(text, shell=shell).fill({"lr": 0.5}, {"folder": "/a b"}, more)
+        return shlex.split(words[2]) if shell else words
+
+    assert filled("x {lr}", None) == ["x", "0.5"]
+    assert filled("x {lr}", "--from {folder}") == ["x", "0.5", "--from", "/a b"]
+    assert filled("x {resume} {lr}", None) == ["x", "0.5"]
+    assert filled("x {resume} {lr}", "-r {folder}") == ["x", "-r", "/a b", "0.5"]
+    assert filled("sh -c 'x {lr} {resume}' y", "-r 1") == ["sh", "-c", "x 0.5 -r 1", "y"]
+
+
+def test_resume_may_be_a_value_of_its_own() -> None:
+    assert Template("x {resume}").fill({"resume": "a"}, HERE, "-r") == ["x", "a", "-r"]
+    with pytest.raises(InputError, match=r"placeholder \{resume\}"):
+        Sweep(command="x {resume}", metrics="m.jsonl", objective=minimize("a"))

@@ -47,9 +47,9 @@ class PlannedCommand(_Stored):
     args: Literal["placeholders", "argparse", "hydra"] = "placeholders"
     """How the values follow that no placeholder uses."""
     shell: bool = False
-    metrics: str
+    metrics: str | Annotated[tuple[str, ...], Field(strict=False)]
     """Where the program writes what it measures: a file in its folder, or a pattern of its output
-    behind `output: `."""
+    behind `output: `, or several of these."""
     step: str | None = None
     """What its metrics call the step, where that is neither `epoch` nor `step`."""
     done: str | None = None
@@ -58,6 +58,12 @@ class PlannedCommand(_Stored):
     grace: float = 30.0
     """How many seconds it may take to end after that signal."""
     processes: Literal["per_rank", "per_node"] = "per_rank"
+    directory: str | None = None
+    """Where it works: an absolute path, or `{folder}`, the trial's own; None: where its worker
+    does."""
+    resume: str | None = None
+    """Words that follow the command where the folder has a file like `checkpoint`."""
+    checkpoint: str | None = None
 
 
 class PlannedTask(_Stored):

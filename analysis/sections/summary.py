@@ -26,7 +26,11 @@ def summary(study: Study) -> Section:
                 "sweep": plan.sweep,
                 "launch": plan.id,
                 "scale": plan.scale,
-                **({} if all(one.is_trainers for one in study.plans) else {"task": plan.task.name}),
+                **(
+                    {}
+                    if all(one.is_trainers for one in study.plans)
+                    else {"task": _brief(plan.task.name)}
+                ),
                 **({"data set": _data(plan)} if study.of_trainer.plans else {}),
                 "planned": len(plan.runs),
                 **{state: int(states.get(state, 0)) for state in states_seen},
@@ -54,6 +58,11 @@ def summary(study: Study) -> Section:
 def _data(plan: Plan) -> str | None:
     """None where nobody knows what a task trains on."""
     return dataset.titles(plan.runs) if plan.is_trainers else None
+
+
+def _brief(task: str) -> str:
+    """A command line can be long; the launch's own section has all of it."""
+    return task if len(task) <= 60 else f"{task[:57].rstrip()}..."
 
 
 def _alike(runs: pd.DataFrame) -> list[str]:

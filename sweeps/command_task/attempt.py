@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from local_machine import clock
+from local_machine.code import snapshot
 from local_machine.errors import InputError
 from sweeps.command_task import leftovers
+from sweeps.command_task.command import OWN_FOLDER
 from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Source
 from sweeps.command_task.program import Program
 from sweeps.command_task.rank_environment import DONE_FILE, RankEnvironment
-from sweeps.command_task.supervisor import AGAIN, End, Supervisor
+from sweeps.command_task.supervisor import AGAIN, End, ProgramFailedError, Supervisor, logs_command
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from trial_records.plan import PlannedCommand
@@ -36,13 +39,13 @@ class ProgramAttempt:
         self._source: Source
         self._collector: Collector | None = None
         self._again = 0
-        self._is_behind = False
+        self._is_behind = self._goes_on = False
         # The first row is committed at once: by it an attempt has got on.
         self._committed_at = -_COMMIT_SECONDS
 
-    def begin(self, words: Callable[[Mapping[str, Any]], list[str]], seed: Any) -> None:
-        """Make ready; `words` gives the command's words, of what the attempt has of its own.
-        Raises StoppedError, InputError, OSError."""
+    def begin(self, words: Callable[[Mapping[str, Any], bool], list[str]], seed: Any) -> None:
+        """Make ready; `words` gives the command's words, of what the attempt has of its own and of
+        whether it goes on from a checkpoint. Raises StoppedError, InputError, OSError."""
         run = self._run
         self._words, self._seed = words, seed
         self._place = RankEnvironment.here(run.ranks.rank, run.ranks.world)
@@ -57,7 +60,9 @@ class ProgramAttempt:
         told = run.ranks.agree("command", b"", lambda _: {"is_settled": is_settled})
         if not told["is_settled"]:
             raise StoppedError
-        self._source = source_of(self._command.metrics, self._folder, state["read"])
+        self._source = source_of(
+            self._command.metrics, self._folder, state["read"], self._command.step
+        )
         if self._is_first:
             self._collector = Collector(run, self._source, self._command.step)
 
@@ -73,14 +78,24 @@ class ProgramAttempt:
         finally:
             leftovers.end(trial, token, rank)
         if self._collector is not None:
-            _refuse_without(metric, self._collector, self._source.missing())
+            logs = logs_command(trial)
+            _refuse_without(metric, self._collector, self._source.missing(), logs)
 
     def _run_once(self, budget: Any) -> End:
         """Raises as `until_complete` does."""
         program = self._start()
         rows = self._count()
         supervisor = Supervisor(self._run, self._command, self._collect)
-        end = supervisor.see_through(program, lambda: self._is_complete(budget))
+        try:
+            end = supervisor.see_through(program, lambda: self._is_complete(budget))
+        except ProgramFailedError as error:
+            if self._goes_on and self._count() == rows:
+                error.help += (
+                    f"; it was to go on from {self._command.checkpoint} in its folder, and wrote "
+                    "no row: if a kill left that file damaged, remove it, "
+                    "then python -m sweeps.retry"
+                )
+            raise
         if end is End.STOPPED:
             raise StoppedError
         if self._is_first and end is not End.DONE:
@@ -93,16 +108,30 @@ class ProgramAttempt:
     def _start(self) -> Program | None:
         """None on a rank that has no program of its own."""
         # Each start has a port of its own, on which nothing of the one before it waits.
-        meeting = self._run.ranks.agree("command", b"", lambda _: self._place.meeting())
+        meeting = self._run.ranks.agree(
+            "command", b"", lambda _: self._place.meeting() | {"goes_on": self._has_checkpoint()}
+        )
         per_rank = self._command.processes == "per_rank"
         if not per_rank and self._place.local_rank:
             return None
-        words = self._words(self._place.placeholders(self._folder, meeting))
+        self._goes_on = meeting["goes_on"]
+        words = self._words(self._place.placeholders(self._folder, meeting), self._goes_on)
         variables = self._place.variables(
             self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
         )
         hear = self._source.hear if self._is_first else lambda _: None
-        return Program(words, variables, hear)
+        return Program(words, variables, hear, self._directory())
+
+    def _directory(self) -> Path:
+        """Where the program works; one of the project is the snapshot's, where there is one."""
+        if self._command.directory == OWN_FOLDER:
+            return self._folder
+        given = Path(self._command.directory or ".")
+        own = snapshot.found(given) if given.is_absolute() else given
+        return own if own.is_dir() else given
+
+    def _has_checkpoint(self) -> bool:
+        return bool(self._command.checkpoint and any(self._folder.glob(self._command.checkpoint)))
 
     def _count(self) -> int:
         return 0 if self._collector is None else len(self._collector.rows)
@@ -152,7 +181,7 @@ def _not_getting_on(end: End, times: int) -> InputError:
     )
 
 
-def _refuse_without(metric: str, collector: Collector, missing: str) -> None:
+def _refuse_without(metric: str, collector: Collector, missing: str, logs: str) -> None:
     """Raises InputError where no row has the objective's metric: a program that did nothing, or
     wrote it elsewhere, is not done."""
     names = sorted(collector.names)
@@ -161,7 +190,7 @@ def _refuse_without(metric: str, collector: Collector, missing: str) -> None:
     if not names:
         raise InputError(
             f"the program ended with exit code 0, and nothing was read of its metrics: {missing}",
-            "see its output (python -m sweeps.logs), and what `metrics` says of where it writes",
+            f"see its output ({logs}), and what `metrics` says of where it writes",
         )
     raise InputError(
         f"the program ended, and no row of its metrics has {metric!r}",

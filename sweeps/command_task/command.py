@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from local_machine.errors import InputError, nearest
@@ -21,6 +22,8 @@ PROCESSES = ("per_rank", "per_node")
 # Slurm's warning, which a program never sees, and what no program can act on.
 _NOT_TO_SEND = ("USR2", "KILL", "STOP", "CONT")
 MAX_LENGTH = 10_000
+OWN_FOLDER = "{folder}"
+"""The directory of a program that works in its trial's folder."""
 TERM_SECONDS = 10.0
 """From SIGTERM to SIGKILL."""
 
@@ -28,10 +31,10 @@ TERM_SECONDS = 10.0
 class CommandOptions(TypedDict, total=False):
     """What a definition may say beside `command`."""
 
-    metrics: str
+    metrics: str | Sequence[str]
     """Where the program writes what it measures, a file in its folder: JSON lines (*.jsonl), CSV,
     Hugging Face's trainer_state.json or TensorBoard's event files (tensorboard); or a pattern of
-    its output: `output: epoch {epoch} loss {loss}`."""
+    its output: `output: epoch {epoch} loss {loss}`; or a list of patterns."""
     args: Args
     shell: bool
     step: str
@@ -43,8 +46,17 @@ class CommandOptions(TypedDict, total=False):
     grace: float
     """How many seconds it may take then."""
     processes: Literal["per_rank", "per_node"]
-    """Started once for each rank, with the variables of torchrun; or once for each node, for a
-    program that calls torchrun or accelerate itself."""
+    """Started once for each rank, with the variables of torchrun where there are several; or once
+    for each node, for a program that calls torchrun or accelerate itself."""
+    directory: str
+    """Where the program works, such as the folder of a repository; from where the launch runs. Or
+    `{folder}`: in the trial's own. Not given: where the launch runs. Not part of identity."""
+    resume: str
+    """What is added to the command where `checkpoint` is there, such as `--resume`: for a program
+    that goes on only when it is told to. It stands at the end, or for {resume}. Not part of
+    identity."""
+    checkpoint: str
+    """The file in its folder to go on from; it may have wildcards: `ckpt-*.pt`."""
     budget_field: str
     """The value that says how long it trains, such as `max_epochs`."""
     seed_field: str
@@ -75,9 +87,16 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
     if type(shell) is not bool:
         raise InputError(f"shell is {shell!r}", "give True or False")
     _ = Template(text, args, shell).words
-    for name in ("step", "done", "metrics"):
+    for name in ("step", "done", "directory", "resume", "checkpoint"):
         if name in options and not (isinstance(options.get(name), str) and options.get(name)):
             raise InputError(f"{name} is {options.get(name)!r}", f"give a text: {name}=...")
+    if ("resume" in options) != ("checkpoint" in options):
+        alone, other = ("resume", "checkpoint")[:: 1 if "resume" in options else -1]
+        raise InputError(
+            f"{alone} is given, and {other} is not",
+            "say what is added to the command, and which file in its folder must be there: "
+            'resume="--resume", checkpoint="last.pt"',
+        )
     metrics = options.get("metrics")
     if metrics is None:
         raise InputError(
@@ -85,12 +104,15 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
             'a file in its folder: metrics="metrics.jsonl"; or a pattern of its output: '
             'metrics="output: epoch {epoch} loss {loss}"',
         )
-    kinds.check(metrics)
+    texts = kinds.texts_of(metrics)
+    kinds.check(texts)
     return PlannedCommand(
-        template=text, args=args, shell=shell, metrics=metrics, step=options.get("step"),
-        done=_in_folder("done", options.get("done")), processes=processes,
-        stop_signal=_signal(options.get("stop_signal", "TERM")),
-        grace=_grace(options.get("grace", 30.0)),
+        template=text, args=args, shell=shell, metrics=tuple(texts) if len(texts) > 1 else texts[0],
+        step=options.get("step"), done=_in_folder("done", options.get("done")),
+        processes=processes, stop_signal=_signal(options.get("stop_signal", "TERM")),
+        grace=_grace(options.get("grace", 30.0)), directory=_directory(options.get("directory")),
+        resume=options.get("resume"),
+        checkpoint=_in_folder("checkpoint", options.get("checkpoint")),
     )  # fmt: skip
 
 
@@ -115,6 +137,20 @@ def _grace(given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 86_400:
         raise InputError(f"grace is {given!r}", "give seconds from 0 to 86400: grace=60")
     return float(given)
+
+
+def _directory(given: str | None) -> str | None:
+    """As an absolute path, which holds for workers wherever they start."""
+    if given is None or given == OWN_FOLDER:
+        return given
+    path = Path(given).expanduser()
+    if not path.is_dir():
+        raise InputError(
+            f"directory is {given!r}, which is "
+            + ("not a folder" if path.exists() else f"not there, in {Path.cwd()}"),
+            f"give the folder in which the command works, or {OWN_FOLDER!r}, the trial's own",
+        )
+    return str(path.resolve())
 
 
 def _in_folder(what: str, name: str | None) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,35 +15,38 @@ from pathlib import Path
 from typing import Any
 
 import local_machine
-from local_machine import processes
+from local_machine import clock, processes
 from local_machine.secrets import masked
+from sweeps.command_task.output_lines import Line, OutputLines
 
 # What a log gets of an attempt's output, in bytes: its begin, and at the end its last lines.
 SHOWN_BYTES, TAIL_LINES = 32 * 2**20, 200
-# A line that does not end is broken here.
-LINE_BYTES = 65_536
+# How often a log gets a line that the next one overwrites: the state of a progress bar.
+_BAR_SECONDS = 10.0
 _KEEPER = Path(local_machine.__file__).with_name("keeper.py")
-_END = re.compile(rb"\r\n|\n|\r")
 
 
 class Program:
     """A running program, under a keeper that ends all of it when this process ends."""
 
     def __init__(
-        self, words: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None]
-    ) -> None:
+        self, words: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None],
+        directory: Path,
+    ) -> None:  # fmt: skip
         """`hear` gets each line that it prints, in another thread. Raises OSError."""
         self._last: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.killed = 0
         """How many processes it left behind, which were killed."""
         self._hear = hear
         self._bytes = 0
+        self._bar_at = -_BAR_SECONDS
         told, tell = os.pipe()
         try:
             self._keeper: processes.Process[bytes] = processes.start(
                 [sys.executable, "-I", "-S", str(_KEEPER), str(tell), *words],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 env=dict(env), pass_fds=(tell,), start_new_session=True,
+                cwd=directory,
             )  # fmt: skip
         finally:
             os.close(tell)
@@ -94,24 +96,25 @@ class Program:
 
     def _listen(self) -> None:
         assert self._keeper.stdout is not None
-        rest = b""
+        lines = OutputLines()
         while content := os.read(self._keeper.stdout.fileno(), 65_536):
-            *lines, rest = _END.split(rest + content)
-            if len(rest) > LINE_BYTES:
-                lines.append(rest)
-                rest = b""
-            self._take(lines)
-        if rest:
-            self._take([rest])
+            self._take(lines.add(content))
+        self._take(lines.end())
 
-    def _take(self, contents: Sequence[bytes]) -> None:
-        lines = [content.decode(errors="replace") for content in contents]
+    def _take(self, lines: Sequence[Line]) -> None:
         for line in lines:
-            self._hear(line)
-        self._last.extend(lines)
-        self._bytes += sum(map(len, contents)) + len(contents)
+            self._hear(line.text)
+        shown = [line.text for line in lines if not line.is_overwritten or self._is_bar_due()]
+        self._last.extend(shown)
+        self._bytes += sum(len(line) + 1 for line in shown)
         if self._bytes <= SHOWN_BYTES:
-            _write(lines)
+            _write(shown)
+
+    def _is_bar_due(self) -> bool:
+        if clock.monotonic() - self._bar_at < _BAR_SECONDS:
+            return False
+        self._bar_at = clock.monotonic()
+        return True
 
 
 def _write(lines: Sequence[str]) -> None:

@@ -69,7 +69,8 @@ class RankEnvironment:
         self, folder: Path, trial: Path, seed: Any, meeting: Mapping[str, Any], *, per_rank: bool
     ) -> dict[str, str]:
         """The environment of the program: this process's, but for what would make it take itself
-        for a task of Slurm; and torchrun's variables where it is started once for each rank."""
+        for a task of Slurm; and torchrun's variables where it is started once for each of several
+        ranks."""
         told = environment.built(Child.PROGRAM) | {
             FOLDER: str(folder),
             "SWEEPS_TRIAL": trial.name,
@@ -79,7 +80,8 @@ class RankEnvironment:
         }
         if seed is not None:
             told["SWEEPS_SEED"] = str(seed)
-        if per_rank:
+        # A program that finds RANK begins to look for other ranks, on a GPU: nanoGPT, for one.
+        if per_rank and self.world > 1:
             told |= {
                 "RANK": str(self.rank),
                 "WORLD_SIZE": str(self.world),
@@ -102,6 +104,7 @@ def search_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), path])
 
 
-def is_found(program: str) -> bool:
-    """Whether a command's first word can be started."""
-    return shutil.which(program, path=search_path()) is not None
+def is_found(program: str, directory: Path) -> bool:
+    """Whether a command's first word can be started in a directory."""
+    place = str(directory / program) if "/" in program else program
+    return shutil.which(place, path=search_path()) is not None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any
 
 from local_machine import clock
@@ -42,8 +44,8 @@ class End(Enum):
 class ProgramFailedError(InputError):
     """A program ended in a way that is not one of `End`."""
 
-    def __init__(self, what: str, tail: list[str]) -> None:
-        super().__init__(what, "see its output: python -m sweeps.logs SWEEP TRIAL")
+    def __init__(self, what: str, tail: list[str], trial: Path) -> None:
+        super().__init__(what, f"see its output: {logs_command(trial)}")
         self.tail = tail
         """The last lines that it printed."""
 
@@ -132,7 +134,16 @@ class Supervisor:
             return End.DIED
         rank, code = next((n, code) for n, code in enumerate(codes) if code not in (0, AGAIN))
         tail = [] if program is None else program.tail
-        raise ProgramFailedError(_said(rank, code, codes, tail), tail)
+        raise ProgramFailedError(_said(rank, code, codes, tail), tail, self.run.attempt.trial)
+
+
+def logs_command(trial: Path) -> str:
+    """What prints the output of a trial of this sweep. It is the same for all trials, which fail
+    alike."""
+    sweep = trial.parent
+    words = f"python -m sweeps.logs {shlex.quote(sweep.name)} TRIAL"
+    is_usual = sweep.parent.resolve() == Path("results").resolve()
+    return words if is_usual else f"{words} --results {shlex.quote(str(sweep.parent))}"
 
 
 def _said(rank: int, code: int, codes: list[int], tail: list[str]) -> str:

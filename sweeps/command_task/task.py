@@ -70,11 +70,13 @@ class CommandTask(Task):
         template = Template(planned.template, planned.args, planned.shell)
         flat = leaves(dict(base))
         seed = _field("seed_field", options.get("seed_field"), flat, (SEED,))
-        template.check(flat, seed)
+        template.check(flat, seed, resumes=planned.resume is not None)
+        if planned.resume is not None:
+            Template(planned.resume).check_known(flat, "resume")
         return cls(
             PlannedTask(
                 name=template.name,
-                reference=f"{_program(template)}:command",
+                reference=f"{_program(template, _place(planned))}:command",
                 budget=_field("budget_field", options.get("budget_field"), flat, BUDGETS),
                 seed=seed,
                 metric=objective.metric,
@@ -94,7 +96,7 @@ class CommandTask(Task):
         return Schema.of(config).override(config, changes)
 
     def words(self, config: Any) -> list[str]:
-        return [Path(_program(self.template)).stem]
+        return [Path(_program(self.template, _place(self.command))).stem]
 
     def check(self, configs: Iterable[Any], ranks: int) -> None:
         """Raises InputError where the program is not there, or a value has no text."""
@@ -102,9 +104,15 @@ class CommandTask(Task):
             ("nnodes", "node_rank", "nproc_per_node", "master_port"), 1
         )
         for config in configs:
-            self.template.fill(config, of_attempt)
+            self.template.fill(config, of_attempt, self.command.resume)
+        place = _place(self.command)
+        if not place.is_dir():
+            raise InputError(
+                f"the directory {place}, in which the command works, is not there",
+                "put it back, or correct directory= and launch again",
+            )
         if not self.command.shell:
-            _check_program(self.template.words)
+            _check_program(self.template.words, place, self.command.directory)
         kinds.check(self.command.metrics)
 
     def cause(self, error: Exception) -> Cause | None:
@@ -123,7 +131,9 @@ class CommandTask(Task):
 
         attempt = ProgramAttempt(self.command, run)
         attempt.begin(
-            lambda placeholders: self.template.fill(config, placeholders, _found),
+            lambda placeholders, goes_on: self.template.fill(
+                config, placeholders, self.command.resume if goes_on else None, _found
+            ),
             self.stored(config, self.seed),
         )
         attempt.until_complete(self.stored(config, self.budget), self.objective.metric)
@@ -150,32 +160,44 @@ def _is_count(value: Any) -> bool:
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
-def _program(template: Template) -> str:
+def _place(command: PlannedCommand) -> Path:
+    """Where the paths of the command line begin."""
+    own = command.directory in (None, commands.OWN_FOLDER)
+    return Path.cwd() if own else Path(command.directory or "")
+
+
+def _program(template: Template, place: Path) -> str:
     """The file that the command runs, as an absolute path, where one of its words names one; else
     its first word."""
     words = template.words
     if template.shell:
         return words[0]
     for word in words:
-        if "{" not in word and not word.startswith("-") and Path(word).is_file():
-            return str(Path(word).resolve())
+        if "{" not in word and not word.startswith("-") and (place / word).is_file():
+            return str((place / word).resolve())
     return words[0]
 
 
-def _check_program(words: list[str]) -> None:
+def _check_program(words: list[str], place: Path, directory: str | None) -> None:
     """Raises InputError where the program, or the script that an interpreter would run, is not
     there."""
-    first = words[0]
-    if "{" not in first and not is_found(first):
+    first, path = words[0], place / words[0]
+    if "{" not in first and not is_found(first, place):
         raise InputError(
             f"the program {first!r} is not found"
-            + (", or may not be executed" if Path(first).exists() else ""),
-            f"chmod +x {first}" if Path(first).exists() else "name it by its path, or install it",
+            + (", or may not be executed" if path.exists() else ""),
+            f"chmod +x {path}" if path.exists() else "name it by its path, or install it",
         )
     script = next((word for word in words[1:] if not word.startswith("-")), "")
-    is_script = script.endswith((".py", ".sh", ".R", ".jl")) and "{" not in script
-    if is_script and not Path(script).is_file():
+    if not script.endswith((".py", ".sh", ".R", ".jl")) or "{" in script:
+        return
+    if directory == commands.OWN_FOLDER and not Path(script).is_absolute():
         raise InputError(
-            f"{script} is not there, in {Path.cwd()}",
-            "launch from the folder in which the command works",
+            f"{script} is not in the trial's folder, where the command works",
+            f"name it by its absolute path: {(place / script).resolve()}",
+        )
+    if not (place / script).is_file():
+        raise InputError(
+            f"{script} is not there, in {place}",
+            'launch from the folder in which the command works, or name it: directory="..."',
         )

@@ -22,6 +22,8 @@ Args = Literal["placeholders", "argparse", "hydra"]
 
 # What every attempt has beside the values.
 OF_ATTEMPT = ("folder", "nnodes", "node_rank", "nproc_per_node", "master_addr", "master_port")
+RESUME = "resume"
+"""Where the words stand that have a program go on, in a command that has such words."""
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _IN_SHELL = re.compile(r"\$\{|\{\{|\}\}|\{([A-Za-z_][\w.\-]*)\}")
 _HYDRA_PLAIN = re.compile(r"[A-Za-z0-9_./:+\-]+")
@@ -58,7 +60,7 @@ class Template:
         ending = "" if self.args == "placeholders" else f" {{{self.args}}}"
         return f"{'sh: ' if self.shell else ''}{self.text}{ending}"
 
-    def check(self, fields: Iterable[str], seed: str | None) -> None:
+    def check(self, fields: Iterable[str], seed: str | None, *, resumes: bool = False) -> None:
         """Raises InputError where a placeholder has no value, or a value no placeholder; the seed
         needs none, since SWEEPS_SEED holds it."""
         known, used = list(fields), self._used()
@@ -67,12 +69,7 @@ class Template:
                 f"a value is called {taken[0]!r}, as is what each attempt has of its own",
                 f"give it another name: my_{taken[0]}",
             )
-        for name in used:
-            if name not in known and name not in OF_ATTEMPT:
-                raise InputError(
-                    f"the command has a placeholder {{{name}}}, and there is no value {name!r}",
-                    f"{nearest(name, [*known, *OF_ATTEMPT])}; write {{{{ and }}}} for braces",
-                )
+        self.check_known([*known, RESUME] if resumes else known)
         if self.args == "placeholders":
             unused = [name for name in known if name not in used and name != seed]
             if unused:
@@ -82,26 +79,48 @@ class Template:
                     'args="argparse" or args="hydra"',
                 )
 
+    def check_known(self, known: Iterable[str], what: str = "the command") -> None:
+        """Raises InputError where a placeholder has no value."""
+        names = list(dict.fromkeys([*known, *OF_ATTEMPT]))
+        for name in self._used():
+            if name not in names:
+                raise InputError(
+                    f"{what} has a placeholder {{{name}}}, and there is no value {name!r}",
+                    f"{nearest(name, names)}; write {{{{ and }}}} for braces",
+                )
+
     def fill(
         self,
         values: Mapping[str, Any],
         of_attempt: Mapping[str, Any],
+        more: str | None = None,
         place: Callable[[str], str] = str,
     ) -> list[str]:
-        """The words of one trial's command; `place` is asked for each word without a placeholder
-        what it is here. Raises InputError for a value that has no text."""
+        """The words of one trial's command, and of `more`, which stands for {resume} or follows
+        it. `place` is asked for each word without a placeholder what it is here. Raises InputError
+        for a value that has no text."""
         flat = leaves(values)
         given = {**flat, **of_attempt}
+        added = Template(more)._filled(given) if more else []
+        if RESUME in self._used() and RESUME not in flat:
+            given[RESUME], rest = tuple(added), self._rest(flat)
+        else:
+            rest = self._rest(flat) + added
         if self.shell:
-            text = self._replaced(self.text, lambda name: shlex.quote(_text(name, given[name])))
-            return ["/bin/sh", "-c", text + "".join(f" {shlex.quote(x)}" for x in self._rest(flat))]
-        words = [
-            self._replaced(word, lambda name: _text(name, given[name]))
-            if {"{", "}"} & set(word)
-            else place(word)
-            for word in self.words
-        ]
-        return words + self._rest(flat)
+            text = self._replaced(self.text, lambda name: _for_shell(name, given[name]))
+            return ["/bin/sh", "-c", text + "".join(f" {shlex.quote(word)}" for word in rest)]
+        return self._filled(given, place) + rest
+
+    def _filled(self, given: Mapping[str, Any], place: Callable[[str], str] = str) -> list[str]:
+        words: list[str] = []
+        for word in self.words:
+            if word == f"{{{RESUME}}}" and isinstance(given.get(RESUME), tuple):
+                words += given[RESUME]
+            elif not {"{", "}"} & set(word):
+                words.append(place(word))
+            else:
+                words.append(self._replaced(word, lambda name: _plain(name, given[name])))
+        return words
 
     def _rest(self, flat: Mapping[str, Any]) -> list[str]:
         """The words for the values that no placeholder uses."""
@@ -137,6 +156,19 @@ class Template:
             )
 
         return (_IN_SHELL if self.shell else _PART).sub(one, text)
+
+
+def _for_shell(name: str, value: Any) -> str:
+    return (
+        shlex.join(value)
+        if name == RESUME and isinstance(value, tuple)
+        else shlex.quote(_text(name, value))
+    )
+
+
+def _plain(name: str, value: Any) -> str:
+    """{resume} inside a word is in a command within the command."""
+    return shlex.join(value) if name == RESUME and isinstance(value, tuple) else _text(name, value)
 
 
 def _text(name: str, value: Any) -> str:

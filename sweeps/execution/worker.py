@@ -263,7 +263,8 @@ class Worker:
             cause=cause_of(error),
             exception=exception,
             traceback=trace,
-            log_tail=list(self.tail),
+            # What a program printed is not in our own log.
+            log_tail=[*self.tail, *getattr(error, "tail", [])][-LOG_TAIL:],
             attempt=lease.attempt,
             failed_at=clock.now(),
             host=processes.host_name(),

@@ -69,7 +69,12 @@ def check_one_of_a_name(task: PlannedTask, others: list[PlannedTask]) -> None:
         if other.name == task.name and not _same_place(task.reference, other.reference):
             raise InputError(
                 f"two tasks are called {task.name!r}: {task.reference} and {other.reference}",
-                "give one of them another name, or results of its own: --results DIR",
+                (
+                    "write the whole path of the script into one of the commands, or give it "
+                    if task.command is not None
+                    else "give one of them another name, or "
+                )
+                + "results of its own: --results DIR",
             )
 
 

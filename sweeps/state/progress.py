@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -247,7 +248,8 @@ def _look(
     except InputError as error:
         return Progress(standing, problem=error.what)
     figures = Figures(
-        epochs_done=units_done(trial.task, logged),
+        # A last row of step 200, counted from 0, may be of 200 steps.
+        epochs_done=min(units_done(trial.task, logged), trial.epochs or sys.maxsize),
         best=value_of(trial.task, logged, run),
         seconds_per_epoch=_pace(trial.task, logged, run),
         stopped_early=bool(run.get("stopped_early")),
@@ -270,13 +272,24 @@ def units_done(task: PlannedTask, rows: Sequence[Values]) -> int:
 
 
 def units_after(task: PlannedTask, rows: Sequence[Values]) -> list[int]:
-    """Of the task's budget, after each row: what rows count from 0, under the name of the budget or
-    without its plural; else the rows."""
-    for name in (task.budget or "", (task.budget or "").removesuffix("s")):
-        if _finite(rows, name):
-            counted = (max(_finite([row], name), default=-1) for row in rows)
-            return [int(most) + 1 for most in itertools.accumulate(counted, max)]
+    """Of the task's budget, after each row: what rows count, under the name of the budget, such as
+    `max_epochs`, or as `epoch`; else the rows. A program may count from 1, all else from 0."""
+    for name in _names_of(task.budget or ""):
+        if values := _finite(rows, name):
+            least = min(values)
+            from_0 = task.command is None or (least < 1 and least == int(least))
+            first = 1 if from_0 else 0
+            counted = (max(_finite([row], name), default=-first) for row in rows)
+            return [int(most) + first for most in itertools.accumulate(counted, max)]
     return list(range(1, len(rows) + 1))
+
+
+def _names_of(budget: str) -> list[str]:
+    """What rows may call the unit of a budget."""
+    last = budget.rpartition(".")[2]
+    unit = last.removeprefix("max_").removesuffix("s")
+    steps = ["step"] if unit in ("iter", "iteration", "update") else []
+    return [budget, budget.removesuffix("s"), unit, *steps]
 
 
 def best_of(task: PlannedTask, rows: Sequence[Values]) -> float | None:
