@@ -62,6 +62,8 @@ def preface(plan: Plan) -> str:
     return (
         f"Task: {plan.task.name}. Scale: {plan.scale}.{seeds if plan.task.seed else ''} "
         f"Overrides: {wording.overrides(plan)}."
+        + " The runs were made elsewhere and adopted."
+        * plan.task.is_adopted
     )
 
 

@@ -22,8 +22,9 @@ from sweeps.command_task.metrics.trainer_state import TrainerState
 OUTPUT, TENSORBOARD, STATE = "output:", "tensorboard", "trainer_state.json"
 
 
-def source_of(text: str, folder: Path, position: Position) -> Source:
-    """The source that a definition names, of a program's folder, from a position on."""
+def source_of(text: str, folder: Path, position: Position, *, is_over: bool = False) -> Source:
+    """The source that a definition names, of a program's folder, from a position on; `is_over`:
+    the program has ended."""
     if text.startswith(OUTPUT):
         return OutputPattern(text.removeprefix(OUTPUT).strip())
     if text.partition(":")[0] == TENSORBOARD:
@@ -31,7 +32,7 @@ def source_of(text: str, folder: Path, position: Position) -> Source:
     if text.rpartition("/")[2] == STATE:
         return TrainerState(folder, text if "/" in text else f"**/{STATE}")
     kind = CsvFiles if text.endswith(".csv") else JsonLines
-    return kind(folder, text, position)
+    return kind(folder, text, position, is_over=is_over)
 
 
 def check(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from local_machine.errors import InputError
 from sweeps.command_task.metrics.source import Position, Raw
@@ -64,6 +65,9 @@ class OutputPattern:
         if (found := self._expression.search(line)) is not None:
             row = dict(zip(self._names, found.groups(), strict=False))
             self._rows.append({name: text for name, text in row.items() if text is not None})
+
+    def files(self) -> list[Path]:
+        return []
 
     def read(self) -> Sequence[Raw]:
         return [self._rows.popleft() for _ in range(len(self._rows))]
