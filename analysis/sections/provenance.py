@@ -121,9 +121,8 @@ def _late(study: Study) -> list[str]:
 
 def _adopted(study: Study) -> list[str]:
     return [
-        f"{plan.sweep}: {count(len(plan.runs), 'run')} {have(len(plan.runs))} come from elsewhere, "
-        "adopted as files: what trained them, on what and for how long, is not known, and whether "
-        "any were left out before is not known either."
+        f"{plan.sweep}: {count(len(plan.runs), 'run')} from elsewhere, adopted as files. What "
+        "trained them, on what and for how long, is not known; nor is whether there were more."
         for plan in study.plans
         if plan.task.is_adopted
     ]

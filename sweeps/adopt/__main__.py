@@ -8,6 +8,7 @@ python -m sweeps.adopt multirun --runs '*/*/*' --name theirs --metrics 'tensorbo
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from local_machine.errors import (
     run_command,
     seldom_collect,
 )
+from local_machine.terminal import one_line
 from sweeps.cli.options import Results, typed_after
 
 if TYPE_CHECKING:
@@ -121,7 +123,9 @@ def main(
     plan, found = entries.enter(read, command, update=update, dry_run=dry_run)
     found.problems[:0] = problems
     for problem in found.problems:
-        print(f"warning: left out: {problem.what}\nhelp: {problem.help}", file=sys.stderr)
+        # A folder's name may have a line's end in it.
+        print(f"warning: left out: {one_line(problem.what)}", file=sys.stderr)
+        print(f"help: {one_line(problem.help)}", file=sys.stderr)
     if as_json:
         print(json.dumps(_to_json(name, plan, found, dry_run=dry_run)))
     else:
@@ -166,6 +170,7 @@ def _read(asked: Asked, glob: str) -> tuple[list[ForeignRun], list[InputError]]:
     no run at all."""
     from sweeps.adopt import foreign_files, foreign_run
 
+    logging.getLogger("sweeps.command_task").addHandler(_Told())
     runs: list[ForeignRun] = []
     problems: list[InputError] = []
     others: list[str] = []
@@ -191,6 +196,21 @@ def _read(asked: Asked, glob: str) -> tuple[list[ForeignRun], list[InputError]]:
     if places := sorted({name for run in runs for name in run.left_out}):
         _tell("left out of the configurations, since they name a run's own folder", places)
     return runs, problems
+
+
+class _Told(logging.Handler):
+    """Prints what readers warn of, each thing of one name or file once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        given = record.args if isinstance(record.args, tuple) else ()
+        key = f"{record.msg} {given[:1]}"
+        if key not in self._told:
+            self._told.add(key)
+            print(f"note: {one_line(record.getMessage())}", file=sys.stderr)
 
 
 def _tell(what: str, names: list[str]) -> None:

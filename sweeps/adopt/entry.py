@@ -51,6 +51,8 @@ class _Known:
     origin: str | None
     """None where its records cannot be read."""
     files: Mapping[str, str]
+    is_gone: bool = False
+    """Whether it has no records."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Entries:
             (trial,) = foreign_task.trials_of(task, [run.values], [])
             known, same = self._known.get(trial.fingerprint), wanted.get(trial.fingerprint)
             before = self._by_origin.get(run.origin)
+            if known is not None and known.is_gone:
+                known = None
             if same is not None:
                 found.problems.append(_twice(run, same.run.origin))
             elif known is not None and known.origin is not None and known.files == run.files:
@@ -124,8 +128,9 @@ class Entries:
 
     def _plan_of(self, wanted: Sequence[_Wanted], command: str) -> Plan | None:
         """The plan of what was adopted before and of what is wanted now."""
-        replaced = {one.old.trial.fingerprint for one in wanted if one.old is not None}
-        kept = [one.trial for key, one in self._known.items() if key not in replaced]
+        gone = {one.fingerprint for one in wanted}
+        gone |= {one.old.trial.fingerprint for one in wanted if one.old is not None}
+        kept = [one.trial for key, one in self._known.items() if key not in gone]
         configs = [*(one.values for one in kept), *(one.run.values for one in wanted)]
         if not configs:
             return None
@@ -188,7 +193,9 @@ class Entries:
         try:
             said = tables.read_run(folder, trial.fingerprint, ["fingerprint", FROM, FILES])
             return _Known(trial, said[FROM], json.loads(said[FILES] or "{}"))
-        except (InputError, FileNotFoundError, ValueError, TypeError):
+        except FileNotFoundError:
+            return _Known(trial, None, {}, is_gone=True)
+        except (InputError, ValueError, TypeError):
             return _Known(trial, None, {})
 
     def _enter(self, trial: Trial, wanted: _Wanted, task: PlannedTask) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from local_machine.errors import InputError
 from local_machine.files import read_file
+from local_machine.secrets import masked_values
 from sweeps.adopt import foreign_files
 from trial_records.fields.plain_values import check_name, plain
 from trial_records.fields.typed_text import value_of
@@ -47,7 +48,7 @@ def values_in(path: Path) -> dict[str, Any]:
         found = kinds.get(path.suffix.lower(), json.loads)(content)
         if not isinstance(found, Mapping):
             raise ValueError(f"it holds a {type(found).__name__}, not values by name")
-        return plain(_nested(_flat(_unwrapped(found))), str(path))
+        return plain(_nested(masked_values(_flat(_unwrapped(found))), str(path)), str(path))
     except InputError:
         raise
     except FileNotFoundError:
@@ -75,7 +76,7 @@ def values_of_name(path: Path) -> dict[str, Any]:
             found["label"] = rest
     where = foreign_files.named(path)
     try:
-        return plain(_nested(_flat(found)), where)
+        return plain(_nested(masked_values(_flat(found)), where), where)
     except ValueError as error:
         raise InputError(f"{where}: {error}", "give the values in a file: --config FILE") from None
 
@@ -168,11 +169,11 @@ def _too_long(name: str) -> str:
     raise ValueError(f"{name} has more than {_MOST_CHARACTERS} characters")
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(flat: Mapping[str, Any], where: str) -> dict[str, Any]:
     """By section: a name with dots in it is one in sections. Raises ValueError, InputError."""
     nested: dict[str, Any] = {}
     for name, value in flat.items():
-        check_name(name, "configuration")
+        check_name(name, where)
         *sections, last = name.split(".")
         inside = nested
         for section in sections:
