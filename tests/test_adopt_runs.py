@@ -26,6 +26,10 @@ from sweeps.state.trial_store import TrialStore
 from trial_records import tables, trial_files
 
 Said = tuple[int, str, str]
+RUN = trial_files.RUN
+WORDS = (
+    "--name", "theirs", "--metrics", "metrics.csv", "--config", "args.json", "--minimize", "loss",
+)  # fmt: skip
 
 
 def csv_of(losses: list[Any], epoch: int = 0) -> str:
@@ -119,9 +123,6 @@ def test_runs_become_finished_trials_and_are_left_as_they_were(
     assert {path.name for path in folder.iterdir()} == {"config.json", "epochs.parquet", RUN}
 
 
-RUN = trial_files.RUN
-
-
 def test_again_adds_what_is_new_and_leaves_the_rest(
     runs: Path, tmp_path: Path, adopt: Callable[..., Said]
 ) -> None:
@@ -184,6 +185,36 @@ def test_a_call_that_was_killed_goes_on(
         if not code:
             break
     assert 0 < place < 20
+    assert len(rows_of(tmp_path / "results")) == 4
+    assert not list((tmp_path / "results").rglob("claim.json"))
+
+
+def test_a_call_that_is_killed_for_good(
+    runs: Path, tmp_path: Path, adopt: Callable[..., Said]
+) -> None:
+    """It holds a trial then, and gives nothing back."""
+    code = """
+import os, sys
+from local_machine import files
+from local_machine.errors import run_command
+from sweeps.adopt.__main__ import app
+from sweeps.run import attempt_folder
+real, left = attempt_folder.publish, int(sys.argv.pop(1))
+def killed(*given):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), 9)
+    real(*given)
+attempt_folder.publish = killed
+run_command(app)
+"""
+    words = (*WORDS, "--results", str(tmp_path / "results"))
+    for place in ("1", "2", "5"):
+        done = subprocess.run([sys.executable, "-c", code, place, str(runs), *words], cwd=ROOT)
+        assert done.returncode == -9
+    assert list((tmp_path / "results").rglob("claim.json"))
+    assert adopt(runs)[0] == 0
     assert len(rows_of(tmp_path / "results")) == 4
     assert not list((tmp_path / "results").rglob("claim.json"))
 
@@ -488,8 +519,7 @@ def test_fields_that_are_ignored(runs: Path, tmp_path: Path, adopt: Callable[...
 
 def test_two_calls_at_once_enter_each_run_once(runs: Path, tmp_path: Path) -> None:
     words = [
-        sys.executable, "-m", "sweeps.adopt", str(runs), "--name", "theirs", "--metrics",
-        "metrics.csv", "--config", "args.json", "--minimize", "loss",
+        sys.executable, "-m", "sweeps.adopt", str(runs), *WORDS,
         "--results", str(tmp_path / "results"),
     ]  # fmt: skip
     both = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]

@@ -39,56 +39,63 @@ _SHOWN = 10
 app = typer.Typer(add_completion=False)
 
 
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        help="The folder that has the runs in it.", parser=folder_named, metavar="FOLDER"
+    ),
+]
+Name = Annotated[str, typer.Option(metavar="NAME", help="What they are called in the store.")]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        metavar="GLOB",
+        help="What a run measured, a file in its folder: *.jsonl, *.csv, trainer_state.json, "
+        "tensorboard[:GLOB]; or 'output: epoch {epoch} loss {loss}' with --output.",
+    ),
+]
+Config = Annotated[
+    list[str],
+    typer.Option(
+        metavar="GLOB|name",
+        help="Its configuration: a JSON, YAML or TOML file in its folder; or name, where the "
+        "folder's name says it (lr=0.1,bs=32 or lr0.1-bs32). May be repeated; the last wins.",
+    ),
+]
+Metric = Annotated[
+    str | None, typer.Option(metavar="METRIC[:last]", help="By what runs are compared.")
+]
+Runs = Annotated[
+    str, typer.Option(metavar="GLOB", help="The runs' folders in FOLDER, such as '*/*'.")
+]
+Output = Annotated[
+    str | None, typer.Option(metavar="GLOB", help="The file that has a run's output.")
+]
+Step = Annotated[str | None, typer.Option(metavar="NAME", help="What the metrics call the step.")]
+Seed = Annotated[
+    str | None, typer.Option(metavar="FIELD", help="The seed, where it is not found by itself.")
+]
+Ignored = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIELD", help="Is no part of a configuration; may be repeated."),
+]
+Done = Annotated[str | None, typer.Option(metavar="GLOB", help="Only runs that have this file.")]
+
+
 @app.command()
 def main(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder that has the runs in it.", parser=folder_named, metavar="FOLDER"
-        ),
-    ],
-    name: Annotated[str, typer.Option(metavar="NAME", help="What they are called in the store.")],
-    metrics: Annotated[
-        str,
-        typer.Option(
-            metavar="GLOB",
-            help="What a run measured, a file in its folder: *.jsonl, *.csv, trainer_state.json, "
-            "tensorboard[:GLOB]; or 'output: epoch {epoch} loss {loss}' with --output.",
-        ),
-    ],
-    config: Annotated[
-        list[str],
-        typer.Option(
-            metavar="GLOB|name",
-            help="Its configuration: a JSON, YAML or TOML file in its folder; or name, where the "
-            "folder's name says it (lr=0.1,bs=32 or lr0.1-bs32). May be repeated; the last wins.",
-        ),
-    ],
-    minimize: Annotated[
-        str | None, typer.Option(metavar="METRIC[:last]", help="By what runs are compared.")
-    ] = None,
-    maximize: Annotated[
-        str | None, typer.Option(metavar="METRIC[:last]", help="By what runs are compared.")
-    ] = None,
-    runs: Annotated[
-        str, typer.Option(metavar="GLOB", help="The runs' folders in FOLDER, such as '*/*'.")
-    ] = "*",
-    output: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="The file that has a run's output.")
-    ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the metrics call the step.")
-    ] = None,
-    seed: Annotated[
-        str | None, typer.Option(metavar="FIELD", help="The seed, where it is not found by itself.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD", help="Is no part of a configuration; may be repeated."),
-    ] = None,
-    done: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Only runs that have this file.")
-    ] = None,
+    folder: Folder,
+    name: Name,
+    metrics: Metrics,
+    config: Config,
+    minimize: Metric = None,
+    maximize: Metric = None,
+    runs: Runs = "*",
+    output: Output = None,
+    step: Step = None,
+    seed: Seed = None,
+    ignore: Ignored = None,
+    done: Done = None,
     update: Annotated[
         bool, typer.Option("--update", help="Take in anew the runs whose files changed.")
     ] = False,
@@ -122,10 +129,7 @@ def main(
     command = typed_after("python -m sweeps.adopt")
     plan, found = entries.enter(read, command, update=update, dry_run=dry_run)
     found.problems[:0] = problems
-    for problem in found.problems:
-        # A folder's name may have a line's end in it.
-        print(f"warning: left out: {one_line(problem.what)}", file=sys.stderr)
-        print(f"help: {one_line(problem.help)}", file=sys.stderr)
+    _warn(found)
     if as_json:
         print(json.dumps(_to_json(name, plan, found, dry_run=dry_run)))
     else:
@@ -133,6 +137,13 @@ def main(
             _show(read, plan, objective)
         _sum_up(name, plan, found, dry_run=dry_run)
     return EXIT_FLAGGED if found.problems else EXIT_DONE
+
+
+def _warn(found: Outcome) -> None:
+    for problem in found.problems:
+        # A folder's name may have a line's end in it.
+        print(f"warning: left out: {one_line(problem.what)}", file=sys.stderr)
+        print(f"help: {one_line(problem.help)}", file=sys.stderr)
 
 
 def _check_name(name: str) -> None:
