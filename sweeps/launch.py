@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local_machine import clock
-from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, run_command, seldom_collect
 from sweeps.cli.options import (
     AtScale,
     ScaleName,
@@ -85,8 +85,14 @@ def main(
     from sweeps.state.liveness import Liveness
     from sweeps.state.progress import look
     from sweeps.state.trial_store import TrialStore
+    from trial_records.names import is_name
 
-    sweep_name, sweep = find(name)
+    try:
+        sweep_name, sweep = find(name)
+    except InputError:
+        if is_name(name):
+            TrialStore(where.results, name).refuse_adopted()
+        raise
     warn_of_writers(where.results)
     request = request_of(
         where, sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py"),

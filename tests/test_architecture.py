@@ -18,6 +18,7 @@ COMMANDS = (
     "sweeps.retry",
     "sweeps.logs",
     "sweeps.cancel",
+    "sweeps.adopt.__main__",
     "sweeps.compact.__main__",
     "sweeps.verify.__main__",
     "sweeps.doctor.__main__",
@@ -264,6 +265,7 @@ def test_importing_a_command_loads_no_torch() -> None:
     [
         "sweeps.launch",
         "sweeps.status",
+        "sweeps.adopt",
         "sweeps.compact",
         "sweeps.verify",
         "sweeps.study",

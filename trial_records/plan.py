@@ -84,6 +84,8 @@ class PlannedTask(_Stored):
     reduction: Literal["best", "last", "final"] = "best"
     command: PlannedCommand | None = None
     """The command line that it is; None for a task that is imported."""
+    is_adopted: bool = False
+    """Whether its trials were made elsewhere and adopted, so that nothing can train them."""
 
     @property
     def objective(self) -> tuple[str | None, str, str]:

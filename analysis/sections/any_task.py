@@ -65,6 +65,8 @@ def preface(plan: Plan) -> str:
     return (
         f"Task: {plan.task.name}. Scale: {plan.scale}.{seeds if plan.task.seed else ''} "
         f"Overrides: {wording.overrides(plan)}.{wording.same_results(plan)}"
+        + " The runs were made elsewhere and adopted."
+        * plan.task.is_adopted
     )
 
 

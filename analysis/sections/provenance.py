@@ -31,6 +31,7 @@ def provenance(study: Study) -> Section:
         *_of_attempts(runs),
         *_of_resumed(runs),
         *_late(study),
+        *_adopted(study),
         *(note for plan in study.plans for note in _unlike(plan)),
         *_left_out(study),
     ]
@@ -119,6 +120,15 @@ def _late(study: Study) -> list[str]:
         f"{plural(len(sweep.late), 'it', 'they')} had finished."
         for sweep in study.sweeps
         if sweep.late
+    ]
+
+
+def _adopted(study: Study) -> list[str]:
+    return [
+        f"{plan.sweep}: {count(len(plan.runs), 'run')} from elsewhere, adopted as files. What "
+        "trained them, on what and for how long, is not known; nor is whether there were more."
+        for plan in study.plans
+        if plan.task.is_adopted
     ]
 
 

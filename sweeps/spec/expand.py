@@ -58,9 +58,8 @@ def expand(
                 "remove one of the points from the definition's space",
             )
         seen[trial.fingerprint] = point
-        words = [_word(key, point[key]) for key in axes if key in point and key != task.seed]
-        name = _name(words or task.words(config), trial.seed, trial.fingerprint)
-        trials.append(trial.renamed(name))
+        varied = {key: point[key] for key in axes if key in point and key != task.seed}
+        trials.append(trial.renamed(name_of(trial, varied, () if varied else task.words(config))))
     return trials
 
 
@@ -92,6 +91,12 @@ def _check_overrides(sweep: Sweep, task: Task, overrides: Mapping[str, Any], cou
             f"{count} times",
             f"use --seeds N alone, or --seeds 1 with --set {task.seed}=S",
         )
+
+
+def name_of(trial: Trial, varied: Point, otherwise: Sequence[str]) -> str:
+    """A trial's name, by what varies in its sweep beside the seed; or `otherwise`."""
+    words = [_word(key, value) for key, value in varied.items()]
+    return _name(words or otherwise, trial.seed, trial.fingerprint)
 
 
 def _name(words: Sequence[str], seed: Any, fingerprint: str) -> str:

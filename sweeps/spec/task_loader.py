@@ -117,6 +117,12 @@ def code_of(task: PlannedTask) -> Path | None:
 
 
 def _import(planned: PlannedTask) -> Task:
+    if planned.is_adopted:
+        raise InputError(
+            f"{planned.name} is not a program: these runs were made elsewhere and adopted, so they "
+            "cannot be trained here",
+            "to add runs, or to bring them up to date: python -m sweeps.adopt",
+        )
     if planned.command is not None:
         return CommandTask(planned)
     called = f"the task {planned.name!r}" if planned.name else "the task"

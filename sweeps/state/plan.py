@@ -61,7 +61,7 @@ class Plan:
             "schema_version": plan_files.SCHEMA_VERSION,
             "sweep": self.sweep,
             "id": self.id,
-            "task": self.task.model_dump(exclude=None if self.task.command else {"command"}),
+            "task": self._task(),
             "scale": self.scale,
             "overrides": dict(self.overrides),
             "axes": self.axes,
@@ -70,6 +70,11 @@ class Plan:
             "command": self.command,
             **({"search": dict(self.search)} if self.search is not None else {}),
         }
+
+    def _task(self) -> dict[str, Any]:
+        """Without what few tasks have."""
+        has = {"command": self.task.command, "is_adopted": self.task.is_adopted}
+        return self.task.model_dump(exclude={name for name, value in has.items() if not value})
 
 
 def trial_to_json(trial: Trial) -> dict[str, Any]:

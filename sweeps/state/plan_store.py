@@ -58,8 +58,20 @@ class PlanStore:
 
     def check_task(self, task: PlannedTask) -> None:
         """Raise InputError where the sweep has trials of another task of that name: nobody could
-        tell which trained what."""
+        tell which trained what; and where it has runs that were adopted."""
+        self.refuse_adopted()
         check_one_of_a_name(task, [plan.task for plan in self.readable_plans()[0]])
+
+    def refuse_adopted(self) -> None:
+        """Raise InputError where the sweep has runs that were made elsewhere: nothing is trained
+        beside them."""
+        if any(plan.task.is_adopted for plan in self.readable_plans()[0]):
+            raise InputError(
+                f"{self.sweep} has runs that were made elsewhere and adopted, so nothing can be "
+                "launched there",
+                f"compare them: python -m analysis.report {self.sweep}; to launch a sweep, give "
+                "its definition another name, or other results: --results DIR",
+            )
 
     def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
         """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,

@@ -96,6 +96,12 @@ def _finished(store: TrialStore, only: list[str] | None) -> tuple[list[Progress]
     if not plans:
         advice = f"launch the sweep: python -m sweeps.launch {store.sweep}"
         raise problems[0] if problems else InputError(f"{store.sweep} has no plan yet", advice)
+    if any(plan.task.is_adopted for plan in plans):
+        raise InputError(
+            f"{store.sweep} cannot be verified: its runs were made elsewhere and adopted, and "
+            "nothing here can run them again",
+            "verify what was launched here; python -m sweeps.status shows it",
+        )
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
     for word in only or ():
         if word not in trials:

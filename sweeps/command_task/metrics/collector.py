@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
-from local_machine.errors import InputError
-from sweeps.command_task.metrics.source import Raw, Source
+from sweeps.command_task.metrics.numbers import Numbers
+from sweeps.command_task.metrics.source import Source
 from sweeps.run.handle import Run
 from trial_records.log import Number, Values
-from trial_records.metrics import NAMED, STEPS, check_metric_name
-
-log = logging.getLogger("sweeps.command_task")
+from trial_records.metrics import STEPS
 
 
 class Collector:
@@ -20,17 +17,17 @@ class Collector:
 
     def __init__(self, run: Run, source: Source, step: str | None) -> None:
         """`step` is what the program calls a row's step, where that is not `step` or `epoch`."""
-        self._run, self._source, self._step = run, source, step
+        self._run, self._source = run, source
+        self._numbers = Numbers(step)
         self._known: dict[Any, Values] = {}
         self._count = 0
         for row in run.loaded_rows:
             self._known.setdefault(self._key(row), {}).update(row)
         self._goes_on = bool(run.loaded_rows)
-        self._told: set[str] = set()
 
     def poll(self) -> bool:
         """Log what came since; whether there was something. Raises OSError."""
-        rows = [self._numbers(raw) for raw in self._source.read()]
+        rows = [self._numbers.of(raw) for raw in self._source.read()]
         return sum(self._take(row) for row in rows if row) > 0
 
     @property
@@ -74,47 +71,6 @@ class Collector:
             for key in behind:
                 del self._known[key]
 
-    def _numbers(self, raw: Raw) -> Values:
-        """The row as numbers, under names that the records can have."""
-        found: Values = {}
-        for name, value in raw.items():
-            number = _number(value)
-            if number is None:
-                if name not in self._told and value is not None:
-                    self._told.add(name)
-                    log.warning("the metric %r is left out: %r is not a number", name, value)
-                continue
-            if name == self._step:
-                name = STEPS[-1]
-            name = f"{name}_value" if name.lower() in NAMED else name
-            try:
-                check_metric_name(name)
-            except InputError as error:
-                if name not in self._told:
-                    self._told.add(name)
-                    log.warning("a metric is left out: %s", error.what)
-                continue
-            found[name] = number
-        return found
-
 
 def _same(one: Number, other: Number) -> bool:
     return one == other or (one != one and other != other)
-
-
-def _number(value: Any) -> Number | None:
-    """Whole where it is written so."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        text = value.strip().replace("_", "")
-        try:
-            value = int(text)
-        except ValueError:
-            try:
-                value = float(text)
-            except ValueError:
-                return None
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else float(value)
-    return value if isinstance(value, float) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Any
 
 from sweeps.command_task.metrics.source import Position, Raw
 from trial_records.fields.sections import leaves
+
+log = logging.getLogger("sweeps.command_task")
 
 # What is compared to see that a file is still the one that was read so far.
 _EDGE = 4096
@@ -32,8 +35,11 @@ class LineFiles(ABC):
     """Files of a folder by a name that may have wildcards, in the order of their names. A file that
     was written anew is read from its beginning."""
 
-    def __init__(self, folder: Path, glob: str, position: Position) -> None:
-        self._folder, self._glob = folder, glob
+    def __init__(
+        self, folder: Path, glob: str, position: Position, *, is_over: bool = False
+    ) -> None:
+        """`is_over`: nobody writes them any more."""
+        self._folder, self._glob, self._is_over = folder, glob, is_over
         self._files = {name: _Read(*given) for name, given in position.items()}
         self._seen = False
 
@@ -42,13 +48,17 @@ class LineFiles(ABC):
         """Rows of whole lines of a file whose first line is `head`, which is not among them."""
 
     has_head = False
+    takes_unended = False
+    """Whether a last line that has no end is one, once nobody writes any more."""
+
+    def files(self) -> list[Path]:
+        return [path for path in sorted(self._folder.glob(self._glob)) if path.is_file()]
 
     def read(self) -> Sequence[Raw]:
         found: list[Raw] = []
-        for path in sorted(self._folder.glob(self._glob)):
-            if path.is_file():
-                self._seen = True
-                found += self._read(path)
+        for path in self.files():
+            self._seen = True
+            found += self._read(path)
         return found
 
     def _read(self, path: Path) -> list[Raw]:
@@ -66,6 +76,11 @@ class LineFiles(ABC):
             file.seek(max(state.offset, len(head)))
             content = file.read()
             whole = content[: content.rfind(b"\n") + 1]
+            if self._is_over and len(whole) < len(content):
+                if self.takes_unended:
+                    whole = content
+                else:
+                    log.warning("%s: its last line has no end, and is left out", path)
             offset = max(state.offset, len(head)) + len(whole)
             file.seek(0)
             begin = zlib.crc32(file.read(min(_EDGE, offset)))
@@ -106,6 +121,8 @@ def _text(content: bytes) -> str:
 class JsonLines(LineFiles):
     """An object a line; what is nested gets dotted names. A line that is not one, as a killed
     program leaves it, is skipped."""
+
+    takes_unended = True  # where it is cut, it is not JSON
 
     def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
         found: list[Raw] = []

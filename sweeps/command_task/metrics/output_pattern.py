@@ -96,6 +96,9 @@ class OutputPattern:
         except OSError as error:
             self._error = error
 
+    def files(self) -> list[Path]:
+        return []
+
     def read(self) -> Sequence[Raw]:
         if self._error is not None:
             raise self._error

@@ -7,6 +7,7 @@ read, so that a later attempt goes on there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 Raw = Mapping[str, Any]
@@ -18,6 +19,9 @@ Position = dict[str, Any]
 class Source(Protocol):
     def read(self) -> Sequence[Raw]:
         """The rows that came since the last call. Raises OSError."""
+
+    def files(self) -> list[Path]:
+        """The files that it reads, as they are now. Raises OSError."""
 
     def position(self) -> Position:
         """How far `read` has come."""

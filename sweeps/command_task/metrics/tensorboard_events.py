@@ -19,15 +19,18 @@ class TensorBoardEvents:
         self._loaders: dict[str, Any] = {}
         self._seen = False
 
-    def read(self) -> Sequence[Raw]:
+    def files(self) -> list[Path]:
         paths = {
             path
             for folder in (self._folder, *self._folder.glob(self._glob))
             if folder.is_dir()
             for path in folder.glob("events.out.tfevents.*")
         }
+        return sorted(paths, key=lambda path: path.name)
+
+    def read(self) -> Sequence[Raw]:
         found: list[Raw] = []
-        for path in sorted(paths, key=lambda path: path.name):
+        for path in self.files():
             self._seen = True
             found += self._rows(path)
         return found

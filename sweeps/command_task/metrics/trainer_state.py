@@ -18,11 +18,16 @@ class TrainerState:
         self._stamp: tuple[str, int, int] | None = None
         self._seen = False
 
+    def files(self) -> list[Path]:
+        newest = self._newest()
+        return [] if newest is None else [Path(newest[1])]
+
+    def _newest(self) -> tuple[int, str] | None:
+        found = self._folder.glob(self._glob)
+        return max(((one.stat().st_mtime_ns, str(one)) for one in found), default=None)
+
     def read(self) -> Sequence[Raw]:
-        newest = max(
-            ((one.stat().st_mtime_ns, str(one)) for one in self._folder.glob(self._glob)),
-            default=None,
-        )
+        newest = self._newest()
         if newest is None:
             return []
         self._seen = True
