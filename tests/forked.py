@@ -116,7 +116,7 @@ def _surround(how: dict[str, Any]) -> None:
     logging.getLogger().handlers.clear()
     logging.getLogger().setLevel(logging.WARNING)
     sys.path[0] = str(Path.cwd())
-    if "HANGS_AT" in os.environ:
+    if {"HANGS_AT", "DIES_ONCE"} & {*os.environ}:
         importlib.import_module("kill_points").watch()
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
