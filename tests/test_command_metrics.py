@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Raw, Source
+from sweeps.command_task.program import Program
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt
 from sweeps.run.handle import Run
@@ -187,9 +190,27 @@ def test_a_pattern_of_the_output(
     tmp_path: Path, pattern: str, lines: Sequence[str], rows: Sequence[Raw]
 ) -> None:
     one = One(tmp_path / "t", f"output: {pattern}")
-    for line in lines:
-        one.source.hear(line)
+    assert one.source.output is not None
+    one.source.output.write_text("".join(f"{line}\n" for line in lines))
     assert str(one.rows()) == str(list(rows))
+
+
+def test_output_that_a_killed_worker_had_not_read_is_read_by_the_next(tmp_path: Path) -> None:
+    def printed(one: One, text: str) -> None:
+        assert one.source.output is not None
+        program = Program(["printf", "%s", text], os.environ, one.source.output)
+        while program.poll() is None:
+            time.sleep(0.01)
+
+    one = One(tmp_path / "t", "output: epoch {epoch} loss {loss}")
+    printed(one, "epoch 0 loss 3\r")
+    assert [row["epoch"] for row in one.rows()] == [0]
+    one.commit()
+    printed(one, "epoch 1 loss 2\nepoch 2 loss 1")
+    one.run.files.close()
+    two = One(tmp_path / "t", "output: epoch {epoch} loss {loss}", 2)
+    printed(two, "epoch 3 loss 0\n")
+    assert [row["epoch"] for row in two.rows()] == [0, 1, 2, 3]
 
 
 def test_tensorboard(tmp_path: Path) -> None:

@@ -103,8 +103,7 @@ class ProgramAttempt:
         variables = self._place.variables(
             self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
         )
-        hear = self._source.hear if self._is_first else lambda _: None
-        return Program(words, variables, hear)
+        return Program(words, variables, self._source.output if self._is_first else None)
 
     def _count(self) -> int:
         return 0 if self._collector is None else len(self._collector.rows)

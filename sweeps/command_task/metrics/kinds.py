@@ -25,7 +25,7 @@ OUTPUT, TENSORBOARD, STATE = "output:", "tensorboard", "trainer_state.json"
 def source_of(text: str, folder: Path, position: Position) -> Source:
     """The source that a definition names, of a program's folder, from a position on."""
     if text.startswith(OUTPUT):
-        return OutputPattern(text.removeprefix(OUTPUT).strip())
+        return OutputPattern(folder, text.removeprefix(OUTPUT).strip(), position)
     if text.partition(":")[0] == TENSORBOARD:
         return TensorBoardEvents(folder, text.partition(":")[2] or "**", position)
     if text.rpartition("/")[2] == STATE:

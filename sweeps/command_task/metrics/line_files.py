@@ -42,6 +42,9 @@ class LineFiles(ABC):
         """Rows of whole lines of a file whose first line is `head`, which is not among them."""
 
     has_head = False
+    ends: tuple[bytes, ...] = (b"\n",)
+    """What ends a line that is read; one that has not ended is read later."""
+    output: Path | None = None
 
     def read(self) -> Sequence[Raw]:
         found: list[Raw] = []
@@ -65,7 +68,7 @@ class LineFiles(ABC):
                 return []
             file.seek(max(state.offset, len(head)))
             content = file.read()
-            whole = content[: content.rfind(b"\n") + 1]
+            whole = content[: max(map(content.rfind, self.ends)) + 1]
             offset = max(state.offset, len(head)) + len(whole)
             file.seek(0)
             begin = zlib.crc32(file.read(min(_EDGE, offset)))
@@ -77,9 +80,6 @@ class LineFiles(ABC):
 
     def position(self) -> Position:
         return {name: [one.offset, one.begin, one.end] for name, one in self._files.items()}
-
-    def hear(self, line: str) -> None:  # noqa: B027 - the same for both kinds
-        """Nothing: what counts is in the files."""
 
     def missing(self) -> str:
         where = self._folder / self._glob

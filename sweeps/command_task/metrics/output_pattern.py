@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 import re
-from collections.abc import Sequence
+from pathlib import Path
 
 from local_machine.errors import InputError
+from sweeps.command_task.metrics.line_files import LineFiles
 from sweeps.command_task.metrics.source import Position, Raw
 
+OUTPUT_FILE = ".output.txt"
 _NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
 _NAME = re.compile(r"\{([A-Za-z_][\w./\-]*)\}")
 
@@ -49,27 +50,29 @@ def _literal(text: str) -> str:
     )
 
 
-class OutputPattern:
-    """Every line in which the pattern is found is a row."""
+class OutputPattern(LineFiles):
+    """Every line in which the pattern is found is a row. The output is a file in the program's
+    folder, so that no line of it is lost, whoever is killed when."""
 
-    def __init__(self, pattern: str) -> None:
+    ends = (b"\n", b"\r")  # also of a progress bar
+
+    def __init__(self, folder: Path, pattern: str, position: Position) -> None:
+        super().__init__(folder, OUTPUT_FILE, position)
+        self.output = folder / OUTPUT_FILE
         self._pattern = pattern
         self._expression, self._names = compiled(pattern)
-        # Filled by the thread that reads the output.
-        self._rows: collections.deque[Raw] = collections.deque()
         self._heard = 0
 
-    def hear(self, line: str) -> None:
-        self._heard += 1
-        if (found := self._expression.search(line)) is not None:
-            row = dict(zip(self._names, found.groups(), strict=False))
-            self._rows.append({name: text for name, text in row.items() if text is not None})
-
-    def read(self) -> Sequence[Raw]:
-        return [self._rows.popleft() for _ in range(len(self._rows))]
-
-    def position(self) -> Position:
-        return {}
+    def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
+        self._heard += len(lines)
+        rows = [
+            dict(zip(self._names, found.groups(), strict=False))
+            for line in lines
+            if (found := self._expression.search(line)) is not None
+        ]
+        return [
+            {name: text for name, text in row.items() if text is not None} for row in rows
+        ]
 
     def missing(self) -> str:
         return f"none of the {self._heard} lines that it printed is like {self._pattern!r}"
