@@ -115,7 +115,7 @@ def hash_of(package: Path) -> str | None:
     """
     digest = hashlib.sha256()
     files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
-    if package.suffix == ".py":
+    if _is_one_file(package):
         files = {package.name: package}
     try:
         for name in sorted(files):
@@ -125,6 +125,11 @@ def hash_of(package: Path) -> str | None:
         log.warning("the code has no hash: %s", error)
         return None
     return digest.hexdigest() if files else None
+
+
+def _is_one_file(place: Path) -> bool:
+    """A module, or the script or program that a command runs."""
+    return place.suffix == ".py" or place.is_file()
 
 
 def checkout(package: Path) -> tuple[str | None, bool | None]:
@@ -138,7 +143,7 @@ def checkout(package: Path) -> tuple[str | None, bool | None]:
         return None, None
     names = _RUNS_A_TRIAL if package.name == _RUNS_A_TRIAL[0] else (package.name,)
     places = [str((package.parent / name).relative_to(top)) for name in names]
-    file = places[0] if package.suffix == ".py" else f"{places[0]}/__init__.py"
+    file = places[0] if _is_one_file(package) else f"{places[0]}/__init__.py"
     try:
         if not _git(top, package, "ls-files", "--", file):
             return None, None

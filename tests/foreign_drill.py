@@ -9,6 +9,7 @@ the last row, and after its end before run.parquet (tests/foreign/kill_points.c,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ from test_kill import ROOT, kill, workers_of
 from local_machine import processes
 from sweeps.state import lease as leases
 from trial_records import tables
+from trial_records.trial_files import RUN
 
 FOREIGN = Path(__file__).parent / "foreign"
 EPOCHS, TRIALS, KILLS = 12, 2, 5
@@ -164,9 +166,11 @@ class ForeignDrill:
     def begun(self) -> dict[str, int]:
         """How many epochs each trial has begun, in all its attempts."""
         found: dict[str, int] = {}
-        for path in self.results.rglob("begun.txt"):
-            trial = path.relative_to(self.results).parts[1]
-            found[trial] = found.get(trial, 0) + len(path.read_text().split())
+        for files in ("files", "attempt-*/files"):
+            for path in (self.results / self.example.name).glob(f"*/{files}/begun.txt"):
+                trial = path.relative_to(self.results).parts[1]
+                with contextlib.suppress(FileNotFoundError):  # it went to the next attempt
+                    found[trial] = found.get(trial, 0) + len(path.read_text().split())
         return found
 
     def got_on(self) -> str | None:
@@ -177,9 +181,10 @@ class ForeignDrill:
         begun = self.begun()
         folder = self.results / self.example.name
         found = [
-            trial for trial, count in begun.items()
-            if count >= self.seen.get(trial, 0) + 2 and not (folder / trial / "run.parquet").exists()
-        ]  # fmt: skip
+            trial
+            for trial, count in begun.items()
+            if count >= self.seen.get(trial, 0) + 2 and not (folder / trial / RUN).exists()
+        ]
         return self.chance.choice(found) if found else None
 
     def strike(self, launch: subprocess.Popen[bytes], trial: str) -> None:
@@ -217,6 +222,16 @@ class ForeignDrill:
         for keeper in workers_of(worker):
             yield from (pid for pid in workers_of(keeper) if processes.owner(pid) == os.getuid())
 
+    def verified(self) -> subprocess.CompletedProcess[str]:
+        """One of its trials, that was killed most often perhaps, run again undisturbed."""
+        with (self.folder / "verify.out").open("w+") as said:
+            code = subprocess.Popen(
+                self.command("sweeps.verify", "--trials", "1"), cwd=self.at, stdout=said,
+                stderr=said, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            ).wait()  # fmt: skip
+            said.seek(0)
+            return subprocess.CompletedProcess([], code, said.read())
+
     # What came of it
 
     def happened(self) -> set[str]:
@@ -238,10 +253,19 @@ class ForeignDrill:
         hits = self.hits + len(self.happened())
         return TRIALS * EPOCHS + hits * (1 if self.example.resumes else EPOCHS)
 
+    def table_line(self) -> str:
+        """Of the table in docs/tasks.md."""
+        beside = self.executed - TRIALS * EPOCHS
+        lost = TRIALS - len(self.done())
+        return (
+            f"| {self.example.what} | {self.example.changed} | {self.kills} + "
+            f"{len(self.happened())} | {lost} | {TRIALS * EPOCHS} + {beside} |"
+        )
+
     def done(self) -> list[Path]:
         """The folders of the trials that are done, each once, with all rows."""
         found = []
-        for run in sorted((self.results / self.example.name).glob("*/run.parquet")):
+        for run in sorted((self.results / self.example.name).glob(f"*/{RUN}")):
             row = pq.read_table(run).to_pylist()[0]
             rows = tables.read_epochs(run.parent).to_pylist()
             steps = [one[self.example.step] for one in rows]

@@ -31,7 +31,7 @@ from local_machine import processes
 
 PROGRAMS = {
     "sweeps.launch", "sweeps.execution.worker", "sweeps.search", "sweeps.study", "sweeps.status",
-    "sweeps.cancel", "sweeps.retry", "analysis.report", "trainer",
+    "sweeps.cancel", "sweeps.retry", "sweeps.verify", "analysis.report", "trainer",
 }  # fmt: skip
 # What they would import; not what they would compute with.
 NEEDED = ("trainer.train", "sweeps.execution.worker", "sweeps.launching.dispatch")

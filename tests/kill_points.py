@@ -4,8 +4,8 @@
     HANGS_AT="rename:0"               # by SIGSTOP
     DIES_AT="sync:1 rename:1 run:0"   # of a sweep: in its first attempt, the trial of seed i at
                                       # the i-th of them
-    DIES_ONCE=FOLDER DIES_AT="sync:1 run:0"    # at each of them once, whichever trial comes by first;
-                                      # FOLDER then has a file for each
+    DIES_ONCE=FOLDER DIES_AT="sync:1 run:0"  # at each of them once, whichever trial comes by first;
+                                             # FOLDER then has a file for each
 
 A place is passed right before a call that changes the disk, or between two of them; its number
 counts the times, from 0, in one attempt. On several ranks it is rank 0 that dies. As a

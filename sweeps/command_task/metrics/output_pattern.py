@@ -70,9 +70,7 @@ class OutputPattern(LineFiles):
             for line in lines
             if (found := self._expression.search(line)) is not None
         ]
-        return [
-            {name: text for name, text in row.items() if text is not None} for row in rows
-        ]
+        return [{name: text for name, text in row.items() if text is not None} for row in rows]
 
     def missing(self) -> str:
         return f"none of the {self._heard} lines that it printed is like {self._pattern!r}"

@@ -7,7 +7,9 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 lr, epochs, out = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-dist.init_process_group("gloo")  # RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them
+dist.init_process_group(
+    "gloo"
+)  # RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them
 rank, world = dist.get_rank(), dist.get_world_size()
 torch.manual_seed(0)
 model = DistributedDataParallel(torch.nn.Linear(8, 1))
@@ -35,7 +37,11 @@ for epoch in range(first, epochs):
         is_new = not os.path.exists(f"{out}/metrics.csv")
         with open(f"{out}/metrics.csv", "a") as file:
             file.write("epoch,loss\n" * is_new + f"{epoch},{mean.item()}\n")
-        state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {
+            "epoch": epoch + 1,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
         torch.save(state, f"{out}/last.pt.new")
         os.replace(f"{out}/last.pt.new", f"{out}/last.pt")
     dist.barrier()  # no rank goes on before the checkpoint is there

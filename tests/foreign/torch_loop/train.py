@@ -23,5 +23,9 @@ def train(config, run):  # changed: was main(config)
         loss.backward()
         optimizer.step()
         run.log(epoch=epoch, loss=loss)  # changed: was print(epoch, loss)
-        state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {
+            "epoch": epoch + 1,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
         run.save(state)  # changed: was torch.save(state, "last.pt")
