@@ -23,9 +23,8 @@ from pathlib import Path
 import kill_points  # noqa: F401 - what is forked needs it, and does not find it any more
 import pyarrow.parquet as pq
 from outcome import still_held
-from test_kill import ROOT, kill, workers_of
+from test_kill import ROOT, kill
 
-from local_machine import processes
 from sweeps.state import lease as leases
 from trial_records import tables
 from trial_records.trial_files import RUN
@@ -33,10 +32,12 @@ from trial_records.trial_files import RUN
 FOREIGN = Path(__file__).parent / "foreign"
 EPOCHS, TRIALS, KILLS = 12, 2, 5
 # The longest that a program sleeps in an epoch.
-EPOCH_SECONDS = 0.05
+EPOCH_SECONDS = 0.1
 IN_FUNCTION = ("went-on:0", "sync:1", "rename:1", "returned:0")
 IN_PROGRAM = ("first-row", "aside", "renamed", "last-row")
 EXITED = "run:0"
+HOW = ("program", "launch", "worker", "program", "worker")
+"""What is killed at random, in turn."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,24 @@ def copied(example: Example, folder: Path) -> Path:
     return folder
 
 
+def children(pid: int) -> list[int]:
+    """Without a program such as ps, which would take longer than an epoch."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
 @dataclass
 class ForeignDrill:
     """One example, killed until it is done."""
 
     example: Example
     folder: Path
-    library: Path
+    library: Path | None = None
+    """What kills it where it saves (`built_kill_points`)."""
 
     def __post_init__(self) -> None:
         self.at = copied(self.example, self.folder / self.example.name)
@@ -153,7 +165,7 @@ class ForeignDrill:
                     self.strike(launch, trial)
                 time.sleep(0.01)
         finally:
-            for pid in [launch.pid, *workers_of(launch.pid)]:
+            for pid in [launch.pid, *children(launch.pid)]:
                 if launch.poll() is None:
                     kill(pid)
             launch.wait()
@@ -166,7 +178,7 @@ class ForeignDrill:
     def begun(self) -> dict[str, int]:
         """How many epochs each trial has begun, in all its attempts."""
         found: dict[str, int] = {}
-        for files in ("files", "attempt-*/files"):
+        for files in ("files", "attempt-*/files/files"):
             for path in (self.results / self.example.name).glob(f"*/{files}/begun.txt"):
                 trial = path.relative_to(self.results).parts[1]
                 with contextlib.suppress(FileNotFoundError):  # it went to the next attempt
@@ -174,22 +186,25 @@ class ForeignDrill:
         return found
 
     def got_on(self) -> str | None:
-        """A trial that has begun two epochs since it was hit last: so it wrote a row meanwhile."""
+        """A trial that has begun an epoch since it was hit last; two where a program is killed
+        next, which has to write a row in between. The one that has come farthest, since nothing
+        can be killed of one that is done."""
         early = [place for place in self.example.points if place not in ("last-row", EXITED)]
         if self.example.resumes and not all((self.places / one).exists() for one in early[:3]):
             return None
         begun = self.begun()
+        epochs = 2 if HOW[self.kills] == "program" else 1
         folder = self.results / self.example.name
         found = [
             trial
             for trial, count in begun.items()
-            if count >= self.seen.get(trial, 0) + 2 and not (folder / trial / RUN).exists()
+            if count >= self.seen.get(trial, 0) + epochs and not (folder / trial / RUN).exists()
         ]
-        return self.chance.choice(found) if found else None
+        return max(found, key=begun.__getitem__, default=None)
 
     def strike(self, launch: subprocess.Popen[bytes], trial: str) -> None:
-        what = ("program", "launch", "worker", "program", "launch")[self.kills]
-        workers = workers_of(launch.pid)
+        what = HOW[self.kills]
+        workers = children(launch.pid)
         holding = {self.trial_of(pid): pid for pid in workers}
         if trial not in holding:
             return
@@ -219,8 +234,8 @@ class ForeignDrill:
 
     def programs(self, worker: int) -> Iterator[int]:
         """Those that its keeper runs."""
-        for keeper in workers_of(worker):
-            yield from (pid for pid in workers_of(keeper) if processes.owner(pid) == os.getuid())
+        for keeper in children(worker):
+            yield from children(keeper)
 
     def verified(self) -> subprocess.CompletedProcess[str]:
         """One of its trials, that was killed most often perhaps, run again undisturbed."""

@@ -24,7 +24,7 @@ if os.path.exists(checkpoint):
 for epoch in range(state["epoch"], args.epochs):
     with open(f"{args.out}/begun.txt", "a") as file:
         file.write(f"{epoch}\n")
-    time.sleep(0.05)
+    time.sleep(0.1)
     errors = [state["w"] * x + state["b"] - y for x, y in zip(xs, ys)]
     state["vw"] = args.momentum * state["vw"] + sum(e * x for e, x in zip(errors, xs)) / len(xs)
     state["vb"] = args.momentum * state["vb"] + sum(errors) / len(xs)

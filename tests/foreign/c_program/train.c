@@ -23,7 +23,7 @@ int main(int count, char **words) {
         file = opened(out, "begun.txt", "a");
         fprintf(file, "%d\n", epoch);
         fclose(file);
-        usleep(50000);
+        usleep(100000);
         x -= step * (4 * x * x * x - 6 * x + 1);
         file = opened(out, "metrics.csv", "a");
         if (ftell(file) == 0) fprintf(file, "epoch,value\n");

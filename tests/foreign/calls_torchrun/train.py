@@ -26,7 +26,7 @@ for epoch in range(first, args.epochs):
     if is_first:
         with open(f"{args.out}/begun.txt", "a") as file:
             file.write(f"{epoch}\n")
-    time.sleep(0.05)
+    time.sleep(0.1)
     loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
     model.zero_grad()
     loss.backward()

@@ -26,7 +26,7 @@ for epoch in range(first, epochs):
     if rank == 0:
         with open(f"{out}/begun.txt", "a") as file:
             file.write(f"{epoch}\n")
-    time.sleep(0.05)
+    time.sleep(0.1)
     loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
     optimizer.zero_grad()
     loss.backward()

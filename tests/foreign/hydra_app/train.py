@@ -15,7 +15,7 @@ def main(config):
     for epoch in range(state["epoch"], config.epochs):
         with open("begun.txt", "a") as file:
             file.write(f"{epoch}\n")
-        time.sleep(0.05)
+        time.sleep(0.1)
         gradient = 2 * state["x"]
         if config.optimizer.name == "sign":
             gradient = 1 if gradient > 0 else -1

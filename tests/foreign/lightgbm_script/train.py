@@ -20,7 +20,7 @@ val = lgb.Dataset(x[400:], y[400:], reference=train)
 def report(env):
     with open(f"{args.out}/begun.txt", "a") as file:
         file.write(f"{env.iteration}\n")
-    time.sleep(0.05)
+    time.sleep(0.1)
     loss = env.evaluation_result_list[0][2]
     with open(f"{args.out}/metrics.jsonl", "a") as file:
         file.write(json.dumps({"step": env.iteration, "val_loss": loss}) + "\n")

@@ -8,7 +8,7 @@ if [ -f "$out/state" ]; then
 fi
 while [ "$epoch" -lt "$epochs" ]; do
     echo "$epoch" >> "$out/begun.txt"
-    sleep 0.05
+    sleep 0.1
     error=$(awk "BEGIN { print $error * (1 - $rate) }")
     echo "epoch $epoch: error $error"
     epoch=$((epoch + 1))

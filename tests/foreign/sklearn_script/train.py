@@ -18,7 +18,7 @@ if os.path.exists(path):
 for epoch in range(first, epochs):
     with open(f"{out}/begun.txt", "a") as file:
         file.write(f"{epoch}\n")
-    time.sleep(0.05)
+    time.sleep(0.1)
     model.partial_fit(x, y, classes=range(10))
     is_new = not os.path.exists(f"{out}/metrics.csv")
     with open(f"{out}/metrics.csv", "a") as file:

@@ -17,7 +17,7 @@ def train(config, run):  # changed: was main(config)
     for epoch in range(state["epoch"], config["epochs"]):
         with open(run.folder / "begun.txt", "a") as file:
             file.write(f"{epoch}\n")
-        time.sleep(0.05)
+        time.sleep(0.1)
         loss = nn.functional.mse_loss(model(x), y)
         optimizer.zero_grad()
         loss.backward()
