@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
 from drill import SITE, running
-from foreign_drill import EPOCHS, EXAMPLES, KILLS, NAMED, TRIALS, ForeignDrill
+from foreign_drill import EPOCH_SECONDS, EPOCHS, EXAMPLES, KILLS, NAMED, TRIALS, ForeignDrill
 from test_kill import ROOT, kill
 
 from slurm.dev_cluster.cluster import Cluster
@@ -28,8 +28,7 @@ pytestmark = [
 ]
 
 HOW = ("program", "requeue", "worker", "scancel", "program")
-# A sweep that nobody works at is launched again after so long.
-QUIET_SECONDS = 2.0
+ASK_SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -43,33 +42,36 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 class SlurmDrill(ForeignDrill):
     """One example on the cluster."""
 
-    looked_at: float = 0.0
+    launching: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def begin(self) -> None:
-        (self.at / "here.toml").write_text(SITE)
+        # The longest that a command may take to stop has to fit.
+        site = SITE.replace("signal_seconds = 20", "signal_seconds = 60")
+        (self.at / "here.toml").write_text(site)
         words = ("--on", "slurm", "--site", "here.toml", "--detach")
         with (self.folder / "launch.log").open("ab") as log:
-            code = subprocess.Popen(
+            self.launching = subprocess.Popen(
                 self.command("sweeps.launch", *words), cwd=self.at, env=self.environment(),
                 stdout=log, stderr=log,
-            ).wait(60)  # fmt: skip
-        assert code == 0, self.told()
+            )  # fmt: skip
 
     def is_done(self) -> bool:
         return len(list((self.results / self.example.name).glob("*/run.parquet"))) == TRIALS
 
-    def step(self, cluster: Cluster) -> None:
-        """Kill something, or launch again what was lost, where there is something."""
+    def step(self, cluster: Cluster, in_queue: Sequence[str] | None) -> None:
+        """Kill something, where there is something; launch again where no job is in the queue."""
         if self.kills < KILLS and (trial := self.got_on()) is not None:
-            time.sleep(self.chance.uniform(0, 0.05))
+            time.sleep(self.chance.uniform(0, EPOCH_SECONDS / 2))
             self.hit(cluster, trial)
-        elif time.monotonic() - self.looked_at > QUIET_SECONDS:
-            self.looked_at = time.monotonic()
-            if not cluster.command("squeue", "--noheader", f"--name={self.example.name}").strip():
-                self.begin()
+        elif self.launching is not None:
+            if (code := self.launching.poll()) is not None:
+                assert code == 0, self.told()
+                self.launching = None
+        elif in_queue is not None and self.example.name not in in_queue and not self.is_done():
+            self.begin()
 
     def hit(self, cluster: Cluster, trial: str) -> None:
         lease = leases.read(self.results / self.example.name / trial)
@@ -102,12 +104,16 @@ def drills(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         found[example.name] = SlurmDrill(replace(example, points=()), at)
     for drill in found.values():
         drill.begin()
-    until = time.monotonic() + 300
-    while left := [one for one in found.values() if not one.is_done()]:
+    until, asked = time.monotonic() + 360, 0.0
+    while left := [one for one in found.values() if one.launching or not one.is_done()]:
         assert time.monotonic() < until, "".join(one.told() for one in left)
+        in_queue = None
+        if time.monotonic() - asked > ASK_SECONDS:
+            asked = time.monotonic()
+            in_queue = cluster.command("squeue", "--noheader", "--format=%j").split()
         for drill in left:
-            drill.step(cluster)
-        time.sleep(0.02)
+            drill.step(cluster, in_queue)
+        time.sleep(0.01)
     return found
 
 
