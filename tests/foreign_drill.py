@@ -48,6 +48,7 @@ class Example:
     resumes: bool = True
     points: tuple[str, ...] = (*IN_PROGRAM, EXITED)
     step: str = "epoch"
+    budget: str = "epochs"
 
     @property
     def folder(self) -> Path:
@@ -70,6 +71,7 @@ EXAMPLES = (
     Example(
         "lightgbm_script", "LightGBM, JSON lines; cannot resume", resumes=False,
         points=("last-row", EXITED), step="step",
+        budget="rounds",
     ),
     Example("shell_script", "shell script, read from its output"),
     Example("c_program", "C program, CSV"),
@@ -112,6 +114,7 @@ class ForeignDrill:
     folder: Path
     library: Path | None = None
     """What kills it where it saves (`built_kill_points`)."""
+    epochs: int = EPOCHS
 
     def __post_init__(self) -> None:
         self.at = copied(self.example, self.folder / self.example.name)
@@ -132,9 +135,14 @@ class ForeignDrill:
     def launch(self) -> subprocess.Popen[bytes]:
         with (self.folder / "launch.log").open("ab") as log:
             return subprocess.Popen(
-                self.command("sweeps.launch", "--on", "local", "--workers", "2"),
+                self.command("sweeps.launch", "--on", "local", "--workers", "2", *self.length),
                 cwd=self.at, env=self.environment(), stdout=log, stderr=log,
             )  # fmt: skip
+
+    @property
+    def length(self) -> list[str]:
+        is_usual = self.epochs == EPOCHS
+        return [] if is_usual else ["--set", f"{self.example.budget}={self.epochs}"]
 
     def environment(self) -> dict[str, str]:
         victims = ("program", "worker") if self.example.resumes else ("worker", "worker")
@@ -147,7 +155,7 @@ class ForeignDrill:
         return {
             **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
             "LD_PRELOAD": str(self.library), "KILLS": str(self.places), "KILL_AT": at,
-            "EPOCHS": str(EPOCHS), "DIES_ONCE": str(self.places), "DIES_AT": " ".join(inside),
+            "EPOCHS": str(self.epochs), "DIES_ONCE": str(self.places), "DIES_AT": " ".join(inside),
         }  # fmt: skip
 
     # What happens to it
@@ -266,15 +274,15 @@ class ForeignDrill:
         """The most epochs that may be executed: one for each kill of a trial beside its own; all of
         them where it cannot resume."""
         hits = self.hits + len(self.happened())
-        return TRIALS * EPOCHS + hits * (1 if self.example.resumes else EPOCHS)
+        return TRIALS * self.epochs + hits * (1 if self.example.resumes else self.epochs)
 
     def table_line(self) -> str:
         """Of the table in docs/tasks.md."""
-        beside = self.executed - TRIALS * EPOCHS
+        beside = self.executed - TRIALS * self.epochs
         lost = TRIALS - len(self.done())
         return (
             f"| {self.example.what} | {self.example.changed} | {self.kills} + "
-            f"{len(self.happened())} | {lost} | {TRIALS * EPOCHS} + {beside} |"
+            f"{len(self.happened())} | {lost} | {TRIALS * self.epochs} + {beside} |"
         )
 
     def done(self) -> list[Path]:
@@ -284,7 +292,7 @@ class ForeignDrill:
             row = pq.read_table(run).to_pylist()[0]
             rows = tables.read_epochs(run.parent).to_pylist()
             steps = [one[self.example.step] for one in rows]
-            assert steps == list(range(EPOCHS)), (run, steps)
+            assert steps == list(range(self.epochs)), (run, steps)
             assert row["status"] == "done"
             assert not list(run.parent.glob("attempt-*")) + list(run.parent.glob(".running-*"))
             found.append(run.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import foreign_document
 import pytest
 from foreign_drill import (
     EPOCHS,
@@ -15,8 +16,17 @@ from foreign_drill import (
     ForeignDrill,
     built_kill_points,
 )
+from test_kill import ROOT
 
-pytestmark = [pytest.mark.xdist_group("foreign"), pytest.mark.usefixtures("forked")]
+pytestmark = [
+    pytest.mark.xdist_group("foreign"),
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("forked"),
+]
+
+
+VERIFIED = ("argparse_script", "shell_script", "c_program")
+"""Those whose trials are run again undisturbed: they have the same bits."""
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +49,6 @@ def test_killed_anywhere_it_loses_nothing(example: Example, library: Path, tmp_p
     note(drill)
 
 
-VERIFIED = ("argparse_script", "shell_script", "c_program")
-"""Those whose trials are run again undisturbed: they have the same bits."""
-
-
 def note(drill: ForeignDrill) -> None:
     """Into the file that FOREIGN_TABLE names: the line of docs/tasks.md."""
     if path := os.environ.get("FOREIGN_TABLE"):
@@ -53,3 +59,18 @@ def note(drill: ForeignDrill) -> None:
 def test_what_changes_in_a_program() -> None:
     changed = {one.name: one.changed for one in EXAMPLES if one.changed}
     assert changed == {"torch_loop": 4}
+
+
+def test_the_document_has_all_examples_as_they_are() -> None:
+    text = foreign_document.DOCUMENT.read_text()
+    assert foreign_document.filled(text) == text
+    files = {path for one in EXAMPLES for path in one.folder.rglob("*.*") if path.is_file()}
+    expected = {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"}
+    assert foreign_document.named(text) == expected
+
+
+def test_the_document_says_of_each_example_what_it_lost() -> None:
+    text = foreign_document.DOCUMENT.read_text()
+    for one in EXAMPLES:
+        start = f"| {one.what} | {one.changed} | {KILLS} + {len(one.points)} | 0 | "
+        assert start in text, start
