@@ -194,19 +194,18 @@ class ForeignDrill:
         return found
 
     def got_on(self) -> str | None:
-        """A trial that has begun an epoch since it was hit last; two where a program is killed
-        next, which has to write a row in between. The one that has come farthest, since nothing
+        """A trial that has begun two epochs since it was hit last, so it saved in between: what
+        dies three times without that has failed. The one that has come farthest, since nothing
         can be killed of one that is done."""
         early = [place for place in self.example.points if place not in ("last-row", EXITED)]
         if self.example.resumes and not all((self.places / one).exists() for one in early[:3]):
             return None
         begun = self.begun()
-        epochs = 2 if HOW[self.kills] == "program" else 1
         folder = self.results / self.example.name
         found = [
             trial
             for trial, count in begun.items()
-            if count >= self.seen.get(trial, 0) + epochs and not (folder / trial / RUN).exists()
+            if count >= self.seen.get(trial, 0) + 2 and not (folder / trial / RUN).exists()
         ]
         return max(found, key=begun.__getitem__, default=None)
 
