@@ -23,7 +23,7 @@ from sweeps.state import lease as leases
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.usefixtures("forked"),
 ]
 
@@ -106,7 +106,7 @@ def drills(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         found[example.name] = SlurmDrill(replace(example, points=()), at, epochs=LONG)
     for drill in found.values():
         drill.begin()
-    until, asked = time.monotonic() + 360, 0.0
+    until, asked = time.monotonic() + 540, 0.0
     while left := [one for one in found.values() if one.launching or not one.is_done()]:
         assert time.monotonic() < until, "".join(one.told() for one in left)
         in_queue = None
