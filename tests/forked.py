@@ -31,7 +31,7 @@ from local_machine import processes
 
 PROGRAMS = {
     "sweeps.launch", "sweeps.execution.worker", "sweeps.search", "sweeps.study", "sweeps.status",
-    "sweeps.cancel", "sweeps.retry", "analysis.report", "trainer",
+    "sweeps.cancel", "sweeps.retry", "sweeps.verify", "analysis.report", "trainer",
 }  # fmt: skip
 # What they would import; not what they would compute with.
 NEEDED = ("trainer.train", "sweeps.execution.worker", "sweeps.launching.dispatch")
@@ -116,7 +116,7 @@ def _surround(how: dict[str, Any]) -> None:
     logging.getLogger().handlers.clear()
     logging.getLogger().setLevel(logging.WARNING)
     sys.path[0] = str(Path.cwd())
-    if "HANGS_AT" in os.environ:
+    if {"HANGS_AT", "DIES_ONCE"} & {*os.environ}:
         importlib.import_module("kill_points").watch()
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115

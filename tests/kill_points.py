@@ -4,6 +4,8 @@
     HANGS_AT="rename:0"               # by SIGSTOP
     DIES_AT="sync:1 rename:1 run:0"   # of a sweep: in its first attempt, the trial of seed i at
                                       # the i-th of them
+    DIES_ONCE=FOLDER DIES_AT="sync:1 run:0"  # at each of them once, whichever trial comes by first;
+                                             # FOLDER then has a file for each
 
 A place is passed right before a call that changes the disk, or between two of them; its number
 counts the times, from 0, in one attempt. On several ranks it is rank 0 that dies. As a
@@ -29,6 +31,7 @@ from sweeps.run.handle import Run
 from trial_records.log import LogWriter
 
 SIGNALS = {"DIES_AT": signal.SIGKILL, "HANGS_AT": signal.SIGSTOP}
+ONCE = "DIES_ONCE"
 TRAINED = "TRAINED"
 """Names the folder in which each trial has a file, with a line for each epoch that is begun."""
 
@@ -75,6 +78,10 @@ def passed(place: str) -> None:
     _passed[place] += 1
     if os.environ.get("RANK", "0") != "0":
         return
+    if ONCE in os.environ:
+        if here in os.environ["DIES_AT"].split() and _is_first(here):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return
     for variable, number in SIGNALS.items():
         if _place_of(os.environ.get(variable, "").split()) == here:
             os.kill(os.getpid(), number)
@@ -90,6 +97,14 @@ def begun(trial: str, epoch: int) -> None:
 def trained(folder: Path, trial: str) -> list[int]:
     """The epochs that the trial's attempts have begun."""
     return [int(line) for line in (folder / f"{trial}.txt").read_text().split()]
+
+
+def _is_first(place: str) -> bool:
+    try:
+        Path(os.environ[ONCE], place).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _place_of(places: list[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
 from sweeps.command_task.metrics.source import Raw, Source
 from sweeps.command_task.output_lines import OutputLines
+from sweeps.command_task.program import Program
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt
 from sweeps.run.handle import Run
@@ -195,8 +198,8 @@ def test_a_pattern_of_the_output(
     tmp_path: Path, pattern: str, lines: Sequence[str], rows: Sequence[Raw]
 ) -> None:
     one = One(tmp_path / "t", f"output: {pattern}")
-    for line in lines:
-        one.source.hear(line)
+    assert one.source.output is not None
+    one.source.output.write_text("".join(f"{line}\n" for line in lines))
     assert str(one.rows()) == str(list(rows))
 
 
@@ -204,8 +207,10 @@ def test_several_patterns_are_of_the_step_that_was_printed_last(tmp_path: Path) 
     patterns = ["output: Iter: {iteration}", "output: train {train}", "output: val {val} after {n}"]
     one = One(tmp_path / "t", patterns, step="iteration")
     said = ["val 9 after 0", "Iter: 1", "train 3", "train 2", "val 4 after 8", "Iter: 2", "Iter: 3"]
+    assert one.source.output is not None
     for line in [*said, "train 1"]:
-        one.source.hear(line)
+        with one.source.output.open("a") as file:
+            file.write(f"{line}\n")
     assert one.rows() == [
         {"val": 9, "n": 0}, {"step": 1, "train": 2, "val": 4, "n": 8}, {"step": 3, "train": 1},
     ]  # fmt: skip
@@ -219,19 +224,22 @@ def test_a_list_that_cannot_be_read(metrics: Any) -> None:
         Sweep(command="x", metrics=metrics, objective=minimize("a"))
 
 
-def test_what_was_printed_before_a_kill_is_not_lost(tmp_path: Path) -> None:
+def test_output_that_a_killed_worker_had_not_read_is_read_by_the_next(tmp_path: Path) -> None:
+    def printed(one: One, text: str) -> None:
+        assert one.source.output is not None
+        program = Program(["printf", "%s", text], os.environ, one.folder, one.source.output)
+        while program.poll() is None:
+            time.sleep(0.01)
+
     one = One(tmp_path / "t", "output: epoch {epoch} loss {loss}")
-    one.source.hear("epoch 0 loss 3")
-    one.rows()
+    printed(one, "epoch 0 loss 3\r")
+    assert [row["epoch"] for row in one.rows()] == [0]
     one.commit()
-    for epoch in (1, 2):  # one that was read and not committed, one that was not read
-        one.source.hear(f"epoch {epoch} loss 2")
-        one.rows() if epoch == 1 else None
+    printed(one, "epoch 1 loss 2\nepoch 2 loss 1")
     one.run.files.close()
     two = One(tmp_path / "t", "output: epoch {epoch} loss {loss}", 2)
-    assert [row["epoch"] for row in two.rows()] == [0, 1, 2]
-    two.source.hear("epoch 3 loss 1")
-    assert [row["loss"] for row in two.rows()] == [3, 2, 2, 1]
+    printed(two, "epoch 3 loss 0\n")
+    assert [row["epoch"] for row in two.rows()] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])

@@ -463,3 +463,12 @@ def test_the_record_of_the_h100_says_what_evaluated_it(tmp_path: Path) -> None:
     assert "the plan of 1 trial was written after it had finished" in text
     captions = [line for line in text.splitlines() if line.startswith("**") and "Top" in line]
     assert any("predicted on a CPU in fp32, from weights rounded" in line for line in captions)
+
+
+def test_a_script_in_any_language_has_a_hash(tmp_path: Path) -> None:
+    script = tmp_path / "train.sh"
+    script.write_text("echo 1")
+    before = origin.hash_of(script)
+    script.write_text("echo 2")
+    assert before is not None
+    assert before != origin.hash_of(script) is not None

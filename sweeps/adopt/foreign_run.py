@@ -14,7 +14,7 @@ from sweeps.adopt.foreign_files import MOST_BYTES, MOST_EVENT_BYTES
 from sweeps.command_task.metrics import kinds
 from sweeps.command_task.metrics.numbers import Numbers
 from sweeps.command_task.metrics.output_pattern import OutputPattern
-from sweeps.command_task.metrics.source import Source
+from sweeps.command_task.metrics.source import Raw, Source
 from sweeps.task import without
 from trial_records.fields.sections import leaves
 from trial_records.log import Values
@@ -179,15 +179,16 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(source: Source, measured: Sequence[Path], asked: Asked) -> list[Values]:
     """What was measured, a row for each step. Raises InputError, OSError."""
-    if isinstance(source, OutputPattern):
-        for path in measured:
-            foreign_files.check_regular(path, MOST_BYTES)
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    source.hear(line.rstrip("\n"))
     try:
-        raw = source.read()
-    except OSError:
+        if isinstance(source, OutputPattern):
+            raw: list[Raw] = []
+            for path in measured:
+                foreign_files.check_regular(path, MOST_BYTES)
+                with path.open(encoding="utf-8", errors="replace") as lines:
+                    raw += source.parsed(path.name, [line.rstrip("\n") for line in lines], "")
+        else:
+            raw = list(source.read())
+    except (OSError, InputError):
         raise
     # Libraries that read what others wrote raise anything: csv.Error, RecursionError, KeyError.
     except Exception as error:

@@ -119,8 +119,8 @@ class ProgramAttempt:
         variables = self._place.variables(
             self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
         )
-        hear = self._source.hear if self._is_first else lambda _: None
-        return Program(words, variables, hear, self._directory())
+        output = self._source.output if self._is_first else None
+        return Program(words, variables, self._directory(), output)
 
     def _directory(self) -> Path:
         """Where the program works; one of the project is the snapshot's, where there is one."""

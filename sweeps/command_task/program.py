@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import local_machine
 from local_machine import clock, processes
@@ -23,6 +23,8 @@ from sweeps.command_task.output_lines import Line, OutputLines
 SHOWN_BYTES, TAIL_LINES = 32 * 2**20, 200
 # How often a log gets a line that the next one overwrites: the state of a progress bar.
 _BAR_SECONDS = 10.0
+# How often a file of output is looked at.
+_LOOK_SECONDS = 0.1
 _KEEPER = Path(local_machine.__file__).with_name("keeper.py")
 
 
@@ -30,28 +32,37 @@ class Program:
     """A running program, under a keeper that ends all of it when this process ends."""
 
     def __init__(
-        self, words: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None],
+        self,
+        words: Sequence[str],
+        env: Mapping[str, str],
         directory: Path,
-    ) -> None:  # fmt: skip
-        """`hear` gets each line that it prints, in another thread. Raises OSError."""
+        output: Path | None = None,
+    ) -> None:
+        """`output` is a file to which it prints, by itself, instead of into a pipe. Raises
+        OSError."""
         self._last: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.killed = 0
         """How many processes it left behind, which were killed."""
-        self._hear = hear
+        self._output = output
         self._bytes = 0
         self._bar_at = -_BAR_SECONDS
         told, tell = os.pipe()
-        try:
+        with ExitStack() as stack:
+            stack.callback(os.close, tell)
+            into: int | IO[bytes] = subprocess.PIPE
+            if output is not None:
+                into = stack.enter_context(output.open("ab"))
+                _end_line(output)
+                self._begin = output.stat().st_size  # of what this program prints
             self._keeper: processes.Process[bytes] = processes.start(
                 [sys.executable, "-I", "-S", str(_KEEPER), str(tell), *words],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE, stdout=into, stderr=subprocess.STDOUT,
                 env=dict(env), pass_fds=(tell,), start_new_session=True,
                 cwd=directory,
             )  # fmt: skip
-        finally:
-            os.close(tell)
         self._told = told
         self._code: int | None = None
+        self._is_over = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="output", daemon=True)
         self._listener.start()
 
@@ -83,7 +94,11 @@ class Program:
             self._finish()
 
     def _finish(self) -> None:
+        self._is_over.set()
         self._listener.join()
+        if self._output is not None:
+            with suppress(OSError):
+                _end_line(self._output)
         with os.fdopen(self._told, "rb") as file:
             said = file.read()
         # A keeper that was killed says nothing, and what it kept was killed with it.
@@ -95,15 +110,29 @@ class Program:
             _write(list(self._last))
 
     def _listen(self) -> None:
-        assert self._keeper.stdout is not None
         lines = OutputLines()
-        while content := os.read(self._keeper.stdout.fileno(), 65_536):
+        for content in self._piped() if self._output is None else self._followed(self._output):
             self._take(lines.add(content))
         self._take(lines.end())
 
+    def _piped(self) -> Iterator[bytes]:
+        assert self._keeper.stdout is not None
+        while content := os.read(self._keeper.stdout.fileno(), 65_536):
+            yield content
+
+    def _followed(self, output: Path) -> Iterator[bytes]:
+        """What comes to the file until all that could write to it has ended."""
+        with suppress(OSError), output.open("rb") as file:
+            file.seek(self._begin)
+            while True:
+                is_over = self._is_over.is_set()
+                while content := file.read(65_536):
+                    yield content
+                if is_over:
+                    return
+                self._is_over.wait(_LOOK_SECONDS)
+
     def _take(self, lines: Sequence[Line]) -> None:
-        for line in lines:
-            self._hear(line.text)
         shown = [line.text for line in lines if not line.is_overwritten or self._is_bar_due()]
         self._last.extend(shown)
         self._bytes += sum(len(line) + 1 for line in shown)
@@ -115,6 +144,15 @@ class Program:
             return False
         self._bar_at = clock.monotonic()
         return True
+
+
+def _end_line(path: Path) -> None:
+    """A line that does not end, as a killed program leaves it, ends here. Raises OSError."""
+    with path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) not in b"\r\n":
+                file.write(b"\n")
 
 
 def _write(lines: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -51,6 +52,10 @@ class LineFiles(ABC):
     takes_unended = False
     """Whether a last line that has no end is one, once nobody writes any more."""
 
+    ends: tuple[bytes, ...] = (b"\n",)
+    """What ends a line that is read; one that has not ended is read later."""
+    output: Path | None = None
+
     def files(self) -> list[Path]:
         return [path for path in sorted(self._folder.glob(self._glob)) if path.is_file()]
 
@@ -75,7 +80,7 @@ class LineFiles(ABC):
                 return []
             file.seek(max(state.offset, len(head)))
             content = file.read()
-            whole = content[: content.rfind(b"\n") + 1]
+            whole = content[: max(map(content.rfind, self.ends)) + 1]
             if self._is_over and len(whole) < len(content):
                 if self.takes_unended:
                     whole = content
@@ -88,13 +93,10 @@ class LineFiles(ABC):
             end = zlib.crc32(file.read(min(_EDGE, offset)))
         stamp = (stat.st_size, stat.st_mtime_ns)
         self._files[name] = _Read(offset, begin, end, stamp)
-        return self.parsed(name, _text(whole).splitlines(), _text(head).rstrip("\r\n"))
+        return self.parsed(name, _lines(_text(whole)), _text(head).rstrip("\r\n"))
 
     def position(self) -> Position:
         return {name: [one.offset, one.begin, one.end] for name, one in self._files.items()}
-
-    def hear(self, line: str) -> None:  # noqa: B027 - the same for both kinds
-        """Nothing: what counts is in the files."""
 
     def missing(self) -> str:
         where = self._folder / self._glob
@@ -112,6 +114,12 @@ def _is_same(file: Any, state: _Read) -> bool:
         and zlib.crc32(begin) == state.begin
         and zlib.crc32(end) == state.end
     )
+
+
+def _lines(text: str) -> list[str]:
+    """Only what ends a line in a file: a text may hold what Unicode takes for one, too."""
+    lines = re.split(r"\r\n|\n|\r", text)
+    return lines if lines[-1] else lines[:-1]
 
 
 def _text(content: bytes) -> str:

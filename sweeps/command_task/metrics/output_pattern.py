@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from local_machine.errors import InputError
-from sweeps.command_task.metrics.line_files import JsonLines
+from sweeps.command_task.metrics.line_files import LineFiles
 from sweeps.command_task.metrics.source import Position, Raw
+from sweeps.command_task.output_lines import plain
 from trial_records.metrics import STEPS
 
-HEARD = ".printed.jsonl"
-"""In the program's folder: the rows of what it printed."""
+OUTPUT_FILE = ".output.txt"
+"""In the program's folder: what it printed."""
+# In a position, beside the file: the step that was printed last.
+_STEP = "step"
 # With separators of thousands, where each is followed by three digits.
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d[\d_]*)"
 _NUMBER = rf"[-+]?(?:(?:{_WHOLE}\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
@@ -57,27 +59,32 @@ def _literal(text: str) -> str:
     )
 
 
-class OutputPattern:
+class OutputPattern(LineFiles):
     """Every line in which a pattern is found is a row; where it does not say its step, it is of
     the step that the program printed last. A step alone is not a row.
 
-    What is printed is not there again for a later attempt, as a file is. So each row is written to
-    a file at once, and read from there."""
+    The output is a file in the program's folder, to which the program prints by itself: so no line
+    of it is lost, whoever is killed when."""
+
+    ends = (b"\n", b"\r")  # also of a progress bar
 
     def __init__(
         self, patterns: Sequence[str], folder: Path, position: Position, step: str | None = None
     ) -> None:
+        files = {name: given for name, given in position.items() if name != _STEP}
+        super().__init__(folder, OUTPUT_FILE, files)
+        self.output = folder / OUTPUT_FILE
         self._patterns = patterns
         self._compiled = [compiled(pattern) for pattern in patterns]
         self._steps = {*STEPS, step}
-        self._last: Raw = {}
-        self._path = folder / HEARD
-        self._file = JsonLines(folder, HEARD, position)
+        self._last: Raw = position.get(_STEP, {})
         self._heard = 0
-        self._error: OSError | None = None
 
-    def hear(self, line: str) -> None:
-        self._heard += 1
+    def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
+        self._heard += len(lines)
+        return [row for line in lines for row in self._rows_of(plain(line.encode()))]
+
+    def _rows_of(self, line: str) -> Iterator[Raw]:
         for expression, groups in self._compiled:
             if (found := expression.search(line)) is None:
                 continue
@@ -86,26 +93,10 @@ class OutputPattern:
             steps = {name: text for name, text in row.items() if name in self._steps}
             self._last = steps or self._last
             if len(row) > len(steps):
-                self._note({**self._last, **row})
-
-    def _note(self, row: Raw) -> None:
-        """In the thread that reads the output, which must not end before it does."""
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            self._error = error
-
-    def files(self) -> list[Path]:
-        return []
-
-    def read(self) -> Sequence[Raw]:
-        if self._error is not None:
-            raise self._error
-        return self._file.read()
+                yield {**self._last, **row}
 
     def position(self) -> Position:
-        return self._file.position()
+        return {**super().position(), _STEP: dict(self._last)}
 
     def missing(self) -> str:
         patterns = " or ".join(map(repr, self._patterns))

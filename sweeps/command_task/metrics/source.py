@@ -26,8 +26,10 @@ class Source(Protocol):
     def position(self) -> Position:
         """How far `read` has come."""
 
-    def hear(self, line: str) -> None:
-        """A line of the program's output."""
+    @property
+    def output(self) -> Path | None:
+        """The file that gets the program's output, where that is what is read: a pipe would lose
+        what a worker that is killed had not read."""
 
     def missing(self) -> str:
         """What a person is told where it gave no row."""

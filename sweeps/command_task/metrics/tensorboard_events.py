@@ -12,6 +12,8 @@ from sweeps.command_task.metrics.source import Position, Raw
 class TensorBoardEvents:
     """The event files of a folder and of what is in it; each process that logs begins one."""
 
+    output: Path | None = None
+
     def __init__(self, folder: Path, glob: str, position: Position) -> None:
         self._folder, self._glob = folder, glob
         self._read = {name: int(count) for name, count in position.items()}
@@ -54,9 +56,6 @@ class TensorBoardEvents:
 
     def position(self) -> Position:
         return dict(self._read)
-
-    def hear(self, line: str) -> None:
-        pass
 
     def missing(self) -> str:
         what = "event files have no scalar" if self._seen else "event file never appeared"

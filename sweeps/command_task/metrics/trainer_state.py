@@ -13,6 +13,8 @@ from sweeps.command_task.metrics.source import Position, Raw
 class TrainerState:
     """The newest of the files of that name in a folder."""
 
+    output: Path | None = None
+
     def __init__(self, folder: Path, glob: str) -> None:
         self._folder, self._glob = folder, glob
         self._stamp: tuple[str, int, int] | None = None
@@ -43,9 +45,6 @@ class TrainerState:
 
     def position(self) -> Position:
         return {}
-
-    def hear(self, line: str) -> None:
-        pass
 
     def missing(self) -> str:
         where = self._folder / self._glob
