@@ -108,9 +108,15 @@ class Asked:
 
 
 def through(
-    asked: Asked, store: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
+    asked: Asked,
+    store: TrialStore,
+    request: LaunchRequest,
+    command: str,
+    job: dict[str, Any],
+    definition: str | None = None,
 ) -> Driver | None:
-    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's.
+    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's,
+    `definition` the definition file's text where the command line is the definition.
 
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
@@ -137,12 +143,14 @@ def through(
         journal = Journal(folder, asked.search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
+        plan = _plan(asked, store, command, definition)
+        store.keep_definition(plan)
         room = backend.room(asked.ends)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
             store, folder, asked.search, asked.scale, asked.overrides, asked.trials, room,
-            journal, backend, _plan(asked, store, command),
+            journal, backend, plan,
         )  # fmt: skip
         print(
             f"{store.sweep}: {journal.asked} of {asked.trials} trials asked before, "
@@ -175,7 +183,7 @@ def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], b
         return drive(driver, should_stop, lambda one: one.show(display))
 
 
-def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
+def _plan(asked: Asked, store: TrialStore, command: str, definition: str | None) -> Plan:
     """The search's plan, without the trials that it has asked for."""
     from sweeps.state.plan import Plan
 
@@ -189,6 +197,7 @@ def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
         search=asked.describe(),
         search_id=asked.identity,
         task=asked.ends[0].task,
+        definition=definition,
     )
     store.check_task(plan.task)
     # It was made when it was first asked for, and is only gone on with.

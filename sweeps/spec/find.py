@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 from local_machine.errors import InputError, nearest
-from sweeps.spec.loader import Definition, load
+from sweeps.spec.loader import Definition, load, may_hold
 from sweeps.spec.sweep import Search, Sweep
 from sweeps.spec.task_loader import load as load_task
 from trial_records.names import NAME_BYTES, is_name
@@ -24,27 +26,47 @@ def names(kind: str = "sweep") -> list[str]:
     )
 
 
-def find(name: str) -> tuple[str, Sweep]:
+def find(name: str, results: Path | None = None) -> tuple[str, Sweep]:
     """The sweep called `name`, or the one defined in the Python file at that path; with its name.
 
-    A configuration (.json) is a sweep of one trial. Raises InputError where there is none, or the
-    file fails or has no `sweep` in it.
+    With `results`, also one that a command line has defined there. A configuration (.json) is a
+    sweep of one trial. Raises InputError where there is none, or the file fails or has no `sweep`
+    in it.
     """
     if name.endswith(".json"):
         return stem(Path(name)), Sweep(base=load_task(FIRST_TASK).read(Path(name)))
-    return _loaded(name, Sweep)
+    return _loaded(name, Sweep, results)
 
 
-def find_search(name: str) -> tuple[str, Search]:
+def find_search(name: str, results: Path | None = None) -> tuple[str, Search]:
     """The search called `name`, as `find` finds a sweep."""
-    return _loaded(name, Search)
+    return _loaded(name, Search, results)
 
 
-def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
+def is_projects(name: str) -> bool:
+    """Whether a definition, or a study, of that name comes with the project."""
+    return _of_project(name).exists() or (DEFINITIONS.parent / "studies" / f"{name}.py").exists()
+
+
+def holds(path: Path, kind: str) -> bool:
+    """Whether a definition file, once run, may have a `sweep`, or a `search`. Raises InputError,
+    and FileNotFoundError where there is none."""
+    return may_hold(path, kind)
+
+
+def written(name: str, results: Path) -> Path:
+    """Where the definition is that a command line of that name stands for."""
+    return results / name / f"{name}.py"
+
+
+def _loaded(name: str, kind: type[Definition], results: Path | None) -> tuple[str, Definition]:
     """The definition of that kind and name, or at that path. Raises InputError."""
     word = kind.__name__.lower()
     path = Path(name) if name.endswith(".py") else _of_project(name)
     stem(path)
+    if results is not None and not name.endswith(".py") and not is_projects(name):
+        path = written(name, results)
+        _check_writer(path)
     try:
         return path.stem, load(path, word, kind)
     except FileNotFoundError:
@@ -56,6 +78,21 @@ def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
             f"no {word} is called {name!r}",
             f"{nearest(name, names(word))} Or give the path of a definition file (.py).",
         ) from None
+
+
+def _check_writer(path: Path) -> None:
+    """Raises InputError where the file in a results folder is not this user's own, since it would
+    be run as this user; a path that is typed says that this is wanted."""
+    try:
+        facts = path.lstat()
+        mode, owner = facts.st_mode, facts.st_uid
+    except OSError:
+        return  # whoever reads it says what is wrong
+    if mode & stat.S_IWOTH or owner != os.geteuid():
+        raise InputError(
+            f"another user may have written {path}, and it would be run as you",
+            f"look at it, then give its path instead of its name: {path}",
+        )
 
 
 def _of_project(name: str) -> Path:
