@@ -30,6 +30,8 @@ EXIT_USAGE = 2
 EXIT_IO = 3
 EXIT_INTERRUPTED = 130
 
+# How argv begins where one program runs all commands: `sweeps launch` (sweeps/__main__.py).
+TYPED = ("sweeps ", "python -m sweeps ")
 # Longer errors hold somebody's whole file.
 LONGEST_LINE = 4000
 
@@ -175,7 +177,9 @@ def run_command(
     with _surroundings(shows, drawn="--help" in own) as out:
         try:
             _check_words(words)
-            code = app(args=words, standalone_mode=False)
+            # Else --help would name the module that is run.
+            named = {"prog_name": sys.argv[0]} if sys.argv[0].startswith(TYPED) else {}
+            code = app(args=words, standalone_mode=False, **named)
             out.flush()
         except OutputLostError:
             code = EXIT_DONE

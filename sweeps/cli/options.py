@@ -16,6 +16,7 @@ import typer
 
 from local_machine.errors import InputError, folder_named
 from local_machine.secrets import masked_words
+from local_machine.terminal import TYPED
 from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def with_options(
 def typed_after(program: str) -> str:
     """This process's command line, without secrets; `program` is what stands before its words,
     where the person has not typed `sweeps launch` and the like (sweeps/__main__.py)."""
-    if sys.argv[0].startswith(("sweeps ", "python -m sweeps ")):
+    if sys.argv[0].startswith(TYPED):
         program = sys.argv[0]
     return f"{program} {shlex.join(masked_words(sys.argv[1:]))}"
 

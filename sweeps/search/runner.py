@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from local_machine import signals
 from local_machine.errors import InputError
 from sweeps.spec.backend_name import BackendName
-from trial_records.config import flat_of
 
 if TYPE_CHECKING:
     from sweeps.execution.request import LaunchRequest
@@ -83,6 +82,8 @@ class Asked:
     @property
     def definition(self) -> dict[str, Any]:
         """What an earlier journal must agree with."""
+        from trial_records.config import flat_of  # --help needs no pydantic
+
         fields, space = flat_of(self.ends[0].values), self.search.space
         head: dict[str, Any] = {"objective": self.search.objective}
         if not self.search.is_trainers:

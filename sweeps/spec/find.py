@@ -105,9 +105,14 @@ def _of_project(name: str) -> Path:
 
 def stem(path: Path) -> str:
     """The name that a definition file gives. Raises InputError for one that names no folder."""
-    if not is_name(path.stem):
+    return check_name(path.stem)
+
+
+def check_name(name: str) -> str:
+    """The name of a sweep. Raises InputError for one that names no folder."""
+    if not is_name(name):
         raise InputError(
-            f"{path.stem!r} is not a valid name for a sweep",
+            f"{name!r} is not a valid name for a sweep",
             f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
         )
-    return path.stem
+    return name

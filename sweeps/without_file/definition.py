@@ -115,7 +115,7 @@ def _name(name: str | None, results: Path, kind: str) -> str:
         )
     if name.endswith((".py", ".json")):
         raise InputError(f"--name {name} is a file's name", f"--name {name.rpartition('.')[0]}")
-    path = find.written(name, results)
+    path = find.written(find.check_name(name), results)
     another = "choose another --name, or another results folder: --results DIR"
     if find.is_projects(name):
         raise InputError(f"{name} is the name of a definition that is part of sweeps", another)
