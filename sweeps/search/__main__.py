@@ -97,6 +97,7 @@ def main(
     check_backend(request)
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     asked = Asked.of(search, Scale(str(scale)), fixed if text is None else {}, trials)
+    asked = replace(asked, text=text)
     preparation.check(asked.ends, request.ranks)
     if name is None or not is_projects(name):
         preflight.check_elsewhere(asked.ends)
@@ -104,7 +105,7 @@ def main(
         preflight.check_jobs(request.site, request.resources, store, asked.ends[0].task)
     if dry_run:
         return _print_search(asked, store, as_json)
-    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job, text)
+    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
 

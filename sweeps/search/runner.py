@@ -52,6 +52,8 @@ class Asked:
     """The most that a trial has, in units of its task's budget; 1 where it does not say that."""
     identity: str
     """8 hex digits, which name its folder and its plan."""
+    text: str | None = None
+    """The definition file's, where a command line is the definition."""
 
     @classmethod
     def of(
@@ -109,15 +111,9 @@ class Asked:
 
 
 def through(
-    asked: Asked,
-    store: TrialStore,
-    request: LaunchRequest,
-    command: str,
-    job: dict[str, Any],
-    definition: str | None = None,
+    asked: Asked, store: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
 ) -> Driver | None:
-    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's,
-    `definition` the definition file's text where the command line is the definition.
+    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's.
 
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
@@ -144,8 +140,7 @@ def through(
         journal = Journal(folder, asked.search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
-        plan = _plan(asked, store, command, definition)
-        store.keep_definition(plan)
+        plan = _plan(asked, store, command)
         room = backend.room(asked.ends)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stop.listen(signal.SIGTERM, signal.SIGINT)
@@ -184,8 +179,9 @@ def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], b
         return drive(driver, should_stop, lambda one: one.show(display))
 
 
-def _plan(asked: Asked, store: TrialStore, command: str, definition: str | None) -> Plan:
-    """The search's plan, without the trials that it has asked for."""
+def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
+    """The search's plan, without the trials that it has asked for. The definition file of a command
+    line is written."""
     from sweeps.state.plan import Plan
 
     plan = Plan(
@@ -198,9 +194,10 @@ def _plan(asked: Asked, store: TrialStore, command: str, definition: str | None)
         search=asked.describe(),
         search_id=asked.identity,
         task=asked.ends[0].task,
-        definition=definition,
+        definition=asked.text,
     )
     store.check_task(plan.task)
+    store.keep_definition(plan)
     # It was made when it was first asked for, and is only gone on with.
     with contextlib.suppress(InputError):
         plan = replace(plan, created=store.plan(plan.id).created)
