@@ -81,6 +81,7 @@ def build(study: Study) -> Page:
     from analysis.output.model import Section
     from analysis.output.page import Page
     from analysis.sections import any_task, trials
+    from analysis.sections.choices import choices
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
 
@@ -88,13 +89,15 @@ def build(study: Study) -> Page:
     launches, conclusions, lead = _of_trainer(ours) if ours.plans else ([], [], [])
     if others:
         parts = [part for plan in others for part in any_task.parts(plan)]
-        launches.append(Section("Other tasks", parts))
+        launches.append(Section("Other tasks" if ours.plans else "Sweeps", parts))
+    chosen = choices(study)
     everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]
     return Page(
         "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
         [
             summary(study),
+            *([chosen] if chosen.parts else []),
             *launches,
             *conclusions,
             Section("Every trial", everything),
@@ -116,7 +119,6 @@ def _of_trainer(study: Study) -> tuple[list[Section], list[Section], list[str]]:
     from analysis.cifar10.discrepancies import discrepancies
     from analysis.output.model import Section
     from analysis.sections import sweep
-    from analysis.sections.choices import choices
     from analysis.sections.cost import cost
     from analysis.sections.routing import Kind, kind
     from analysis.sections.search import section as search
@@ -133,12 +135,8 @@ def _of_trainer(study: Study) -> tuple[list[Section], list[Section], list[str]]:
     for plan in study.plans:
         if kind(plan) in drawn_by:
             found[kind(plan)] += drawn_by[kind(plan)].parts(plan, study)
-    chosen = choices(study)
     answers = answered(study)
-    launches = [
-        *([chosen] if chosen.parts else []),
-        *(Section(str(one), parts) for one, parts in found.items() if parts),
-    ]
+    launches = [Section(str(one), parts) for one, parts in found.items() if parts]
     conclusions = [
         *diagnostics.sections(study), claims(study, answers), discrepancies(study), cost(study),
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from local_machine import processes
+from local_machine.code import git, imports, packages, snapshot
 from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
@@ -29,7 +30,7 @@ log = logging.getLogger("trainer")
 _PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
 # What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
 _RUNS_A_TRIAL = ("trainer", "sweeps", "slurm", "trial_records", "local_machine")
-_GIT_SECONDS = 10
+_KEYS = ("git_commit", "git_dirty", "code_sha256", "snapshot_sha256", "packages_sha256")
 _last: Look | None = None
 
 
@@ -90,7 +91,7 @@ class Look:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._code: dict[str, Any] = dict.fromkeys(("git_commit", "git_dirty", "code_sha256"))
+        self._code: dict[str, Any] = dict.fromkeys(_KEYS)
         self._thread = threading.Thread(target=self._look, name="origin", daemon=True)
         self._thread.start()
         # In a forked child the thread would not exist, and never end.
@@ -98,25 +99,33 @@ class Look:
 
     def _look(self) -> None:
         self._code["code_sha256"] = hash_of(self._place)
-        self._code["git_commit"], self._code["git_dirty"] = checkout(self._place)
+        self._code["packages_sha256"] = packages.digest()
+        copy = snapshot.here()
+        self._code["snapshot_sha256"] = None if copy is None else copy.sha256
+        if copy is not None and self._place.is_relative_to(copy.tree):
+            commit, dirty = copy.git_commit, copy.differs(_what_runs(self._place))
+        else:
+            commit, dirty = checkout(self._place)
+        self._code["git_commit"], self._code["git_dirty"] = commit, dirty
 
     @property
     def code(self) -> dict[str, Any]:
-        """`code_sha256`, `git_commit` and `git_dirty`; None is what cannot be told."""
+        """What `_KEYS` names; None is what cannot be told."""
         self._thread.join()
         return dict(self._code)
 
 
 def hash_of(package: Path) -> str | None:
-    """SHA-256 over the paths and contents of a package's source files, or of a file alone, the same
-    wherever it lies.
+    """SHA-256 over the paths and contents of a package's source files, or of a file and of what it
+    imports of its project, the same wherever it lies.
 
     None where they cannot be read, as in a zip file.
     """
     digest = hashlib.sha256()
     files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
-    if package.suffix == ".py":
-        files = {package.name: package}
+    if _is_file(package):
+        folder = package.parent
+        files = {Path(os.path.relpath(one, folder)).as_posix(): one for one in _imported(package)}
     try:
         for name in sorted(files):
             content = files[name].read_bytes()
@@ -127,54 +136,50 @@ def hash_of(package: Path) -> str | None:
     return digest.hexdigest() if files else None
 
 
+def _is_file(package: Path) -> bool:
+    """Whether it is a file of any kind, also one that is gone, and not a package."""
+    return package.suffix == ".py" or package.is_file()
+
+
+def _what_runs(package: Path) -> list[Path]:
+    """The places whose files run a trial of the package, or of the file."""
+    if _is_file(package):
+        return _imported(package)
+    names = _RUNS_A_TRIAL if package.name == _RUNS_A_TRIAL[0] else (package.name,)
+    return [package.parent / name for name in names]
+
+
+def _imported(file: Path) -> list[Path]:
+    """A file and what it imports of its project."""
+    copy = snapshot.here()
+    if copy is not None and file.is_relative_to(copy.tree):
+        return imports.closure(file, copy.tree)
+    return imports.closure(file, git.top_of(file.parent) or file.parent)
+
+
 def checkout(package: Path) -> tuple[str | None, bool | None]:
     """The commit that a package, or a file, is checked out at, and whether what runs a trial
     differs from it, new files included; None and None where git does not track the package.
 
     An installed copy may lie inside of an unrelated repository, whose commit says nothing of it.
     """
-    top = next((one for one in package.parents if (one / ".git").exists()), None)
+    top = git.top_of(package.parent)
     if top is None:
         return None, None
-    names = _RUNS_A_TRIAL if package.name == _RUNS_A_TRIAL[0] else (package.name,)
-    places = [str((package.parent / name).relative_to(top)) for name in names]
-    file = places[0] if package.suffix == ".py" else f"{places[0]}/__init__.py"
+    places = [str(one.relative_to(top)) for one in _what_runs(package)]
+    own = package if _is_file(package) else package / "__init__.py"
+    file = str(own.relative_to(top))
     try:
-        if not _git(top, package, "ls-files", "--", file):
+        if not git.answer(top, package, "ls-files", "--", file):
             return None, None
-        status = _git(
+        status = git.answer(
             top, package, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--",
             *places, ":(exclude,glob)**/__pycache__/**",
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        log.warning("git does not tell the commit of the code: %s", said.partition("\n")[0])
+        log.warning("git does not tell the commit of the code: %s", git.said(error))
         return None, None
-    lines = status.splitlines()
+    lines = status.decode(errors="replace").splitlines()
     told = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("# branch.oid")]
     commit = next((one for one in told if one != "(initial)"), None)
     return commit, any(not line.startswith("#") for line in lines)
-
-
-def _git(top: Path, package: Path, *words: str) -> str:
-    """git's answer about the repository at `top`. Raises OSError and SubprocessError."""
-    # Variables such as GIT_DIR, set in a hook or by an editor, would turn it to another one.
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
-    # Workers beside each other would wait for the lock of the index.
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    settings = ["-c", "core.fsmonitor=false"]
-    # git refuses another user's repository, whose settings can run programs. Where it is of the
-    # owner of the code, that code already runs.
-    if (top / ".git").stat().st_uid == package.stat().st_uid:
-        settings += ["-c", f"safe.directory={top}"]
-    done = processes.run(
-        ["git", "-C", str(top), *settings, *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_GIT_SECONDS,
-        check=True,
-    )
-    return done.stdout

@@ -55,6 +55,7 @@ TABLE = (
          "the job requeued"),
     Rule(("SWEEPS_LAUNCH", "SWEEPS_PER_GPU"), Child.WORKER | Child.JOB | Child.PROGRAM,
          "of the worker that we are in"),
+    Rule(("SWEEPS_SNAPSHOT",), Child.JOB, "of this machine's scratch folder"),
     Rule(("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE",
           "ROLE_*", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_*", "PET_*"),
          Child.WORKER | Child.JOB | Child.RANK | Child.PROGRAM,

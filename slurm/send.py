@@ -41,6 +41,8 @@ class Batch:
     words: tuple[str, ...] = ()
     """Every rank runs `python -m MODULE WORDS...`; submitit's own words follow, to be ignored."""
     tasks: int = 1
+    start: tuple[str, ...] = ()
+    """What stands before the words of `python`: a program that starts it again with them."""
 
     def script(self) -> str:
         """The sbatch script, as `send` sends it. Raises SlurmError as `_executor` does."""
@@ -93,7 +95,7 @@ class Batch:
         """With its scripts and pickles in `folder`. Raises SlurmError for what a script cannot say,
         such as a line break in a path."""
         # submitit goes on with words of its own behind the interpreter.
-        words = shlex.join(("-u", "-m", self.module, *self.words))
+        words = shlex.join((*self.start, "-u", "-m", self.module, *self.words))
         executor = SlurmExecutor(folder, python=f"{self.site.interpreter} {words}")
         parameters = submitit_parameters(
             self.site, self.resources, name=self.name, comment=self.comment, tasks=self.tasks

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from local_machine.code import snapshot
 from local_machine.errors import InputError
 from sweeps.task import Objective, Task, Values
 from trial_records.plan import PlannedTask
@@ -115,7 +116,7 @@ def reference_of(defined: Callable[..., Any]) -> str:
     # A module of a package finds the others by its own name alone; a file is found by its path.
     if "." in module.__name__:
         return f"{module.__name__}:{name}"
-    return f"{Path(file).resolve()}:{name}"
+    return f"{snapshot.named(Path(file).resolve())}:{name}"
 
 
 def _name_of(function: Callable[..., Any]) -> str:

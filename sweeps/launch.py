@@ -56,6 +56,14 @@ Budget = Annotated[
     ),
 ]
 
+Stale = Annotated[
+    bool,
+    typer.Option(
+        "--stale",
+        help="Train again what is done, where other code has trained it; the records are kept.",
+    ),
+]
+
 
 @app.command(cls=CommandBehindDashes)
 @with_options(SweepWords, "words")
@@ -78,6 +86,7 @@ def main(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the workers run; they go on alone.")
     ] = False,
+    stale: Stale = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Run what is left of a sweep, and watch it."""
@@ -96,7 +105,7 @@ def main(
     sweep_name, sweep, text = _defined(name, typed, words, fixed, seeds, where.results)
     is_own = name is None or not (name.endswith(".json") or is_projects(name))
     request = request_of(
-        where, sweep.resources, detach=detach, as_json=as_json, defined_here=is_own
+        where, sweep.resources, detach=detach, as_json=as_json, defined_here=is_own, stale=stale
     )
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     command = typed_after("python -m sweeps.launch")
@@ -154,7 +163,9 @@ def predict(
 
     batch = None
     if dry_run:
-        batch = dispatch.check(store, plan, dispatch.to_run(store, progress, clock.now()), request)
+        trials = dispatch.to_run(store, progress, clock.now(), stale=request.stale)
+        code = dispatch.captured(store, trials, request)
+        batch = dispatch.check(store, plan, trials, request, code)
         if batch is not None:
             ask_slurm(batch)
     results = store.folder.parent

@@ -62,8 +62,9 @@ class OpenedSweeps:
         return counts(one for _, one in self._look())
 
     def trials(self) -> pd.DataFrame:
-        """A row a trial: its sweep, name, state and point (a column an axis), the epochs that it
-        has of those that it is to have, its best validation accuracy so far (0 to 1) and a note.
+        """A row a trial: its sweep, name, state and point (a column an axis), the epochs (or what
+        else its task counts) that it has of those that it is to have, its task's metric, its best
+        by the task's objective so far, of the trainer its validation accuracy (0 to 1), and a note.
 
         Raises as `states` does.
         """
@@ -78,6 +79,7 @@ class OpenedSweeps:
                 "epochs_done": one.epochs_done,
                 "epochs_planned": one.trial.epochs,
                 "best_val_accuracy": one.best if one.metric == FIRST_TASK.metric else None,
+                "metric": one.metric,
                 "best": one.best,
                 "note": one.note,
             }

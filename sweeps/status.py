@@ -15,7 +15,7 @@ import typer
 from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 from sweeps.cli.options import Results
-from sweeps.cli.trial_table import COLUMNS, summed_up, view
+from sweeps.cli.trial_table import columns, summed_up, view
 
 if TYPE_CHECKING:
     from local_machine.errors import InputError
@@ -38,12 +38,15 @@ def main(
     failures: Annotated[
         bool, typer.Option("--failures", help="Group equal failures, with their tracebacks.")
     ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only what is done, where other code has trained it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
     from local_machine.errors import InputError
+    from sweeps.code.other_code import trained_by_other
     from sweeps.state.liveness import Liveness
-    from sweeps.state.progress import summary
     from sweeps.state.trial_store import TrialStore, launched, resolve
 
     if name is None:
@@ -55,8 +58,9 @@ def main(
     else:
         names = [resolve(results, name).sweep]
     stores = [TrialStore(results, one, Liveness.here()) for one in names]
-    if watch and as_json:
-        raise InputError("--watch with --json", "give one of them")
+    if watch and (as_json or stale):
+        other = "--json" if as_json else "--stale"
+        raise InputError(f"--watch with {other}", "give one of them")
     if watch:
         return _watch(stores)
     problems: list[InputError] = []
@@ -66,29 +70,39 @@ def main(
         raise problems[0]
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
+    if stale:
+        seen = {
+            sweep: [(plan, trained_by_other(ones)) for plan, ones in plans]
+            for sweep, plans in seen.items()
+        }
     everything = [one for plans in seen.values() for _, progress in plans for one in progress]
     if as_json:
         # On one line: indented, 10,000 trials take longer to print than to look at.
         print(json.dumps(_json(seen, problems)))
     elif failures:
         _print_failures(everything)
-    elif name is None:
-        from sweeps.cli import table
-
-        summed = [
-            (sweep, plan.setting, summary(progress))
-            for sweep, plans in seen.items()
-            for plan, progress in plans
-        ]
-        table.show(("sweep", "setting", "trials"), summed)
     else:
-        from sweeps.cli import table
-
-        for plan, progress in seen[names[0]]:
-            line, rows = summed_up(plan, progress)
-            table.console(sys.stdout).print(table.text(line))
-            table.show(COLUMNS, rows)
+        _print_tables(seen, is_one=name is not None)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
+
+
+def _print_tables(seen: dict[str, list[tuple[Plan, list[Progress]]]], *, is_one: bool) -> None:
+    """A row for each plan; of one sweep, a table of its trials for each."""
+    from sweeps.cli import table
+    from sweeps.code.other_code import in_words, trained_by_other
+    from sweeps.state.progress import summary
+
+    pairs = [(sweep, *pair) for sweep, plans in seen.items() for pair in plans]
+    if not is_one:
+        summed = [(sweep, plan.setting, summary(ones)) for sweep, plan, ones in pairs]
+        table.show(("sweep", "setting", "trials"), summed)
+        return
+    for _, plan, ones in pairs:
+        line, rows = summed_up(plan, ones)
+        if count := len(trained_by_other(ones)):
+            line += f"; {in_words(count)}"
+        table.console(sys.stdout).print(table.text(line))
+        table.show(columns(plan), rows)
 
 
 def _by_plan(
@@ -108,9 +122,13 @@ def _by_plan(
 def _json(
     seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
 ) -> dict[str, Any]:
+    from sweeps.code.other_code import trained_by_other
     from sweeps.cost.tally import tally
     from sweeps.state.progress import counts
 
+    others = {
+        id(one) for plans in seen.values() for _, ones in plans for one in trained_by_other(ones)
+    }
     trials: dict[tuple[str, str], dict[str, Any]] = {}
     progress: dict[tuple[str, str], Progress] = {}
     for sweep, plans in seen.items():
@@ -118,7 +136,8 @@ def _json(
             for one in ones:
                 key = (sweep, one.trial.name)
                 progress[key] = one
-                trials.setdefault(key, {"sweep": sweep, **one.to_json(), "plans": []})
+                about = {**one.to_json(), "trained_by_other_code": id(one) in others}
+                trials.setdefault(key, {"sweep": sweep, **about, "plans": []})
                 trials[key]["plans"].append(plan.id)
     spent, to_come = tally(progress.values())
     return {

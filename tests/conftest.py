@@ -35,6 +35,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["SWEEPS_CACHE"] = f"{_own}/cache"
     os.environ["XDG_CONFIG_HOME"] = f"{_own}/config"
     atexit.register(shutil.rmtree, _own, ignore_errors=True)
+# A copy of this whole repository for each launch: what tests it, and the drills, ask for it.
+os.environ.setdefault("SWEEPS_SNAPSHOT_MB", "0")
 # A test's time says more of what else runs on the machine than of the code.
 settings.register_profile("sweeps", deadline=None)
 settings.load_profile("sweeps")

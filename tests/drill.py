@@ -78,6 +78,7 @@ def running(folder: Path, **wanted: Any) -> Iterator[Cluster]:
         for name, value in one.environment.items():
             patch.setenv(name, value)
         patch.setenv("DRILL_DATA", str(data))
+        patch.delenv("SWEEPS_SNAPSHOT_MB", raising=False)
         patch.setenv("SWEEPS_CACHE", str(data / "cache"))
         yield one
 

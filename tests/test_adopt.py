@@ -111,7 +111,8 @@ def test_a_launch_trains_only_what_no_other_sweep_has(
     assert (shared["shared_from"], own["shared_from"]) == (f"first/{name}", None)
     # All else is as it was trained, its provenance too; the digest is of the new row.
     changed = {key for key, value in shared.items() if before[name][key] != value}
-    assert changed == {"shared_from", "sweep", tables.OF_ROW}
+    # So is the one of the epochs, which say whose they are.
+    assert changed == {"shared_from", "sweep", tables.OF_ROW, "epochs_sha256"}
     assert rows(folder / "results" / "first") == before
 
     trial = folder / "results" / "second" / name
@@ -122,14 +123,18 @@ def test_a_launch_trains_only_what_no_other_sweep_has(
         trial_files.PREDICTIONS,
         trial_files.RUN,
     }
-    for file in (
-        trial_files.EPOCHS,
-        trial_files.PREDICTIONS,
-        trial_files.CHECKPOINT,
-        trial_files.CONFIG,
-    ):
-        there = folder / "results" / "first" / name / file
-        assert (trial / file).read_bytes() == there.read_bytes()
+    origin = folder / "results" / "first" / name
+    for file in (trial_files.CHECKPOINT, trial_files.CONFIG):
+        assert (trial / file).read_bytes() == (origin / file).read_bytes()
+    for file in (trial_files.EPOCHS, trial_files.PREDICTIONS):
+        here, there = (pq.read_table(place / file) for place in (trial, origin))
+        # It is another sweep's now, and says so; all else is as it was.
+        assert set(here["sweep"].to_pylist()) == {"second"}
+        assert set(here["trial"].to_pylist()) == {trial.name}
+        own = ["sweep", "trial"]
+        assert here.drop_columns(own).equals(there.drop_columns(own))
+        digest = shared[tables.DIGESTS[file]]
+        assert tables.checked(trial / file, (trial / file).read_bytes(), digest=digest).by_digest
     run = tables.read_run(trial, shared["fingerprint"])
     assert run["shared_from"] == f"first/{name}"
     assert tables.read_predictions(trial).num_rows == 100

@@ -125,7 +125,7 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
 
     for alike in (["a" * 64, "a" * 64], ["a" * 64, None], [None, None]):
         (one,), left_out = candidates(store, finish(alike))
-        assert one.accuracies == (0.5, 0.5) and not left_out
+        assert one.values == (0.5, 0.5) and not left_out
     with pytest.raises(InputError, match="of different images"):
         candidates(store, finish(["a" * 64, "b" * 64]))
 

@@ -33,6 +33,7 @@ from trial_records import tables, trial_files
 ROOT = Path(__file__).parent.parent
 ATTEMPT = {
     "started_at", "host", "slurm_job_id", "command", "code_sha256", "git_commit", "git_dirty",
+    "snapshot_sha256", "packages_sha256",
     "torch_version", "python_version", "device", "precision", "world_size", "from_epoch",
     "from_step",
 }  # fmt: skip
@@ -132,7 +133,7 @@ def test_an_installed_copy_inside_an_unrelated_repository(package: Path, tmp_pat
 def test_git_that_hangs_or_is_not_there(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(origin, "_GIT_SECONDS", 0.2)
+    monkeypatch.setattr(origin.git, "SECONDS", 0.2)
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\nexec sleep 20\n")

@@ -141,10 +141,8 @@ def drawn(points: list[tuple[float, ...]]) -> tuple[Selection, Made]:
     ]
     made = choose(found)
     json = made.to_json([])
-    read = [
-        Read(**{key: one[key] for key in Read.model_fields}) for one in json["candidates"]
-    ]  # fmt: skip
-    rest = {key: value for key, value in json.items() if key in Made.model_fields}
+    read = [Read.model_validate(one) for one in json["candidates"]]
+    rest = {key: value for key, value in json.items() if key != "point"}
     head = {"stage": "s", "kind": "sweep", "chosen": {}, "reported": {}, "left_out": []}
     return made, Made(**{**rest, **head, "candidates": read})
 

@@ -154,12 +154,12 @@ def test_an_attempt_is_by_the_code_of_its_task(tmp_path: Path) -> None:
     _, sweep = find(str(file))
     trial = expand(sweep)[0]
     try:
-        begin_origin(trial)
+        begin_origin(trial, tmp_path)
         text = file.read_bytes()
         digest = hashlib.sha256(f"mine.py\0{len(text)}\0".encode() + text).hexdigest()
         told = origin.attempt()
         assert told["code_sha256"] == digest and told["git_commit"] is None
-        begin_origin(Trial.of("", {}, TrainConfig()))
+        begin_origin(Trial.of("", {}, TrainConfig()), tmp_path)
         assert origin.attempt()["code_sha256"] == origin.hash_of(ROOT / "trainer")
     finally:
         origin.begin()

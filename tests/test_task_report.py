@@ -136,3 +136,14 @@ def test_compacted_trials_of_any_task_are_read_alike(results: Path) -> None:
 def test_a_plan_of_another_task_may_have_no_result(tmp_path: Path) -> None:
     write_plan(tmp_path, trials())
     assert only(tmp_path).runs["state"].tolist() == ["missing"] * 6
+
+
+def test_a_report_of_other_tasks_alone_has_no_words_of_images(tmp_path: Path) -> None:
+    """Neither an empty column of what only the trainer knows, nor its words."""
+    write_results(tmp_path / "results")
+    assert results_folder.run("--results", tmp_path / "results", "--out", tmp_path / "report") == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    shown = text.partition("**Table 2.**")[0]
+    for word in ("image", "accurac", "epoch", "data set", "Other tasks", "evaluated", "CIFAR"):
+        assert word not in shown, word
+    assert "images" not in text.partition("What the finished trials ran on")[2]

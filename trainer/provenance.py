@@ -40,7 +40,7 @@ def provenance(device: torch.device, attempts: Sequence[Mapping[str, Any]]) -> d
     last = attempts[-1]
     same = (
         "host", "slurm_job_id", "command", "git_commit", "git_dirty", "code_sha256",
-        "torch_version", "python_version",
+        "snapshot_sha256", "packages_sha256", "torch_version", "python_version",
     )  # fmt: skip
     return {
         "evaluated_on": last["device"],

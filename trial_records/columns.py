@@ -70,6 +70,8 @@ _ANY_TASK = [
     pa.field("git_commit", pa.string()),
     pa.field("git_dirty", pa.bool_()),  # what runs a trial differs from the commit
     pa.field("code_sha256", pa.string()),  # of the source files of the task
+    pa.field("snapshot_sha256", pa.string()),  # code/SHA256.tar.gz of the sweep's folder
+    pa.field("packages_sha256", pa.string()),  # code/packages-SHA256.json
     pa.field("torch_version", pa.string()),
     pa.field("python_version", pa.string()),
     # JSON, an object an attempt that added to the result: origin.py and train.py say what is in it.

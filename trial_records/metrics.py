@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,10 @@ NAMED = ("task", "sweep", "trial", "fingerprint")
 # What names a row's step, in this order in epochs.parquet.
 STEPS = ("epoch", "step")
 NAME_LENGTH = 200
+# The columns of run.parquet that say which objective the trial was run for.
+OBJECTIVE = ("objective_metric", "objective_direction", "objective_reduction")
+# How the columns of what the task returned begin.
+FINAL = "final."
 
 Row = Mapping[str, Any]
 
@@ -84,8 +88,30 @@ def measured(
         "objective_reduction": reduction,
         **{f"best.{name}": value for name, value in best.items()},
         **{f"last.{name}": value for name, value in last.items()},
-        **{f"final.{name}": value for name, value in (returned or {}).items()},
+        **{f"{FINAL}{name}": value for name, value in (returned or {}).items()},
     }
+
+
+def objective(
+    run: Row,
+    rows: Callable[[], Sequence[Row]],
+    metric: str,
+    direction: Literal["maximize", "minimize"],
+    reduction: Literal["best", "last", "final"],
+) -> float | None:
+    """The value of a finished trial by an objective: as its run says it, or anew where it was run
+    for another one, which is no part of what a trial is.
+
+    `run` is the row of its run.parquet; `rows` reads what it logged, where that is needed. None
+    where the trial measured nothing of the name.
+    """
+    told = tuple(run.get(name) for name in OBJECTIVE)
+    if told == (metric, direction, reduction) and isinstance(run.get("objective"), int | float):
+        return float(run["objective"])
+    final = {name.removeprefix(FINAL): run[name] for name in run if name.startswith(FINAL)}
+    logged = () if reduction == "final" else rows()
+    found = measured(logged, final, metric, direction, reduction)["objective"]
+    return None if found is None else float(found)
 
 
 def best_row(rows: Iterable[Row], metric: str, direction: str) -> Row:

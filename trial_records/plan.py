@@ -79,6 +79,16 @@ class PlannedTask(_Stored):
     command: PlannedCommand | None = None
     """The command line that it is; None for a task that is imported."""
 
+    @property
+    def objective(self) -> tuple[str | None, str, str]:
+        """Metric, direction and reduction: no part of what a trial is."""
+        return self.metric, self.direction, self.reduction
+
+    def compared_by(self, other: PlannedTask) -> PlannedTask:
+        """The same task with the other's objective."""
+        names = ("metric", "direction", "reduction")
+        return self.model_copy(update={name: getattr(other, name) for name in names})
+
     def content(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial's config.json holds, and its fingerprint is of."""
         return content_of(values, self.name)

@@ -66,6 +66,15 @@ def write_rows(
     return _write_values(path, rows_table(rows), whose)
 
 
+def write_copy(path: Path, table: pa.Table, whose: Mapping[str, str]) -> str:
+    """Write what the same file of an equal trial of the trainer holds, as this trial's own. Else as
+    `write_table`."""
+    rest = table.drop_columns([name for name in NAMED if name in table.column_names])
+    if path.name == PREDICTIONS:
+        return write_table(path, conform(path, rest, PREDICTIONS_SCHEMA), PREDICTIONS_SCHEMA, whose)
+    return _write_values(path, conform(path, rest, EPOCHS_SCHEMA), whose)
+
+
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """What a task logged, as a table: of EPOCHS_SCHEMA where its columns are just those."""
     names = dict.fromkeys(name for row in rows for name in row)

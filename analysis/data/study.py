@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +111,12 @@ class Study:
     @property
     def of_trainer(self) -> Study:
         """Of it the launches of the task that comes with the project."""
+        return self.only(lambda plan: plan.is_trainers)
+
+    def only(self, wanted: Callable[[Plan], bool]) -> Study:
+        """Of it those launches."""
         kept = [
-            replace(sweep, plans=[plan for plan in sweep.plans if plan.is_trainers])
+            replace(sweep, plans=[plan for plan in sweep.plans if wanted(plan)])
             for sweep in self.sweeps
         ]
         return replace(self, sweeps=[sweep for sweep in kept if sweep.plans])

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.json_files import read_json
+from trial_records.config import TRAINER
 
 FILE = "choices.json"
 
@@ -20,36 +21,51 @@ class _Record(BaseModel):
 
 
 class Candidate(_Record):
-    """A point that a stage could choose, and its trials, a validation accuracy (0 to 1) each."""
+    """A point that a stage could choose, and its trials, a value each; of the trainer a validation
+    accuracy (0 to 1)."""
 
     point: dict[str, Any]
     trials: list[str]
-    val_accuracies: list[float]
-    val_images: Annotated[int, Field(ge=1)]
+    values: list[float] = Field(validation_alias=AliasChoices("values", "val_accuracies"))
+    val_images: Annotated[int, Field(ge=1)] | None = None
     within_one_standard_error: bool
 
 
 class LeftOut(_Record):
-    """A trial without an accuracy."""
+    """A trial without a value."""
 
     trial: str
     why: str
 
 
 class Choice(_Record):
-    """What one stage chose. Accuracies are fractions, means over a point's trials."""
+    """What one stage chose, by means over a point's trials; accuracies are fractions."""
 
+    task: str = TRAINER
+    """Which trained its trials."""
+    metric: str = "validation accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
     stage: str
     kind: Literal["sweep", "search"]
     chosen: dict[str, Any]
     reported: dict[str, Any]
-    mean_val_accuracy: float
+    mean: float = Field(validation_alias=AliasChoices("mean", "mean_val_accuracy"))
     best: dict[str, Any]
-    best_mean_val_accuracy: float
-    standard_error: float
+    best_mean: float = Field(validation_alias=AliasChoices("best_mean", "best_mean_val_accuracy"))
+    standard_error: float | None
     standard_error_of: str
     candidates: Annotated[list[Candidate], Field(min_length=1)]
     left_out: list[LeftOut]
+
+    @property
+    def is_trainers(self) -> bool:
+        """Whether values are accuracies of the task that comes with the project."""
+        return self.task == TRAINER
+
+    @property
+    def sign(self) -> int:
+        """By which a better value is the greater one."""
+        return 1 if self.direction == "maximize" else -1
 
 
 class Choices(_Record):

@@ -25,7 +25,7 @@ from local_machine.errors import InputError
 from local_machine.files import read_file
 from trial_records import archive, rows
 from trial_records import tables as trial_tables
-from trial_records.metrics import STEPS
+from trial_records.metrics import OBJECTIVE, STEPS
 from trial_records.tables import DIGESTS, EPOCHS_SCHEMA, Checked
 from trial_records.tables import run_schema as full_run_schema
 from trial_records.trial_files import EPOCHS, RUN
@@ -35,7 +35,7 @@ from trial_records.trial_files import EPOCHS, RUN
 _BATCH = 500
 
 _SHOWN = {
-    "fingerprint", "status", "objective", "best_epoch", "epochs_run", "stopped_early",
+    "fingerprint", "status", "objective", *OBJECTIVE, "best_epoch", "epochs_run", "stopped_early",
     "train_accuracy", "train_accuracy_clean", "val_accuracy", "val_accuracy_last", "val_loss",
     "test_accuracy", "top_1", "top_3", "top_5",
     "train_images", "val_images", "test_images", "split_sha256",

@@ -13,9 +13,10 @@ from analysis.data.study import OWN, POINT, Plan
 from analysis.data.task import Task
 from analysis.reading.launches import Launch
 from analysis.reading.unfinished import Ends
-from analysis.stats import outliers
+from analysis.stats import outliers, same_results
 from local_machine.secrets import masked_command, masked_values
 from trial_records.config import ADDED, flat_of
+from trial_records.metrics import OBJECTIVE
 from trial_records.verified import Exactness
 
 # Columns of the tables beside a point's axes, which an axis of another version may be called.
@@ -58,7 +59,9 @@ def plan_of(
     axes = list(dict.fromkeys(found))
     columns: dict[str, Any] = {"trial": names}
     columns |= {POINT + axis: _column([point.get(axis) for point in points]) for axis in axes}
-    outcomes = runs.set_index(runs["trial"].astype(object)).drop(columns=["trial", "fingerprint"])
+    outcomes = runs.set_index(runs["trial"].astype(object)).drop(
+        columns=["trial", "fingerprint", *OBJECTIVE]
+    )
     taken = {"fingerprint", *OWN, *outcomes, *columns}
     today = task.defaults if launch.is_trainers else {}
     if not launch.is_trainers:  # whatever its field is called
@@ -90,7 +93,7 @@ def plan_of(
         seeds=launch.file.seeds,
         created=launch.file.created,
         command=masked_command(launch.file.command),
-        runs=_judged(frame, axis_values, epochs, ends, said, launch),
+        runs=_judged(frame, axis_values, epochs, logged, ends, said, launch),
         epochs=epochs,
         search=search,
         fields=tuple(configs.columns),
@@ -104,6 +107,7 @@ def _judged(
     frame: pd.DataFrame,
     axis_values: pd.DataFrame,
     epochs: pd.DataFrame,
+    logged: pd.DataFrame,
     ends: Ends,
     said: Mapping[str, Exactness],
     launch: Launch,
@@ -120,7 +124,11 @@ def _judged(
     told = ends.failures | {
         name: ("PRUNED", sentence) for name, (_, sentence) in ends.pruned.items() if name not in own
     }
-    frame["result"] = outliers.results(frame, axis_values, epochs)
+    frame["result"] = (
+        outliers.results(frame, axis_values, epochs)
+        if launch.is_trainers
+        else same_results.results(frame, axis_values, logged, launch.file.task.metric)
+    )
     frame["repeated"] = outliers.repeated(frame)
     words = [said.get(name) for name in names]
     frame["exactness"] = [one.word if one else "" for one in words]

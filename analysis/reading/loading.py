@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.data.study import Study, Sweep
 from analysis.data.task import Task
 from analysis.reading import frames as record_frames
-from analysis.reading import impossible_values, launch_frame, launches, unfinished
+from analysis.reading import impossible_values, launch_frame, launches, objectives, unfinished
 from analysis.reading.launches import Launch
 from local_machine.errors import InputError, nearest
 from trial_records import archive, verified
@@ -84,6 +84,7 @@ def _sweep(
     logged = found.logged[~found.logged["trial"].isin(foreign)]
     impossible = impossible_values.impossible(folder, runs, problems, others)
     runs = runs[~runs["trial"].isin(impossible)]
+    compared = [objectives.of_launch(folder, plan, runs, logged, problems) for plan in plans]
     rest = trials.keys() - set(runs["trial"]) - found.unread - impossible
     ends = unfinished.ends(folder, [name for name in trials if name in rest], problems)
     notes, unread = verified.read(folder)
@@ -93,7 +94,7 @@ def _sweep(
         folder.name,
         [
             launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, said, task)
-            for plan in plans
+            for plan, runs in zip(plans, compared, strict=True)
         ],
         sorted(gone),
         frozenset(found.undigested),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.search_space import Choice, Range
 from analysis.data.study import Plan
 from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
@@ -30,7 +31,7 @@ _REDUCED = {
 def parts(plan: Plan) -> list[Part]:
     """Draws every figure."""
     metric = plan.task.metric
-    said = [preface(plan), *_search(plan), factors(plan)]
+    said = [preface(plan), *(_search(plan) or [factors(plan)])]
     if metric is None:
         said.append("The task names no objective, by which its points could be compared.")
         return [Part(wording.title(plan), [*said, *lacking(plan)])]
@@ -41,17 +42,19 @@ def parts(plan: Plan) -> list[Part]:
         f"Compared by {metric}, {_REDUCED[plan.task.reduction]}. {aim} is better. {first(plan)}"
     )
     caption = f"{metric} of {plan.sweep}: {wording.over_seeds(plan)}, best mean first"
-    footnote = (
+    footnotes = [
         f"from, to: Student's t interval (95 %) of the mean over seeds; none under {MIN_SEEDS} "
         "seeds. It is of each point alone, and no test of a difference between two."
-    )
+    ]
+    if table["from"].isna().all():
+        table, footnotes = table.drop(columns=["from", "to"]), []
     return [
         Part(
             wording.title(plan),
             [*said, *lacking(plan), *_without(plan)],
             [Table(name, caption, table)],
             _curves(plan, metric),
-            [footnote],
+            footnotes,
         )
     ]
 
@@ -61,17 +64,25 @@ def preface(plan: Plan) -> str:
     seeds = f" {count(runs['seed'].nunique(), 'seed')}: {values(runs['seed'])}."
     return (
         f"Task: {plan.task.name}. Scale: {plan.scale}.{seeds if plan.task.seed else ''} "
-        f"Overrides: {wording.overrides(plan)}."
+        f"Overrides: {wording.overrides(plan)}.{wording.same_results(plan)}"
     )
 
 
 def _search(plan: Plan) -> list[str]:
-    """How its points were chosen, where a search chose them."""
+    """How its points were chosen, and among which, where a search chose them."""
     if plan.search is None:
         return []
     pruner = plan.search.pruner
     stopped = "" if pruner == "none" else f", and pruner {pruner} stopped what lagged behind"
-    return [f"A search: sampler {plan.search.sampler} chose the points{stopped}."]
+    space = "; ".join(f"{key} {_range(one)}" for key, one in plan.search.space.items())
+    said = f"A search: sampler {plan.search.sampler} chose the points{stopped}."
+    return [said, f"It searched {space}."]
+
+
+def _range(one: Range | Choice) -> str:
+    if isinstance(one, Choice):
+        return f"among {', '.join(map(str, one.values))}"
+    return f"from {one.low:g} to {one.high:g}{' on a logarithmic scale' if one.log else ''}"
 
 
 def points(plan: Plan) -> pd.DataFrame:
@@ -80,11 +91,12 @@ def points(plan: Plan) -> pd.DataFrame:
     rows = []
     for point in seed_values.points(plan):
         runs = seed_values.at(plan, point)
-        found = _finite(runs)
+        # One that only repeats another seed's result says nothing new.
+        found = _finite(runs[~runs["repeated"]])
         low, high = seed_interval(found) or (None, None)
         rows.append(
             {
-                **point,
+                **{axis: _shown(value) for axis, value in point.items()},
                 "mean": _rounded(float(np.mean(found)) if found else None),
                 "mean sd": _rounded(deviation(found)),
                 "from": _rounded(low),
@@ -107,7 +119,9 @@ def first(plan: Plan) -> str:
         return "No trial has a value of it yet."
     point: dict[str, Any] = {axis: table[axis][0] for axis in plan.axes}
     n = int(table["n"][0])
-    mean = f"{table['mean'][0]} over {count(n, 'trial')}"
+    mean = f"{table['mean'][0]:g} over {count(n, 'trial')}"
+    if len(table) == 1:
+        return f"Its mean is {mean}." if n > 1 else f"Its value is {table['mean'][0]:g}."
     return f"The best mean, {mean}, has {seed_values.words(point)}."
 
 
@@ -125,6 +139,11 @@ def _without(plan: Plan) -> list[str]:
         f"{count(missing, 'trial')} of {len(done)} that are done {have(missing)} no finite value "
         f"of {plan.task.metric}, and {have(missing)} no part in the means."
     ]
+
+
+def _shown(value: Any) -> Any:
+    """A search draws more digits than anybody reads."""
+    return _rounded(value) if isinstance(value, float) else value
 
 
 def _rounded(value: float | None) -> float | None:

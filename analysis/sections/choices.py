@@ -28,55 +28,76 @@ _FOOTNOTE = (
 )
 
 
+_FOOTNOTE_OF_OTHERS = (
+    "Means over a point's seeds. That of the chosen point is of the very seeds that chose it, and "
+    "is too good on average; fresh seeds: the mean over other seeds of the same configuration, "
+    "whose runs no choice was made from, and their number. The error is the best point's over its "
+    "seeds."
+)
+
+
 def choices(study: Study) -> Section:
     """The stages that belong to the report's sweeps, of every study in the results folder.
 
-    A choice whose accuracies are not those of the records becomes a problem, and is left out.
+    A choice whose values are not those of the records becomes a problem, and is left out.
     """
-    accuracies = _accuracies(study)
+    known = _values_by_trial(study)
     parts = []
     for path, found in read_all(study.results, study.problems):
-        mine = [one for one in found.stages if one.stage in accuracies]
-        good = [one for one in mine if not _contradicts(path, one, accuracies, study.problems)]
+        mine = [one for one in found.stages if one.stage in known]
+        good = [one for one in mine if not _contradicts(path, one, known, study.problems)]
         if not good:
             continue
-        name = words.file_name(f"choices-{found.study}")
-        caption = f"What the stages of {found.study} chose, % on validation"
-        table = Table(name, caption, pd.DataFrame([_row(one, study) for one in good]))
+        ours, others = (
+            [one for one in good if one.is_trainers is is_so] for is_so in (True, False)
+        )
         said = [
             f"The rule: {found.rule}.",
             *(_left_out(one) for one in good if one.left_out),
             *(_lead(one) for one in good if len(one.candidates) > 1),
-            *selection_bias.best_epoch(_runs(study, good)),
+            *(selection_bias.best_epoch(_runs(study, ours)) if ours else []),
         ]
+        tables, footnotes = [], []
+        name = words.file_name(f"choices-{found.study}")
+        what = f"What the stages of {found.study} chose"
+        if ours:
+            frame = pd.DataFrame([_row(one, study) for one in ours])
+            tables.append(Table(name, f"{what}, % on validation", frame))
+            footnotes.append(_FOOTNOTE)
+        if others:
+            frame = pd.DataFrame([_row_of_other(one, study) for one in others])
+            tables.append(Table(f"{name}-others" if ours else name, what, frame))
+            footnotes.append(_FOOTNOTE_OF_OTHERS)
         title = f"{found.study}, {found.scale} scale"
-        parts.append(Part(title, said, [table], footnotes=[_FOOTNOTE]))
+        parts.append(Part(title, said, tables, footnotes=footnotes))
     return Section("What was chosen", parts)
 
 
-def _accuracies(study: Study) -> dict[str, dict[str, tuple[float, float]]]:
-    """The validation accuracies that a choice can be made by, of the best epoch and of the last, by
-    sweep and trial."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
-    runs = study.trials
-    columns = (runs[name] for name in ("sweep", "trial", "val_accuracy", "val_accuracy_last"))
-    for sweep, trial, best, last in zip(*columns, strict=True):
-        found.setdefault(sweep, {})[trial] = best, last
+def _values_by_trial(study: Study) -> dict[str, dict[str, set[float]]]:
+    """The values that a choice can be made by, of the trainer the validation accuracies of the best
+    epoch and of the last, by sweep and trial."""
+    found: dict[str, dict[str, set[float]]] = {}
+    for plan in study.plans:
+        names = ("val_accuracy", "val_accuracy_last") if plan.is_trainers else ("objective",)
+        rows = zip(*(plan.runs[name] for name in names), strict=True)
+        for trial, values in zip(plan.runs["trial"], rows, strict=True):
+            found.setdefault(plan.sweep, {}).setdefault(trial, set()).update(values)
     return found
 
 
 def _contradicts(
     path: Path,
     choice: Choice,
-    accuracies: Mapping[str, Mapping[str, tuple[float, float]]],
+    values: Mapping[str, Mapping[str, set[float]]],
     problems: list[InputError],
 ) -> bool:
     """Whether the records say otherwise, which is added to the problems."""
-    known = accuracies[choice.stage]
+    known = values[choice.stage]
     for one in choice.candidates:
-        for trial, value in zip(one.trials, one.val_accuracies, strict=False):
+        for trial, value in zip(one.trials, one.values, strict=False):
             if value not in known.get(trial, ()):
-                what = f"{path}: {choice.stage} was chosen with {trial} at {percent(value)} %"
+                shown = _figure(choice, value, " %")
+                what = f"{path}: {choice.stage} was chosen with {trial} at {shown}"
                 problems.append(
                     InputError(
                         f"{what}, which its records do not say",
@@ -86,6 +107,10 @@ def _contradicts(
                 )
                 return True
     return False
+
+
+def _figure(choice: Choice, value: float, unit: str = "") -> str:
+    return f"{percent(value)}{unit}" if choice.is_trainers else f"{value:.6g}"
 
 
 def _runs(study: Study, good: list[Choice]) -> pd.DataFrame:
@@ -104,11 +129,26 @@ def _row(choice: Choice, study: Study) -> dict[str, Any]:
         "points": len(choice.candidates),
         "chosen": _values(choice.chosen),
         "reported": _values(choice.reported),
-        "validation": choice.mean_val_accuracy,
+        "validation": choice.mean,
         "fresh seeds": "-" if fresh is None else f"{percent(fresh.mean)} ({len(fresh.seeds)})",
-        "best": percent(choice.best_mean_val_accuracy),
+        "best": percent(choice.best_mean),
         "standard error": f"{percent(choice.standard_error)} ({of})",
         "within it": near,
+    }
+
+
+def _row_of_other(choice: Choice, study: Study) -> dict[str, Any]:
+    fresh = selection_bias.of_choice(study, choice)
+    error = choice.standard_error
+    return {
+        "stage": choice.stage,
+        "points": len(choice.candidates),
+        "chosen": _values(choice.chosen),
+        "assumed before": _values(choice.reported),
+        "by": f"{'highest' if choice.sign == 1 else 'lowest'} {choice.metric}",
+        "mean value": _figure(choice, choice.mean),
+        "fresh seeds": "-" if fresh is None else f"{fresh.mean:.6g} ({len(fresh.seeds)})",
+        "standard error": "-" if error is None else _figure(choice, error),
     }
 
 
@@ -122,12 +162,13 @@ def _lead(choice: Choice) -> str:
     """How far the best is ahead of the next, and whether training again may turn it round."""
     found = selection_bias.lead(choice)
     assert found is not None
+    ahead = f"{percent(found.mean)} points" if choice.is_trainers else f"{found.mean:.4g}"
     said = (
-        f"{choice.stage}: {_values(choice.best)} is {percent(found.mean)} points ahead of the "
+        f"{choice.stage}: {_values(choice.best)} is {ahead} ahead of the "
         f"next, {_values(found.following.point)}"
     )
     if found.told_apart is None:
-        seeds = count(len(found.following.val_accuracies), "seed")
+        seeds = count(len(found.following.values), "seed")
         return f"{said}: with {seeds} a point it is not known whether training again explains that."
     if found.told_apart:
         return f"{said}: more than seeds explain."

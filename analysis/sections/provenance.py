@@ -34,9 +34,13 @@ def provenance(study: Study) -> Section:
         *(note for plan in study.plans for note in _unlike(plan)),
         *_left_out(study),
     ]
+    sources = summary_tables.sources(runs)
+    if not ours.plans:
+        # Only the trainer says what it evaluated, on which images.
+        sources = sources.dropna(axis="columns", how="all")
     tables = [
         Table("commands", "The commands that planned the trials", pd.DataFrame(launches)),
-        Table("sources", "What the finished trials ran on", summary_tables.sources(runs)),
+        Table("sources", "What the finished trials ran on", sources),
     ]
     if (rerun := _rerun(study)) is not None:
         tables.append(rerun)

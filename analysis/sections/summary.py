@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.data import dataset
-from analysis.data.study import Study
+from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
 from analysis.stats import summary_tables
 from analysis.stats.intervals import MIN_SEEDS, sample_interval
@@ -27,7 +27,7 @@ def summary(study: Study) -> Section:
                 "launch": plan.id,
                 "scale": plan.scale,
                 **({} if all(one.is_trainers for one in study.plans) else {"task": plan.task.name}),
-                "data set": dataset.titles(plan.runs) if plan.is_trainers else None,
+                **({"data set": _data(plan)} if study.of_trainer.plans else {}),
                 "planned": len(plan.runs),
                 **{state: int(states.get(state, 0)) for state in states_seen},
                 "flagged": len(rows),
@@ -49,6 +49,11 @@ def summary(study: Study) -> Section:
         legend = pd.DataFrame(rules, columns=["flag", "rule"])
         shown.append(Table("flags", "What the flags mean", legend))
     return Section("Summary", [Part(notes=notes, tables=shown)])
+
+
+def _data(plan: Plan) -> str | None:
+    """None where nobody knows what a task trains on."""
+    return dataset.titles(plan.runs) if plan.is_trainers else None
 
 
 def _alike(runs: pd.DataFrame) -> list[str]:

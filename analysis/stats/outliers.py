@@ -63,9 +63,9 @@ FLAGS = {
     "that trained it, with the same versions, of any bit; else by more than its tolerance, which "
     "rounding alone can exceed where training is long",
     SAME_RESULT: "done, but with the very result of another seed of its point: every loss and "
-    "accuracy of every epoch, and the predictions where they are recorded, are equal to the last "
-    "digit, as where the training program takes no account of the seed. All such trials of a point "
-    "count as one seed",
+    "accuracy of every epoch (of another task, all that it logged, but times), and the predictions "
+    "where they are recorded, are equal to the last digit, as where the training program takes no "
+    "account of the seed. All such trials of a point count as one seed",
     "OUTLIER": f"done, but one of two. Among seeds: of a point with {MIN_SEEDS} done seeds or "
     "more, its test accuracy is the one that Grubbs' test for so many seeds rejects (of points "
     f"whose seeds differ by chance alone, {100 * OUTLIER_ALPHA:g} % have one), and lies further "

@@ -28,14 +28,15 @@ _DIGITS = 8
 
 @dataclass(frozen=True)
 class Fresh:
-    """A configuration's validation accuracies (0 to 1) on seeds that were candidates of nothing."""
+    """What a configuration has, such as validation accuracies (0 to 1), on seeds that were
+    candidates of nothing."""
 
     seeds: list[int]
-    accuracies: list[float]
+    values: list[float]
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.accuracies) / len(self.accuracies)
+        return math.fsum(self.values) / len(self.values)
 
     def __str__(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
@@ -59,25 +60,27 @@ def choices_of(study: Study) -> list[Choice]:
     return [choice for _, found in read_all(study.results, []) for choice in found.stages]
 
 
-def fresh(study: Study, run: pd.Series[Any], chose: Collection[str]) -> Fresh | None:
+def fresh(
+    study: Study, run: pd.Series[Any], chose: Collection[str], column: str = "val_accuracy"
+) -> Fresh | None:
     """What the same configuration has on other seeds whose runs are not among those that chose;
-    None where no such run has a result."""
+    None where no such run has a result. `column` is the one that was chosen by."""
     runs = study.trials
-    runs = _known(runs[runs["data"] == run["data"]])
+    runs = _known(runs[runs["data"] == run["data"]], column)
     runs = runs[~_digits(runs).isin(list(chose))]
     fields = {name for plan in study.plans for name in plan.fields} - {"seed"}
     for name in fields:
         value = run.get(name)
         same = runs[name].isna() if pd.isna(value) else runs[name] == value
         runs = runs[same]
-    runs = runs.drop_duplicates("fingerprint").sort_values("seed")
+    runs = runs[runs["seed"].notna()].drop_duplicates("fingerprint").sort_values("seed")
     if runs.empty:
         return None
-    return Fresh([int(seed) for seed in runs["seed"]], [float(one) for one in runs["val_accuracy"]])
+    return Fresh([int(seed) for seed in runs["seed"]], [float(one) for one in runs[column]])
 
 
-def _known(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs[(runs["state"] == "done") & runs["val_accuracy"].notna()]
+def _known(runs: pd.DataFrame, column: str = "val_accuracy") -> pd.DataFrame:
+    return runs[(runs["state"] == "done") & runs[column].notna()]
 
 
 def _digits(runs: pd.DataFrame) -> pd.Series[str]:
@@ -97,7 +100,18 @@ def of_choice(study: Study, choice: Choice) -> Fresh | None:
     run = None if won is None else row_of(study, won.trials[0])
     if run is None:
         return None
-    return fresh(study, run, _all_candidates(study))
+    column = "val_accuracy" if choice.is_trainers else "objective"
+    return fresh(_alike(study, choice), run, _all_candidates(study), column)
+
+
+def _alike(study: Study, choice: Choice) -> Study:
+    """Of the study the launches of the task, by the objective, that the choice is of."""
+    ours = [plan.task.objective for plan in study.plans if plan.sweep == choice.stage]
+    return study.only(
+        lambda plan: (
+            plan.task.name == choice.task and (choice.is_trainers or plan.task.objective in ours)
+        )
+    )
 
 
 def _all_candidates(study: Study) -> set[str]:
@@ -188,8 +202,8 @@ def best_epoch(runs: pd.DataFrame) -> list[str]:
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the best point of a choice is ahead of the next, as a fraction, and whether seeds
-    tell the two apart; None where there are too few."""
+    """How far the best point of a choice is ahead of the next, in the metric's unit, and whether
+    seeds tell the two apart; None where there are too few, or where they change nothing."""
 
     following: Candidate
     mean: float
@@ -202,18 +216,20 @@ def lead(choice: Choice) -> Lead | None:
     By Student's paired t over the seeds, times the number of pairs of points, any of which might
     have come first; sweeps/study/selection.py says the same when the choice is made.
     """
-    ranked = sorted(choice.candidates, key=lambda one: -_mean(one))
+    ranked = sorted(choice.candidates, key=lambda one: -choice.sign * _mean(one))
     if len(ranked) < 2:
         return None
     best, following = ranked[:2]
-    ahead = _mean(best) - _mean(following)
-    if len(best.val_accuracies) != len(following.val_accuracies):
+    ahead = choice.sign * (_mean(best) - _mean(following))
+    if len(best.values) != len(following.values):
         return Lead(following, ahead, None)
-    pairs = zip(best.val_accuracies, following.val_accuracies, strict=True)
-    p = mean_p([a - b for a, b in pairs], 1 / best.val_images)
+    gaps = [a - b for a, b in zip(best.values, following.values, strict=True)]
+    if best.val_images is None and len({*best.values}) == len({*following.values}) == 1:
+        return Lead(following, ahead, None)  # the seeds change nothing
+    p = mean_p(gaps, 1 / best.val_images if best.val_images else 0.0)
     told = None if p is None else p * math.comb(len(ranked), 2) <= ALPHA
     return Lead(following, ahead, told)
 
 
 def _mean(one: Candidate) -> float:
-    return math.fsum(one.val_accuracies) / len(one.val_accuracies)
+    return math.fsum(one.values) / len(one.values)

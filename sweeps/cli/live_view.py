@@ -12,7 +12,6 @@ from sweeps.cli import table
 from sweeps.cli.trial_table import view
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress
-from trial_records.plan import FIRST_TASK
 
 
 def _live() -> Live:
@@ -54,7 +53,7 @@ class Display:
         for one in progress:
             words = str(one.state)
             if one.state == "done" and one.best is not None:
-                words += f", best {_what(one)} {one.best_in_words}"
+                words += f", best {one.what} {one.best_in_words}"
                 words += f" in {one.epochs_done} {one.trial.task.budget or 'rows'}"
             elif one.state in ("failed", "lost"):
                 words += f", {one.note}"
@@ -63,7 +62,3 @@ class Display:
             elif self.said.get(one.trial.name) != words:
                 self.said[one.trial.name] = words
                 print(f"[{over}/{total}] {one.trial.name}: {words}", file=sys.stderr, flush=True)
-
-
-def _what(one: Progress) -> str:
-    return "validation" if one.metric == FIRST_TASK.metric else str(one.metric)

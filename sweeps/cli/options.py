@@ -78,6 +78,16 @@ SiteName = Annotated[
 ]
 Nodes = Annotated[int | None, typer.Option(min=1, help="Slurm: nodes a trial.")]
 Gpus = Annotated[int | None, typer.Option(min=1, help="Slurm: GPUs, and ranks, a node.")]
+NoSnapshot = Annotated[
+    bool,
+    typer.Option(
+        "--no-snapshot", help="Run the code where it lies, not a copy of it as it is now."
+    ),
+]
+Code = Annotated[
+    str | None,
+    typer.Option("--code", metavar="REV", help="Run the code of this commit, branch or tag."),
+]
 Minutes = Annotated[int | None, typer.Option(min=1, help="Slurm: a job's time limit.")]
 
 
@@ -92,6 +102,8 @@ class Where:
     nodes: Nodes = None
     gpus_per_node: Gpus = None
     minutes: Minutes = None
+    no_snapshot: NoSnapshot = False
+    code: Code = None
     results: Results = Path("results")
 
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from sweeps.state.progress import Progress
 
 
-COLUMNS = ("trial", "state", "epoch", "best", "left", "note")
+def columns(plan: Plan) -> tuple[str, ...]:
+    """The headings; how far a trial is, is counted in units of its task's budget, else in rows."""
+    unit = (plan.task.budget or "rows").rpartition(".")[2].removesuffix("s")
+    return ("trial", "state", unit, "best", "left", "note")
 
 
 def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
@@ -22,14 +25,13 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
     from sweeps.cli import table
 
     line, rows = summed_up(plan, progress)
-    return Group(table.text(line), table.make(COLUMNS, rows[:height]))
+    return Group(table.text(line), table.make(columns(plan), rows[:height]))
 
 
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
     from sweeps.cost.tally import tally
     from sweeps.state.progress import best_of_all, duration, eta_seconds, summary
-    from trial_records.plan import FIRST_TASK
 
     rows: list[tuple[str, ...]] = [
         (
@@ -49,8 +51,7 @@ def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str
     line += f"; {hours_in_words(spent)} of training done" if spent else ""
     line += f", {hours_in_words(to_come)} to come" if spent and to_come else ""
     if (top := best_of_all(progress)) is not None:
-        what = "validation" if plan.task == FIRST_TASK else top.metric
-        line += f"; best {what} {top.best_in_words} ({top.trial.name})"
+        line += f"; best {top.what} {top.best_in_words} ({top.trial.name})"
     return line, rows
 
 

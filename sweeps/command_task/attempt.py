@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from local_machine import clock
@@ -33,8 +31,8 @@ class ProgramAttempt:
     def __init__(self, command: PlannedCommand, run: Run) -> None:
         self._command, self._run = command, run
         self._is_first = run.ranks.rank == 0
-        # A program may change its working directory.
-        self._folder = Path(os.path.abspath(run.attempt.trial / FILES))  # noqa: PTH100
+        # A program may change its working directory, and that of a snapshot is another each time.
+        self._folder = run.attempt.trial.resolve() / FILES
         self._source: Source
         self._collector: Collector | None = None
         self._again = 0

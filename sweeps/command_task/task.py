@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local_machine.code import snapshot
 from local_machine.errors import InputError
 from sweeps.command_task import command as commands
 from sweeps.command_task.metrics import kinds
@@ -122,10 +123,18 @@ class CommandTask(Task):
 
         attempt = ProgramAttempt(self.command, run)
         attempt.begin(
-            lambda placeholders: self.template.fill(config, placeholders),
+            lambda placeholders: self.template.fill(config, placeholders, _found),
             self.stored(config, self.seed),
         )
         attempt.until_complete(self.stored(config, self.budget), self.objective.metric)
+
+
+def _found(word: str) -> str:
+    """A word of the command; a file of the project is the snapshot's, where there is one."""
+    if not word.startswith("/"):
+        return word
+    file = snapshot.found(Path(word))
+    return str(file) if file.is_file() else word
 
 
 def _field(what: str, given: object, flat: Mapping[str, Any], usual: Sequence[str]) -> str | None:

@@ -82,14 +82,25 @@ class Template:
                     'args="argparse" (--args argparse) or args="hydra"',
                 )
 
-    def fill(self, values: Mapping[str, Any], of_attempt: Mapping[str, Any]) -> list[str]:
-        """The words of one trial's command. Raises InputError for a value that has no text."""
+    def fill(
+        self,
+        values: Mapping[str, Any],
+        of_attempt: Mapping[str, Any],
+        place: Callable[[str], str] = str,
+    ) -> list[str]:
+        """The words of one trial's command; `place` is asked for each word without a placeholder
+        what it is here. Raises InputError for a value that has no text."""
         flat = leaves(values)
         given = {**flat, **of_attempt}
         if self.shell:
             text = self._replaced(self.text, lambda name: shlex.quote(_text(name, given[name])))
             return ["/bin/sh", "-c", text + "".join(f" {shlex.quote(x)}" for x in self._rest(flat))]
-        words = [self._replaced(word, lambda name: _text(name, given[name])) for word in self.words]
+        words = [
+            self._replaced(word, lambda name: _text(name, given[name]))
+            if {"{", "}"} & set(word)
+            else place(word)
+            for word in self.words
+        ]
         return words + self._rest(flat)
 
     def _rest(self, flat: Mapping[str, Any]) -> list[str]:

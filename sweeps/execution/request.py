@@ -31,6 +31,12 @@ class LaunchRequest:
     as_json: bool = False
     defined_here: bool = False
     """Whether a user's own file defines the trials."""
+    snapshot: bool = False
+    """Whether trials run from a snapshot of the code."""
+    revision: str | None = None
+    """The commit whose code it is; None: the files as they are."""
+    stale: bool = False
+    """Also what is done, where other code has trained it."""
 
     @property
     def on_slurm(self) -> bool:
@@ -61,8 +67,28 @@ def request_of(where: Where, resources: Resources | None = None, **more: bool) -
         replace(resources or Resources(), **given),
         where.workers,
         _per_gpu(where.per_gpu, backend),
+        snapshot=_snapshot(where, backend, more.get("stale", False)),
+        revision=where.code,
         **more,
     )
+
+
+def _snapshot(where: Where, backend: BackendName, stale: bool) -> bool:
+    """Whether trials run from a code snapshot. Raises InputError where --code asks for one that
+    there is not."""
+    is_here = backend is BackendName.DEBUG
+    if where.code is not None and (where.no_snapshot or is_here):
+        other = "--on debug" if is_here else "--no-snapshot"
+        raise InputError(
+            f"--code {where.code} with {other}, which runs the files as they lie",
+            "give one of them",
+        )
+    if where.code is not None and stale:
+        raise InputError(
+            f"--code {where.code} with --stale, which looks at the files as they are now",
+            "check that commit out, and leave --code out",
+        )
+    return not where.no_snapshot and not is_here
 
 
 def _backend(name: BackendName) -> BackendName:

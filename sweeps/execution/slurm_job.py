@@ -90,7 +90,7 @@ class TrialJob:
         trial = next(one for one in store.plan(self.plan).trials if one.name == self.trial)
         worker = Worker(store, self.launch, _log_name(place), stop=stop)
         start_logging(worker.tail)
-        begin_origin(trial)
+        begin_origin(trial, path)
         # Not by the job's number, which a new cluster may give again.
         meeting = path / LOGS / f".meet-{self.submission}-{self.task}-{place.restarts}"
         if place.rank:

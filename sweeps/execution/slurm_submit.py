@@ -39,6 +39,8 @@ class Submission:
     site: Site
     resources: Resources
     queue: Queue
+    start: tuple[str, ...] = ()
+    """By which the jobs run from the launch's code snapshot."""
 
     @property
     def logs(self) -> Path:
@@ -75,7 +77,7 @@ class Submission:
     def _batch(self, comment: str, words: SentTrial | WorkerJob, tasks: int) -> Batch:
         return Batch(
             self.site, self.resources, self.plan.sweep, comment, self.logs,
-            "sweeps.execution.job_entry", job_entry.words(words), tasks,
+            "sweeps.execution.job_entry", job_entry.words(words), tasks, self.start,
         )  # fmt: skip
 
     def trials(self, trials: Sequence[Trial]) -> int:

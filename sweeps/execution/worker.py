@@ -9,6 +9,7 @@ run at once, in any process that sees the folder.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import logging
 import math
@@ -24,9 +25,11 @@ from typing import Annotated, Any
 import typer
 
 from local_machine import clock, origin, processes
+from local_machine.code import packages, snapshot
 from local_machine.errors import InputError, run_command, storage_error
 from slurm import environment
 from slurm.environment import Child
+from sweeps.code.launched import FOLDER as CODE
 from sweeps.execution.shutdown import Stop
 from sweeps.execution.trial_order import Order, read_seconds, shape_of
 from sweeps.execution.worker_log import start_logging
@@ -108,7 +111,7 @@ class Worker:
                     held.append(trial)
                     continue
                 ran = self.has_run = True
-                begin_origin(trial)
+                begin_origin(trial, self.store.folder)
                 try:
                     stopped = self.run_leased(trial, lease)
                 except LostTrialError:
@@ -250,7 +253,9 @@ class Worker:
     def _failure(
         self, error: Exception, lease: Lease, about: dict[str, Any] | None, trial: Trial
     ) -> trial_files.Failure:
-        exception, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        said = f"{type(error).__name__}: {error}"
+        exception = "; ".join(one for one in (said, snapshot.missing(error)) if one)
+        trace = traceback.format_exc()
         if isinstance(error, InputError) and trial.task.command is not None:
             # No line of ours says anything of a program that failed.
             exception, trace = error.what, f"{error.what}\nhelp: {error.help}\n"
@@ -276,10 +281,13 @@ class Worker:
         self.store.fail(trial, lease, self._failure(error, lease, None, trial))
 
 
-def begin_origin(trial: Trial) -> None:
-    """Have the attempt that begins say which code it is by: its task's."""
+def begin_origin(trial: Trial, sweep: Path) -> None:
+    """Have the attempt that begins say which code it is by: its task's. The packages that it finds
+    are listed in the sweep's folder."""
     if (code := code_of(trial.task)) is not None:
         origin.begin(code)
+    with contextlib.suppress(OSError):  # the disk is full: what the attempt writes will say so
+        packages.keep(sweep / CODE)
 
 
 def cause_of(error: Exception) -> trial_files.Cause:

@@ -11,6 +11,8 @@ from local_machine.errors import EXIT_DONE, EXIT_FLAGGED
 from local_machine.secrets import masked
 from slurm.send import Batch
 from sweeps.cli.live_view import Display
+from sweeps.code.launched import LaunchedCode, capture
+from sweeps.code.other_code import trained_by_other
 from sweeps.cost.estimate import seconds_alike
 from sweeps.execution import preparation
 from sweeps.execution.backends.backend import Backend, Work
@@ -19,8 +21,10 @@ from sweeps.execution.trial_order import write_seconds
 from sweeps.execution.watch import watch
 from sweeps.execution.worker import Worker
 from sweeps.launching import ending, preflight
+from sweeps.launching.stale import set_aside
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
+from sweeps.spec.task_loader import code_of
 from sweeps.state.adoption import adopt
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look, summary
@@ -42,6 +46,18 @@ def backend_of(store: TrialStore, request: LaunchRequest) -> Backend:
     return Local(store, request)
 
 
+def captured(
+    store: TrialStore, trials: Sequence[Trial], request: LaunchRequest
+) -> LaunchedCode | None:
+    """The code of the trials' tasks as it is now, which nothing changes for them from here on; None
+    where they run the code where it lies. Raises InputError where it cannot be captured."""
+    if not request.snapshot or not trials:
+        return None
+    tasks = dict.fromkeys(trial.task for trial in trials)
+    places = [code_of(task) for task in tasks]
+    return capture(places, store.folder.parent, request.revision)
+
+
 def run(
     store: TrialStore, plans: list[Plan], request: LaunchRequest, known: dict[str, Progress]
 ) -> int:
@@ -50,11 +66,17 @@ def run(
     with backend_of(store, request) as backend:
         progress = look(store, trials, known)
         work, flag = _opened(store, plans, progress, request)
-        check(store, plans[0], work.trials, request)
+        backend.code = captured(store, work.trials, request)
+        check(store, plans[0], work.trials, request, backend.code)
         preparation.prepare(work.trials)
         for plan in plans:
             store.write_plan(plan)
-        if adopted := _adopted(work):
+        if request.stale:
+            for trial in set_aside(store, work.trials):
+                known.pop(trial.name, None)
+            progress = look(store, trials, known)
+        # What another sweep has trained may be by other code, too.
+        elif adopted := _adopted(work):
             work = replace(work, trials=[one for one in work.trials if one.name not in adopted])
             progress = look(store, trials, known)
         if not work.trials:
@@ -70,10 +92,12 @@ def _opened(
 ) -> tuple[Work, int]:
     """What there is to run, and the exit code for what this version cannot train."""
     launch = clock.now()
-    wanted = to_run(store, progress, launch, retry=request.retry)
+    wanted = to_run(store, progress, launch, retry=request.retry, stale=request.stale)
     refused = [trial.problem for trial in wanted if trial.problem is not None]
     trials = [trial for trial in wanted if trial.problem is None]
     print(f"{store.sweep}: {summary(progress)}; {len(trials)} to run", file=sys.stderr, flush=True)
+    if not request.stale and request.revision is None:
+        ending.tell_of_other_code(store, progress)
     for problem in refused:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
     work = Work(store, plans, trials, launch, request.retry)
@@ -81,15 +105,25 @@ def _opened(
 
 
 def to_run(
-    store: TrialStore, progress: list[Progress], launch: float, *, retry: bool = False
+    store: TrialStore,
+    progress: list[Progress],
+    launch: float,
+    *,
+    retry: bool = False,
+    stale: bool = False,
 ) -> list[Trial]:
     """The trials that a launch would run now."""
     worker = Worker(store, launch, log="", retry_only=retry)
-    return [one.trial for one in progress if worker.wants(one.standing)]
+    again = {one.trial.name for one in trained_by_other(progress)} if stale else set()
+    return [one.trial for one in progress if worker.wants(one.standing) or one.trial.name in again]
 
 
 def check(
-    store: TrialStore, plan: Plan, trials: Sequence[Trial], request: LaunchRequest
+    store: TrialStore,
+    plan: Plan,
+    trials: Sequence[Trial],
+    request: LaunchRequest,
+    code: LaunchedCode | None = None,
 ) -> Batch | None:
     """All that a launch of these trials looks at before it leases or writes anything; a dry run
     looks at the same. The jobs that would be sent first, on Slurm.
@@ -100,13 +134,13 @@ def check(
         return None
     preparation.check(trials, request.ranks)
     if request.defined_here and request.backend is not BackendName.DEBUG:
-        preflight.check_elsewhere(trials)
+        preflight.check_elsewhere(trials, code)
     if not request.on_slurm:
         return None
     from sweeps.execution.backends.slurm import batch_of, jobs_of
 
     preflight.check_stop(plan.task, request.site)
-    batch = batch_of(request, store, plan, len(trials))
+    batch = batch_of(request, store, plan, len(trials), code)
     preflight.check_batch(batch, jobs_of(request, len(trials))[0])
     return batch
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED
+from sweeps.code.other_code import in_words, trained_by_other
 from sweeps.state import lease as leases
 from sweeps.state.elsewhere import way_out
 from sweeps.state.progress import Progress, counts, lost_alike, summary, why_lost
@@ -35,6 +36,17 @@ def ended(store: TrialStore, progress: list[Progress], as_json: bool, *, unfinis
     fine = ("done", "pending", "queued", "running") if unfinished else ("done",)
     bad = [one for one in progress if one.state not in fine or one.problem is not None]
     return EXIT_FLAGGED if bad or silent else EXIT_DONE
+
+
+def tell_of_other_code(store: TrialStore, progress: list[Progress]) -> None:
+    """Say of how many that are done the code was another one."""
+    if count := len(trained_by_other(progress)):
+        print(
+            f"{in_words(count)}: {_command(store, 'status')} --stale shows which, and launch "
+            "--stale trains them again",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _tell_elsewhere(store: TrialStore, progress: list[Progress]) -> bool:

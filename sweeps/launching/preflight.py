@@ -9,14 +9,18 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_machine import processes
+from local_machine.code import snapshot
 from local_machine.errors import EXIT_DONE, EXIT_USAGE, InputError, print_error
 from slurm import environment
 from slurm.environment import Child
 from slurm.site import Resources, Site
+from sweeps.code.launched import LaunchedCode
 from sweeps.spec.sweep import Trial, by_task
 from sweeps.spec.task_loader import load
 from sweeps.state.plan import LOGS
@@ -34,9 +38,10 @@ COMMIT_SECONDS = 20.0
 ELSEWHERE = "workers do not import the definition: what it sets up belongs into the task's module"
 
 
-def check_elsewhere(trials: Iterable[Trial]) -> None:
+def check_elsewhere(trials: Iterable[Trial], code: LaunchedCode | None = None) -> None:
     """Whether a process that has not imported the definition can import the trials' tasks and read
-    their values: no worker imports it. Raises InputError where it cannot.
+    their values, from the code snapshot where there is one: no worker imports it. Raises InputError
+    where it cannot.
 
     Seeds change nothing about that, so one of them is looked at.
     """
@@ -54,11 +59,14 @@ def check_elsewhere(trials: Iterable[Trial]) -> None:
             }
         )
     try:
-        done = processes.run(
-            [sys.executable, "-m", "sweeps.launching.preflight"], input=json.dumps(asked),
-            capture_output=True, text=True, timeout=SECONDS, check=False,
-            env=environment.built(Child.WORKER),
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="sweeps-") as private:
+            start = () if code is None else code.keep(Path(private))
+            done = processes.run(
+                [sys.executable, *start, "-m", "sweeps.launching.preflight"],
+                input=json.dumps(asked),
+                capture_output=True, text=True, timeout=SECONDS, check=False,
+                env=environment.built(Child.WORKER),
+            )  # fmt: skip
     except subprocess.TimeoutExpired:
         where = ", ".join(dict.fromkeys(one["task"]["reference"] for one in asked))
         raise InputError(
@@ -145,7 +153,8 @@ def main() -> int:
             for values in one["values"]:
                 _parse(task, values)
     except InputError as error:
-        print_error(error.what, error.help)
+        said = snapshot.missing(error)
+        print_error(f"{error.what}; {said}" if said else error.what, error.help)
         return EXIT_USAGE
     return EXIT_DONE
 

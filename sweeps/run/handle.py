@@ -38,7 +38,7 @@ _log = logging.getLogger("sweeps.run")
 
 _OF_ATTEMPT = (
     "device", "host", "slurm_job_id", "command", "git_commit", "git_dirty",
-    "code_sha256", "torch_version", "python_version",
+    "code_sha256", "snapshot_sha256", "packages_sha256", "torch_version", "python_version",
 )  # fmt: skip
 # How many calls of should_stop apart several ranks ask each other.
 AGREE_CALLS = 10

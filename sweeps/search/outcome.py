@@ -11,12 +11,16 @@ from local_machine.errors import InputError
 from sweeps.spec.sweep import Search
 from sweeps.task import Objective
 from trial_records import tables
-from trial_records.metrics import measured
+from trial_records.metrics import FINAL, objective
 from trial_records.trial_files import EPOCHS, RUN
 
 
 class NoMetricError(InputError):
     """A finished trial measured nothing of the objective's name."""
+
+
+class NotFiniteError(InputError):
+    """A finished trial's value is NaN or infinite."""
 
 
 class Outcome(NamedTuple):
@@ -33,28 +37,28 @@ def outcome(search: Search, folder: Path, fingerprint: str) -> Outcome:
         column = "val_accuracy_last" if goal.reduction == "last" else "val_accuracy"
         tables.check_measured(folder / RUN, run, [column])
         return Outcome(float(run[column]), run["val_images"])
-    value = _value(run, folder, goal)
-    if not math.isfinite(value):
-        raise InputError(f"{folder.name}: its {goal.metric} is {value}", "see its rows")
-    return Outcome(value, None)
+    return Outcome(value_of(run, folder, goal), None)
 
 
-def _value(run: Mapping[str, Any], folder: Path, goal: Objective) -> float:
-    """As the run says it; anew where it was run for another objective, which is no part of what a
-    trial is."""
-    told = tuple(run.get(f"objective_{part}") for part in ("metric", "direction", "reduction"))
-    is_same = told == (goal.metric, goal.direction, goal.reduction)
-    if is_same and run.get("objective") is not None:
-        return float(run["objective"])
-    rows = tables.read_epochs(folder, run.get(tables.DIGESTS[EPOCHS])).to_pylist()
-    final = {name.removeprefix("final."): run[name] for name in run if name.startswith("final.")}
-    anew = measured(rows, final, goal.metric, goal.direction, goal.reduction)["objective"]
-    if anew is not None:
-        return float(anew)
+def value_of(run: Mapping[str, Any], folder: Path, goal: Objective) -> float:
+    """A finished trial's value by an objective; `run` is the row of its run.parquet. Raises
+    NoMetricError where it has none, NotFiniteError, and InputError where its rows are damaged."""
+
+    def rows() -> list[dict[str, Any]]:
+        digest = run.get(tables.DIGESTS[EPOCHS])
+        found: list[dict[str, Any]] = tables.read_epochs(folder, digest).to_pylist()
+        return found
+
+    value = objective(run, rows, goal.metric, goal.direction, goal.reduction)
+    if value is not None and math.isfinite(value):
+        return value
+    if value is not None:
+        raise NotFiniteError(f"{folder.name}: its {goal.metric} is {value}", "see its rows")
     if goal.reduction == "final":
+        final = {name.removeprefix(FINAL): run[name] for name in run if name.startswith(FINAL)}
         found, what = _named(final.items()), f"train returned no {goal.metric!r}; it returned"
     else:
-        found = _named(item for row in rows for item in row.items())
+        found = _named(item for row in rows() for item in row.items())
         what = f"no row has the metric {goal.metric!r}; the rows have"
     raise NoMetricError(
         f"{folder.name}: {what} {', '.join(found) or 'nothing'}",

@@ -136,6 +136,7 @@ def through(
         dispatch.backend_of(store, request) as backend,
         signals.kept(signal.SIGTERM, signal.SIGINT, signal.SIGALRM),
     ):
+        backend.code = dispatch.captured(store, asked.ends, request)
         preparation.prepare(asked.ends)
         journal = Journal(folder, asked.search, asked.definition, asked.epochs)
         if journal.repaired:

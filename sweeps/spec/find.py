@@ -8,12 +8,17 @@ import stat
 from pathlib import Path
 
 from local_machine.errors import InputError, nearest
+from local_machine.files import read_file
+from local_machine.json_files import parse_json
 from sweeps.spec.loader import Definition, load, may_hold
 from sweeps.spec.sweep import Search, Sweep
 from sweeps.spec.task_loader import load as load_task
+from trial_records import plan as plan_files
 from trial_records.names import NAME_BYTES, is_name
-from trial_records.plan import FIRST_TASK
+from trial_records.plan import FIRST_TASK, PlannedTask
 
+# So many folders up lies that of the sweep: RESULTS/SWEEP/searches/ID/best.json.
+_DEPTH = 3
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 
 
@@ -34,8 +39,29 @@ def find(name: str, results: Path | None = None) -> tuple[str, Sweep]:
     in it.
     """
     if name.endswith(".json"):
-        return stem(Path(name)), Sweep(base=load_task(FIRST_TASK).read(Path(name)))
+        path = Path(name)
+        task = load_task(_planned(path))
+        return stem(path), Sweep(task.read(path), task=task)
     return _loaded(name, Sweep, results)
+
+
+def _planned(path: Path) -> PlannedTask:
+    """The task that a configuration's file is of, as the plans of the sweep say in whose folder the
+    file lies; the project's trainer where it names none. Raises InputError."""
+    values = parse_json(path, read_file(path))
+    if not isinstance(values, dict) or values.keys() != {"task", "values"}:
+        return FIRST_TASK
+    for folder in path.resolve().parents[:_DEPTH]:
+        for plan in plan_files.paths(folder):
+            task = plan_files.read(plan).task
+            if task.name == values["task"]:
+                return task
+    raise InputError(
+        f"{path} is of the task {str(values['task'])[:100]!r}, and no plan beside it says how that "
+        "is imported",
+        "give the file where it lies in its sweep's folder, or launch the task's definition with "
+        "--set",
+    )
 
 
 def find_search(name: str, results: Path | None = None) -> tuple[str, Search]:

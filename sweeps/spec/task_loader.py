@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
+from local_machine.code import snapshot
 from local_machine.errors import InputError
 from sweeps.command_task.task import CommandTask
 from sweeps.function_task import FunctionTask
@@ -96,9 +97,10 @@ def code_of(task: PlannedTask) -> Path | None:
     """The package or the file that a task is in; None where nobody finds it."""
     place = place_of(task.reference)
     if task.command is not None:
-        return Path(place) if Path(place).is_file() else None
+        file = snapshot.found(Path(place))
+        return file.resolve() if file.is_file() else None
     if place.endswith(".py"):
-        return Path(place).resolve()
+        return snapshot.found(Path(place)).resolve()
     try:
         spec = importlib.util.find_spec(place.partition(".")[0])
     except (ImportError, ValueError):
@@ -143,7 +145,7 @@ def _attribute(reference: str, called: str) -> object:
             "name it by module:attribute or FILE.py:attribute",
         )
     if place.endswith(".py"):
-        return _of_file(Path(place), attribute, called)
+        return _of_file(snapshot.found(Path(place)), attribute, called)
     try:
         module = guarded(lambda: importlib.import_module(place), lambda _: called, "")
     except InputError as error:

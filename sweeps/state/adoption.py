@@ -4,7 +4,7 @@ A trial is its configuration: trained twice on the same images it gives the same
 twice and confirm nothing of each other. The records are copied, each by writing aside and renaming,
 run.parquet last, while this process holds the trial; so a copy that is killed is lost as an attempt
 is, and begun again. Its `shared_from` names the trial whose training the records are of, and what
-they say of machine, code and time is that training's.
+they say of machine, code and time is that training's. Each copied table says whose it is now.
 
 Only what is verified is taken: files with digests that hold, of these very images (data_sha256).
 """
@@ -12,12 +12,11 @@ Only what is verified is taken: files with digests that hold, of these very imag
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError, storage_error
 from local_machine.files import read_file, write_atomic
@@ -33,16 +32,19 @@ from trial_records import plan as plan_files
 from trial_records.config import is_of
 from trial_records.names import is_name
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _COPIED = (trial_files.EPOCHS, trial_files.PREDICTIONS)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A finished trial of another sweep: its folder, its run's row, and its other files."""
+    """A finished trial of another sweep: its folder, its run's row, and its other tables."""
 
     folder: Path
     run: dict[str, Any]
-    files: dict[str, bytes]
+    tables: dict[str, pa.Table]
 
 
 def adopt(store: TrialStore, trials: Iterable[Trial], launch: float) -> set[str]:
@@ -115,11 +117,13 @@ def _read(folder: Path, trial: Trial, content: Callable[[Trial], str | None]) ->
         run = tables.read_run(folder, trial.fingerprint)
         if run["status"] != "done" or run["data_sha256"] != content(trial):
             return None
-        files = {name: trial_files.content(folder / name) for name in _COPIED}
-        for name, file in files.items():
-            digest = run[tables.DIGESTS[name]]
-            if digest is None or not tables.checked(folder / name, file, [], digest).by_digest:
+        files = {}
+        for name in _COPIED:
+            digest, content_ = run[tables.DIGESTS[name]], trial_files.content(folder / name)
+            file = tables.checked(folder / name, content_, digest=digest)
+            if digest is None or not file.by_digest:
                 return None
+            files[name] = file.table
     except (FileNotFoundError, InputError):
         return None
     return _Found(folder, run, files)
@@ -167,21 +171,24 @@ def _copy(folder: Path, token: str, trial: Trial, found: _Found) -> None:
     see_config(folder, trial.fingerprint, trial.to_json())
     place = attempt_folder.take_over(folder, token)
     settle(folder, place, trial.to_json())
-    files = dict(found.files)
+    checkpoint: bytes | None = None
     with contextlib.suppress(FileNotFoundError, InputError):
-        files[trial_files.CHECKPOINT] = read_file(found.folder / trial_files.CHECKPOINT)
+        checkpoint = read_file(found.folder / trial_files.CHECKPOINT)
+    whose = metrics.whose(folder, trial.fingerprint, trial.task.name)
+    names = [*found.tables, trial_files.RUN]
     with attempt_folder.guarded(place):
-        for name, content in files.items():
-            write_atomic(place / name, functools.partial(_write, content))
-        origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
-        whose = metrics.whose(folder, trial.fingerprint, trial.task.name)
-        tables.write_run(place, {**found.run, **whose, "shared_from": origin})
-        if trial_files.CHECKPOINT not in files and (folder / trial_files.CHECKPOINT).exists():
+        digests = {
+            tables.DIGESTS[name]: tables.write_copy(place / name, table, whose)
+            for name, table in found.tables.items()
+        }
+        if checkpoint is not None:
+            names.insert(0, trial_files.CHECKPOINT)
+            weights = checkpoint
+            write_atomic(place / trial_files.CHECKPOINT, lambda file: file.write(weights))
+        elif (folder / trial_files.CHECKPOINT).exists():
             # An earlier attempt's would pass for the weights that were tested.
             (folder / trial_files.CHECKPOINT).rename(place / f"{trial_files.CHECKPOINT}.earlier")
-    attempt_folder.publish(place, folder, [*files, trial_files.RUN])
+        origin = found.run["shared_from"] or f"{found.folder.parent.name}/{found.folder.name}"
+        tables.write_run(place, {**found.run, **whose, **digests, "shared_from": origin})
+    attempt_folder.publish(place, folder, names)
     attempt_folder.remove(folder, token)
-
-
-def _write(content: bytes, file: Any) -> None:
-    file.write(content)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from local_machine import json_files
@@ -29,8 +30,9 @@ class PlanStore:
         self._plans: dict[Path, tuple[tuple[int, ...], Plan]] = {}
 
     def write_plan(self, plan: Plan) -> None:
-        """Record what a launch is about to run. The same trials again leave the file as it is. Of a
-        command line that is the definition, the definition file is written first.
+        """Record what a launch is about to run. The same trials again leave the file as it is, but
+        for another objective, by which they are compared from now on. Of a command line that is the
+        definition, the definition file is written first.
 
         Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
         """
@@ -38,7 +40,11 @@ class PlanStore:
         is_there = self.has_plan(plan.id)
         self.keep_definition(plan)
         if is_there:
-            return
+            stored = self.plan(plan.id)
+            if stored.task.objective == plan.task.objective:
+                return
+            task = stored.task.compared_by(plan.task)
+            plan = replace(stored, task=task)
         try:
             self.rewrite_plan(
                 plan, (json.dumps(trial_to_json(trial), allow_nan=False) for trial in plan.trials)

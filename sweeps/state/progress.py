@@ -21,6 +21,7 @@ from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
 from trial_records import archive, trial_files, verified
+from trial_records.metrics import objective
 from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.verified import Exactness, Verification
 
@@ -42,7 +43,7 @@ class Progress:
 
     standing: Standing
     epochs_done: int = 0  # in units of its task's budget
-    best: float | None = None  # of its rows, by its task's metric
+    best: float | None = None  # by its task's objective
     seconds_per_epoch: float | None = None
     stopped_early: bool = False
     # As its run says, a shared one by its part; 0 where another sweep trained it.
@@ -50,6 +51,7 @@ class Progress:
     attempts: int = 1  # of a finished trial, those that added to its result
     run: str | None = field(default=None, compare=False)  # as `verified.digest_of` says it
     setting: str | None = None  # as `verified.setting_of` says it
+    code: str | None = None  # the hash of the code that trained it, once it is done
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
     exactness: Exactness | None = None  # of a finished trial, where there is anything to say
@@ -67,10 +69,20 @@ class Progress:
         return self.trial.task.metric
 
     @property
+    def is_trainers(self) -> bool:
+        """Whether it is of the project's own trainer, whose metric is validation accuracy."""
+        return self.trial.task.name == FIRST_TASK.name
+
+    @property
+    def what(self) -> str:
+        """The name of what is best."""
+        return "validation" if self.is_trainers else str(self.metric)
+
+    @property
     def best_in_words(self) -> str:
         """In percent, where it is the trainer's accuracy."""
         assert self.best is not None
-        return percent(self.best) if self.metric == FIRST_TASK.metric else f"{self.best:.4g}"
+        return percent(self.best) if self.is_trainers else f"{self.best:.4g}"
 
     @property
     def epochs_left(self) -> int:
@@ -236,13 +248,14 @@ def _look(
         return Progress(standing, problem=error.what)
     figures = Figures(
         epochs_done=units_done(trial.task, logged),
-        best=best_of(trial.task, logged),
+        best=value_of(trial.task, logged, run),
         seconds_per_epoch=_pace(trial.task, logged, run),
         stopped_early=bool(run.get("stopped_early")),
         devices=_devices(run) if run else None,
         attempts=max(1, len(verified.attempts_of(run))),
         run=verified.digest_of(run),
         setting=verified.setting_of(run),
+        code=run.get("code_sha256"),
     )
     progress = Progress(standing, *figures, said=said)
     if done:
@@ -270,6 +283,17 @@ def best_of(task: PlannedTask, rows: Sequence[Values]) -> float | None:
     """The best value of the task's metric in the rows; None where none has it."""
     better = max if task.direction == "maximize" else min
     return better(_finite(rows, task.metric or ""), default=None)
+
+
+def value_of(task: PlannedTask, rows: Sequence[Values], run: Values) -> float | None:
+    """What a trial has by its task's objective; `run` is the row of its run.parquet, empty before
+    it is done, when what training returns is not known yet. None where that is nothing finite."""
+    if task.metric is None or (task.reduction == "final" and not run):
+        return None
+    if not run and task.reduction == "best":
+        return best_of(task, rows)
+    value = objective(run, lambda: rows, task.metric, task.direction, task.reduction)
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _pace(task: PlannedTask, rows: Sequence[Values], run: Values) -> float | None:

@@ -42,11 +42,12 @@ class Figures(NamedTuple):
     attempts: int
     run: str | None
     setting: str | None
+    code: str | None
 
 
 class _Entry(NamedTuple):
     stamp: str
-    fingerprint: str
+    identity: str
     figures: Figures
 
 
@@ -78,7 +79,7 @@ class SummaryCache:
         """The figures of the trial, where its files are those that they were read from; `parts` has
         the compact file of each trial that is in one."""
         entry = self._entries.get(trial.name)
-        if entry is None or entry.fingerprint != trial.fingerprint:
+        if entry is None or entry.identity != _identity(trial):
             return None
         return entry.figures if entry.stamp == stamp(folder, parts) else None
 
@@ -86,7 +87,7 @@ class SummaryCache:
         """Note the figures, for `save`; those that were read before the files had the stamp are
         not asked for."""
         if stamp is not None:
-            self._entries[trial.name] = _Entry(stamp, trial.fingerprint, figures)
+            self._entries[trial.name] = _Entry(stamp, _identity(trial), figures)
             self._new += 1
 
     def save(self) -> None:
@@ -98,6 +99,11 @@ class SummaryCache:
         with contextlib.suppress(OSError):
             write_atomic(self._path, lambda file: file.write(content))
         self._new = 0
+
+
+def _identity(trial: Trial) -> str:
+    """Of what the figures are: the trial, by the objective of its plan."""
+    return " ".join(map(str, (trial.fingerprint, *trial.task.objective)))
 
 
 def stamp(folder: Path, parts: Mapping[str, Path]) -> str | None:

@@ -43,7 +43,15 @@ from sweeps.state.liveness import Liveness
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look
 from sweeps.state.trial_store import Standing, State, TrialStore
-from sweeps.study.selection import RULE, LeftOut, Selection, candidates, choose
+from sweeps.study.selection import (
+    MIN_SEEDS,
+    RULE,
+    LeftOut,
+    Measure,
+    Selection,
+    candidates,
+    choose,
+)  # fmt: skip
 from sweeps.study.stages import SoFar, Stage, Study
 
 SCHEMA_VERSION = 1
@@ -94,10 +102,10 @@ class Run:
         return open_ones + left * (self.asked.trials - len(found))
 
     @property
-    def column(self) -> str:
-        """Of run.parquet, what the stage's points are compared by."""
-        last = isinstance(self.asked, Asked) and self.asked.search.objective == "last"
-        return "val_accuracy_last" if last else "val_accuracy"
+    def measure(self) -> Measure:
+        """By what the stage's points are compared."""
+        goal = self.asked.search.goal if isinstance(self.asked, Asked) else None
+        return Measure.of(self.trials[0].task, goal)
 
 
 @dataclass
@@ -117,6 +125,8 @@ class StudyRunner:
     chosen: dict[str, Point] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of choices.json, by stage."""
+    rules: dict[str, str] = field(default_factory=dict)
+    """By which each stage has chosen, in words."""
 
     @functools.cached_property
     def liveness(self) -> Liveness:
@@ -220,6 +230,7 @@ class StudyRunner:
                     )
                 self.chosen[stage.name] = {key: entry["chosen"][key] for key in stage.reported}
                 self.entries[stage.name] = entry
+                self.rules[stage.name] = self.run_of(stage, self.chosen).measure.rule
         except FileNotFoundError:
             raise InputError(
                 f"--from {self.study.stages[first].name}: there is no {self.path}, which would say "
@@ -282,25 +293,27 @@ class StudyRunner:
         comparison; and where nothing is left.
         """
         name = run.stage.name
-        found, left_out = candidates(run.store, (one.standing for one in progress), run.column)
+        found, left_out = candidates(run.store, (one.standing for one in progress), run.measure)
         what = "".join(f"; {one.trial}: {one.why}" for one in left_out[:3])
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         if isinstance(run.asked, Plan) and not all(one.diverged for one in left_out):
             raise InputError(
-                f"stage {name}: no choice with {len(left_out)} of {len(progress)} trials not "
-                f"done{what}{more}",
+                f"stage {name}: no choice with {len(left_out)} of {len(progress)} trials "
+                f"without a result{what}{more}",
                 f"{self._status(name)} says more; fix it, then the same command goes on",
                 exit_code=EXIT_FLAGGED,
             )
         if not found:
             raise InputError(
-                f"stage {name}: no point has an accuracy to choose by{what}{more}",
+                f"stage {name}: no point has a value of {run.measure.goal.metric} to choose by"
+                f"{what}{more}",
                 f"{self._status(name)} says more; correct the stage's definition",
                 exit_code=EXIT_FLAGGED,
             )
-        choice = choose(found)
+        choice = choose(found, run.measure)
         chosen = {key: choice.chosen.point[key] for key in run.stage.reported}
         self.chosen[name] = chosen
+        self.rules[name] = run.measure.rule
         kind = "sweep" if isinstance(run.asked, Plan) else "search"
         said = "" if kind == "search" else self._told(left_out)
         self.entries[name] = {
@@ -311,13 +324,9 @@ class StudyRunner:
             "reported": dict(run.stage.reported),
             **choice.to_json(left_out),
         }
-        error, of = choice.best.standard_error
         words = ", ".join(f"{key}={value}" for key, value in chosen.items())
         best = "the best of" if choice.chosen is choice.best else "the cheapest within one error of"
-        return (
-            f"chose {words}, {best} {len(found)}: validation {100 * choice.chosen.mean:.2f} %, "
-            f"best {100 * choice.best.mean:.2f} ± {100 * error:.2f} ({of}){_noise(choice)}{said}"
-        )
+        return f"chose {words}, {best} {len(found)}: {_figures(choice)}{_noise(choice)}{said}"
 
     def _told(self, left_out: list[LeftOut]) -> str:
         return "".join(f"; out: {one.trial}, {one.why}" for one in left_out)
@@ -333,7 +342,7 @@ class StudyRunner:
             "study": self.name,
             "scale": str(self.scale),
             "overrides": masked_values(parse_settings(self.settings)),
-            "rule": RULE,
+            "rule": "; ".join(dict.fromkeys(self.rules.values())) or RULE,
             "stages": list(self.entries.values()),
         }
         write_sealed_json(self.path, value)
@@ -347,14 +356,25 @@ class StudyRunner:
         return processes.run(words, check=False, env=environment.built(Child.WORKER)).returncode
 
 
+def _figures(choice: Selection) -> str:
+    """The mean of the chosen point and of the best, and how sure that is."""
+    one, (error, of) = choice.measure, choice.best.standard_error
+    best = one.words(choice.best.mean, "")
+    if of:
+        best += f" ± {one.words(error, '')} ({of})"
+    return f"{one.what} {one.words(choice.chosen.mean)}, best {best}"
+
+
 def _noise(choice: Selection) -> str:
     """What training again may change of the choice, in words."""
     other = choice.following
     if other is None or choice.told_apart:
         return ""
     point = ", ".join(f"{key}={value}" for key, value in other.point.items())
-    next_best = f"the next, {point} with {100 * other.mean:.2f} %"
+    next_best = f"the next, {point} with {choice.measure.words(other.mean)}"
+    seeds = len(other.values)
+    if choice.told_apart is None and seeds >= MIN_SEEDS:
+        return f"; the seeds do not tell how sure it is before {next_best}"
     if choice.told_apart is None:
-        seeds = len(other.accuracies)
         return f"; {seeds} seed{'s' * (seeds != 1)} a point are too few to tell it from {next_best}"
     return f"; within the noise of training again: seeds do not tell it from {next_best}"

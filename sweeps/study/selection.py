@@ -1,14 +1,18 @@
-"""The choice: which point of a stage the later stages take, by validation accuracy and by rule.
+"""The choice: which point of a stage the later stages take, by its task's objective and by rule.
 
-The rule: the highest mean validation accuracy over seeds. Of the points within one standard error
-of it, the one that costs least to train; of those, the highest mean; of those, the first name.
+The rule: the best mean of the objective over seeds. Of the points within one standard error of it,
+the one that costs least to train; of those, the best mean; of those, the first name.
 
-- The standard error is the best point's: the larger of its seeds' (standard deviation over the root
-  of their number) and of the validation images' (binomial), which all points share.
-- Cost is FLOPs of one training: epochs x training images x FLOPs an image, all as configured, so
-  that neither the machine, what else ran there, nor an early stop decides.
+- Of the project's trainer the objective is validation accuracy. The standard error is the best
+  point's: the larger of its seeds' (standard deviation over the root of their number) and of the
+  validation images' (binomial), which all points share. Cost is FLOPs of one training: epochs x
+  training images x FLOPs an image, all as configured, so that neither the machine, what else ran
+  there, nor an early stop decides.
+- Of any other task the standard error is its seeds', and no cost is known that does not depend on
+  the machine: the best mean is chosen.
 
-Of a run.parquet only the columns in COLUMNS are read, none of them of the test images.
+Of a run.parquet of the trainer only the columns in COLUMNS are read, none of them of the test
+images.
 """
 
 from __future__ import annotations
@@ -21,9 +25,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from local_machine.errors import EXIT_FLAGGED, InputError
+from sweeps.search.outcome import NotFiniteError, value_of
 from sweeps.spec.grid import Point
 from sweeps.state.trial_store import Standing, State, TrialStore
+from sweeps.task import Objective
 from trial_records import tables
+from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.trial_files import RUN
 
 RULE = (
@@ -39,16 +46,67 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Measure:
+    """By what a stage's points are compared: the objective of the task that trains them."""
+
+    task: str
+    goal: Objective
+
+    @classmethod
+    def of(cls, task: PlannedTask, goal: Objective | None = None) -> Measure:
+        """A search may have another goal than its task."""
+        return cls(task.name, goal or Objective(task.metric or "", task.direction, task.reduction))
+
+    @property
+    def is_trainers(self) -> bool:
+        """Whether values are accuracies on validation images, and FLOPs are known."""
+        return self.task == FIRST_TASK.name
+
+    @property
+    def column(self) -> str:
+        """Of the trainer's run.parquet."""
+        return "val_accuracy_last" if self.goal.reduction == "last" else "val_accuracy"
+
+    @property
+    def sign(self) -> int:
+        """By which a better value is the greater one."""
+        return 1 if self.goal.direction == "maximize" else -1
+
+    @property
+    def what(self) -> str:
+        return "validation" if self.is_trainers else self.goal.metric
+
+    @property
+    def rule(self) -> str:
+        if self.is_trainers:
+            return RULE
+        end = "highest" if self.sign == 1 else "lowest"
+        return f"{end} mean {self.goal.metric} ({self.goal.reduction}), then by name"
+
+    def words(self, value: float, unit: str = " %") -> str:
+        return f"{100 * value:.2f}{unit}" if self.is_trainers else f"{value:.6g}"
+
+    def level(self, value: float) -> float:
+        """The greater, the better. As many right answers can have means that differ in their last
+        bit: equal without it."""
+        return self.sign * (round(value, 12) if self.is_trainers else float(f"{value:.12g}"))
+
+
+OF_TRAINER = Measure.of(FIRST_TASK)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A point all of whose trials have finished."""
 
     point: Point
     trials: tuple[str, ...]
-    accuracies: tuple[float, ...]
-    """On the validation images, one a trial."""
-    val_images: int
-    cost: float
-    """FLOPs of one training; without FLOPs, images seen. The same for all of a choice."""
+    values: tuple[float, ...]
+    """By the measure, one a trial; of the trainer accuracies on the validation images."""
+    val_images: int | None = None
+    cost: float | None = None
+    """FLOPs of one training; without FLOPs, images seen. The same for all of a choice. None for
+    another task than the trainer."""
 
     @property
     def name(self) -> str:
@@ -56,22 +114,25 @@ class Candidate:
 
     @property
     def mean(self) -> float:
-        return statistics.fmean(self.accuracies)
+        return statistics.fmean(self.values)
 
     @property
     def standard_error(self) -> tuple[float, str]:
-        """Of the mean, and what it is of: `seeds` or `validation images`."""
+        """Of the mean, and what it is of: `seeds` or `validation images`; or 0 and an empty text
+        where one seed tells nothing of it."""
+        seeds = 0.0
+        if len(self.values) > 1:
+            seeds = statistics.stdev(self.values) / math.sqrt(len(self.values))
+        if self.val_images is None:
+            return seeds, "seeds" if len(self.values) > 1 else ""
         mean = min(1.0, max(0.0, self.mean))
         images = math.sqrt(mean * (1 - mean) / self.val_images)
-        seeds = 0.0
-        if len(self.accuracies) > 1:
-            seeds = statistics.stdev(self.accuracies) / math.sqrt(len(self.accuracies))
         return (seeds, "seeds") if seeds > images else (images, "validation images")
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A trial without an accuracy, whose point is therefore no candidate."""
+    """A trial without a value, whose point is therefore not a candidate."""
 
     point: Point
     trial: str
@@ -89,52 +150,65 @@ class Selection:
     near: tuple[Candidate, ...]
     """Those within one standard error of the best, it included."""
     candidates: tuple[Candidate, ...]
+    measure: Measure = OF_TRAINER
 
     @property
     def following(self) -> Candidate | None:
         """The next after the best by its mean."""
         others = [one for one in self.candidates if one is not self.best]
-        return min(others, key=lambda one: (-_comparable(one.mean), one.name), default=None)
+        return min(others, key=lambda one: (-self.measure.level(one.mean), one.name), default=None)
 
     @property
     def told_apart(self) -> bool | None:
-        """Whether seeds tell the best from the next; None where there are too few.
+        """Whether seeds tell the best from the next; None where there are too few, or where they
+        change nothing.
 
         By Student's paired t over the seeds, whose deviation is never taken to be under that of
         counting whole images, times the number of pairs, any of which might have come first.
         """
         other = self.following
-        if other is None or not MIN_SEEDS <= len(self.best.accuracies) == len(other.accuracies):
+        if other is None or not MIN_SEEDS <= len(self.best.values) == len(other.values):
+            return None
+        images = self.best.val_images
+        if images is None and all(len(set(one.values)) == 1 for one in (self.best, other)):
             return None
         from scipy import stats
 
-        gaps = [a - b for a, b in zip(self.best.accuracies, other.accuracies, strict=True)]
-        variance = statistics.variance(gaps) + self.best.val_images**-2 / 6
-        t = statistics.fmean(gaps) / math.sqrt(variance / len(gaps))
+        gaps = [a - b for a, b in zip(self.best.values, other.values, strict=True)]
+        error = math.sqrt(statistics.variance(gaps) + (0 if images is None else images**-2 / 6))
+        mean = statistics.fmean(gaps) * math.sqrt(len(gaps))
+        t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
         p = 2 * float(stats.t.sf(abs(t), len(gaps) - 1))
         return p * math.comb(len(self.candidates), 2) <= ALPHA
 
     def to_json(self, left_out: Iterable[LeftOut]) -> dict[str, Any]:
         error, of = self.best.standard_error
+        ours, goal = self.measure.is_trainers, self.measure.goal
+        mean, values = ("mean_val_accuracy", "val_accuracies") if ours else ("mean", "values")
+        whose = {
+            "task": self.measure.task, "metric": goal.metric, "direction": goal.direction,
+            "reduction": goal.reduction,
+        }  # fmt: skip
+        order = sorted(self.candidates, key=lambda one: (-self.measure.level(one.mean), one.name))
         return {
+            **({} if ours else whose),
             "point": dict(self.chosen.point),
-            "mean_val_accuracy": self.chosen.mean,
+            mean: self.chosen.mean,
             "best": dict(self.best.point),
-            "best_mean_val_accuracy": self.best.mean,
-            "standard_error": error,
+            f"best_{mean}": self.best.mean,
+            "standard_error": error if of else None,
             "standard_error_of": of,
             "told_apart_from_next_by_seeds": self.told_apart,
             "candidates": [
                 {
                     "point": dict(one.point),
                     "trials": list(one.trials),
-                    "val_accuracies": list(one.accuracies),
-                    "mean_val_accuracy": one.mean,
-                    "val_images": one.val_images,
-                    "cost": one.cost,
+                    values: list(one.values),
+                    mean: one.mean,
+                    **({"val_images": one.val_images, "cost": one.cost} if ours else {}),
                     "within_one_standard_error": one in self.near,
                 }
-                for one in sorted(self.candidates, key=lambda one: (-one.mean, one.name))
+                for one in order
             ],
             "left_out": [
                 {"point": dict(one.point), "trial": one.trial, "why": one.why} for one in left_out
@@ -142,27 +216,21 @@ class Selection:
         }
 
 
-def choose(candidates: Sequence[Candidate]) -> Selection:
+def choose(candidates: Sequence[Candidate], measure: Measure = OF_TRAINER) -> Selection:
     """By the rule, whatever the order of the candidates, of which there is at least one."""
-    best = min(candidates, key=lambda one: (-_comparable(one.mean), one.cost, one.name))
-    bar = best.mean - best.standard_error[0]
-    near = tuple(
-        one for one in candidates if one is best or _comparable(one.mean) >= _comparable(bar)
-    )
-    chosen = min(near, key=lambda one: (one.cost, -_comparable(one.mean), one.name))
-    return Selection(chosen, best, near, tuple(candidates))
-
-
-def _comparable(accuracy: float) -> float:
-    """As many right answers can have means that differ in their last bit: equal without it."""
-    return round(accuracy, 12)
+    level = measure.level
+    best = min(candidates, key=lambda one: (-level(one.mean), one.cost or 0.0, one.name))
+    bar = level(best.mean - measure.sign * best.standard_error[0])
+    near = tuple(one for one in candidates if one is best or level(one.mean) >= bar)
+    chosen = min(near, key=lambda one: (one.cost or 0.0, -level(one.mean), one.name))
+    return Selection(chosen, best, near, tuple(candidates), measure)
 
 
 def candidates(
-    store: TrialStore, standings: Iterable[Standing], column: str = "val_accuracy"
+    store: TrialStore, standings: Iterable[Standing], measure: Measure = OF_TRAINER
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """The points whose trials have all finished, and the trials that have not, or whose run.parquet
-    cannot be used. Raises InputError where they are not of the same images.
+    """The points whose trials have all finished, and the trials that have not, or whose records
+    cannot be used, or have no value. Raises InputError where they are not of the same images.
     """
     groups: dict[str, list[Standing]] = {}
     for one in standings:
@@ -170,27 +238,35 @@ def candidates(
     found: list[tuple[list[Standing], list[dict[str, Any]]]] = []
     left_out: list[LeftOut] = []
     for group in groups.values():
-        read = [_run(store, one, column) for one in group]
+        read = [_run(store, one, measure) for one in group]
         runs = [one for one in read if not isinstance(one, LeftOut)]
         left_out += [one for one in read if isinstance(one, LeftOut)]
         if len(runs) == len(group):
             found.append((group, runs))
     _check_same_images(store, [run for _, runs in found for run in runs])
-    counted = all(run["flops_per_image"] for _, runs in found for run in runs)
+    costs = _costs(found) if measure.is_trainers else [None] * len(found)
     return [
         Candidate(
             point=_point(group[0]),
             trials=tuple(one.trial.name for one in group),
-            accuracies=tuple(float(run[column]) for run in runs),
-            val_images=runs[0]["val_images"],
-            cost=float(
-                (group[0].trial.epochs or 1)
-                * runs[0]["train_images"]
-                * (runs[0]["flops_per_image"] if counted else 1)
-            ),
+            values=tuple(float(run[_VALUE]) for run in runs),
+            val_images=runs[0]["val_images"] if measure.is_trainers else None,
+            cost=cost,
+        )
+        for (group, runs), cost in zip(found, costs, strict=True)
+    ], left_out
+
+
+def _costs(found: Sequence[tuple[list[Standing], list[dict[str, Any]]]]) -> list[float | None]:
+    counted = all(run["flops_per_image"] for _, runs in found for run in runs)
+    return [
+        float(
+            (group[0].trial.epochs or 1)
+            * runs[0]["train_images"]
+            * (runs[0]["flops_per_image"] if counted else 1)
         )
         for group, runs in found
-    ], left_out
+    ]
 
 
 def _check_same_images(store: TrialStore, runs: Iterable[dict[str, Any]]) -> None:
@@ -211,18 +287,27 @@ def _point(standing: Standing) -> dict[str, Any]:
     return {key: value for key, value in standing.trial.point.items() if key != "seed"}
 
 
-def _run(store: TrialStore, standing: Standing, column: str) -> dict[str, Any] | LeftOut:
-    """What a choice reads of the trial's run.parquet; or why it has none to read."""
+# Beside the columns of a run: what it has by the measure.
+_VALUE = "value"
+
+
+def _run(store: TrialStore, standing: Standing, measure: Measure) -> dict[str, Any] | LeftOut:
+    """What a choice reads of the trial's records; or why it has none to read."""
     if standing.state is not State.DONE:
         return _left_out(standing)
     trial = standing.trial
     folder = store.folder_of(trial)
     try:
+        if not measure.is_trainers:
+            run = tables.read_run(folder, trial.fingerprint)
+            return {**run, _VALUE: value_of(run, folder, measure.goal)}
         run = tables.read_run(folder, trial.fingerprint, COLUMNS)
-        tables.check_measured(folder / RUN, run, (column, "val_images", "train_images"))
+        tables.check_measured(folder / RUN, run, (measure.column, "val_images", "train_images"))
+    except NotFiniteError as error:
+        return LeftOut(_point(standing), trial.name, error.what, diverged=True)
     except InputError as error:
         return _left_out(replace(standing, problem=error.what))
-    return run
+    return {**run, _VALUE: run[measure.column]}
 
 
 def _left_out(standing: Standing) -> LeftOut:

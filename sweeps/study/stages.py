@@ -29,7 +29,6 @@ from sweeps.spec.loader import guarded, load, shown
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
 from trial_records.names import is_name
-from trial_records.plan import FIRST_TASK
 
 STUDIES = Path(__file__).parents[1] / "studies"
 NAMES_TAKEN = ("report", "comparison")
@@ -74,13 +73,6 @@ class Stage:
         if not isinstance(found, (Sweep, Search)):
             raise InputError(
                 f"stage {self.name} makes a {type(found).__name__}", "return a Sweep or a Search"
-            )
-        task = found.trained_by if isinstance(found, Search) else found.task
-        if self.reported and task is not None and task.name != FIRST_TASK.name:
-            raise InputError(
-                f"stage {self.name} cannot choose: studies choose by the validation accuracy of "
-                f"the project's own trainer, and {task.name} trains it",
-                "leave reported out, and write the choice into the stages after it",
             )
         axes = list(found.space) if isinstance(found, Search) else axes_of(found.space)
         for key in self.reported:

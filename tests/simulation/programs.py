@@ -18,6 +18,7 @@ from analysis.data.study import Study
 from analysis.data.task import Task as KnownTask
 from analysis.reading import frames, loading
 from local_machine import origin
+from local_machine.code import packages
 from local_machine.errors import EXIT_INTERRUPTED, GuidedError, storage_error
 from simulation.cluster import NAME, Job
 from simulation.machine import hosts
@@ -77,10 +78,11 @@ def retry(
     sweep: str, backend: BackendName, host_gone: str | None = None, *, fresh: bool = False
 ) -> int:
     """`sweeps.retry SWEEP`."""
-    where = dict.fromkeys(("per_gpu", "nodes", "gpus_per_node", "minutes"))
+    where = dict.fromkeys(("per_gpu", "nodes", "gpus_per_node", "minutes", "code"))
     return retry_command.main(  # type: ignore[call-arg]
         name=sweep, fresh=fresh, host_gone=host_gone, on=backend, site="default",
-        workers=None if backend is BackendName.SLURM else 1, results=RESULTS, **where,
+        workers=None if backend is BackendName.SLURM else 1, results=RESULTS, no_snapshot=True,
+        **where,
     )  # fmt: skip
 
 
@@ -225,6 +227,7 @@ def in_place(scheduler: Scheduler, training: Training, poll: float) -> Iterator[
                 stack.enter_context(mock.patch.object(where, name, value))
 
         nothing = types.SimpleNamespace(code={})
+        put(packages, keep=lambda folder: folder)
         put(origin, begin=lambda *_: nothing, attempt=lambda **known: known, now=lambda: "now")
         put(attempt_files, device_here=lambda workers: "CPU")
         put(checkpoint_file, encoded=encoded, decoded=decoded)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from sweeps.code.launched import LaunchedCode
 from sweeps.spec.sweep import Trial
 from sweeps.state.plan import Plan
 from sweeps.state.trial_store import TrialStore
@@ -34,6 +35,8 @@ class Backend(AbstractContextManager["Backend"], Protocol):
     """Between two looks at the trials' files."""
     goes_on: bool
     """Whether what was submitted goes on without this process."""
+    code: LaunchedCode | None = None
+    """What its processes run from; None: from the modules that they find."""
 
     def __exit__(self, *_: object) -> None:
         """By default it holds nothing."""

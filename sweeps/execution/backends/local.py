@@ -54,17 +54,26 @@ def environment(slot: int, workers: int) -> dict[str, str]:
 
 
 def start_worker(
-    store: TrialStore, words: list[str], launch: float, slot: int, workers: int, *, stays: bool
+    store: TrialStore,
+    words: list[str],
+    launch: float,
+    slot: int,
+    workers: int,
+    *,
+    stays: bool,
+    start: Sequence[str] = (),
 ) -> tuple[processes.Process[bytes], Path]:
     """Start a `sweeps.execution.worker` as number `slot` of `workers` on this machine; it, and its
     log.
 
-    It ends with this process unless it `stays`. Raises OSError where the log cannot be written.
+    `start` has it run from a code snapshot. It ends with this process unless it `stays`. Raises
+    OSError where the log cannot be written.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(launch))
     log = store.folder / LOGS / f"{stamp}-{os.getpid()}-{slot}.log"
     command = [
-        sys.executable, "-m", "sweeps.execution.worker", str(store.folder), *words,
+        sys.executable, *start,
+        "-m", "sweeps.execution.worker", str(store.folder.absolute()), *words,
         "--launch", repr(launch), "--log-file", f"{LOGS}/{log.name}",
         "--slot", str(slot),
         "--parent", "0" if stays else str(os.getpid()),
@@ -169,9 +178,11 @@ class Local(Backend):
 
     def _start(self, slot: int, words: list[str], only: str = "") -> None:
         assert self._work is not None
+        start = () if self.code is None else self.code.keep(self.store.folder)
         process, log = start_worker(
-            self.store, words, self._work.launch, slot, self._slots, stays=self.request.detach
-        )
+            self.store, words, self._work.launch, slot, self._slots, stays=self.request.detach,
+            start=start,
+        )  # fmt: skip
         self.running[slot] = Started(process, log, words, only)
 
     def poll(self) -> bool:

@@ -10,6 +10,7 @@ from local_machine.errors import SlurmError
 from slurm.job_state import JobState
 from slurm.queue import Queue
 from slurm.send import Batch
+from sweeps.code.launched import LaunchedCode
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.request import LaunchRequest
 from sweeps.execution.slurm_submit import Submission
@@ -35,10 +36,17 @@ def jobs_of(request: LaunchRequest, trials: int) -> tuple[int, int, bool]:
     return count, size, True
 
 
-def batch_of(request: LaunchRequest, store: TrialStore, plan: Plan, trials: int) -> Batch:
+def batch_of(
+    request: LaunchRequest,
+    store: TrialStore,
+    plan: Plan,
+    trials: int,
+    code: LaunchedCode | None = None,
+) -> Batch:
     """The jobs that would be sent first for so many trials of the plan, unsent. Raises SlurmError
     where the site or the resources do not allow them."""
-    submission = Submission(store, plan, 0.0, request.site, request.resources, Queue())
+    start = () if code is None else code.words(store.folder)
+    submission = Submission(store, plan, 0.0, request.site, request.resources, Queue(), start)
     count, size, of_workers = jobs_of(request, trials)
     token = "0" * 12
     if of_workers:
@@ -80,7 +88,8 @@ class Slurm(Backend):
 
     def _sender(self, work: Work, plan: Plan) -> Submission:
         site, resources = self.request.site, self.request.resources
-        return Submission(self.store, plan, work.launch, site, resources, self.queue)
+        start = () if self.code is None else self.code.keep(self.store.folder)
+        return Submission(self.store, plan, work.launch, site, resources, self.queue, start)
 
     def _say(self, what: str, work: Work) -> None:
         # Who asks for trials one by one shows them itself.

@@ -1,0 +1,1 @@
+"""The code of a launch: captured once, and what its jobs run from."""

@@ -1,0 +1,119 @@
+"""The code of a launch: captured when it begins, written down when it sends something."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_machine.code import packages
+from local_machine.files import write_atomic
+from sweeps.code import pack, project, revision
+
+FOLDER = "code"
+"""In a sweep's folder, where snapshots lie."""
+_BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+# What stands in the job's words, and runs of the copy of bootstrap.py nothing but what it was.
+_CHECK = """
+import hashlib, sys
+path, digest = sys.argv[1:3]
+try:
+    with open(path, "rb") as file:
+        content = file.read()
+    problem = "" if hashlib.sha256(content).hexdigest() == digest else "is not what was written"
+except OSError as error:
+    problem = "cannot be read: " + str(error.strerror)
+if problem:
+    sys.stderr.write("error: " + path + " " + problem + "\\nhelp: launch the sweep again\\n")
+    sys.exit(3)
+names = {}
+exec(compile(content, path, "exec"), names)
+names["run"](path, sys.argv[3:])
+"""
+
+
+@dataclass(frozen=True)
+class LaunchedCode:
+    """What a launch captured, in memory until `keep`."""
+
+    packed: pack.Pack
+    content: bytes
+    """Of the launch's file: from where the snapshot is, and what is beside it."""
+    bootstrap: bytes = _BOOTSTRAP.read_bytes()
+    """What unpacks it. Read now: the checkout of this program may be captured, and gone later."""
+
+    @property
+    def sha256(self) -> str:
+        return self.packed.sha256
+
+    def words(self, sweep: Path) -> tuple[str, ...]:
+        """What stands between the interpreter and `-m MODULE` of a process that runs from it."""
+        digest = hashlib.sha256(self.bootstrap).hexdigest()
+        path = sweep.resolve() / FOLDER / f"bootstrap-{digest}.py"
+        launch = hashlib.sha256(self.content).hexdigest()
+        return ("-I", "-S", "-c", f"exec({_CHECK!r})", str(path), digest, launch)
+
+    def keep(self, sweep: Path) -> tuple[str, ...]:
+        """Write into the sweep's folder what such a process needs; its words. Raises OSError."""
+        folder = sweep.resolve() / FOLDER
+        self.packed.keep(folder)
+        packages.keep(folder)
+        words = self.words(sweep)
+        launch = folder / f"launch-{words[-1]}.json"
+        _keep(Path(words[4]), self.bootstrap)
+        _keep(launch, self.content)
+        return words
+
+
+def _keep(path: Path, content: bytes) -> None:
+    if not path.exists():
+        write_atomic(path, lambda file: file.write(content))
+
+
+def capture(
+    places: Sequence[Path | None], results: Path, at: str | None = None
+) -> LaunchedCode | None:
+    """The code of the tasks, whose packages or files are `places`: its working tree as it is now,
+    or as a commit has it. None where it is all installed, or where there are to be no snapshots.
+
+    Raises InputError where it is too large or cannot be read.
+    """
+    if not pack.limit_mb():
+        return None
+    here = Path.cwd()
+    found = next(
+        (one for place in places if (one := project.find(place, here, results.resolve()))), None
+    )
+    if found is None:
+        return None
+    if at is None:
+        entries = pack.read(found)
+    else:
+        found, entries = revision.at(found, at)
+        pack.check_size(((one.name, len(one.content)) for one in entries), found.root)
+    if found.note:
+        print(f"note: {found.note}", file=sys.stderr, flush=True)
+    packed = pack.packed(entries)
+    folder = here.relative_to(found.root).as_posix() if here.is_relative_to(found.root) else None
+    values = {
+        "schema_version": 1,
+        "snapshot_sha256": packed.sha256,
+        "root": str(found.root),
+        "name": found.root.name or "project",
+        "folder": _there(folder, entries),
+        "linked": list(found.linked),
+        "git_commit": found.git_commit,
+        "changed": list(found.changed),
+    }
+    return LaunchedCode(packed, json.dumps(values, indent=1).encode())
+
+
+def _there(folder: str | None, entries: Sequence[pack.Entry]) -> str | None:
+    """The working directory in the snapshot; the root where it has no files in it."""
+    if folder in (None, "."):
+        return folder
+    is_there = any(one.name.startswith(f"{folder}/") for one in entries)
+    return folder if is_there else "."
