@@ -128,8 +128,9 @@ def command_of(context: typer.Context, name: str | None) -> list[str] | None:
     words: list[str] | None = context.meta[_BEHIND]
     if words is None and name is None:
         raise InputError(
-            "nothing says what to run",
-            f"give a name, a definition file (.py), or --name NAME ... {_EXAMPLE}",
+            "nothing says what to run: no name, and no command behind --",
+            f"give a name, a definition file (.py), or --name NAME ... {_EXAMPLE}; --help has the "
+            "options",
         )
     if words is not None and name is not None:
         raise InputError(
