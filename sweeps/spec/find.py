@@ -48,7 +48,10 @@ def find(name: str, results: Path | None = None) -> tuple[str, Sweep]:
 def _planned(path: Path) -> PlannedTask:
     """The task that a configuration's file is of, as the plans of the sweep say in whose folder the
     file lies; the project's trainer where it names none. Raises InputError."""
-    values = parse_json(path, read_file(path))
+    try:
+        values = parse_json(path, read_file(path))
+    except FileNotFoundError:
+        return FIRST_TASK  # which says that there is no file
     if not isinstance(values, dict) or values.keys() != {"task", "values"}:
         return FIRST_TASK
     for folder in path.resolve().parents[:_DEPTH]:
