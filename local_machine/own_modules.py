@@ -16,6 +16,7 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 
 PACKAGES = frozenset(("local_machine", "trial_records", "trainer", "sweeps", "analysis", "slurm"))
+SCRIPT = "sweeps"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
 
@@ -32,9 +33,15 @@ def install() -> None:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     # While Python looks for the module of -m, and imports the packages that it is in, that is all
     # that argv says.
-    if sys.argv[:1] != ["-m"] and (spec is None or spec.name.partition(".")[0] not in PACKAGES):
+    is_module = sys.argv[:1] == ["-m"] or (spec and spec.name.partition(".")[0] in PACKAGES)
+    # The console script `sweeps`, to which Python does not give the working directory.
+    typed = sys.argv[0] if sys.argv else ""
+    is_script = spec is None and os.path.basename(typed) == SCRIPT  # noqa: PTH119
+    if not is_module and not is_script:
         return
     sys.meta_path.insert(0, _Ours())
+    if is_script and (folder := _working_directory()) is not None:
+        sys.path.append(folder)
     if sys.path[:1] in ([""], [_working_directory()]):
         sys.path.append(sys.path.pop(0))
     # Python may have found the command behind a package of the person's, such as a folder sweeps/.

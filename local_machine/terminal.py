@@ -30,6 +30,8 @@ EXIT_USAGE = 2
 EXIT_IO = 3
 EXIT_INTERRUPTED = 130
 
+# How argv begins where one program runs all commands: `sweeps launch` (sweeps/__main__.py).
+TYPED = ("sweeps ", "python -m sweeps ")
 # Longer errors hold somebody's whole file.
 LONGEST_LINE = 4000
 
@@ -167,13 +169,17 @@ def run_command(
     and ends with what became of the work; with 3 where that was to be said in JSON.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    shows = shows or "--dry-run" in words or "--help" in words
-    with _surroundings(shows, drawn="--help" in words) as out:
+    # What stands behind `--` is another program's.
+    own = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in own
+    words = [word for word in own if word != "--debug"] + words[len(own) :]
+    shows = shows or "--dry-run" in own or "--help" in own
+    with _surroundings(shows, drawn="--help" in own) as out:
         try:
             _check_words(words)
-            code = app(args=words, standalone_mode=False)
+            # Else --help would name the module that is run.
+            named = {"prog_name": sys.argv[0]} if sys.argv[0].startswith(TYPED) else {}
+            code = app(args=words, standalone_mode=False, **named)
             out.flush()
         except OutputLostError:
             code = EXIT_DONE
@@ -187,7 +193,7 @@ def run_command(
             code = _report(error)
         code = code if isinstance(code, int) else EXIT_DONE
         if out.lost is not None:
-            code = _without_output(out.lost, code, shows, "--json" in words)
+            code = _without_output(out.lost, code, shows, "--json" in own)
     sys.exit(code)
 
 

@@ -3,6 +3,8 @@
     python -m sweeps.launch grid_bs_epoch --dry-run
     python -m sweeps.launch grid_bs_epoch --scale smoke --set data.name=digits
     python -m sweeps.launch grid_bs_epoch --budget-gpu-hours 5
+    python -m sweeps.launch --name lr --grid lr=0.1,0.01 --metrics metrics.jsonl --minimize loss \\
+        -- python train.py --lr {lr} --out {folder}
 
 Launching again does what is left: finished trials are skipped, running ones left alone, lost and
 failed ones resume from their checkpoints.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,12 +30,15 @@ from sweeps.cli.options import (
     parse_settings,
     plan_of,
     typed_after,
+    with_options,
     with_where,
 )
+from sweeps.without_file.words import CommandBehindDashes, SweepWords, command_of
 
 if TYPE_CHECKING:
     from sweeps.cost.estimate import CostEstimate
     from sweeps.execution.request import LaunchRequest
+    from sweeps.spec.sweep import Sweep
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
     from sweeps.state.trial_store import TrialStore
@@ -50,16 +56,29 @@ Budget = Annotated[
     ),
 ]
 
+Stale = Annotated[
+    bool,
+    typer.Option(
+        "--stale",
+        help="Train again what is done, where other code has trained it; the records are kept.",
+    ),
+]
 
-@app.command()
+
+@app.command(cls=CommandBehindDashes)
+@with_options(SweepWords, "words")
 @with_where()
 def main(
-    name: Annotated[str, typer.Argument(help="A sweep's name, or a definition file (.py).")],
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="A sweep's name, or a definition file (.py).")
+    ] = None,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     seeds: Seeds = None,
     *,
     where: Where,
+    words: SweepWords,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the trials and touch nothing.")
     ] = False,
@@ -67,40 +86,38 @@ def main(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the workers run; they go on alone.")
     ] = False,
-    stale: Annotated[
-        bool,
-        typer.Option(
-            "--stale",
-            help="Train again what is done, where other code has trained it; the records are kept.",
-        ),
-    ] = False,
+    stale: Stale = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
     from sweeps.execution.request import request_of
     from sweeps.launching import dispatch
-    from sweeps.spec.find import find
+    from sweeps.spec.find import is_projects
     from sweeps.state.access import warn_of_writers
     from sweeps.state.liveness import Liveness
     from sweeps.state.progress import look
     from sweeps.state.trial_store import TrialStore
     from trial_records.names import is_name
 
+    warn_of_writers(where.results)
+    fixed = parse_settings(settings)
+    typed = command_of(context, name)
     try:
-        sweep_name, sweep = find(name)
+        sweep_name, sweep, text = _defined(name, typed, words, fixed, seeds, where.results)
     except InputError:
-        if is_name(name):
+        if name is not None and is_name(name):
             TrialStore(where.results, name).refuse_adopted()
         raise
-    warn_of_writers(where.results)
+    is_own = name is None or not (name.endswith(".json") or is_projects(name))
     request = request_of(
-        where, sweep.resources, detach=detach, as_json=as_json, defined_here=name.endswith(".py"),
-        stale=stale,
-    )  # fmt: skip
+        where, sweep.resources, detach=detach, as_json=as_json, defined_here=is_own, stale=stale
+    )
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
     command = typed_after("python -m sweeps.launch")
-    plan = plan_of(sweep, store, scale, parse_settings(settings), seeds, command)
+    # What a command line says is in its definition.
+    changes = (fixed, seeds) if text is None else ({}, None)
+    plan = plan_of(sweep, store, scale, *changes, command, text)
     unread = store.readable_plans()[1]
     for problem in unread:
         print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
@@ -112,6 +129,27 @@ def main(
     if dry_run:
         return flag
     return max(flag, dispatch.run(store, [plan], request, known))
+
+
+def _defined(
+    name: str | None,
+    command: list[str] | None,
+    words: SweepWords,
+    fixed: dict[str, str],
+    seeds: int | None,
+    results: Path,
+) -> tuple[str, Sweep, str | None]:
+    """The sweep of that name, or of the command behind `--`, with its name; and the text of its
+    definition file, where the command line is the definition. Raises InputError."""
+    from sweeps.spec.find import find
+
+    if command is None:
+        assert name is not None
+        return *find(name, results), None
+    from sweeps.without_file.definition import sweep_of
+
+    made = sweep_of(words, command, fixed, seeds, results)
+    return made.name, made.made, made.text
 
 
 def predict(

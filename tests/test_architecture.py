@@ -263,7 +263,9 @@ def test_importing_a_command_loads_no_torch() -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        "sweeps",
         "sweeps.launch",
+        "sweeps.search",
         "sweeps.status",
         "sweeps.adopt",
         "sweeps.compact",

@@ -16,6 +16,7 @@ import typer
 
 from local_machine.errors import InputError, folder_named
 from local_machine.secrets import masked_words
+from local_machine.terminal import TYPED
 from sweeps.spec.backend_name import BackendName
 
 if TYPE_CHECKING:
@@ -114,9 +115,17 @@ def with_where(without: Collection[str] = (), **instead: Any) -> Callable[[Comma
 
     `without` are options that it does not have; `instead` are declarations of its own.
     """
+    return with_options(Where, "where", without, **instead)
+
+
+def with_options(
+    group: Any, parameter: str, without: Collection[str] = (), **instead: Any
+) -> Callable[[Command], Command]:
+    """Give a command the options that are the fields of a dataclass, of which it gets one as this
+    parameter."""
 
     def decorated(command: Command) -> Command:
-        declared = {**get_type_hints(Where, include_extras=True), **instead}
+        declared = {**get_type_hints(group, include_extras=True), **instead}
         options = {
             one.name: inspect.Parameter(
                 one.name,
@@ -124,13 +133,13 @@ def with_where(without: Collection[str] = (), **instead: Any) -> Callable[[Comma
                 default=one.default,
                 annotation=declared[one.name],
             )
-            for one in fields(Where)
+            for one in fields(group)
             if one.name not in without
         }
         hints = get_type_hints(command, include_extras=True)
         parameters: list[inspect.Parameter] = []
         for one in inspect.signature(command).parameters.values():
-            if one.name == "where":
+            if one.name == parameter:
                 parameters += options.values()
             else:
                 kind = inspect.Parameter.KEYWORD_ONLY
@@ -138,8 +147,8 @@ def with_where(without: Collection[str] = (), **instead: Any) -> Callable[[Comma
 
         @functools.wraps(command)
         def called(**values: Any) -> Any:
-            where = Where(**{name: values.pop(name) for name in options})
-            return command(**values, where=where)
+            made = group(**{name: values.pop(name) for name in options})
+            return command(**values, **{parameter: made})
 
         # What typer reads.
         del called.__wrapped__
@@ -151,7 +160,10 @@ def with_where(without: Collection[str] = (), **instead: Any) -> Callable[[Comma
 
 
 def typed_after(program: str) -> str:
-    """This process's command line, without secrets; `program` is what stands before its words."""
+    """This process's command line, without secrets; `program` is what stands before its words,
+    where the person has not typed `sweeps launch` and the like (sweeps/__main__.py)."""
+    if sys.argv[0].startswith(TYPED):
+        program = sys.argv[0]
     return f"{program} {shlex.join(masked_words(sys.argv[1:]))}"
 
 
@@ -162,8 +174,10 @@ def plan_of(
     overrides: Mapping[str, Any],
     seeds: int | None,
     command: str,
+    definition: str | None = None,
 ) -> Plan:
     """The trials that a command asks for, under the names that the store knows them by.
+    `definition` is the definition file's text where the command line is the definition.
 
     Raises InputError for overrides and seeds that the sweep cannot take, and for a damaged plan of
     the same trials.
@@ -183,6 +197,7 @@ def plan_of(
         axes=axes_of(sweep.space),
         command=command,
         task=trials[0].task,
+        definition=definition,
     )
     store.check_task(plan.task)
     store.has_plan(plan.id)

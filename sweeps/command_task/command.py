@@ -64,16 +64,7 @@ class CommandOptions(TypedDict, total=False):
 
 def command_of(command: str | Sequence[str], options: CommandOptions) -> PlannedCommand:
     """Raises InputError for what cannot be run, read or stopped."""
-    if isinstance(command, str):
-        text = command.strip()
-    elif isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
-        # Placeholders need no quotes; to quote them would be to quote the braces.
-        text = " ".join(word if _is_plain(word) else shlex.quote(word) for word in command)
-    else:
-        raise InputError(
-            f"command is a {type(command).__name__}",
-            'give a text or a list of words: command="python train.py --lr {lr}"',
-        )
+    text = text_of(command)
     if len(text) > MAX_LENGTH or "\0" in text:
         raise InputError(
             f"the command has {len(text)} characters",
@@ -114,6 +105,19 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
         resume=options.get("resume"),
         checkpoint=_in_folder("checkpoint", options.get("checkpoint")),
     )  # fmt: skip
+
+
+def text_of(command: str | Sequence[str]) -> str:
+    """The command line that is split into these words. Raises InputError for what has none."""
+    if isinstance(command, str):
+        return command.strip()
+    if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
+        # Placeholders need no quotes; to quote them would be to quote the braces.
+        return " ".join(word if _is_plain(word) else shlex.quote(word) for word in command)
+    raise InputError(
+        f"command is a {type(command).__name__}",
+        'give a text or a list of words: command="python train.py --lr {lr}"',
+    )
 
 
 def _is_plain(word: str) -> bool:

@@ -63,7 +63,7 @@ class Template:
     def check(self, fields: Iterable[str], seed: str | None, *, resumes: bool = False) -> None:
         """Raises InputError where a placeholder has no value, or a value no placeholder; the seed
         needs none, since SWEEPS_SEED holds it."""
-        known, used = list(fields), self._used()
+        known, used = list(fields), self.placeholders
         if taken := [name for name in known if name in OF_ATTEMPT]:
             raise InputError(
                 f"a value is called {taken[0]!r}, as is what each attempt has of its own",
@@ -76,7 +76,7 @@ class Template:
                 raise InputError(
                     f"the command does not use the value {unused[0]!r}, so it would change nothing",
                     f"add it, such as --{unused[0]} {{{unused[0]}}}, or have all values added: "
-                    'args="argparse" or args="hydra"',
+                    'args="argparse" (--args argparse) or args="hydra"',
                 )
 
     def check_known(self, known: Iterable[str], what: str = "the command") -> None:
@@ -124,14 +124,16 @@ class Template:
 
     def _rest(self, flat: Mapping[str, Any]) -> list[str]:
         """The words for the values that no placeholder uses."""
-        rest = {name: value for name, value in flat.items() if name not in self._used()}
+        rest = {name: value for name, value in flat.items() if name not in self.placeholders}
         if self.args == "argparse":
             return [word for name, value in rest.items() for word in _for_argparse(name, value)]
         if self.args == "hydra":
             return [f"{name}={_for_hydra(value)}" for name, value in rest.items()]
         return []
 
-    def _used(self) -> list[str]:
+    @property
+    def placeholders(self) -> list[str]:
+        """The names in braces. Raises InputError as `words` does."""
         found: list[str] = []
 
         def note(name: str) -> str:

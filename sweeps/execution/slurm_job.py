@@ -336,7 +336,7 @@ def main(
             "this is not a step of a Slurm job",
             f"sbatch slurm/sweep.sbatch {name}, or on this machine: python -m sweeps.launch {name}",
         )
-    sweep_name, sweep = find(name)
+    sweep_name, sweep = find(name, results)
     store = TrialStore(results, sweep_name)
     command = options.typed_after("sbatch slurm/sweep.sbatch")
     plan = options.plan_of(sweep, store, scale, options.parse_settings(settings), seeds, command)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local_machine import processes
 from local_machine.code import snapshot
@@ -45,7 +45,7 @@ def check_elsewhere(trials: Iterable[Trial], code: LaunchedCode | None = None) -
 
     Seeds change nothing about that, so one of them is looked at.
     """
-    asked = []
+    asked: list[dict[str, Any]] = []
     for task, group in by_task(trials):
         shapes = {
             json.dumps(without(one.values, {one.task.seed}), sort_keys=True): one for one in group
@@ -67,7 +67,13 @@ def check_elsewhere(trials: Iterable[Trial], code: LaunchedCode | None = None) -
                 capture_output=True, text=True, timeout=SECONDS, check=False,
                 env=environment.built(Child.WORKER),
             )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        where = ", ".join(dict.fromkeys(one["task"]["reference"] for one in asked))
+        raise InputError(
+            f"a worker would still be importing {where} after {SECONDS} s",
+            'put what trains or loads data under `if __name__ == "__main__":`, or into the task',
+        ) from None
+    except OSError as error:
         raise InputError(f"no process can be started here: {error}", "see ulimit -u") from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

@@ -2,6 +2,8 @@
 
     python -m sweeps.search weight_decay --scale smoke --set data.name=digits
     python -m sweeps.search weight_decay --trials 40      # later: goes on to forty
+    python -m sweeps.search --name lr --float lr=1e-5..1e-1:log --metrics metrics.jsonl \\
+        --minimize loss -- python train.py --lr {lr} --out {folder}
 
 Starting again goes on: what was asked and not finished is found in the trials' folders.
 """
@@ -11,7 +13,8 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,12 +26,15 @@ from sweeps.cli.options import (
     Where,
     parse_settings,
     typed_after,
+    with_options,
     with_where,
 )
 from sweeps.search.runner import Asked, check_backend, through
+from sweeps.without_file.words import CommandBehindDashes, SearchWords, command_of
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver
+    from sweeps.spec.sweep import Search
     from sweeps.state.trial_store import TrialStore
 
 app = typer.Typer(add_completion=False)
@@ -45,14 +51,19 @@ AtOnce = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=CommandBehindDashes)
+@with_options(SearchWords, "words")
 @with_where(workers=AtOnce)
 def main(
-    name: Annotated[str, typer.Argument(help="A search's name, or a definition file (.py).")],
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="A search's name, or a definition file (.py).")
+    ] = None,
     scale: AtScale = ScaleName.FULL,
     settings: Settings = None,
     *,
     where: Where,
+    words: SearchWords,
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="How many trials in all.")
     ] = None,
@@ -68,7 +79,7 @@ def main(
     from sweeps.execution import preparation
     from sweeps.execution.request import request_of
     from sweeps.launching import preflight
-    from sweeps.spec.find import find_search
+    from sweeps.spec.find import is_projects
     from sweeps.spec.scale import Scale
     from sweeps.state import driver_lock
     from sweeps.state.access import warn_of_writers
@@ -76,15 +87,19 @@ def main(
     from sweeps.state.trial_store import TrialStore
 
     job = driver_lock.leave_job()
-    sweep_name, search = find_search(name)
     warn_of_writers(where.results)
+    fixed = parse_settings(settings)
+    typed = command_of(context, name)
+    more = {"trials": trials, "pruner": pruner or None}
+    sweep_name, search, text = _defined(name, typed, words, fixed, more, where.results)
     search = replace(search, pruner=pruner or search.pruner)
     request = request_of(where, search.resources)
     check_backend(request)
     store = TrialStore(where.results, sweep_name, Liveness.here(request.site.query_seconds))
-    asked = Asked.of(search, Scale(str(scale)), parse_settings(settings), trials)
+    asked = Asked.of(search, Scale(str(scale)), fixed if text is None else {}, trials)
+    asked = replace(asked, text=text)
     preparation.check(asked.ends, request.ranks)
-    if name.endswith(".py"):
+    if name is None or not is_projects(name):
         preflight.check_elsewhere(asked.ends)
     if request.on_slurm:
         preflight.check_jobs(request.site, request.resources, store, asked.ends[0].task)
@@ -92,6 +107,28 @@ def main(
         return _print_search(asked, store, as_json)
     driver = through(asked, store, request, typed_after("python -m sweeps.search"), job)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
+
+
+def _defined(
+    name: str | None,
+    command: list[str] | None,
+    words: SearchWords,
+    fixed: dict[str, str],
+    more: dict[str, Any],
+    results: Path,
+) -> tuple[str, Search, str | None]:
+    """The search of that name, or of the command behind `--`, with its name; and the text of its
+    definition file, where the command line is the definition. Raises InputError."""
+    from sweeps.spec.find import find_search
+
+    if command is None:
+        assert name is not None
+        return *find_search(name, results), None
+    from sweeps.without_file.definition import search_of
+
+    given = {key: value for key, value in more.items() if value is not None}
+    made = search_of(words, command, fixed, given, results)
+    return made.name, made.made, made.text
 
 
 def _end(driver: Driver, as_json: bool) -> int:

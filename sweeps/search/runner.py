@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from local_machine import signals
 from local_machine.errors import InputError
 from sweeps.spec.backend_name import BackendName
-from trial_records.config import flat_of
 
 if TYPE_CHECKING:
     from sweeps.execution.request import LaunchRequest
@@ -53,6 +52,8 @@ class Asked:
     """The most that a trial has, in units of its task's budget; 1 where it does not say that."""
     identity: str
     """8 hex digits, which name its folder and its plan."""
+    text: str | None = None
+    """The definition file's, where a command line is the definition."""
 
     @classmethod
     def of(
@@ -83,6 +84,8 @@ class Asked:
     @property
     def definition(self) -> dict[str, Any]:
         """What an earlier journal must agree with."""
+        from trial_records.config import flat_of  # --help needs no pydantic
+
         fields, space = flat_of(self.ends[0].values), self.search.space
         head: dict[str, Any] = {"objective": self.search.objective}
         if not self.search.is_trainers:
@@ -138,12 +141,13 @@ def through(
         journal = Journal(folder, asked.search, asked.definition, asked.epochs)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
+        plan = _plan(asked, store, command)
         room = backend.room(asked.ends)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
         stop.listen(signal.SIGTERM, signal.SIGINT)
         driver = Driver(
             store, folder, asked.search, asked.scale, asked.overrides, asked.trials, room,
-            journal, backend, _plan(asked, store, command),
+            journal, backend, plan,
         )  # fmt: skip
         print(
             f"{store.sweep}: {journal.asked} of {asked.trials} trials asked before, "
@@ -177,7 +181,8 @@ def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], b
 
 
 def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
-    """The search's plan, without the trials that it has asked for."""
+    """The search's plan, without the trials that it has asked for. The definition file of a command
+    line is written."""
     from sweeps.state.plan import Plan
 
     plan = Plan(
@@ -190,8 +195,10 @@ def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
         search=asked.describe(),
         search_id=asked.identity,
         task=asked.ends[0].task,
+        definition=asked.text,
     )
     store.check_task(plan.task)
+    store.keep_definition(plan)
     # It was made when it was first asked for, and is only gone on with.
     with contextlib.suppress(InputError):
         plan = replace(plan, created=store.plan(plan.id).created)

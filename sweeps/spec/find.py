@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 from local_machine.errors import InputError, nearest
 from local_machine.files import read_file
 from local_machine.json_files import parse_json
-from sweeps.spec.loader import Definition, load
+from sweeps.spec.loader import Definition, load, may_hold
 from sweeps.spec.sweep import Search, Sweep
 from sweeps.spec.task_loader import load as load_task
 from trial_records import plan as plan_files
@@ -29,23 +31,27 @@ def names(kind: str = "sweep") -> list[str]:
     )
 
 
-def find(name: str) -> tuple[str, Sweep]:
+def find(name: str, results: Path | None = None) -> tuple[str, Sweep]:
     """The sweep called `name`, or the one defined in the Python file at that path; with its name.
 
-    A configuration (.json) is a sweep of one trial. Raises InputError where there is none, or the
-    file fails or has no `sweep` in it.
+    With `results`, also one that a command line has defined there. A configuration (.json) is a
+    sweep of one trial. Raises InputError where there is none, or the file fails or has no `sweep`
+    in it.
     """
     if name.endswith(".json"):
         path = Path(name)
         task = load_task(_planned(path))
         return stem(path), Sweep(task.read(path), task=task)
-    return _loaded(name, Sweep)
+    return _loaded(name, Sweep, results)
 
 
 def _planned(path: Path) -> PlannedTask:
     """The task that a configuration's file is of, as the plans of the sweep say in whose folder the
     file lies; the project's trainer where it names none. Raises InputError."""
-    values = parse_json(path, read_file(path))
+    try:
+        values = parse_json(path, read_file(path))
+    except FileNotFoundError:
+        return FIRST_TASK  # which says that there is no file
     if not isinstance(values, dict) or values.keys() != {"task", "values"}:
         return FIRST_TASK
     for folder in path.resolve().parents[:_DEPTH]:
@@ -61,16 +67,35 @@ def _planned(path: Path) -> PlannedTask:
     )
 
 
-def find_search(name: str) -> tuple[str, Search]:
+def find_search(name: str, results: Path | None = None) -> tuple[str, Search]:
     """The search called `name`, as `find` finds a sweep."""
-    return _loaded(name, Search)
+    return _loaded(name, Search, results)
 
 
-def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
+def is_projects(name: str) -> bool:
+    """Whether a definition, or a study, of that name comes with the project."""
+    return _of_project(name).exists() or (DEFINITIONS.parent / "studies" / f"{name}.py").exists()
+
+
+def holds(path: Path, kind: str) -> bool:
+    """Whether a definition file, once run, may have a `sweep`, or a `search`. Raises InputError,
+    and FileNotFoundError where there is none."""
+    return may_hold(path, kind)
+
+
+def written(name: str, results: Path) -> Path:
+    """Where the definition is that a command line of that name stands for."""
+    return results / name / f"{name}.py"
+
+
+def _loaded(name: str, kind: type[Definition], results: Path | None) -> tuple[str, Definition]:
     """The definition of that kind and name, or at that path. Raises InputError."""
     word = kind.__name__.lower()
     path = Path(name) if name.endswith(".py") else _of_project(name)
     stem(path)
+    if results is not None and not name.endswith(".py") and not is_projects(name):
+        path = written(name, results)
+        _check_writer(path)
     try:
         return path.stem, load(path, word, kind)
     except FileNotFoundError:
@@ -84,6 +109,21 @@ def _loaded(name: str, kind: type[Definition]) -> tuple[str, Definition]:
         ) from None
 
 
+def _check_writer(path: Path) -> None:
+    """Raises InputError where the file in a results folder is not this user's own, since it would
+    be run as this user; a path that is typed says that this is wanted."""
+    try:
+        facts = path.lstat()
+        mode, owner = facts.st_mode, facts.st_uid
+    except OSError:
+        return  # whoever reads it says what is wrong
+    if mode & stat.S_IWOTH or owner != os.geteuid():
+        raise InputError(
+            f"another user may have written {path}, and it would be run as you",
+            f"look at it, then give its path instead of its name: {path}",
+        )
+
+
 def _of_project(name: str) -> Path:
     """The file of that name, in whichever folder of the project's definitions it lies."""
     file = f"{name}.py"
@@ -94,9 +134,14 @@ def _of_project(name: str) -> Path:
 
 def stem(path: Path) -> str:
     """The name that a definition file gives. Raises InputError for one that names no folder."""
-    if not is_name(path.stem):
+    return check_name(path.stem)
+
+
+def check_name(name: str) -> str:
+    """The name of a sweep. Raises InputError for one that names no folder."""
+    if not is_name(name):
         raise InputError(
-            f"{path.stem!r} is not a valid name for a sweep",
+            f"{name!r} is not a valid name for a sweep",
             f"use at most {NAME_BYTES} letters, digits, '_', '-' and '.', since it names a folder",
         )
-    return path.stem
+    return name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import reprlib
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,11 +20,15 @@ from typing import TypeVar, cast
 
 from local_machine.errors import InputError
 from local_machine.files import read_file
+from sweeps.spec.program import example
+from sweeps.spec.slow_import import said_while_running
 
 Definition = TypeVar("Definition")
 Result = TypeVar("Result")
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+COMMANDS = {"sweep": "sweeps.launch", "search": "sweeps.search", "study": "sweeps.study"}
+"""Which command is for what a definition may hold."""
 TRACEBACK = "fix the definition; --debug shows the whole traceback"
 
 
@@ -43,7 +48,7 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
         # Dataclasses look their module up there.
         sys.modules[module.__name__] = module
         # What a definition prints is not the command's data.
-        with contextlib.redirect_stdout(sys.stderr), _siblings(path):
+        with contextlib.redirect_stdout(sys.stderr), _siblings(path), said_while_running(path):
             exec(compile(tree, str(path), "exec", dont_inherit=True), module.__dict__)
             found: object = getattr(module, name, None)
             return found, isinstance(found, kind)
@@ -51,14 +56,42 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
     def where(error: BaseException) -> str:
         return f"{path}{_line(error, path)}"
 
-    tree, may_hold = guarded(parse, where, "")
-    if not may_hold:
-        raise InputError(f"{path} has no `{name}` in it, so it was not run", wants)
+    tree, may_be_there = guarded(parse, where, "")
+    if not may_be_there:
+        instead = _instead(path, tree, name)
+        raise InputError(f"{path} has no `{name}` in it, so it was not run", instead or wants)
     found, is_one = guarded(run, where, "")
     if not is_one:
         what = f"no `{name}`" if found is None else f"a `{name}` that is a {type(found).__name__}"
         raise InputError(f"{path} has {what} in it", wants)
     return cast(Definition, found)
+
+
+def may_hold(path: Path, name: str) -> bool:
+    """Whether the file, once run, may have the name in it. Raises InputError where it is not
+    Python, FileNotFoundError where there is none."""
+    source = read_file(path)
+    return guarded(
+        lambda: _may_hold(ast.parse(source, str(path)), name),
+        lambda error: f"{path}{_line(error, path)}",
+        "",
+    )
+
+
+def _instead(path: Path, tree: ast.Module, name: str) -> str | None:
+    """What to type for a file that does not hold what was asked for; None where nobody can say."""
+    if name not in COMMANDS:
+        return None
+    for other, command in COMMANDS.items():
+        if _may_hold(tree, other):
+            return f"it has a `{other}`: python -m {command} {shlex.quote(str(path))}"
+    if name == "study":
+        return None
+    kind = name.capitalize()
+    return (
+        f"a definition holds {name} = {kind}(...). A program is launched by its command line: "
+        f"{example(path, tree, COMMANDS[name])}"
+    )
 
 
 def module_name(path: Path) -> str:

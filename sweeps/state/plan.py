@@ -34,6 +34,8 @@ class Plan:
     search_id: str = ""
     task: PlannedTask = FIRST_TASK
     """What trains all of its trials."""
+    definition: str | None = None
+    """The definition file's text, of a command line that is the definition; kept beside it."""
 
     def __post_init__(self) -> None:
         """What a plan says of a command is written and shown without secrets."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from local_machine import json_files
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import write_atomic
+from local_machine.files import read_file, write_atomic
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import check_one_of_a_name
 from sweeps.state.plan import PLANS, Plan, trial_to_json
@@ -29,12 +31,15 @@ class PlanStore:
 
     def write_plan(self, plan: Plan) -> None:
         """Record what a launch is about to run. The same trials again leave the file as it is, but
-        for another objective, by which they are compared from now on.
+        for another objective, by which they are compared from now on. Of a command line that is the
+        definition, the definition file is written first.
 
         Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
         """
         path = self._path(plan.id)
-        if self.has_plan(plan.id):
+        is_there = self.has_plan(plan.id)
+        self.keep_definition(plan)
+        if is_there:
             stored = self.plan(plan.id)
             if stored.task.objective == plan.task.objective:
                 return
@@ -45,11 +50,28 @@ class PlanStore:
                 plan, (json.dumps(trial_to_json(trial), allow_nan=False) for trial in plan.trials)
             )
         except OSError as error:
-            raise InputError(
-                f"cannot write {path}: {error.strerror}",
-                "free some space there, or choose a folder that you may write with --results DIR",
-                exit_code=EXIT_IO,
-            ) from None
+            raise _not_written(path, error) from None
+
+    def keep_definition(self, plan: Plan) -> None:
+        """Write the definition file of a command line; another one that is there is kept beside it.
+
+        Raises InputError where it cannot be written.
+        """
+        if plan.definition is None:
+            return
+        path, content = self.folder / f"{self.sweep}.py", plan.definition.encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            before = read_file(path) if os.path.lexists(path) else content
+            if before != content:
+                names = (path.with_name(f"{path.name}.before{n or ''}") for n in itertools.count())
+                aside = next(name for name in names if not os.path.lexists(name))
+                write_atomic(aside, lambda file: file.write(before))
+                print(f"{path} is new; as it was before: {aside}", file=sys.stderr, flush=True)
+            if before != content or not os.path.lexists(path):
+                write_atomic(path, lambda file: file.write(content))
+        except OSError as error:
+            raise _not_written(path, error) from None
 
     def has_plan(self, identity: str) -> bool:
         """Whether there is a plan of that id. Raises InputError where it is damaged: its workers
@@ -154,3 +176,11 @@ class PlanStore:
             values.id if values.search is not None else "",
             values.task,
         )
+
+
+def _not_written(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path}: {error.strerror}",
+        "free some space there, or choose a folder that you may write with --results DIR",
+        exit_code=EXIT_IO,
+    )
