@@ -25,6 +25,7 @@ COMMANDS = {
     "cancel": ("sweeps.cancel", "stop what is queued and running"),
     "report": ("analysis.report", "write the report of a results folder"),
     "verify": ("sweeps.verify", "run finished trials again, and compare them"),
+    "adopt": ("sweeps.adopt", "take runs over that were made elsewhere, for reports"),
     "compact": ("sweeps.compact", "gather finished trials into a few files"),
     "doctor": ("sweeps.doctor", "find what would go wrong on this machine or cluster"),
 }
