@@ -98,17 +98,11 @@ def main(
     from sweeps.state.liveness import Liveness
     from sweeps.state.progress import look
     from sweeps.state.trial_store import TrialStore
-    from trial_records.names import is_name
 
     warn_of_writers(where.results)
     fixed = parse_settings(settings)
     typed = command_of(context, name)
-    try:
-        sweep_name, sweep, text = _defined(name, typed, words, fixed, seeds, where.results)
-    except InputError:
-        if name is not None and is_name(name):
-            TrialStore(where.results, name).refuse_adopted()
-        raise
+    sweep_name, sweep, text = _defined(name, typed, words, fixed, seeds, where.results)
     is_own = name is None or not (name.endswith(".json") or is_projects(name))
     request = request_of(
         where, sweep.resources, detach=detach, as_json=as_json, defined_here=is_own, stale=stale
@@ -142,10 +136,17 @@ def _defined(
     """The sweep of that name, or of the command behind `--`, with its name; and the text of its
     definition file, where the command line is the definition. Raises InputError."""
     from sweeps.spec.find import find
+    from sweeps.state.trial_store import TrialStore
+    from trial_records.names import is_name
 
     if command is None:
         assert name is not None
-        return *find(name, results), None
+        try:
+            return *find(name, results), None
+        except InputError:
+            if is_name(name):
+                TrialStore(results, name).refuse_adopted()
+            raise
     from sweeps.without_file.definition import sweep_of
 
     made = sweep_of(words, command, fixed, seeds, results)

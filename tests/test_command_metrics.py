@@ -19,8 +19,8 @@ from local_machine.errors import InputError
 from sweeps import Sweep, minimize
 from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
+from sweeps.command_task.metrics.output_lines import OutputLines
 from sweeps.command_task.metrics.source import Raw, Source
-from sweeps.command_task.output_lines import OutputLines
 from sweeps.command_task.program import Program
 from sweeps.run import attempt_folder
 from sweeps.run.attempt import Attempt

@@ -11,7 +11,7 @@ from test_kill import kill, workers_of
 
 from local_machine.errors import InputError
 from sweeps import Sweep, minimize
-from sweeps.command_task.metrics.output_pattern import HEARD
+from sweeps.command_task.metrics.output_pattern import OUTPUT_FILE
 from sweeps.state.progress import units_after
 from trial_records import tables
 from trial_records.plan import PlannedCommand, PlannedTask
@@ -70,7 +70,10 @@ def test_a_program_that_resumes_by_a_flag_alone_is_killed_and_goes_on(tmp_path: 
 
     def is_saved() -> bool:
         """With what it printed last before it is killed."""
-        heard, saves = results.glob(f"lr2*/files/{HEARD}"), results.glob("lr2*/files/save-1.txt")
+        heard, saves = (
+            results.glob(f"lr2*/files/{OUTPUT_FILE}"),
+            results.glob("lr2*/files/save-1.txt"),
+        )
         is_heard = any(path.read_text().count("\n") == 3 for path in heard)
         return is_heard and any(path.read_text() == "3" for path in saves)
 

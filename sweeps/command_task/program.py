@@ -17,7 +17,7 @@ from typing import IO, Any
 import local_machine
 from local_machine import clock, processes
 from local_machine.secrets import masked
-from sweeps.command_task.output_lines import Line, OutputLines
+from sweeps.command_task.metrics.output_lines import Line, OutputLines
 
 # What a log gets of an attempt's output, in bytes: its begin, and at the end its last lines.
 SHOWN_BYTES, TAIL_LINES = 32 * 2**20, 200

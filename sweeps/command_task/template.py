@@ -82,7 +82,7 @@ class Template:
     def check_known(self, known: Iterable[str], what: str = "the command") -> None:
         """Raises InputError where a placeholder has no value."""
         names = list(dict.fromkeys([*known, *OF_ATTEMPT]))
-        for name in self.used():
+        for name in self.placeholders:
             if name not in names:
                 raise InputError(
                     f"{what} has a placeholder {{{name}}}, and there is no value {name!r}",
@@ -102,7 +102,7 @@ class Template:
         flat = leaves(values)
         given = {**flat, **of_attempt}
         added = Template(more)._filled(given) if more else []
-        if RESUME in self.used() and RESUME not in flat:
+        if RESUME in self.placeholders and RESUME not in flat:
             given[RESUME], rest = tuple(added), self._rest(flat)
         else:
             rest = self._rest(flat) + added

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from local_machine.errors import InputError
 from sweeps.command_task.metrics.line_files import LineFiles
+from sweeps.command_task.metrics.output_lines import plain
 from sweeps.command_task.metrics.source import Position, Raw
-from sweeps.command_task.output_lines import plain
 from trial_records.metrics import STEPS
 
 OUTPUT_FILE = ".output.txt"
