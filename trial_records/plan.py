@@ -58,6 +58,8 @@ class PlannedCommand(_Stored):
     grace: float = 30.0
     """How many seconds it may take to end after that signal."""
     processes: Literal["per_rank", "per_node"] = "per_rank"
+    predictions: str | None = None
+    """A file in its folder with what it predicted, for predictions.parquet."""
 
 
 class PlannedTask(_Stored):

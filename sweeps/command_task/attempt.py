@@ -76,6 +76,11 @@ class ProgramAttempt:
             leftovers.end(trial, token, rank)
         if self._collector is not None:
             _refuse_without(metric, self._collector, self._source.missing())
+            if self._command.predictions is not None:
+                # numpy and pyarrow take a quarter of a second.
+                from sweeps.command_task import predicted_file
+
+                predicted_file.tell(self._run, self._folder / self._command.predictions)
 
     def _run_once(self, budget: Any) -> End:
         """Raises as `until_complete` does."""

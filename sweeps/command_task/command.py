@@ -45,6 +45,9 @@ class CommandOptions(TypedDict, total=False):
     processes: Literal["per_rank", "per_node"]
     """Started once for each rank, with the variables of torchrun; or once for each node, for a
     program that calls torchrun or accelerate itself."""
+    predictions: str
+    """A file in its folder with what it predicted: *.csv, *.parquet or *.npz, with label and
+    predicted, label and logit_0, logit_1, ..., or target and value."""
     budget_field: str
     """The value that says how long it trains, such as `max_epochs`."""
     seed_field: str
@@ -75,7 +78,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
     if type(shell) is not bool:
         raise InputError(f"shell is {shell!r}", "give True or False")
     _ = Template(text, args, shell).words
-    for name in ("step", "done", "metrics"):
+    for name in ("step", "done", "metrics", "predictions"):
         if name in options and not (isinstance(options.get(name), str) and options.get(name)):
             raise InputError(f"{name} is {options.get(name)!r}", f"give a text: {name}=...")
     metrics = options.get("metrics")
@@ -91,6 +94,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
         done=_in_folder("done", options.get("done")), processes=processes,
         stop_signal=_signal(options.get("stop_signal", "TERM")),
         grace=_grace(options.get("grace", 30.0)),
+        predictions=_predictions(options.get("predictions")),
     )  # fmt: skip
 
 
@@ -124,6 +128,14 @@ def _in_folder(what: str, name: str | None) -> str | None:
             f'name a file in {{folder}}: {what}="model.pt"',
         )
     return name
+
+
+def _predictions(name: str | None) -> str | None:
+    if name is not None and not name.endswith((".csv", ".parquet", ".npz")):
+        raise InputError(
+            f"predictions is {name!r}", 'name a CSV, Parquet or .npz file: "predictions.csv"'
+        )
+    return _in_folder("predictions", name)
 
 
 def stop_seconds(command: PlannedCommand) -> float:
