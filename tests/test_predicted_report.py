@@ -22,6 +22,7 @@ from analysis.data.predictions import Predictions
 from analysis.data.study import Plan, Study
 from analysis.data.task_predictions import PredictedClasses, PredictedValues
 from analysis.sections import predicted
+from analysis.stats import same_results
 from local_machine.errors import run_command
 from trial_records import tables
 from trial_records.trial_files import PREDICTIONS, RUN
@@ -195,6 +196,17 @@ def test_what_is_compacted_is_reported_alike(tmp_path: Path) -> None:
                 assert tables.read_predictions(path.parent).equals(table)
             assert first_table(own, kind) == before
         assert {path: path.read_bytes() for path in contents} == contents
+
+
+def test_seeds_that_predict_differently_have_no_one_result(results: Path) -> None:
+    _, plan = only(results, "values")
+    equal = plan.logged.assign(value=1.0)
+    points = plan.runs[["point.bias"]]
+    runs = plan.runs.assign(objective=1.0)
+    numbers = same_results.results(runs, points, equal.assign(metric="loss"), "error")
+    assert numbers.nunique() == len(runs)
+    runs = runs.assign(predictions_sha256="the same")
+    assert same_results.results(runs, points, equal.assign(metric="loss"), "error").nunique() == 2
 
 
 @pytest.mark.parametrize("change", ["gone", "another run's", "damaged"])
