@@ -80,7 +80,7 @@ def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import any_task, trials
+    from analysis.sections import any_task, predicted, trials
     from analysis.sections.choices import choices
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
@@ -88,7 +88,11 @@ def build(study: Study) -> Page:
     ours, others = study.of_trainer, [plan for plan in study.plans if not plan.is_trainers]
     launches, conclusions, lead = _of_trainer(ours) if ours.plans else ([], [], [])
     if others:
-        parts = [part for plan in others for part in any_task.parts(plan)]
+        parts = [
+            part
+            for plan in others
+            for part in (*any_task.parts(plan), *predicted.parts(plan, study))
+        ]
         launches.append(Section("Other tasks" if ours.plans else "Sweeps", parts))
     chosen = choices(study)
     everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]

@@ -41,6 +41,7 @@ ALLOWED = {
         "sweeps.run.attempt_files",
         "sweeps.run.attempt_folder",
         "sweeps.run.background",
+        "sweeps.run.class_names",
         "sweeps.run.checkpoint_file",
         "sweeps.run.ends",
         "sweeps.run.handle",
@@ -215,7 +216,7 @@ def test_no_circles_between_folders() -> None:
 
 
 # Files of a folder beside __init__.py; lines of a file, a function, a test file, all records.
-FILES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 2_900
+FILES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 2_920
 
 
 def length(path: Path) -> int:

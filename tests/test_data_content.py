@@ -22,8 +22,8 @@ from test_data import encoded, from_root, pixels
 
 from analysis.data.class_names import parse
 from local_machine.errors import InputError
+from sweeps.run import class_names
 from trainer.config import DataConfig, TrainConfig
-from trainer.data import class_names as class_names
 from trainer.data import preflight
 from trainer.data.datasets import (
     CIFAR10,

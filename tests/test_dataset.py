@@ -23,7 +23,7 @@ from analysis.sections import wording
 from analysis.sections.comparison import comparison
 from analysis.stats import paired
 from analysis.stats.seed_values import by_seed, ranked
-from trainer.data.class_names import join
+from sweeps.run.class_names import join
 from trainer.data.known import CIFAR10, DIGITS
 from trainer.recipes import reported
 

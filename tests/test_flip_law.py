@@ -28,10 +28,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from results_folder import begin, finish, folder_of, write_plan
+from test_run import begun
 
 from analysis.cifar10.explain import tested
 from analysis.cifar10.task import load
-from analysis.data import predictions
+from analysis.data import predictions, task_predictions
 from analysis.reading import frames
 from local_machine.errors import InputError
 from sweeps.compact import archive_writer
@@ -324,6 +325,36 @@ def test_no_flip_shows_another_figure(truths: Callable[[str], Truth], name: str)
 
     law()
     truth.path.write_bytes(truth.content)
+
+
+PREDICTED: dict[str, dict[str, Any]] = {
+    "logits": {"labels": [0, 2, 1], "logits": [[1.0, 2.0, 0.5]] * 3, "classes": CLASSES.split(",")},
+    "classes": {"labels": ["ant", "bee"], "predicted": ["bee", "bee"]},
+    "values": {"targets": [1.0, 2.5, -3.0], "values": [1.5, 2.0, 1e9]},
+}
+
+
+@pytest.mark.parametrize("kind", PREDICTED)
+def test_no_flip_shows_another_prediction_of_any_task(tmp_path: Path, kind: str) -> None:
+    """Every byte, of what a report and a rerun read."""
+    run = begun(tmp_path / "trial")
+    run.predict(**PREDICTED[kind])
+    row = run.finish({})
+    path = tmp_path / "trial" / trial_files.PREDICTIONS
+    content = path.read_bytes()
+    truth = tables.read_predictions(path.parent).to_pylist()
+    refused = 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= (1, 2, 4, 8, 14, 16, 32, 64, 128, 255)[place % 10]
+        path.write_bytes(damaged)
+        try:
+            task_predictions.read(path.parent, {"trial": "t", **row})
+            assert tables.read_predictions(path.parent).to_pylist() == truth
+        except InputError as problem:
+            assert str(path) in problem.what
+            refused += 1
+    assert refused > 100
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.config import TrainConfig
 from trial_records import tables
-from trial_records.columns import NAMED_SCHEMA
+from trial_records.columns import CLASSES_SCHEMA, LOGITS_SCHEMA, NAMED_SCHEMA, VALUES_SCHEMA
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
 WORDS = {
@@ -24,7 +24,7 @@ WITHOUT_UNIT = {"seed", "lr", *TrainConfig.field_types()}
 
 def section(title: str) -> list[list[str]]:
     """The cells of each row of a section's tables of four columns."""
-    (text,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", DOCUMENT, re.M | re.S)
+    (text,) = re.findall(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", DOCUMENT, re.M | re.S)
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line[:3] == "| `"]
     return [[cell.strip() for cell in row] for row in rows if len(row) == 4]
 
@@ -39,14 +39,26 @@ ANY_TASK = NAMED + section("run.parquet of every task")
         (NAMED, NAMED_SCHEMA),
         (ANY_TASK, tables.TASK_RUN_SCHEMA),
         (section("epochs.parquet of the task trainer"), tables.EPOCHS_SCHEMA),
-        (section("predictions.parquet"), tables.PREDICTIONS_SCHEMA),
+        (section("predictions.parquet of the task trainer"), tables.PREDICTIONS_SCHEMA),
+        (section("Labels and logits"), LOGITS_SCHEMA),
+        (section("Labels and predicted classes"), CLASSES_SCHEMA),
+        (section("Targets and values"), VALUES_SCHEMA),
         (
             [row for row in ANY_TASK if row[0] != "`seed`"]
             + section("run.parquet of the task trainer"),
             tables.run_schema(),
         ),
     ],
-    ids=["named", "any task", "epochs", "predictions", "trainer"],
+    ids=[
+        "named",
+        "any task",
+        "epochs",
+        "predictions",
+        "logits",
+        "classes",
+        "values",
+        "trainer",
+    ],
 )
 def test_every_column_is_documented_with_its_type_and_unit(
     rows: list[list[str]], schema: pa.Schema

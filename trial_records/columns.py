@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -46,6 +46,25 @@ PREDICTIONS_SCHEMA = pa.schema(
     ],
     metadata=VERSION,
 )
+
+# Of any other task: examples in the order in which it gave them; a label is a place among the names
+# in the run's column `classes`.
+_EXAMPLE = PREDICTIONS_SCHEMA.field("index")
+_LABEL, _PREDICTED = (pa.field(one, pa.int32(), nullable=False) for one in ("label", "predicted"))
+LOGITS_SCHEMA = pa.schema([_EXAMPLE, _LABEL, PREDICTIONS_SCHEMA.field("logits")], VERSION)
+CLASSES_SCHEMA = pa.schema([_EXAMPLE, _LABEL, _PREDICTED], VERSION)
+VALUES_SCHEMA = pa.schema(
+    [_EXAMPLE, *(pa.field(one, pa.float64(), nullable=False) for one in ("target", "value"))],
+    VERSION,
+)
+
+
+def predictions_schema(names: Collection[str]) -> pa.Schema:
+    """Of a task other than the trainer, by the columns that a file has."""
+    if "target" in names:
+        return VALUES_SCHEMA
+    return CLASSES_SCHEMA if "predicted" in names else LOGITS_SCHEMA
+
 
 # Of the run of any task. Each file of a trial begins with the first four.
 _ANY_TASK = [

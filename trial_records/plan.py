@@ -64,6 +64,8 @@ class PlannedCommand(_Stored):
     resume: str | None = None
     """Words that follow the command where the folder has a file like `checkpoint`."""
     checkpoint: str | None = None
+    predictions: str | None = None
+    """A file in its folder with what it predicted, for predictions.parquet."""
 
 
 class PlannedTask(_Stored):

@@ -27,7 +27,7 @@ from local_machine.errors import EXIT_IO, InputError, printable
 from local_machine.files import write_atomic
 from trial_records import values
 from trial_records.columns import EPOCHS_SCHEMA as EPOCHS_SCHEMA
-from trial_records.columns import NAMED_SCHEMA, VERSION, by_value
+from trial_records.columns import NAMED_SCHEMA, VERSION, by_value, predictions_schema
 from trial_records.columns import PREDICTIONS_SCHEMA as PREDICTIONS_SCHEMA
 from trial_records.columns import TASK_RUN_SCHEMA as TASK_RUN_SCHEMA
 from trial_records.columns import run_schema as run_schema
@@ -256,7 +256,9 @@ def read_predictions(folder: Path) -> pa.Table:
     except FileNotFoundError:
         rows = []
     digest = rows[0].get(DIGESTS[PREDICTIONS]) if rows else None
-    return conform(path, read_table(path, digest=digest), PREDICTIONS_SCHEMA)
+    table = read_table(path, digest=digest)
+    ours = PREDICTIONS_SCHEMA if is_of_trainer(table) else predictions_schema(table.column_names)
+    return conform(path, table, ours)
 
 
 def read_run(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,22 @@ from analysis.text.numbers import percent
 from local_machine.errors import InputError
 from trial_records import tables
 from trial_records.trial_files import PREDICTIONS, RUN, unusable
+
+
+class Classified(Protocol):
+    """What was predicted to be of which class: `labels` and `predicted` are places among the
+    `classes`, (n,), and `right` says where both are the same."""
+
+    @property
+    def trial(self) -> str: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def predicted(self) -> NDArray[np.int64]: ...
+    @property
+    def right(self) -> NDArray[np.bool_]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +95,8 @@ def of(study: Study, plan: Plan, run: Mapping[str, Any]) -> Predictions | None:
         except InputError as problem:
             study.problems.append(problem)
             known[folder] = None
-    return known[folder]
+    found: Predictions | None = known[folder]
+    return found
 
 
 def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
@@ -105,7 +122,7 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
         )
     if len(np.unique(index)) < len(index) or (index < 0).any():
         raise unusable(path, "has an index that is negative or is there twice")
-    logits = _logits(table["logits"].combine_chunks(), len(classes))
+    logits = logits_of(table["logits"].combine_chunks(), len(classes))
     if logits is None:
         raise unusable(path, f"does not have the logits of {len(classes)} classes in every row")
     if not np.isfinite(logits).all():
@@ -128,8 +145,8 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
     return found
 
 
-def _logits(column: pa.Array | pa.ChunkedArray, classes: int) -> NDArray[np.float32] | None:
-    """(n, classes); None where a row has another number of them."""
+def logits_of(column: pa.Array | pa.ChunkedArray, classes: int) -> NDArray[np.float32] | None:
+    """A column of lists as (n, classes); None where a row has another number of them."""
     if not classes or not pc.all(pc.equal(pc.list_value_length(column), classes)).as_py():
         return None
     flat: NDArray[np.float32] = pc.list_flatten(column).to_numpy(zero_copy_only=False)

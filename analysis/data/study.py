@@ -18,7 +18,6 @@ from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.verified import Verification
 
 if TYPE_CHECKING:
-    from analysis.data.predictions import Predictions
     from analysis.data.task import Task
 
 POINT = "point."
@@ -95,8 +94,9 @@ class Study:
     sweeps: list[Sweep]
     problems: list[InputError]
     task: Task = field(repr=False)
-    predictions: dict[Path, Predictions | None] = field(default_factory=dict, repr=False)
-    """What was read of each trial's folder, so that a file is read and reported once."""
+    predictions: dict[Path, Any] = field(default_factory=dict, repr=False)
+    """What was read of each trial's folder, so that a file is read and reported once: Predictions
+    or, of another task than the trainer, TaskPredictions; None where it cannot be used."""
 
     @property
     def plans(self) -> list[Plan]:

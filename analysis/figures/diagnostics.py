@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from analysis.figures.style import GOLD, INK, STYLE, Whole, alone, empty
+from analysis.text.examples import TEST_IMAGES, Noun
 
 # As many classes can have their numbers in the figure; more can have their names, at most so many.
 _WITH_NUMBERS = 20
@@ -151,9 +152,10 @@ def _seeds(
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
 
 
-def matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> Figure:
+def matrix(counts: NDArray[np.int64], classes: Sequence[str], noun: Noun = TEST_IMAGES) -> Figure:
     """Confusion matrix: rows are true classes, columns predicted ones. The diagonal is grey and out
     of the colour scale, an empty cell off it is white; cells have numbers where there is room.
+    `noun` is what was predicted, here and below.
     """
     n = len(classes)
     off = counts - np.diag(np.diag(counts))
@@ -189,7 +191,7 @@ def matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> Figure:
         axes.set_ylabel("true class")
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color("0.7")
-        bar = figure.colorbar(image, ax=axes, label="images, off the diagonal", shrink=0.8)
+        bar = figure.colorbar(image, ax=axes, label=f"{noun.short}, off the diagonal", shrink=0.8)
         bar.locator = Whole()
         bar.update_ticks()
     return figure
@@ -221,7 +223,7 @@ def _names(classes: Sequence[str]) -> list[str]:
     return [name if short.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(short)]
 
 
-def confusion_bars(table: pd.DataFrame) -> Figure:
+def confusion_bars(table: pd.DataFrame, noun: Noun = TEST_IMAGES) -> Figure:
     """Bars of the largest confusions, 'true → predicted', as a share (%) of the true class' images,
     with their counts; from classification.confusions. Where columns `reported count` and `reported
     images` are there and not NaN, they are drawn so beside.
@@ -256,7 +258,7 @@ def confusion_bars(table: pd.DataFrame) -> Figure:
         axes.invert_yaxis()
         axes.margins(x=0.16)
         axes.set_xlim(left=0)
-        axes.set_xlabel("share of the true class' test images, %")
+        axes.set_xlabel(f"share of the true class' {noun.many}, %")
     return figure
 
 
@@ -275,7 +277,7 @@ def _bars(
     axes.bar_label(bars, texts, padding=4, fontsize=8)
 
 
-def class_bars(table: pd.DataFrame) -> Figure:
+def class_bars(table: pd.DataFrame, noun: Noun = TEST_IMAGES) -> Figure:
     """Bars of each class' accuracy (%) with Wilson's 95 % interval, their mean dashed, from
     classification.accuracies; where all lie high, the same as dots on a closer scale beside.
     """
@@ -313,7 +315,7 @@ def class_bars(table: pd.DataFrame) -> Figure:
                 capsize=2.5 if n <= _WITH_NUMBERS else 1,
             )
             axes.axvline(mean, color="black", linestyle="--", linewidth=1.1)
-            axes.set_xlabel("test accuracy, %")
+            axes.set_xlabel(f"{noun.accuracy}, %")
         bars.set_yticks(range(n), _names(list(table["class"])), fontsize=size)
         bars.set_ylim(n - 0.4, -0.6)
         line = Line2D(
@@ -326,7 +328,7 @@ def class_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def calibration(bins: pd.DataFrame, title: str) -> Figure:
+def calibration(bins: pd.DataFrame, title: str, noun: Noun = TEST_IMAGES) -> Figure:
     """Reliability diagram of classification.reliability: accuracy against confidence, and below it
     how many images have that confidence.
     """
@@ -338,7 +340,7 @@ def calibration(bins: pd.DataFrame, title: str) -> Figure:
         figure.set_layout_engine("constrained")
         above.bar(
             known["low"], known["accuracy"], width[known.index], align="edge", color=_BAR,
-            edgecolor="white", linewidth=0.6, label="accuracy of the bin's images",
+            edgecolor="white", linewidth=0.6, label=f"accuracy of the bin's {noun.short}",
         )  # fmt: skip
         above.bar(
             known["low"],
@@ -361,7 +363,7 @@ def calibration(bins: pd.DataFrame, title: str) -> Figure:
             bins["low"], bins["images"], width, align="edge", color=_BAR,
             edgecolor="white", linewidth=0.6,
         )  # fmt: skip
-        below.set_ylabel("images")
+        below.set_ylabel(noun.short)
         below.set_xlabel("confidence: the predicted class' probability")
         below.set_xlim(0, 1)
         below.yaxis.set_major_locator(Whole(4))

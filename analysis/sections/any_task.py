@@ -90,6 +90,20 @@ def _range(one: Range | Choice) -> str:
 def points(plan: Plan) -> pd.DataFrame:
     """A row a point, by the mean of its objective over seeds, best first; points without one
     last."""
+    return _ranked(plan).reset_index(drop=True)
+
+
+def best(plan: Plan) -> dict[str, Any] | None:
+    """The point with the best mean of the objective, as `seed_values.points` has it; None where no
+    trial has a value."""
+    table = _ranked(plan)
+    if table.empty or pd.isna(table["mean"].iloc[0]):
+        return None
+    return seed_values.points(plan)[int(table.index[0])]
+
+
+def _ranked(plan: Plan) -> pd.DataFrame:
+    """`points`, whose index says where each stands in the launch."""
     rows = []
     for point in seed_values.points(plan):
         runs = seed_values.at(plan, point)
@@ -98,7 +112,7 @@ def points(plan: Plan) -> pd.DataFrame:
         low, high = seed_interval(found) or (None, None)
         rows.append(
             {
-                **{axis: _shown(value) for axis, value in point.items()},
+                **{axis: shown(value) for axis, value in point.items()},
                 "mean": _rounded(float(np.mean(found)) if found else None),
                 "mean sd": _rounded(deviation(found)),
                 "from": _rounded(low),
@@ -111,7 +125,7 @@ def points(plan: Plan) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table["mean"] = table["mean"].astype(float)
     ascending = plan.task.direction == "minimize"
-    return table.sort_values("mean", ascending=ascending, kind="stable", ignore_index=True)
+    return table.sort_values("mean", ascending=ascending, kind="stable")
 
 
 def first(plan: Plan) -> str:
@@ -143,7 +157,7 @@ def _without(plan: Plan) -> list[str]:
     ]
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """A search draws more digits than anybody reads."""
     return _rounded(value) if isinstance(value, float) else value
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from analysis.data.predictions import Predictions
+from analysis.data.predictions import Classified, Predictions
 from analysis.stats.intervals import sample_interval
 
 # Guo et al. (2017), On Calibration of Modern Neural Networks, use as many.
@@ -30,7 +30,7 @@ def top_k(predictions: Predictions, k: int) -> int:
     return int((ahead.sum(axis=1) < k).sum())
 
 
-def confusion(predictions: Predictions) -> NDArray[np.int64]:
+def confusion(predictions: Classified) -> NDArray[np.int64]:
     """(classes, classes): images of the row's class that were taken for the column's."""
     found: NDArray[np.int64] = confusion_matrix(
         predictions.labels, predictions.predicted, labels=range(len(predictions.classes))
@@ -38,7 +38,7 @@ def confusion(predictions: Predictions) -> NDArray[np.int64]:
     return found
 
 
-def confusions(predictions: Predictions, most: int = 10) -> pd.DataFrame:
+def confusions(predictions: Classified, most: int = 10) -> pd.DataFrame:
     """The largest cells off the diagonal that are not empty: `true`, `predicted`, `count`,
     `images` (of the true class) and `share` of them; equal counts by class order.
     """
@@ -58,7 +58,7 @@ def confusions(predictions: Predictions, most: int = 10) -> pd.DataFrame:
     return table.assign(share=table["count"] / table["images"])
 
 
-def scores(predictions: Predictions) -> pd.DataFrame:
+def scores(predictions: Classified) -> pd.DataFrame:
     """A row a class: `class`, `precision`, `recall`, `f1`, `support` (its test images); then the
     rows of SUMMARY. A ratio of nothing, as the precision of a class that was never predicted, is 0.
     A class without test images has NaN, and the averages are over the classes that have some. The
@@ -84,7 +84,7 @@ def scores(predictions: Predictions) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["class", "precision", "recall", "f1", "support"])
 
 
-def accuracies(predictions: Predictions) -> pd.DataFrame:
+def accuracies(predictions: Classified) -> pd.DataFrame:
     """A row a class: `class`, `images`, `correct`, `accuracy` and Wilson's 95 % `interval`; NaN and
     None for a class without images. The mean of `accuracy` is that over the classes that have any.
     """

@@ -23,7 +23,8 @@ def results(
     runs: pd.DataFrame, points: pd.DataFrame, logged: pd.DataFrame, metric: str | None
 ) -> pd.Series[Any]:
     """A number for each trial that is done, the same for those of a point that logged the same, to
-    the last digit, and have the same objective; NaN where there is nothing to tell results by.
+    the last digit, predicted the same and have the same objective; NaN where there is nothing to
+    tell results by.
 
     `metric` is the objective's. What tells results: a loss, five different values of the metric, or
     one that is not a share of at most 100,000, such as an accuracy, which may be equal by chance.
@@ -34,6 +35,8 @@ def results(
     sums = hashes.groupby(known["trial"].astype(object)).sum()
     logs = runs["trial"].astype(object).map(sums)
     keys = pd.concat([points, runs["objective"].astype(float), logs.rename("log")], axis=1)
+    if "predictions_sha256" in runs:
+        keys = pd.concat([keys, runs["predictions_sha256"]], axis=1)
     keys = keys.set_axis(range(keys.shape[1]), axis=1)[runs["state"].eq("done")]
     numbers = keys.groupby(list(keys), sort=False, dropna=False).ngroup()
     told: dict[int, bool] = {}

@@ -80,6 +80,11 @@ class ProgramAttempt:
         if self._collector is not None:
             logs = logs_command(trial)
             _refuse_without(metric, self._collector, self._source.missing(), logs)
+            if self._command.predictions is not None:
+                # numpy and pyarrow take a quarter of a second.
+                from sweeps.command_task import predicted_file
+
+                predicted_file.tell(self._run, self._folder / self._command.predictions)
 
     def _run_once(self, budget: Any) -> End:
         """Raises as `until_complete` does."""

@@ -57,6 +57,9 @@ class CommandOptions(TypedDict, total=False):
     identity."""
     checkpoint: str
     """The file in its folder to go on from; it may have wildcards: `ckpt-*.pt`."""
+    predictions: str
+    """A file in its folder with what it predicted: *.csv, *.parquet or *.npz, with label and
+    predicted, label and logit_0, logit_1, ..., or target and value."""
     budget_field: str
     """The value that says how long it trains, such as `max_epochs`."""
     seed_field: str
@@ -78,7 +81,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
     if type(shell) is not bool:
         raise InputError(f"shell is {shell!r}", "give True or False")
     _ = Template(text, args, shell).words
-    for name in ("step", "done", "directory", "resume", "checkpoint"):
+    for name in ("step", "done", "directory", "resume", "checkpoint", "predictions"):
         if name in options and not (isinstance(options.get(name), str) and options.get(name)):
             raise InputError(f"{name} is {options.get(name)!r}", f"give a text: {name}=...")
     if ("resume" in options) != ("checkpoint" in options):
@@ -104,6 +107,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
         grace=_grace(options.get("grace", 30.0)), directory=_directory(options.get("directory")),
         resume=options.get("resume"),
         checkpoint=_in_folder("checkpoint", options.get("checkpoint")),
+        predictions=_predictions(options.get("predictions")),
     )  # fmt: skip
 
 
@@ -164,6 +168,14 @@ def _in_folder(what: str, name: str | None) -> str | None:
             f'name a file in {{folder}}: {what}="model.pt"',
         )
     return name
+
+
+def _predictions(name: str | None) -> str | None:
+    if name is not None and not name.endswith((".csv", ".parquet", ".npz")):
+        raise InputError(
+            f"predictions is {name!r}", 'name a CSV, Parquet or .npz file: "predictions.csv"'
+        )
+    return _in_folder("predictions", name)
 
 
 def stop_seconds(command: PlannedCommand) -> float:

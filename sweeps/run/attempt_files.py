@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_machine import origin
 from local_machine.devices import device_here
@@ -35,6 +35,9 @@ from trial_records.trial_files import (
     RUN,
     parse_values,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _logger = logging.getLogger("sweeps.run")
 
@@ -232,6 +235,15 @@ class AttemptFiles:
             if path.name != kept and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
 
+    def write_predictions(self, table: pa.Table) -> str:
+        """In place of those that were there; the digest of their values, by which run.parquet knows
+        them. Raises as `open` does."""
+        from trial_records import tables
+
+        path = self.open() / PREDICTIONS
+        with guarded(path.parent):
+            return tables.write_table(path, table, table.schema, self._attempt.whose)
+
     # How it ends
 
     def publish(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,7 +261,9 @@ class AttemptFiles:
             row = tables.write_run(files, {**whose, **record, tables.DIGESTS[EPOCHS]: digest})
             with contextlib.suppress(OSError):
                 (files / _OWN).rmdir()  # where nothing is in it
-            ours = {CHECKPOINT, EPOCHS, PREDICTIONS, RUN, _OWN}
+            ours = {CHECKPOINT, EPOCHS, RUN, _OWN}
+            if row[tables.DIGESTS[PREDICTIONS]] is not None:  # else an attempt before left them
+                ours.add(PREDICTIONS)
             there = {one.name for one in files.iterdir()}
             names = there & ours | {name for name in there if name.startswith(_FOLDER)}
         self._watch.look()

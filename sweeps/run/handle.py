@@ -16,7 +16,7 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,36 @@ class Run:
             self.files.append(values)
             if self._on_row is not None:
                 self._on_row(values)
+
+    def predict(
+        self,
+        *,
+        labels: Any = None,
+        logits: Any = None,
+        predicted: Any = None,
+        classes: Sequence[object] | None = None,
+        targets: Any = None,
+        values: Any = None,
+    ) -> None:
+        """What was predicted of the examples to judge the trial by, for predictions.parquet: labels
+        with logits (examples x classes) or with predicted classes, or targets with values; as
+        arrays, tensors or lists. The last call before the task returns counts, and rank 0's.
+
+        Labels count from 0, or are among the names of the `classes`. Raises InputError for what
+        cannot be that, OSError.
+        """
+        if self.ranks.rank:
+            return
+        # It takes a quarter of a second.
+        from sweeps.run import predictions
+
+        found = predictions.checked(labels, logits, predicted, classes, targets, values)
+        self._watch.check()
+        digest = self.files.write_predictions(found.table)
+        self.record |= {"predictions_sha256": digest}
+        self.record.pop("classes", None)
+        if found.classes is not None:
+            self.record["classes"] = found.classes
 
     def save(
         self,

@@ -26,10 +26,10 @@ import numpy.typing as npt
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import write_atomic
 from local_machine.private_folder import cache_home
+from sweeps.run.class_names import check_names
 from trainer.config import DataConfig
 from trainer.data import layouts
 from trainer.data.cache import locked, read_cache, source_key
-from trainer.data.class_names import check_names
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
 from trainer.data.layouts import SIDE as SIDE

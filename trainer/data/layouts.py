@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import open_file
-from trainer.data.class_names import MOST, check_names
+from sweeps.run.class_names import MOST, check_names
 
 if TYPE_CHECKING:
     import pyarrow as pa

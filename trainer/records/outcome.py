@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from sweeps.run.class_names import join
 from trainer.config import TrainConfig
-from trainer.data.class_names import join
 from trainer.data.datasets import Dataset
 from trainer.evaluate import Evaluation
 from trainer.perf.device import peak_memory_bytes
