@@ -1,22 +1,31 @@
-"""Programs of ten kinds as jobs of a real Slurm, killed five times each: nothing is lost.
+"""Programs of ten kinds as jobs of a real Slurm, killed five times and where they save: nothing is
+lost.
 
-All sweeps run beside each other, each as an array of its trials. In turn a program is killed, a job
-is requeued, a worker is killed, a job is cancelled, a program is killed again; what is lost is
-launched again.
+All sweeps run beside each other, each as an array of its trials. First each is killed once at each
+point where it saves. Then in turn a program is killed, a job is requeued, a worker is killed, a job
+is cancelled, a program is killed again; what is lost is launched again.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import kill_points
 import pytest
 from drill import SITE, running
-from foreign_drill import EPOCH_SECONDS, EXAMPLES, KILLS, NAMED, TRIALS, ForeignDrill
-from test_kill import ROOT, kill
+from foreign_drill import (
+    EPOCH_SECONDS,
+    EXAMPLES,
+    KILLS,
+    NAMED,
+    TRIALS,
+    ForeignDrill,
+    built_kill_points,
+)
+from test_kill import kill
 
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.state import lease as leases
@@ -47,7 +56,8 @@ class SlurmDrill(ForeignDrill):
     launching: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        site = kill_points.of_python(self.folder / "site")
+        return {**super().environment(), "PYTHONPATH": site}
 
     def begin(self) -> None:
         # The longest that a command may take to stop has to fit.
@@ -99,11 +109,12 @@ class SlurmDrill(ForeignDrill):
 def drills(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SlurmDrill]:
     """Each done, and killed."""
     folder = tmp_path_factory.mktemp("foreign")
+    library = built_kill_points(folder)
     found = {}
     for example in EXAMPLES:
         at = folder / example.name
         at.mkdir()
-        found[example.name] = SlurmDrill(replace(example, points=()), at, epochs=LONG)
+        found[example.name] = SlurmDrill(example, at, library, epochs=LONG)
     for drill in found.values():
         drill.begin()
     until, asked = time.monotonic() + 540, 0.0
@@ -124,4 +135,5 @@ def test_killed_as_jobs_they_lose_nothing(drills: dict[str, SlurmDrill], name: s
     drill = drills[name]
     assert len(drill.done()) == TRIALS
     assert drill.kills == KILLS
+    assert drill.happened() == set(drill.example.points)
     assert TRIALS * LONG <= drill.executed <= drill.most

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from local_machine.errors import InputError
@@ -73,8 +73,14 @@ def _given(path: Path) -> dict[str, Any]:
 
 
 def _table(content: bytes, suffix: str) -> dict[str, Any]:
-    source = pa.BufferReader(content)
-    table = pa.csv.read_csv(source) if suffix == ".csv" else pq.read_table(source)
+    if suffix == ".csv":
+        # Not by pyarrow: a process that has read CSV with it cannot be forked any more.
+        frame = pd.read_csv(
+            io.BytesIO(content), keep_default_na=False, na_values=["", "nan", "NaN"],
+            float_precision="round_trip",
+        )  # fmt: skip
+        return {str(name): frame[name].to_numpy() for name in frame.columns}
+    table = pq.read_table(pa.BufferReader(content))
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
