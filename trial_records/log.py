@@ -5,8 +5,8 @@
 A line has the length and the CRC-32 of what follows, then its kind: `attempt` begins an attempt,
 `row` is what it measured, `saved` says how many bytes a checkpoint has committed, `rewind` that a
 program went back: all rows of later steps count no more. A reader takes every whole line up to the
-first that is not. An attempt that goes on from a checkpoint first cuts
-the log to what that has committed, so all rows before an `attempt` are committed.
+first that is not. An attempt that goes on from a checkpoint first cuts the log to what that has
+committed, so all rows before an `attempt` are committed.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import IO, Any
 import local_machine
 from local_machine import clock, processes
 from local_machine.secrets import masked
+from sweeps.command_task import leftovers
 from sweeps.command_task.metrics.output_lines import Line, OutputLines
 
 # What a log gets of an attempt's output, in bytes: its begin, and at the end its last lines.
@@ -44,6 +45,7 @@ class Program:
         self.killed = 0
         """How many processes it left behind, which were killed."""
         self._output = output
+        self._folder = Path(env[leftovers.FOLDER]) if leftovers.FOLDER in env else None
         self._bytes = 0
         self._bar_at = -_BAR_SECONDS
         told, tell = os.pipe()
@@ -94,6 +96,9 @@ class Program:
             self._finish()
 
     def _finish(self) -> None:
+        if self._keeper.returncode and self._folder is not None:
+            # Somebody killed it, which ended the program, and not what that had started.
+            leftovers.kill_here(self._folder)
         self._is_over.set()
         self._listener.join()
         if self._output is not None:
@@ -101,7 +106,7 @@ class Program:
                 _end_line(self._output)
         with os.fdopen(self._told, "rb") as file:
             said = file.read()
-        # A keeper that was killed says nothing, and what it kept was killed with it.
+        # A keeper that was killed says nothing.
         told: dict[str, Any] = json.loads(said) if said else {"code": -signal.SIGKILL, "killed": 0}
         self._code, self.killed = told["code"], told["killed"]
         left_out = self._bytes - SHOWN_BYTES
