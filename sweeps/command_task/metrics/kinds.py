@@ -42,11 +42,9 @@ def source_of(
     folder: Path,
     position: Position,
     step: str | None = None,
-    *,
-    is_over: bool = False,
 ) -> Source:
     """The source that a definition names, of a program's folder, from a position on; `step` is
-    what the program calls its step; `is_over`: the program has ended."""
+    what the program calls its step."""
     texts = texts_of(metrics)
     text = texts[0]
     if text.startswith(OUTPUT):
@@ -57,7 +55,7 @@ def source_of(
     if text.rpartition("/")[2] == STATE:
         return TrainerState(folder, text if "/" in text else f"**/{STATE}")
     kind = CsvFiles if text.endswith(".csv") else JsonLines
-    return kind(folder, text, position, is_over=is_over)
+    return kind(folder, text, position)
 
 
 def check(metrics: str | Sequence[str]) -> None:
