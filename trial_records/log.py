@@ -179,11 +179,13 @@ class LogWriter:
         attempt: int,
         token: str,
         facts: Mapping[str, Any] = MappingProxyType({}),
+        began: float | None = None,
     ) -> None:
-        """`facts` is what the attempt says of itself beside. Raises OSError. A process that still
-        has the old file open writes to nothing."""
+        """`facts` is what the attempt says of itself beside; `began` when it did, by the monotonic
+        clock, where that is not now. Raises OSError. A process that still has the old file open
+        writes to nothing."""
         content = begin + frame("attempt", {**facts, "attempt": attempt, "token": token})
-        self._began = clock.monotonic()
+        self._began = clock.monotonic() if began is None else began
         write_atomic(path, lambda file: file.write(content))
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._digest = hashlib.sha256(content)
