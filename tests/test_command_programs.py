@@ -152,9 +152,10 @@ def test_how_far_rows_have_come(
 
 
 def swept(command: str = "python train.py {lr}", **options: str) -> Sweep:
+    given = {"metrics": "m.jsonl", **options}
     return Sweep(
-        command=command, base={"lr": 0.1}, metrics="m.jsonl",
-        objective=minimize("loss"), **options,  # type: ignore[arg-type]
+        command=command, base={"lr": 0.1}, objective=minimize("loss"),
+        **given,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -165,6 +166,9 @@ def swept(command: str = "python train.py {lr}", **options: str) -> Sweep:
         ({"checkpoint": "a.pt"}, "checkpoint is given, and resume is not"),
         ({"resume": "--from {fold}", "checkpoint": "a.pt"}, "resume has a placeholder {fold}"),
         ({"resume": "--from", "checkpoint": "/tmp/a.pt"}, "not in the program's folder"),
+        ({"resume": "--from", "checkpoint": "**a.pt"}, "not in the program's folder"),
+        ({"metrics": "**metrics.csv"}, "not in the program's folder"),
+        ({"done": "**model.pt"}, "not in the program's folder"),
         ({"directory": "nowhere"}, "directory is 'nowhere', which is not there"),
         ({"directory": ""}, "directory is ''"),
     ],

@@ -84,11 +84,20 @@ def _check(text: str) -> None:
             "name a file in the program's folder: metrics.jsonl (JSON lines), metrics.csv, "
             f"{STATE}, tensorboard; or a pattern of its output: 'output: loss {{loss}}'",
         )
-    if text.startswith("/") or ".." in text.split("/"):
+    if not is_in_folder(text):
         raise InputError(
             f"metrics is {text!r}, which is not in the program's folder",
             "have the program write into {folder}, or $SWEEPS_FOLDER, and name the file there",
         )
+
+
+def is_in_folder(glob: str) -> bool:
+    """Whether it is a pattern of paths that cannot lead out of a folder."""
+    try:
+        list(Path("/nowhere").glob(glob))
+    except (ValueError, NotImplementedError, IndexError):
+        return False
+    return not glob.startswith("/") and ".." not in glob.split("/") and "\0" not in glob
 
 
 def _check_tensorboard() -> None:
