@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import local_machine
-from sweeps.command_task.leftovers import FOLDER
 from sweeps.command_task.program import Program
 
 KEEPER = Path(local_machine.__file__).with_name("keeper.py")
@@ -46,7 +45,8 @@ def test_a_signal_that_comes_before_the_program_has_begun_is_not_lost(
 
 def test_what_a_program_started_ends_where_its_keeper_is_killed(tmp_path: Path) -> None:
     words = ["sh", "-c", "sleep 30 & echo $! > child; sleep 30; :"]
-    program = Program(words, {**os.environ, FOLDER: str(tmp_path)}, tmp_path)
+    program = Program(words, os.environ, tmp_path)
+    next_one = Program(["sleep", "30"], os.environ, tmp_path)
     path = tmp_path / "child"
     until = time.monotonic() + 10
     while not (path.exists() and path.read_text()):
@@ -57,4 +57,6 @@ def test_what_a_program_started_ends_where_its_keeper_is_killed(tmp_path: Path) 
     while (code := program.poll()) is None:
         time.sleep(0.01)
     assert code == -signal.SIGKILL and time.monotonic() < until
+    assert next_one.poll() is None
+    next_one.kill()
     program.kill()
