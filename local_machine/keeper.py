@@ -35,14 +35,18 @@ NOT_FOUND, NOT_STARTED = 127, 126
 def main(status: int, words: list[str]) -> None:
     for number in (*_SENT, _WARNING, signal.SIGCONT):
         signal.signal(number, signal.SIG_IGN)
+    os.set_inheritable(status, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what loses its parent becomes a child of this process
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    begun, begins = os.pipe()  # the program has none of our descriptors: its begin closes them
     pid = os.fork()
     if not pid:
         _become(words)
+    os.close(begins)
+    os.read(begun, 1)  # a signal that came before it is the program would be lost
     code = _wait(pid, woken)
     killed = _end_rest(_PATIENCE_SECONDS)
     with contextlib.suppress(OSError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,6 +224,48 @@ def test_several_patterns_are_of_the_step_that_was_printed_last(tmp_path: Path) 
 def test_a_list_that_cannot_be_read(metrics: Any) -> None:
     with pytest.raises(InputError, match="metrics"):
         Sweep(command="x", metrics=metrics, objective=minimize("a"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("m.jsonl", '{"epoch": 0, "loss": 1}\n{"epoch": 1, "loss": 0.5}'),
+     ("m.csv", "epoch,loss\n0,1\n1,0.5")],
+)  # fmt: skip
+def test_a_last_line_without_an_end_is_a_row_of_a_program_that_ended(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    one = One(tmp_path / "t", name)
+    (one.folder / name).write_text(text)
+    assert one.rows() == [{"epoch": 0, "loss": 1}]  # it may be half of a row
+    one.collector.end()
+    assert one.rows() == [{"epoch": 0, "loss": 1}, {"epoch": 1, "loss": 0.5}]
+
+
+def test_old_checkpoints_may_be_removed_while_they_are_looked_at(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "trainer_state.json")
+    states = [one.folder / f"checkpoint-{step}/trainer_state.json" for step in range(1000)]
+    history = json.dumps({"log_history": [{"step": 1, "loss": 2.0}]})
+    for path in states:
+        path.parent.mkdir()
+        path.write_text(history)
+
+    def rotate() -> None:
+        for path in states[:-1]:
+            path.unlink()
+            path.parent.rmdir()
+
+    rotating = threading.Thread(target=rotate)
+    rotating.start()
+    while rotating.is_alive():
+        one.collector.poll()
+    rotating.join()
+    assert one.rows() == [{"step": 1, "loss": 2.0}]
+
+
+def test_a_whole_number_larger_than_a_float(tmp_path: Path) -> None:
+    one = One(tmp_path / "t", "m.jsonl")
+    (one.folder / "m.jsonl").write_text('{"epoch": 0, "loss": -1' + 400 * "0" + "}\n")
+    assert one.rows() == [{"epoch": 0, "loss": -math.inf}]
 
 
 def test_output_that_a_killed_worker_had_not_read_is_read_by_the_next(tmp_path: Path) -> None:

@@ -104,6 +104,18 @@ def test_a_program_may_work_in_the_folder_of_its_trial(tmp_path: Path) -> None:
     assert sorted(row["loss"] for (row,) in found) == [0.25, 0.5]
 
 
+def test_the_last_line_of_a_program_that_ended_needs_no_end(tmp_path: Path) -> None:
+    definition = tmp_path / "endless.py"
+    definition.write_text(
+        "from sweeps import Sweep, minimize\n"
+        "sweep = Sweep(command=['sh', '-c', 'printf %s \"$1\" > {folder}/m.jsonl', 'x', "
+        "'{{\"epoch\": 0, \"loss\": 0.5}}'], metrics='m.jsonl', objective=minimize('loss'))\n"
+    )
+    assert launch(definition, "--workers", "1").wait(60) == 0
+    (run,) = (tmp_path / "results/endless").glob("*/run.parquet")
+    assert tables.read_epochs(run.parent).to_pylist()[0]["loss"] == 0.5
+
+
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     definition = tmp_path / "half.py"
     definition.write_text(
@@ -140,9 +152,10 @@ def test_how_far_rows_have_come(
 
 
 def swept(command: str = "python train.py {lr}", **options: str) -> Sweep:
+    given = {"metrics": "m.jsonl", **options}
     return Sweep(
-        command=command, base={"lr": 0.1}, metrics="m.jsonl",
-        objective=minimize("loss"), **options,  # type: ignore[arg-type]
+        command=command, base={"lr": 0.1}, objective=minimize("loss"),
+        **given,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -153,6 +166,9 @@ def swept(command: str = "python train.py {lr}", **options: str) -> Sweep:
         ({"checkpoint": "a.pt"}, "checkpoint is given, and resume is not"),
         ({"resume": "--from {fold}", "checkpoint": "a.pt"}, "resume has a placeholder {fold}"),
         ({"resume": "--from", "checkpoint": "/tmp/a.pt"}, "not in the program's folder"),
+        ({"resume": "--from", "checkpoint": "**a.pt"}, "not in the program's folder"),
+        ({"metrics": "**metrics.csv"}, "not in the program's folder"),
+        ({"done": "**model.pt"}, "not in the program's folder"),
         ({"directory": "nowhere"}, "directory is 'nowhere', which is not there"),
         ({"directory": ""}, "directory is ''"),
     ],

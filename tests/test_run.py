@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import multiprocessing
@@ -9,6 +10,7 @@ import os
 import random
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,15 @@ def test_a_task_that_saves_nothing_has_its_rows_when_it_is_done(trial: Path) -> 
     again.log(loss=2.0)
     again.finish({})
     assert tables.read_epochs(trial).to_pylist() == [{"loss": 2.0}]
+
+
+def test_a_task_that_does_nothing_but_return_is_done(trial: Path) -> None:
+    run = begun(trial)
+    time.sleep(0.05)
+    row = run.finish(run.provenance())
+    (attempt,) = json.loads(row["attempts"])
+    assert attempt["seconds"] >= 0.05 and row["seconds"] >= 0.05
+    assert row["host"] and (trial / "run.parquet").exists()
 
 
 def test_what_a_failed_attempt_left(trial: Path) -> None:

@@ -5,8 +5,8 @@
 A line has the length and the CRC-32 of what follows, then its kind: `attempt` begins an attempt,
 `row` is what it measured, `saved` says how many bytes a checkpoint has committed, `rewind` that a
 program went back: all rows of later steps count no more. A reader takes every whole line up to the
-first that is not. An attempt that goes on from a checkpoint first cuts
-the log to what that has committed, so all rows before an `attempt` are committed.
+first that is not. An attempt that goes on from a checkpoint first cuts the log to what that has
+committed, so all rows before an `attempt` are committed.
 """
 
 from __future__ import annotations
@@ -179,11 +179,13 @@ class LogWriter:
         attempt: int,
         token: str,
         facts: Mapping[str, Any] = MappingProxyType({}),
+        began: float | None = None,
     ) -> None:
-        """`facts` is what the attempt says of itself beside. Raises OSError. A process that still
-        has the old file open writes to nothing."""
+        """`facts` is what the attempt says of itself beside; `began` when it did, by the monotonic
+        clock, where that is not now. Raises OSError. A process that still has the old file open
+        writes to nothing."""
         content = begin + frame("attempt", {**facts, "attempt": attempt, "token": token})
-        self._began = clock.monotonic()
+        self._began = clock.monotonic() if began is None else began
         write_atomic(path, lambda file: file.write(content))
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._digest = hashlib.sha256(content)

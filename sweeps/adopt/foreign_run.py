@@ -78,7 +78,8 @@ def read(folder: Path, asked: Asked) -> ForeignRun | None:
     InputError where it cannot be read, or is not complete."""
     foreign_files.check_inside(asked.root, folder)
     try:
-        source = kinds.source_of(asked.metrics, folder, {}, is_over=True)
+        source = kinds.source_of(asked.metrics, folder, {})
+        source.end(is_whole=False)
         measured = source.files()
         if asked.output is not None:
             measured = foreign_files.matching(folder, asked.output)

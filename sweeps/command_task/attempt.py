@@ -78,6 +78,7 @@ class ProgramAttempt:
         finally:
             leftovers.end(trial, token, rank)
         if self._collector is not None:
+            self._collector.end()
             logs = logs_command(trial)
             _refuse_without(metric, self._collector, self._source.missing(), logs)
             if self._command.predictions is not None:

@@ -162,7 +162,7 @@ def _directory(given: str | None) -> str | None:
 
 
 def _in_folder(what: str, name: str | None) -> str | None:
-    if name is not None and (name.startswith("/") or ".." in name.split("/")):
+    if name is not None and not kinds.is_in_folder(name):
         raise InputError(
             f"{what} is {name!r}, which is not in the program's folder",
             f'name a file in {{folder}}: {what}="model.pt"',

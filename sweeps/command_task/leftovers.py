@@ -69,10 +69,15 @@ def _is_here(mark: Path) -> bool:
 
 def kill_here(folder: Path) -> None:
     """Kill every process of this user's on this machine that was started for the folder."""
+    kill_by(FOLDER, str(folder))
+
+
+def kill_by(variable: str, value: str) -> None:
+    """Kill every process of this user's on this machine that was started with the variable."""
     for entry in processes.PROC.glob("[0-9]*"):
         pid = int(entry.name)
         is_own = pid != os.getpid() and processes.owner(pid) == os.getuid()
-        if is_own and processes.variables(pid).get(FOLDER) == str(folder):
-            log.warning("killing process %d, which an attempt before this one left behind", pid)
+        if is_own and processes.variables(pid).get(variable) == value:
+            log.warning("killing process %d, which a program left behind", pid)
             with suppress(OSError):
                 processes.send_signal(pid, signal.SIGKILL)

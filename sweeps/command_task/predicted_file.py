@@ -50,7 +50,7 @@ def _given(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} has more than {LARGEST:,} bytes", "write fewer examples")
     try:
         columns = _npz(content) if path.suffix == ".npz" else _table(content, path.suffix)
-    # Whatever is no such file makes the libraries raise anything.
+    # A file of another kind makes the libraries raise anything.
     except Exception as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(

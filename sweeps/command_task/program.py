@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import IO, Any
 import local_machine
 from local_machine import clock, processes
 from local_machine.secrets import masked
+from sweeps.command_task import leftovers
 from sweeps.command_task.metrics.output_lines import Line, OutputLines
 
 # What a log gets of an attempt's output, in bytes: its begin, and at the end its last lines.
@@ -25,6 +27,9 @@ SHOWN_BYTES, TAIL_LINES = 32 * 2**20, 200
 _BAR_SECONDS = 10.0
 # How often a file of output is looked at.
 _LOOK_SECONDS = 0.1
+# The environment variable by which the processes of one start are found: those of a later attempt
+# have the same folder.
+_OWN = "SWEEPS_PROGRAM"
 _KEEPER = Path(local_machine.__file__).with_name("keeper.py")
 
 
@@ -44,6 +49,7 @@ class Program:
         self.killed = 0
         """How many processes it left behind, which were killed."""
         self._output = output
+        self._id = uuid.uuid4().hex
         self._bytes = 0
         self._bar_at = -_BAR_SECONDS
         told, tell = os.pipe()
@@ -57,7 +63,7 @@ class Program:
             self._keeper: processes.Process[bytes] = processes.start(
                 [sys.executable, "-I", "-S", str(_KEEPER), str(tell), *words],
                 stdin=subprocess.PIPE, stdout=into, stderr=subprocess.STDOUT,
-                env=dict(env), pass_fds=(tell,), start_new_session=True,
+                env={**env, _OWN: self._id}, pass_fds=(tell,), start_new_session=True,
                 cwd=directory,
             )  # fmt: skip
         self._told = told
@@ -94,6 +100,9 @@ class Program:
             self._finish()
 
     def _finish(self) -> None:
+        if self._keeper.returncode:
+            # Somebody killed it, which ended the program, and not what that had started.
+            leftovers.kill_by(_OWN, self._id)
         self._is_over.set()
         self._listener.join()
         if self._output is not None:
@@ -101,7 +110,7 @@ class Program:
                 _end_line(self._output)
         with os.fdopen(self._told, "rb") as file:
             said = file.read()
-        # A keeper that was killed says nothing, and what it kept was killed with it.
+        # A keeper that was killed says nothing.
         told: dict[str, Any] = json.loads(said) if said else {"code": -signal.SIGKILL, "killed": 0}
         self._code, self.killed = told["code"], told["killed"]
         left_out = self._bytes - SHOWN_BYTES

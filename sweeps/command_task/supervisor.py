@@ -76,8 +76,10 @@ class Supervisor:
         if program is not None and program.killed:
             log.warning("killed %d processes that the program left behind", program.killed)
         is_first = self.run.ranks.rank == 0
-        told = self._agreed({"complete": is_complete() if is_first else False})
-        return self._judged(codes, program, is_complete=told["complete"])
+        tail = [] if program is None else program.tail
+        mine = {"sent": self._sent, "last": _last_of(tail)}
+        told = self._agreed({**mine, "complete": is_complete() if is_first else False})
+        return self._judged(codes, told, tail)
 
     def _watch(self, program: Program | None) -> list[int]:
         """Until all have ended; their exit codes."""
@@ -85,7 +87,7 @@ class Supervisor:
         ending_at = None
         while True:
             mine = 0 if program is None else program.poll()
-            codes: list[int] = self._agreed({"code": mine})["codes"]
+            codes = self._agreed({"code": mine})["code"]
             if all(code is not None for code in codes):
                 return codes
             self.collect()
@@ -114,27 +116,30 @@ class Supervisor:
         if program is not None:
             program.send(signal.Signals[f"SIG{name}"])
 
-    def _agreed(self, mine: Mapping[str, Any]) -> dict[str, Any]:
-        """What all ranks say: the exit codes of all, what rank 0 says of the rest."""
+    def _agreed(self, mine: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """What each rank says, by name."""
 
-        def act(given: list[bytes]) -> dict[str, Any]:
+        def act(given: list[bytes]) -> dict[str, list[Any]]:
             told = [json.loads(one) for one in given]
-            return {**told[0], "codes": [one.get("code") for one in told]}
+            return {name: [one[name] for one in told] for name in told[0]}
 
         return self.run.ranks.agree("command", json.dumps(mine).encode(), act)
 
-    def _judged(self, codes: list[int], program: Program | None, *, is_complete: bool) -> End:
+    def _judged(self, codes: list[int], told: Mapping[str, list[Any]], tail: list[str]) -> End:
+        """By what all ranks know, so that they judge alike."""
         if self._asked_at is not None:
             # It may have come to its own end just then.
-            return End.DONE if not any(codes) and is_complete else End.STOPPED
-        if all(code in (0, AGAIN) for code in codes):
+            return End.DONE if not any(codes) and told["complete"][0] else End.STOPPED
+        # A rank that was made to end, since another had, says nothing by how it ended.
+        own = {rank: code for rank, code in enumerate(codes) if not told["sent"][rank]}
+        if all(code in (0, AGAIN) for code in own.values()):
             return End.AGAIN if AGAIN in codes else End.DONE
-        if -signal.SIGKILL in codes and "KILL" not in self._sent:
+        if -signal.SIGKILL in own.values():
             log.warning("the program was killed by SIGKILL")
             return End.DIED
-        rank, code = next((n, code) for n, code in enumerate(codes) if code not in (0, AGAIN))
-        tail = [] if program is None else program.tail
-        raise ProgramFailedError(_said(rank, code, codes, tail), tail, self.run.attempt.trial)
+        rank, code = next((rank, code) for rank, code in own.items() if code not in (0, AGAIN))
+        said = _said(rank, code, len(codes), told["last"][rank])
+        raise ProgramFailedError(said, tail, self.run.attempt.trial)
 
 
 def logs_command(trial: Path) -> str:
@@ -146,10 +151,13 @@ def logs_command(trial: Path) -> str:
     return words if is_usual else f"{words} --results {shlex.quote(str(sweep.parent))}"
 
 
-def _said(rank: int, code: int, codes: list[int], tail: list[str]) -> str:
-    who = "the program" if len(codes) == 1 else f"the program of rank {rank}"
+def _last_of(tail: list[str]) -> str:
+    return next((line.strip() for line in reversed(tail) if line.strip()), "")
+
+
+def _said(rank: int, code: int, ranks: int, last: str) -> str:
+    who = "the program" if ranks == 1 else f"the program of rank {rank}"
     how = f"ended with exit code {code}"
     if code < 0:
         how = f"was ended by {signal.Signals(-code).name}"
-    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
     return f"{who} {how}" + (f": {last}" if last else ", and printed nothing")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_machine.code import snapshot
-from local_machine.errors import InputError
+from local_machine.errors import InputError, nearest
 from sweeps.command_task import command as commands
 from sweeps.command_task.metrics import kinds
 from sweeps.command_task.rank_environment import is_found
@@ -152,7 +152,10 @@ def _field(what: str, given: object, flat: Mapping[str, Any], usual: Sequence[st
     if given is None:
         return next((name for name in usual if _is_count(flat.get(name))), None)
     if not isinstance(given, str) or given not in flat:
-        raise InputError(f"{what} is {given!r}, and there is no such value", ", ".join(flat))
+        raise InputError(
+            f"{what} is {given!r}, and there is no such value",
+            nearest(str(given), flat) if flat else f"leave out {what}",
+        )
     return given
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_machine import origin
+from local_machine import clock, origin
 from local_machine.devices import device_here
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import read_file, set_aside, sync, write_atomic
@@ -53,6 +53,7 @@ class AttemptFiles:
 
     def __init__(self, attempt: Attempt, watch: Watcher) -> None:
         self._attempt, self._watch = attempt, watch
+        self._began = clock.monotonic()
         self._files: Path | None = None
         self._log: LogWriter | None = None
 
@@ -131,12 +132,12 @@ class AttemptFiles:
             aside = set_aside(path, "damaged", self._attempt.trial)
         _logger.warning("%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside)
 
-    def _begin_log(self, files: Path, begin: bytes) -> LogWriter:
+    def _begin_log(self, files: Path, begin: bytes, began: float | None = None) -> LogWriter:
         self._watch.look()
         with guarded(files):
             facts = origin.attempt(**self._attempt.facts, device=device_here(1))
             self._log = LogWriter(
-                files / LOG, begin, self._attempt.number, self._attempt.token, facts
+                files / LOG, begin, self._attempt.number, self._attempt.token, facts, began
             )
         return self._log
 
@@ -149,7 +150,7 @@ class AttemptFiles:
                 "the trial was saved before, and its task did not load that",
                 "call run.load() before run.log() and run.save(), on every rank",
             )
-        return self._begin_log(files, b"")
+        return self._begin_log(files, b"", self._began)
 
     def rows(self) -> list[Values]:
         """All that was logged, a row for each step."""
@@ -157,8 +158,9 @@ class AttemptFiles:
 
     def attempts(self) -> list[dict[str, Any]]:
         """What each attempt that added to it says of itself, this one last, with its seconds."""
+        writer = self._writer()  # a task may do nothing but return
         found = log.attempts(self._content())
-        return [*found[:-1], {**found[-1], "seconds": self._log.seconds}] if self._log else found
+        return [*found[:-1], {**found[-1], "seconds": writer.seconds}]
 
     def _content(self) -> bytes:
         if self._log is None:

@@ -24,9 +24,9 @@ SCHEMA_VERSION = 2
 # Version 0.1's: the state's fields beside these two, the trial's rows among them.
 OF_0_1 = 1
 
-# A zip file ends in a record that begins so, and that holds a comment of at most 64 KiB.
 # How a plain one begins.
 _OBJECT = b"{"
+# A zip file ends in a record that begins so, and that holds a comment of at most 64 KiB.
 ZIP_END, ZIP_END_BYTES = b"PK\x05\x06", 22 + 2**16
 
 

@@ -30,6 +30,11 @@ class Collector:
         rows = [self._numbers.of(raw) for raw in self._source.read()]
         return sum(self._take(row) for row in rows if row) > 0
 
+    def end(self) -> None:
+        """Log what came last: the program has ended, and by itself. Raises OSError."""
+        self._source.end(is_whole=True)
+        self.poll()
+
     @property
     def rows(self) -> list[Values]:
         """All rows that count."""

@@ -42,11 +42,9 @@ def source_of(
     folder: Path,
     position: Position,
     step: str | None = None,
-    *,
-    is_over: bool = False,
 ) -> Source:
     """The source that a definition names, of a program's folder, from a position on; `step` is
-    what the program calls its step; `is_over`: the program has ended."""
+    what the program calls its step."""
     texts = texts_of(metrics)
     text = texts[0]
     if text.startswith(OUTPUT):
@@ -57,7 +55,7 @@ def source_of(
     if text.rpartition("/")[2] == STATE:
         return TrainerState(folder, text if "/" in text else f"**/{STATE}")
     kind = CsvFiles if text.endswith(".csv") else JsonLines
-    return kind(folder, text, position, is_over=is_over)
+    return kind(folder, text, position)
 
 
 def check(metrics: str | Sequence[str]) -> None:
@@ -86,11 +84,20 @@ def _check(text: str) -> None:
             "name a file in the program's folder: metrics.jsonl (JSON lines), metrics.csv, "
             f"{STATE}, tensorboard; or a pattern of its output: 'output: loss {{loss}}'",
         )
-    if text.startswith("/") or ".." in text.split("/"):
+    if not is_in_folder(text):
         raise InputError(
             f"metrics is {text!r}, which is not in the program's folder",
             "have the program write into {folder}, or $SWEEPS_FOLDER, and name the file there",
         )
+
+
+def is_in_folder(glob: str) -> bool:
+    """Whether it is a pattern of paths that cannot lead out of a folder."""
+    try:
+        list(Path("/nowhere").glob(glob))
+    except (ValueError, NotImplementedError, IndexError):
+        return False
+    return not glob.startswith("/") and ".." not in glob.split("/") and "\0" not in glob
 
 
 def _check_tensorboard() -> None:

@@ -9,6 +9,7 @@ import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,9 @@ class LineFiles(ABC):
     """Files of a folder by a name that may have wildcards, in the order of their names. A file that
     was written anew is read from its beginning."""
 
-    def __init__(
-        self, folder: Path, glob: str, position: Position, *, is_over: bool = False
-    ) -> None:
-        """`is_over`: nobody writes them any more."""
-        self._folder, self._glob, self._is_over = folder, glob, is_over
+    def __init__(self, folder: Path, glob: str, position: Position) -> None:
+        self._folder, self._glob = folder, glob
+        self._is_over = self._is_whole = False
         self._files = {name: _Read(*given) for name, given in position.items()}
         self._seen = False
 
@@ -61,10 +60,17 @@ class LineFiles(ABC):
 
     def read(self) -> Sequence[Raw]:
         found: list[Raw] = []
-        for path in self.files():
-            self._seen = True
-            found += self._read(path)
+        with suppress(FileNotFoundError):
+            for path in self.files():
+                self._seen = True
+                with suppress(FileNotFoundError):
+                    found += self._read(path)
         return found
+
+    def end(self, *, is_whole: bool) -> None:
+        self._is_over, self._is_whole = True, is_whole
+        for state in self._files.values():
+            state.stamp = (-1, -1)
 
     def _read(self, path: Path) -> list[Raw]:
         name = str(path.relative_to(self._folder))
@@ -82,7 +88,7 @@ class LineFiles(ABC):
             content = file.read()
             whole = content[: max(map(content.rfind, self.ends)) + 1]
             if self._is_over and len(whole) < len(content):
-                if self.takes_unended:
+                if self.takes_unended or self._is_whole:
                     whole = content
                 else:
                     log.warning("%s: its last line has no end, and is left out", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from local_machine.errors import InputError
@@ -59,5 +60,10 @@ def _number(value: Any) -> Number | None:
             except ValueError:
                 return None
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else float(value)
+        if -(2**63) <= value < 2**63:
+            return value
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     return value if isinstance(value, float) else None

@@ -18,10 +18,15 @@ Position = dict[str, Any]
 
 class Source(Protocol):
     def read(self) -> Sequence[Raw]:
-        """The rows that came since the last call. Raises OSError."""
+        """The rows that came since the last call; what its program just removes has none. Raises
+        OSError."""
 
     def files(self) -> list[Path]:
         """The files that it reads, as they are now. Raises OSError."""
+
+    def end(self, *, is_whole: bool) -> None:
+        """Nobody writes any more, so that `read` may take a last line that has no end; `is_whole`:
+        the program came to its own end, so that no line is cut off."""
 
     def position(self) -> Position:
         """How far `read` has come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ class TensorBoardEvents:
 
     def read(self) -> Sequence[Raw]:
         found: list[Raw] = []
-        for path in self.files():
-            self._seen = True
-            found += self._rows(path)
+        with suppress(FileNotFoundError):
+            for path in self.files():
+                self._seen = True
+                found += self._rows(path)
         return found
 
     def _rows(self, path: Path) -> Iterator[Raw]:
@@ -53,6 +55,9 @@ class TensorBoardEvents:
                 number = _scalar(value)
                 if number is not None:
                     yield {"step": event.step, value.tag: number}
+
+    def end(self, *, is_whole: bool) -> None:
+        pass
 
     def position(self) -> Position:
         return dict(self._read)

@@ -29,19 +29,24 @@ class TrainerState:
         return max(((one.stat().st_mtime_ns, str(one)) for one in found), default=None)
 
     def read(self) -> Sequence[Raw]:
-        newest = self._newest()
-        if newest is None:
-            return []
-        self._seen = True
-        stamp = (newest[1], newest[0], Path(newest[1]).stat().st_size)
-        if stamp == self._stamp:
-            return []
         try:
+            newest = self._newest()
+            if newest is None:
+                return []
+            self._seen = True
+            stamp = (newest[1], newest[0], Path(newest[1]).stat().st_size)
+            if stamp == self._stamp:
+                return []
             history = json.loads(Path(newest[1]).read_bytes())["log_history"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return []  # it is just being written
+        except FileNotFoundError:
+            return []  # the Trainer just removes an old checkpoint
         self._stamp = stamp
         return [row for row in history if isinstance(row, dict)] if history else []
+
+    def end(self, *, is_whole: bool) -> None:
+        pass
 
     def position(self) -> Position:
         return {}
