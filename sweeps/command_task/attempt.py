@@ -94,6 +94,8 @@ class ProgramAttempt:
         try:
             end = supervisor.see_through(program, lambda: self._is_complete(budget))
         except ProgramFailedError as error:
+            if said := snapshot.missing_by(error.tail, self._directory()):
+                error.help = f"{said}; {error.help}"
             if self._goes_on and self._count() == rows:
                 error.help += (
                     f"; it was to go on from {self._command.checkpoint} in its folder, and wrote "
