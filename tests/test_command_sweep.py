@@ -234,6 +234,21 @@ def test_a_stopped_program_goes_on(tmp_path: Path, how: str) -> None:
     assert_all_epochs(tmp_path, how)
 
 
+def test_metrics_in_the_working_directory_are_told_of(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    definition = tmp_path / "beside.py"
+    definition.write_text(
+        "from sweeps import Sweep, grid, minimize\n"
+        "sweep = Sweep(command=['sh', '-c', 'echo epoch,loss > metrics.csv; echo 0,{x} >> '\n"
+        f"    'metrics.csv'], directory={str(place)!r}, space=grid({{'x': [1]}}),\n"
+        "    metrics='metrics.csv', objective=minimize('loss'))\n"
+    )
+    assert launch(definition, "--workers", "1").wait(60) == 1
+    (path,) = tmp_path.glob("results/beside/*/failure.json")
+    assert "metrics.csv is in the folder in which the program works" in path.read_text()
+
+
 def test_interrupted_twice_it_says_what_it_waits_for_and_leaves(tmp_path: Path) -> None:
     definition = defined(tmp_path, "ignores")
     first = launch(definition, "--workers", "1", stderr=subprocess.PIPE)
