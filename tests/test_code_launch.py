@@ -187,3 +187,25 @@ def test_a_command_runs_the_script_that_was_sent(tmp_path: Path, place: str) -> 
     assert {row["git_dirty"] for row in rows} == {False}
     assert len({row["snapshot_sha256"] for row in rows} - {None}) == 1
     assert len({row["code_sha256"] for row in rows} - {None}) == 1
+
+
+@pytest.mark.parametrize(
+    "program", ["import sys; open(sys.argv[1])", "import os, sys; os.execlp('cat', *sys.argv)"],
+    ids=["python", "cat"],
+)  # fmt: skip
+def test_a_command_that_misses_a_file_is_told_of_the_snapshot(tmp_path: Path, program: str) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "beside.txt").write_text("5")
+    (project / "score.py").write_text(program)
+    (project / "experiment.py").write_text(
+        "from sweeps import Sweep, grid, maximize\n"
+        "sweep = Sweep(command='python score.py {name}', base={'seed': 0},\n"
+        "    space=grid({'name': ['../beside.txt', 'nothing.txt']}),\n"
+        "    metrics='output: score {score}', objective=maximize('score'))\n"
+    )
+    commit_all(project)
+    command("launch", project, code=1)
+    told = command("status", project, "--failures", code=1).stdout
+    assert f"{tmp_path}/beside.txt is not in the code snapshot" in told
+    assert f"of {project}" in told and "--no-snapshot" in told

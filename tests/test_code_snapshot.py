@@ -298,6 +298,31 @@ def test_the_working_directory_and_the_paths_of_python_are_those_of_the_copy(
     assert folder.is_relative_to(tmp_path / "scratch")
 
 
+@pytest.mark.parametrize("ignored", ["", "runs\n"], ids=["empty", "ignored"])
+def test_a_working_directory_without_captured_files_is_one_of_the_copy(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignored: str
+) -> None:
+    (mine / ".gitignore").write_text(ignored)
+    commit_all(mine)
+    (mine / "runs" / "mine").mkdir(parents=True)
+    if ignored:
+        (mine / "runs" / "mine" / "notes.txt").write_text("as it lies")
+        (mine / "runs" / "beside.txt").write_text("as it lies")
+    monkeypatch.chdir(mine / "runs" / "mine")
+    code = captured(mine)
+    (mine / "lib" / "scores.py").write_text("edited")
+    program = (
+        "import os, pathlib; print(os.getcwd()); "
+        "print(pathlib.Path('../../lib/scores.py').read_text()); "
+        "print(*sorted(map(str, pathlib.Path('..').rglob('*.txt'))))"
+    )
+    done = run(code, tmp_path / "sweep", program)
+    folder, *lines = done.stdout.splitlines()
+    assert folder.endswith("/mine/runs/mine") and folder.startswith(str(tmp_path / "scratch"))
+    assert "edited" not in lines
+    assert lines[-1] == ("../beside.txt ../mine/notes.txt" if ignored else "")
+
+
 def test_an_editable_install_of_a_src_layout_runs_from_the_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,12 +50,13 @@ sweep = Sweep(
 NAMES = [line.split(")")[0].strip() for line in CASES.splitlines()[4:-1] if ") " in line[:14]]
 
 
-def launch(definition: Path, *more: str) -> subprocess.Popen[bytes]:
+def launch(
+    definition: Path, *more: str, stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     words = ("--results", str(definition.parent / "results"), "--on", "local", *more)
     return subprocess.Popen(
         [sys.executable, "-m", "sweeps.launch", str(definition), *words], cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -231,6 +232,35 @@ def test_a_stopped_program_goes_on(tmp_path: Path, how: str) -> None:
     begun = [int(x) for x in (files(tmp_path, how) / "begun").read_text().split()]
     assert len(begun) == 2 and begun[1] > 3
     assert_all_epochs(tmp_path, how)
+
+
+def test_metrics_in_the_working_directory_are_told_of(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    definition = tmp_path / "beside.py"
+    definition.write_text(
+        "from sweeps import Sweep, grid, minimize\n"
+        "sweep = Sweep(command=['sh', '-c', 'echo epoch,loss > metrics.csv; echo 0,{x} >> '\n"
+        f"    'metrics.csv'], directory={str(place)!r}, space=grid({{'x': [1]}}),\n"
+        "    metrics='metrics.csv', objective=minimize('loss'))\n"
+    )
+    assert launch(definition, "--workers", "1").wait(60) == 1
+    (path,) = tmp_path.glob("results/beside/*/failure.json")
+    assert "metrics.csv is in the folder in which the program works" in path.read_text()
+
+
+def test_interrupted_twice_it_says_what_it_waits_for_and_leaves(tmp_path: Path) -> None:
+    definition = defined(tmp_path, "ignores")
+    first = launch(definition, "--workers", "1", stderr=subprocess.PIPE)
+    wait_until(lambda: epochs(tmp_path, "ignores") > 3)
+    first.send_signal(signal.SIGINT)
+    assert first.stderr is not None
+    waits = next((line for line in first.stderr if b"waiting up to" in line), b"")
+    assert b"a worker has stopped its trial; Ctrl-C ends this command at once" in waits
+    assert not all(is_gone(pid) for pid in pids(tmp_path, "ignores"))
+    first.send_signal(signal.SIGINT)
+    assert first.wait(5) == 130
+    wait_until(lambda: all(is_gone(pid) for pid in pids(tmp_path, "ignores")))
 
 
 def test_killed_with_its_worker_it_goes_on(tmp_path: Path) -> None:

@@ -467,3 +467,27 @@ def test_one_program_for_all_commands(home: Path, program: str) -> None:
     assert (
         wrong.stderr == "error: 'lunch' is not a command of sweeps\nhelp: did you mean 'launch'?\n"
     )
+
+
+def test_each_launch_is_shown_by_its_own_objective(home: Path) -> None:
+    """A trial that both have is compared by each."""
+    behind = ("python", "train.py", "{lr}", "{folder}")
+    for words in ("lr=1 --minimize loss", "lr=1,2 --maximize loss"):
+        done = launch(home, f"--name mine --metrics m.jsonl --grid {words}", *behind)
+        assert done.returncode == 0, done.stderr
+    shown = run(home, "sweeps.status", "mine").stdout
+    assert re.findall(r"best loss (\d)", shown) == ["1", "2"]
+    assert re.findall(r"lr\d\S* +done +2/- +(\d)", shown) == ["1", "2", "2"]
+
+
+def test_a_name_whose_runs_were_adopted_is_refused(home: Path) -> None:
+    run_ = home / "runs" / "a"
+    run_.mkdir(parents=True)
+    (run_ / "config.json").write_text('{"lr": 1}')
+    (run_ / "m.jsonl").write_text('{"epoch": 0, "loss": 1}\n')
+    words = ("--metrics", "m.jsonl", "--config", "config.json", "--minimize", "loss")
+    done = run(home, "sweeps.adopt", "runs", "--name", "theirs", *words)
+    assert done.returncode == 0, done.stderr
+    line = "--name theirs --grid lr=1 --metrics m.jsonl --minimize loss"
+    said = launch(home, line, "python", "train.py", "{lr}")
+    assert said.returncode == 2 and "made elsewhere and adopted" in said.stderr

@@ -7,9 +7,11 @@ here; what is written down names the project, so that a name stays what it was.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,14 @@ from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import read_file
 
 VARIABLE = "SWEEPS_SNAPSHOT"
+# How programs say that they miss something: as Python does, as the interpreter does of its script,
+# and as a shell and C do.
+_MISSED_FILE = re.compile(
+    r"No such file or directory: ['\"](?P<a>.+)['\"]$|can't open file ['\"](?P<b>.+?)['\"]: |"
+    r"(?:^|[\s'\"])(?P<c>[^\s'\":]+)['\"]?: No such file or directory$"
+)
+_READ_ONLY = re.compile(r"Permission denied: ['\"](.+)['\"]$")
+_MISSED_MODULE = re.compile(r"ModuleNotFoundError: No module named ['\"]([\w.]+)['\"]")
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,26 @@ def missing(error: BaseException) -> str | None:
     return None
 
 
+def missing_by(lines: Sequence[str], directory: Path) -> str | None:
+    """The same of another program, by the last lines that it printed and where it works."""
+    for line in reversed(lines):
+        error: OSError | ImportError
+        if found := _MISSED_FILE.search(line.strip()):
+            path = directory.absolute() / next(filter(None, found.groups()))
+            error = FileNotFoundError(errno.ENOENT, "", str(path))
+        elif found := _READ_ONLY.search(line.strip()):
+            error = PermissionError(errno.EACCES, "", str(directory.absolute() / found[1]))
+        elif found := _MISSED_MODULE.search(line):
+            error = ModuleNotFoundError(name=found[1])
+        else:
+            continue
+        try:
+            return missing(error)
+        except (OSError, ValueError):  # what it printed need not be a path
+            return None
+    return None
+
+
 def _missing(error: BaseException, snapshot: CodeSnapshot) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name.replace(".", "/")
@@ -122,7 +152,8 @@ def _missing(error: BaseException, snapshot: CodeSnapshot) -> str | None:
         if isinstance(error, PermissionError):
             is_a_copy = path.exists()
             return f"the files of {snapshot.in_words} are read-only" if is_a_copy else None
-        what = str(named(path))
+        # As it would be, seen from the project: that lies beside other folders than the copy.
+        what = os.path.normpath(snapshot.root / os.path.relpath(path, snapshot.tree))
     else:
         return None
     return (

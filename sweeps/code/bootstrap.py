@@ -68,7 +68,9 @@ def main(code: str, launch: str, words: list[str]) -> NoReturn:
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     os.environ["SWEEPS_SNAPSHOT"] = folder
     if values["folder"] is not None:
-        os.chdir(os.path.join(folder, "tree", values["name"], values["folder"]))
+        here = os.path.join(folder, "tree", values["name"], values["folder"])
+        os.makedirs(here, exist_ok=True)  # nothing in it may have been captured
+        os.chdir(here)
         os.environ["PWD"] = os.getcwd()
     os.execv(sys.executable, [sys.executable, *words])
 

@@ -98,22 +98,18 @@ def capture(
         print(f"note: {found.note}", file=sys.stderr, flush=True)
     packed = pack.packed(entries)
     folder = here.relative_to(found.root).as_posix() if here.is_relative_to(found.root) else None
+    linked = found.linked
+    if folder not in (None, "."):
+        # The working directory is one of the copy, though nothing in it was captured.
+        linked = project.apart(found.root, linked, {*found.names, f"{folder}/_"})
     values = {
         "schema_version": 1,
         "snapshot_sha256": packed.sha256,
         "root": str(found.root),
         "name": found.root.name or "project",
-        "folder": _there(folder, entries),
-        "linked": list(found.linked),
+        "folder": folder,
+        "linked": list(linked),
         "git_commit": found.git_commit,
         "changed": list(found.changed),
     }
     return LaunchedCode(packed, json.dumps(values, indent=1).encode())
-
-
-def _there(folder: str | None, entries: Sequence[pack.Entry]) -> str | None:
-    """The working directory in the snapshot; the root where it has no files in it."""
-    if folder in (None, "."):
-        return folder
-    is_there = any(one.name.startswith(f"{folder}/") for one in entries)
-    return folder if is_there else "."

@@ -80,7 +80,9 @@ class ProgramAttempt:
         if self._collector is not None:
             self._collector.end()
             logs = logs_command(trial)
-            _refuse_without(metric, self._collector, self._source.missing(), logs)
+            _refuse_without(
+                metric, self._collector, self._source.missing(), logs, self._written_beside()
+            )
             if self._command.predictions is not None:
                 # numpy and pyarrow take a quarter of a second.
                 from sweeps.command_task import predicted_file
@@ -95,6 +97,8 @@ class ProgramAttempt:
         try:
             end = supervisor.see_through(program, lambda: self._is_complete(budget))
         except ProgramFailedError as error:
+            if said := snapshot.missing_by(error.tail, self._directory()):
+                error.help = f"{said}; {error.help}"
             if self._goes_on and self._count() == rows:
                 error.help += (
                     f"; it was to go on from {self._command.checkpoint} in its folder, and wrote "
@@ -135,6 +139,13 @@ class ProgramAttempt:
         given = Path(self._command.directory or ".")
         own = snapshot.found(given) if given.is_absolute() else given
         return own if own.is_dir() else given
+
+    def _written_beside(self) -> str:
+        """Its metrics, where they lie in the folder in which it works instead of in its own."""
+        name, directory = self._command.metrics, self._directory()
+        if not isinstance(name, str) or ":" in name or directory == self._folder:
+            return ""
+        return name if any(directory.glob(name)) else ""
 
     def _has_checkpoint(self) -> bool:
         return bool(self._command.checkpoint and any(self._folder.glob(self._command.checkpoint)))
@@ -187,7 +198,9 @@ def _not_getting_on(end: End, times: int) -> InputError:
     )
 
 
-def _refuse_without(metric: str, collector: Collector, missing: str, logs: str) -> None:
+def _refuse_without(
+    metric: str, collector: Collector, missing: str, logs: str, beside: str
+) -> None:
     """Raises InputError where no row has the objective's metric: a program that did nothing, or
     wrote it elsewhere, is not done."""
     names = sorted(collector.names)
@@ -196,7 +209,10 @@ def _refuse_without(metric: str, collector: Collector, missing: str, logs: str) 
     if not names:
         raise InputError(
             f"the program ended with exit code 0, and nothing was read of its metrics: {missing}",
-            f"see its output ({logs}), and what `metrics` says of where it writes",
+            f"{beside} is in the folder in which the program works, which all trials share: have "
+            "it write into {folder}, or $SWEEPS_FOLDER"
+            if beside
+            else f"see its output ({logs}), and what `metrics` says of where it writes",
         )
     raise InputError(
         f"the program ended, and no row of its metrics has {metric!r}",

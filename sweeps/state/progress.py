@@ -191,6 +191,8 @@ def look(store: TrialStore, trials: Iterable[Trial], known: dict[str, Progress])
     except InputError:
         parts = {}  # the trials that this concerns tell of it below
     for trial in trials:
+        if trial.name in known and known[trial.name].trial.task.objective != trial.task.objective:
+            del known[trial.name]  # another plan compares it by another objective
         if trial.name not in known:
             figures = store.summaries.find(trial, store.folder_of(trial), parts)
             if figures is not None:

@@ -19,6 +19,7 @@ from sweeps.spec import find
 from sweeps.spec.distributions import Choice, Numbers, Range, choice
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Search, Sweep
+from sweeps.state.trial_store import TrialStore
 from sweeps.task import Objective
 from sweeps.without_file.typed_values import ranges_of, single_values, values_of
 from sweeps.without_file.words import SearchWords, SweepWords, Words
@@ -120,6 +121,7 @@ def _name(name: str | None, results: Path, kind: str) -> str:
     if find.is_projects(name):
         raise InputError(f"{name} is the name of a definition that is part of sweeps", another)
     if not path.exists():
+        TrialStore(results, name).refuse_adopted()
         if plan_files.paths(path.parent):
             raise InputError(
                 f"{path.parent} has trials of a definition file that is called {name}",

@@ -32,6 +32,8 @@ from trial_records import trial_files
 
 # How long a worker that was asked to stop may take before it is killed.
 STOP_SECONDS = 20
+# After how long a person is told what the command waits for.
+_SILENT_SECONDS = 2.0
 # How long a detached launch waits for its workers to begin.
 BEGIN_SECONDS = 30
 
@@ -110,13 +112,30 @@ def stop_all(workers: Sequence[processes.Process[bytes]], more_seconds: float = 
     usual."""
     for process in workers:
         process.send_signal(signal.SIGTERM)
-    deadline = clock.monotonic() + STOP_SECONDS + more_seconds
+    seconds = STOP_SECONDS + more_seconds
+    deadline = clock.monotonic() + seconds
+    _tell_if_slow(workers, seconds)
     for process in workers:
         try:
             process.wait(max(0.1, deadline - clock.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _tell_if_slow(workers: Sequence[processes.Process[bytes]], seconds: float) -> None:
+    until = clock.monotonic() + _SILENT_SECONDS
+    while running := sum(process.poll() is None for process in workers):
+        if (left := until - clock.monotonic()) <= 0:
+            print(
+                f"waiting up to {seconds - _SILENT_SECONDS:.0f} s until "
+                + ("a worker has stopped its trial" if running == 1
+                   else f"{running} workers have stopped their trials")
+                + "; Ctrl-C ends this command at once, and they stop all the same",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+            return
+        clock.sleep(min(left, 0.1))
 
 
 @dataclass
