@@ -507,3 +507,12 @@ def test_what_is_done_without_a_value_of_the_objective_is_told(home: Path) -> No
     (home / "mine.py").write_text((home / "mine.py").read_text().replace("'loss'", "'accuracy'"))
     done = launch(home, "mine.py")
     assert "0 to run" in done.stderr and "warning" not in done.stderr
+
+
+def test_launched_elsewhere_where_its_script_is_not(home: Path) -> None:
+    line = "--name mine --grid lr=1 --metrics m.jsonl --minimize loss"
+    assert launch(home, line, "python", "train.py", "{lr}").returncode == 0
+    (home / "other").mkdir()
+    said = launch(home / "other", "mine --results ../results")
+    assert said.returncode == 2 and f"ran {home / 'train.py'} before" in said.stderr
+    assert "help: launch from the folder from which that was launched" in said.stderr
