@@ -491,3 +491,28 @@ def test_a_name_whose_runs_were_adopted_is_refused(home: Path) -> None:
     line = "--name theirs --grid lr=1 --metrics m.jsonl --minimize loss"
     said = launch(home, line, "python", "train.py", "{lr}")
     assert said.returncode == 2 and "made elsewhere and adopted" in said.stderr
+
+
+def test_what_is_done_without_a_value_of_the_objective_is_told(home: Path) -> None:
+    (home / "mine.py").write_text(
+        "from sweeps import Sweep, grid, minimize\n"
+        "def train(config, run):\n"
+        "    run.log(epoch=0, accuracy=config['lr'])\n"
+        "sweep = Sweep(train, base={'lr': 1.0}, space=grid({'lr': [1.0, 2.0]}),\n"
+        "    objective=minimize('loss'))\n"
+    )
+    done = launch(home, "mine.py")
+    assert done.returncode == 0
+    assert "warning: 2 done without a finite value of loss, the objective" in done.stderr
+    (home / "mine.py").write_text((home / "mine.py").read_text().replace("'loss'", "'accuracy'"))
+    done = launch(home, "mine.py")
+    assert "0 to run" in done.stderr and "warning" not in done.stderr
+
+
+def test_launched_elsewhere_where_its_script_is_not(home: Path) -> None:
+    line = "--name mine --grid lr=1 --metrics m.jsonl --minimize loss"
+    assert launch(home, line, "python", "train.py", "{lr}").returncode == 0
+    (home / "other").mkdir()
+    said = launch(home / "other", "mine --results ../results")
+    assert said.returncode == 2 and f"ran {home / 'train.py'} before" in said.stderr
+    assert "help: launch from the folder from which that was launched" in said.stderr

@@ -26,6 +26,15 @@ def ended(store: TrialStore, progress: list[Progress], as_json: bool, *, unfinis
             f"{_command(store, 'retry')} tries them again",
             file=sys.stderr,
         )
+    without = [
+        one for one in progress if one.state == "done" and one.best is None and not one.problem
+    ]
+    if without and (metric := without[0].metric) is not None:
+        print(
+            f"warning: {len(without)} done without a finite value of {metric}, the objective: "
+            f"{_command(store, 'logs')} {without[0].trial.name} shows what was logged",
+            file=sys.stderr,
+        )
     for alike in lost_alike(progress):
         print(f"{why_lost(alike)}; {_command(store, 'logs')} {alike[0].trial.name}",
               file=sys.stderr)  # fmt: skip

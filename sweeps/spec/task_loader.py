@@ -67,6 +67,17 @@ def check_one_of_a_name(task: PlannedTask, others: list[PlannedTask]) -> None:
     could not be told apart."""
     for other in (FIRST_TASK, *others):
         if other.name == task.name and not _same_place(task.reference, other.reference):
+            before = other.reference.rpartition(":")[0]
+            if (
+                task.command is not None
+                and not task.reference.startswith("/")
+                and before[:1] == "/"
+            ):
+                raise InputError(
+                    f"the command {task.name!r} names no file here, and ran {before} before",
+                    "launch from the folder from which that was launched, or give it results of "
+                    "its own: --results DIR",
+                )
             raise InputError(
                 f"two tasks are called {task.name!r}: {task.reference} and {other.reference}",
                 (
