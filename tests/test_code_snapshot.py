@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from local_machine.code import snapshot as code_snapshot
 from local_machine.errors import InputError
-from sweeps.code import launched, pack, project
+from sweeps.code import bootstrap, launched, pack, project
 from sweeps.code.launched import LaunchedCode
 from sweeps.code.pack import Entry, packed
 
@@ -492,3 +493,16 @@ def test_what_the_snapshot_lacks_is_named(
 def test_the_limit_of_zero_is_no_snapshot(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(pack.LIMIT, "0")
     assert launched.capture([mine / "experiment.py"], mine / "results") is None
+
+
+def test_who_uses_a_snapshot_keeps_nobody_from_starting_beside_it(tmp_path: Path) -> None:
+    """As the ranks of a job do, and the workers of a node."""
+    folder = str(tmp_path / "folder")
+    for _ in range(2):
+        with bootstrap.locked(folder):
+            pass
+    # Who unpacks is alone, and who cleans leaves alone what is used.
+    bootstrap.clean(str(tmp_path), 1e12)
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.lock", "folder.unpack"}
+    with bootstrap.locked(folder), pytest.raises(BlockingIOError):
+        fcntl.flock(os.open(f"{folder}.unpack", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -120,20 +120,30 @@ def private(base: str) -> str:
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[float]:
-    """Alone with the folder; afterwards, and for as long as this process or what it becomes lives,
-    one of those that use it. What time it is there, in seconds since 1970."""
-    lock = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    os.set_inheritable(lock, True)
-    flock(lock, fcntl.LOCK_EX)
-    os.utime(lock)
-    yield os.fstat(lock).st_mtime
-    flock(lock, fcntl.LOCK_SH)
+    """Alone to unpack into the folder; and from now on, for as long as this process or what it
+    becomes lives, one of those that use it. What time it is there, in seconds since 1970."""
+    use = held(f"{folder}.lock", fcntl.LOCK_SH)
+    os.set_inheritable(use, True)
+    os.utime(use)
+    # A lock of its own: a process that uses the folder keeps nobody from starting beside it.
+    alone = held(f"{folder}.unpack", fcntl.LOCK_EX)
+    try:
+        yield os.fstat(use).st_mtime
+    finally:
+        os.close(alone)
 
 
-def flock(lock: int, how: int) -> None:
-    # Some filesystems cannot: then processes that unpack at once write the same beside each other.
-    with contextlib.suppress(OSError):
-        fcntl.flock(lock, how)
+def held(path: str, how: int) -> int:
+    """A lock on a file that is still there when it is held. Raises OSError."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        # Some filesystems cannot: then processes that unpack at once write the same.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, how)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(lock).st_ino:
+                return lock
+        os.close(lock)
 
 
 def clean(home: str, now: float) -> None:
@@ -147,7 +157,9 @@ def clean(home: str, now: float) -> None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path.removesuffix(".lock"), ignore_errors=True)
-                os.unlink(path)
+                for one in (path.removesuffix(".lock") + ".unpack", path):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(one)
             finally:
                 os.close(lock)
 
