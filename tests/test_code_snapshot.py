@@ -497,12 +497,13 @@ def test_the_limit_of_zero_is_no_snapshot(mine: Path, monkeypatch: pytest.Monkey
 
 def test_who_uses_a_snapshot_keeps_nobody_from_starting_beside_it(tmp_path: Path) -> None:
     """As the ranks of a job do, and the workers of a node."""
-    folder = str(tmp_path / "folder")
+    folder = str(tmp_path / "home" / "folder")
+    Path(folder).parent.mkdir()
     for _ in range(2):
         with bootstrap.locked(folder):
             pass
     # Who unpacks is alone, and who cleans leaves alone what is used.
-    bootstrap.clean(str(tmp_path), 1e12)
-    assert {path.name for path in tmp_path.iterdir()} == {"folder.lock", "folder.unpack"}
+    bootstrap.clean(str(tmp_path / "home"), 1e12)
+    assert {path.name for path in Path(folder).parent.iterdir()} == {"folder.lock", "folder.unpack"}
     with bootstrap.locked(folder), pytest.raises(BlockingIOError):
         fcntl.flock(os.open(f"{folder}.unpack", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
