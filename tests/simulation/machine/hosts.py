@@ -66,8 +66,13 @@ class Host:
         return 0
 
     def number(self) -> int:
-        """For a new process: the lowest that is free, so that numbers soon come again."""
-        return next(n for n in itertools.count(self.first_number) if n not in self.processes)
+        """For a new process: the lowest that is free, so that numbers soon come again. Where a
+        process sees no others they do not, since nobody could ever say then that the one before is
+        gone; `retry --host-gone` is for that."""
+        found = next(n for n in itertools.count(self.first_number) if n not in self.processes)
+        if self.hides:
+            self.first_number = found + 1
+        return found
 
 
 class Process:
