@@ -209,3 +209,21 @@ def test_a_command_that_misses_a_file_is_told_of_the_snapshot(tmp_path: Path, pr
     told = command("status", project, "--failures", code=1).stdout
     assert f"{tmp_path}/beside.txt is not in the code snapshot" in told
     assert f"of {project}" in told and "--no-snapshot" in told
+
+
+def test_what_is_written_beside_the_code_is_told(tmp_path: Path) -> None:
+    """It lands in the copy, where nobody would look for it."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "score.py").write_text(
+        "open('best.pt', 'w').write('x')\nprint('score', 7, flush=True)\n"
+    )
+    (project / "experiment.py").write_text(
+        "from sweeps import Sweep, grid, maximize\n"
+        "sweep = Sweep(command='python score.py {lr}', space=grid({'lr': [1]}),\n"
+        "    metrics='output: score {score}', objective=maximize('score'))\n"
+    )
+    commit_all(project)
+    command("launch", project)
+    (log,) = (tmp_path / "results/experiment/logs").glob("*.log")
+    assert "new files in it: 1, such as best.pt." in log.read_text()

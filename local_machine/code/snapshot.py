@@ -7,6 +7,7 @@ here; what is written down names the project, so that a name stays what it was.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -61,6 +62,11 @@ class CodeSnapshot:
         )
 
     @property
+    def listing(self) -> Path:
+        """The file that lists what was captured, with sizes."""
+        return self.tree.parent.parent / "listing.json"
+
+    @property
     def in_words(self) -> str:
         return f"the code snapshot {self.sha256[:12]} of {self.root}"
 
@@ -101,6 +107,24 @@ def named(path: Path) -> Path:
     if snapshot is None or not path.is_relative_to(snapshot.tree):
         return path
     return snapshot.root / path.relative_to(snapshot.tree)
+
+
+def written() -> list[str]:
+    """The files that programs have written into the copy of the project, sorted: nobody keeps them.
+    Those that Python leaves by itself are not among them."""
+    snapshot = here()
+    if snapshot is None:
+        return []
+    with contextlib.suppress(OSError, ValueError):
+        captured = {name for name, _ in json.loads(read_file(snapshot.listing))}
+        found = []
+        for folder, folders, files in os.walk(snapshot.tree):
+            folders[:] = [one for one in folders if one != "__pycache__"]
+            paths = (Path(folder, one) for one in files)
+            names = (one.relative_to(snapshot.tree).as_posix() for one in paths)
+            found += [one for one in names if one not in captured]
+        return sorted(one for one in found if not (snapshot.tree / one).is_symlink())
+    return []
 
 
 def missing(error: BaseException) -> str | None:

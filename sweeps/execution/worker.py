@@ -224,6 +224,12 @@ class Worker:
             self.store.fail(trial, lease, failure)
         else:
             log.info("done: %s", task.end_line(row))
+            if names := snapshot.written():
+                log.warning(
+                    "the working directory is a copy of the code, which nobody keeps; new files in "
+                    "it: %d, such as %s. Write to {folder} (run.folder), or to a whole path",
+                    len(names), names[0],
+                )  # fmt: skip
             self.store.finish(trial, lease)
             if (budget := row.get("epochs_run") or trial.epochs) and row.get("seconds"):
                 self.paces[shape_of(trial)] = row["seconds"] / budget
