@@ -57,7 +57,7 @@ class PlannedCommand(_Stored):
     stop_signal: str = "TERM"
     grace: float = 30.0
     """How many seconds it may take to end after that signal."""
-    processes: Literal["per_rank", "per_node"] = "per_rank"
+    processes: Literal["auto", "per_rank", "per_node"] = "auto"
     directory: str | None = None
     """Where it works: an absolute path, or `{folder}`, the trial's own; None: where its worker
     does."""

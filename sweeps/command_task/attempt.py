@@ -121,13 +121,14 @@ class ProgramAttempt:
         meeting = self._run.ranks.agree(
             "command", b"", lambda _: self._place.meeting() | {"goes_on": self._has_checkpoint()}
         )
-        per_rank = self._command.processes == "per_rank"
-        if not per_rank and self._place.local_rank:
+        processes = self._command.processes
+        if processes == "per_node" and self._place.local_rank:
             return None
         self._goes_on = meeting["goes_on"]
         words = self._words(self._place.placeholders(self._folder, meeting), self._goes_on)
+        has_ranks = processes == "per_rank" or (processes == "auto" and self._place.world > 1)
         variables = self._place.variables(
-            self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=per_rank
+            self._folder, self._run.attempt.trial, self._seed, meeting, per_rank=has_ranks
         )
         output = self._source.output if self._is_first else None
         return Program(words, variables, self._directory(), output)

@@ -18,7 +18,7 @@ from sweeps.command_task.template import Args, Template
 from trial_records.plan import PlannedCommand
 
 ARGS: tuple[Args, ...] = ("placeholders", "argparse", "hydra")
-PROCESSES = ("per_rank", "per_node")
+PROCESSES = ("auto", "per_rank", "per_node")
 # Slurm's warning, which a program never sees, and what no program can act on.
 _NOT_TO_SEND = ("USR2", "KILL", "STOP", "CONT")
 MAX_LENGTH = 10_000
@@ -45,9 +45,10 @@ class CommandOptions(TypedDict, total=False):
     """What asks it to save and end, such as USR1; TERM unless told."""
     grace: float
     """How many seconds it may take then."""
-    processes: Literal["per_rank", "per_node"]
-    """Started once for each rank, with the variables of torchrun where there are several; or once
-    for each node, for a program that calls torchrun or accelerate itself."""
+    processes: Literal["auto", "per_rank", "per_node"]
+    """Started once for each rank, with the variables of torchrun: of `auto` where there are several
+    ranks, of `per_rank` always. Or once for each node, for a program that calls torchrun or
+    accelerate itself."""
     directory: str
     """Where the program works, such as the folder of a repository; from where the launch runs. Or
     `{folder}`: in the trial's own. Not given: where the launch runs. Not part of identity."""
@@ -73,7 +74,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
             f"the command has {len(text)} characters",
             f"give at most {MAX_LENGTH}, none of them NUL: put the rest into a script",
         )
-    args, processes = options.get("args", ARGS[0]), options.get("processes", "per_rank")
+    args, processes = options.get("args", ARGS[0]), options.get("processes", "auto")
     for what, given, known in (("args", args, ARGS), ("processes", processes, PROCESSES)):
         if given not in known:
             raise InputError(f"{what} is {given!r}", nearest(str(given), known))

@@ -69,8 +69,7 @@ class RankEnvironment:
         self, folder: Path, trial: Path, seed: Any, meeting: Mapping[str, Any], *, per_rank: bool
     ) -> dict[str, str]:
         """The environment of the program: this process's, but for what would make it take itself
-        for a task of Slurm; and torchrun's variables where it is started once for each of several
-        ranks."""
+        for a task of Slurm; and torchrun's variables where it is started `per_rank`."""
         told = environment.built(Child.PROGRAM) | {
             FOLDER: str(folder),
             "SWEEPS_TRIAL": trial.name,
@@ -81,7 +80,7 @@ class RankEnvironment:
         if seed is not None:
             told["SWEEPS_SEED"] = str(seed)
         # A program that finds RANK begins to look for other ranks, on a GPU: nanoGPT, for one.
-        if per_rank and self.world > 1:
+        if per_rank:
             told |= {
                 "RANK": str(self.rank),
                 "WORLD_SIZE": str(self.world),

@@ -67,7 +67,7 @@ class Words:
     ] = None
     processes: Annotated[
         str | None,
-        _option("--processes", "per_rank|per_node", "Started once for each GPU, or node."),
+        _option("--processes", "auto|per_rank|per_node", "Started once for each GPU, or node."),
     ] = None
 
 

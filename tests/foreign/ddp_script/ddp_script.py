@@ -6,4 +6,5 @@ sweep = Sweep(
     space=grid({"lr": [0.01, 0.05]}),
     metrics="metrics.csv",
     objective=minimize("loss"),
+    processes="per_rank",
 )
