@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,18 @@ def of(study: Study, plan: Plan, run: Mapping[str, Any]) -> Predictions | None:
     """`read` for a row of `plan.runs`; a file that cannot be used becomes one of the study's
     problems, and None.
     """
+    found: Predictions | None = read_once(study, plan, run, read)
+    return found
+
+
+def read_once(
+    study: Study,
+    plan: Plan,
+    run: Mapping[str, Any],
+    read: Callable[[Path, Mapping[str, Any]], Any],
+) -> Any:
+    """What `read` gives for a row of `plan.runs`, which the study keeps; a file that cannot be used
+    becomes one of its problems, and None."""
     known = study.predictions
     folder = study.folder(plan, str(run["trial"]))
     if folder not in known:
@@ -95,8 +107,7 @@ def of(study: Study, plan: Plan, run: Mapping[str, Any]) -> Predictions | None:
         except InputError as problem:
             study.problems.append(problem)
             known[folder] = None
-    found: Predictions | None = known[folder]
-    return found
+    return known[folder]
 
 
 def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:

@@ -13,9 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.data.class_names import parse
-from analysis.data.predictions import Predictions, logits_of
+from analysis.data.predictions import Predictions, logits_of, read_once
 from analysis.data.study import Plan, Study
-from local_machine.errors import InputError
 from trial_records import tables
 from trial_records.columns import VALUES_SCHEMA
 from trial_records.trial_files import PREDICTIONS, RUN, unusable
@@ -54,15 +53,7 @@ TaskPredictions = Predictions | PredictedClasses | PredictedValues
 def of(study: Study, plan: Plan, run: Mapping[str, Any]) -> TaskPredictions | None:
     """`read` for a row of `plan.runs`; a file that cannot be used becomes one of the study's
     problems, and None."""
-    known = study.predictions
-    folder = study.folder(plan, str(run["trial"]))
-    if folder not in known:
-        try:
-            known[folder] = read(folder, run)
-        except InputError as problem:
-            study.problems.append(problem)
-            known[folder] = None
-    found: TaskPredictions | None = known[folder]
+    found: TaskPredictions | None = read_once(study, plan, run, read)
     return found
 
 

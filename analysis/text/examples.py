@@ -1,4 +1,4 @@
-"""Examples: what a report calls that of which classes or numbers were predicted."""
+"""Examples: the word of a report for what a task made predictions about."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Asked:
     done: str | None = None
     """The file that a complete run has."""
     ignored: Sequence[str] = ()
-    """Fields that are no part of a configuration."""
+    """Fields that do not belong to a configuration."""
 
     def check(self) -> None:
         """Raises InputError for what names nothing that can be read."""

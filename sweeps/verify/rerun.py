@@ -45,15 +45,6 @@ def threads_of(device: object) -> int | None:
     return None if found is None else int(found[1])
 
 
-def code_of(recorded: Mapping[str, Any]) -> Path | None:
-    """The folder of the code that made the trial, to go first on PYTHONPATH; None: today's.
-
-    The one place that chooses it, by what the trial's run says of its code.
-    """
-    del recorded
-    return None
-
-
 def _environment(recorded: Mapping[str, Any]) -> dict[str, str]:
     """A worker's, so that it computes as the trial did: as many threads, and on a CPU where that
     trained it."""
@@ -62,8 +53,6 @@ def _environment(recorded: Mapping[str, Any]) -> dict[str, str]:
         # Sums are taken in another order by another number of threads.
         found |= {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
     found.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if (code := code_of(recorded)) is not None:
-        found["PYTHONPATH"] = os.pathsep.join([str(code), found.get("PYTHONPATH", "")])
     return found
 
 
