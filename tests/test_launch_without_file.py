@@ -511,7 +511,8 @@ def test_what_is_done_without_a_value_of_the_objective_is_told(home: Path) -> No
 
 def test_launched_elsewhere_where_its_script_is_not(home: Path) -> None:
     line = "--name mine --grid lr=1 --metrics m.jsonl --minimize loss"
-    assert launch(home, line, "python", "train.py", "{lr}").returncode == 0
+    first = launch(home, line, "python", "train.py", "{lr}")
+    assert first.returncode == 0, first.stderr
     (home / "other").mkdir()
     said = launch(home / "other", "mine --results ../results")
     assert said.returncode == 2 and f"ran {home / 'train.py'} before" in said.stderr

@@ -158,7 +158,7 @@ def test_an_epoch_written_aside_is_the_same(
 def test_a_full_disk_is_told_when_it_is_the_stops_own_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     aside = functools.partial(background.Writer, aside=True)

@@ -455,7 +455,7 @@ def test_a_diverged_point_is_out_and_told(whole: Path) -> None:
     assert f"out: {progress[0].trial.name}, NONFINITE: " in said
     (out,) = a_study.entries["sizes"]["left_out"]
     assert out["trial"] == progress[0].trial.name
-    with pytest.raises(InputError, match="no point has an accuracy") as error:
+    with pytest.raises(InputError, match="no point has a value of val_accuracy") as error:
         a_study.choose(run, progress[:1])
     assert error.value.exit_code == 1
 
