@@ -64,7 +64,8 @@ class OpenedSweeps:
     def trials(self) -> pd.DataFrame:
         """A row a trial: its sweep, name, state and point (a column an axis), the epochs (or what
         else its task counts) that it has of those that it is to have, its task's metric, its best
-        by the task's objective so far, of the trainer its validation accuracy (0 to 1), and a note.
+        by the task's objective so far, of the trainer its validation accuracy (0 to 1), why it is
+        excluded (`sweeps exclude`) or None, and a note.
 
         Raises as `states` does.
         """
@@ -81,6 +82,7 @@ class OpenedSweeps:
                 "best_val_accuracy": one.best if one.metric == FIRST_TASK.metric else None,
                 "metric": one.metric,
                 "best": one.best,
+                "excluded": one.marked.excluded.words if one.marked.excluded else None,
                 "note": one.note,
             }
             for store, one in self._look()

@@ -1,6 +1,7 @@
 """How a sweep stands: states, progress, time left, best so far, failures by cause.
 
 python -m sweeps.status [NAME] [--json] [--watch] [--failures]
+python -m sweeps.status NAME --launches      # what changed from one launch to the next
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
     from sweeps.state.trial_store import TrialStore
+    from trial_records.marks import Marked
 
 WATCH_SECONDS = 1.0
 # A worker holds no trial for an instant between two: so many looks in a row must find none held.
@@ -41,13 +43,19 @@ def main(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only what is done, where other code has trained it.")
     ] = False,
+    launches: Annotated[
+        bool,
+        typer.Option("--launches", help="What appeared and vanished from launch to launch."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show how a sweep stands."""
     from local_machine.errors import InputError
+    from sweeps.cli import launch_table
     from sweeps.code.other_code import trained_by_other
     from sweeps.state.liveness import Liveness
     from sweeps.state.trial_store import TrialStore, launched, resolve
+    from trial_records import marks
 
     if name is None:
         names = launched(results)
@@ -58,8 +66,8 @@ def main(
     else:
         names = [resolve(results, name).sweep]
     stores = [TrialStore(results, one, Liveness.here()) for one in names]
-    if watch and (as_json or stale):
-        other = "--json" if as_json else "--stale"
+    if watch and (as_json or stale or launches):
+        other = "--json" if as_json else "--stale" if stale else "--launches"
         raise InputError(f"--watch with {other}", "give one of them")
     if watch:
         return _watch(stores)
@@ -76,27 +84,44 @@ def main(
             for sweep, plans in seen.items()
         }
     everything = [one for plans in seen.values() for _, progress in plans for one in progress]
+    said = {store.sweep: marks.read(store.folder)[0].of(None) for store in stores}
     if as_json:
         # On one line: indented, 10,000 trials take longer to print than to look at.
-        print(json.dumps(_json(seen, problems)))
+        print(json.dumps(_json(seen, said, problems, launches=launches)))
     elif failures:
         _print_failures(everything)
+    elif launches:
+        for plans in seen.values():
+            launch_table.show(plans)
     else:
-        _print_tables(seen, is_one=name is not None)
+        _print_tables(seen, said, is_one=name is not None)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
 
 
-def _print_tables(seen: dict[str, list[tuple[Plan, list[Progress]]]], *, is_one: bool) -> None:
-    """A row for each plan; of one sweep, a table of its trials for each."""
+def _print_tables(
+    seen: dict[str, list[tuple[Plan, list[Progress]]]],
+    said: dict[str, Marked],
+    *,
+    is_one: bool,
+) -> None:
+    """A row for each plan; of one sweep, a table of its trials for each, and what is said of it."""
     from sweeps.cli import table
     from sweeps.code.other_code import in_words, trained_by_other
     from sweeps.state.progress import summary
 
     pairs = [(sweep, *pair) for sweep, plans in seen.items() for pair in plans]
     if not is_one:
-        summed = [(sweep, plan.setting, summary(ones)) for sweep, plan, ones in pairs]
-        table.show(("sweep", "setting", "trials"), summed)
+        summed = [
+            (sweep, plan.setting, summary(ones), ", ".join(said[sweep].tags))
+            for sweep, plan, ones in pairs
+        ]
+        columns_shown = 4 if any(row[-1] for row in summed) else 3
+        headings = ("sweep", "setting", "trials", "tags")[:columns_shown]
+        table.show(headings, (row[:columns_shown] for row in summed))
         return
+    for marked in said.values():
+        if marked.words:
+            table.console(sys.stdout).print(table.text(marked.words))
     for _, plan, ones in pairs:
         line, rows = summed_up(plan, ones)
         if count := len(trained_by_other(ones)):
@@ -110,18 +135,25 @@ def _by_plan(
 ) -> list[tuple[Plan, list[Progress]]]:
     """The plans that can be read, with their trials' progress; the others are added to problems."""
     from sweeps.state.progress import look
-    from trial_records import verified
+    from trial_records import marks, verified
 
     plans, unread = store.readable_plans()
-    problems += unread + verified.read(store.folder)[1]
+    problems += unread + verified.read(store.folder)[1] + marks.read(store.folder)[1]
     found = [(plan, look(store, plan.trials, known)) for plan in plans]
     store.summaries.save()
     return found
 
 
 def _json(
-    seen: dict[str, list[tuple[Plan, list[Progress]]]], problems: list[InputError]
+    seen: dict[str, list[tuple[Plan, list[Progress]]]],
+    said: dict[str, Marked],
+    problems: list[InputError],
+    *,
+    launches: bool,
 ) -> dict[str, Any]:
+    """A trial that two launches compare by different objectives has an entry for each, and counts
+    once."""
+    from sweeps.cli import launch_table
     from sweeps.code.other_code import trained_by_other
     from sweeps.cost.tally import tally
     from sweeps.state.progress import counts
@@ -129,13 +161,13 @@ def _json(
     others = {
         id(one) for plans in seen.values() for _, ones in plans for one in trained_by_other(ones)
     }
-    trials: dict[tuple[str, str], dict[str, Any]] = {}
+    trials: dict[tuple[Any, ...], dict[str, Any]] = {}
     progress: dict[tuple[str, str], Progress] = {}
     for sweep, plans in seen.items():
         for plan, ones in plans:
             for one in ones:
-                key = (sweep, one.trial.name)
-                progress[key] = one
+                progress[sweep, one.trial.name] = one
+                key = (sweep, one.trial.name, plan.task.objective)
                 about = {**one.to_json(), "trained_by_other_code": id(one) in others}
                 trials.setdefault(key, {"sweep": sweep, **about, "plans": []})
                 trials[key]["plans"].append(plan.id)
@@ -146,6 +178,21 @@ def _json(
         "counts": counts(progress.values()),
         "training_hours_done": spent,
         "training_hours_to_come": to_come,
+        "sweeps": {
+            sweep: {"tags": one.tags, "notes": one.to_json()["notes"]}
+            for sweep, one in said.items()
+        },
+        **(
+            {
+                "launches": [
+                    change
+                    for sweep, plans in seen.items()
+                    for change in launch_table.to_json(sweep, (plan for plan, _ in plans))
+                ]
+            }
+            if launches
+            else {}
+        ),
         "problems": [{"what": one.what, "help": one.help} for one in problems],
     }
 

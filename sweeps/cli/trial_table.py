@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
     from sweeps.cost.tally import tally
-    from sweeps.state.progress import best_of_all, duration, eta_seconds, summary
+    from sweeps.state.progress import summary
 
     rows: list[tuple[str, ...]] = [
         (
@@ -57,3 +60,35 @@ def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str
 
 def hours_in_words(hours: float) -> str:
     return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
+def best_of_all(progress: Iterable[Progress]) -> Progress | None:
+    """The trial whose best row is the best; None where none has one. Of trials of one task, without
+    those that are excluded."""
+    found = [one for one in progress if one.best is not None and not one.marked.excluded]
+    if not found:
+        return None
+    sign = 1 if found[0].trial.task.direction == "maximize" else -1
+    return max(found, key=lambda one: sign * (one.best or 0.0))
+
+
+def eta_seconds(progress: list[Progress]) -> float | None:
+    """Until the last trial ends, with as many at once as run now; None while that is not known."""
+    running = [one for one in progress if one.state == "running"]
+    timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
+    if not running or not timed:
+        return None
+    mean = sum(timed) / len(timed)
+    left = sum(
+        one.epochs_left * (one.seconds_per_epoch or mean)
+        for one in progress
+        if not one.state.is_over
+    )
+    return left / len(running)
+
+
+def duration(seconds: float | None) -> str:
+    """`1:05`, `2:03:04`, or a dash."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    return time.strftime("%-H:%M:%S" if seconds >= 3600 else "%-M:%S", time.gmtime(seconds))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,8 @@ from sweeps.state.lease import Lease
 from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
-from trial_records import archive, trial_files, verified
+from trial_records import archive, marks, trial_files, verified
+from trial_records.marks import NOTHING, Marked
 from trial_records.metrics import objective
 from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.verified import Exactness, Verification
@@ -56,6 +56,7 @@ class Progress:
     problem: str | None = None  # a damaged file, by name
     said: str = ""  # the last line of the log of a job that lost its trial
     exactness: Exactness | None = None  # of a finished trial, where there is anything to say
+    marked: Marked = NOTHING  # what people say of it
 
     @property
     def trial(self) -> Trial:
@@ -100,7 +101,11 @@ class Progress:
 
     @property
     def note(self) -> str:
-        """Why it failed, where it runs, what is damaged."""
+        """Why it failed, where it runs, what is damaged; and what people say of it."""
+        return "; ".join(one for one in (self._note, self.marked.words) if one)
+
+    @property
+    def _note(self) -> str:
         lease, failure = self.standing.lease, self.standing.failure
         if self.problem:
             return self.problem
@@ -167,6 +172,8 @@ class Progress:
             "epochs": self.trial.epochs,
             "best_val_accuracy": self.best if self.metric == FIRST_TASK.metric else None,
             "metric": self.metric,
+            "direction": self.trial.task.direction,
+            "reduction": self.trial.task.reduction,
             "best": self.best,
             "eta_seconds": self.eta_seconds,
             "stopped_early": self.stopped_early,
@@ -177,6 +184,7 @@ class Progress:
             "job": self.standing.job.id if self.standing.job else None,
             "note": self.note,
             "problem": self.problem,
+            **self.marked.to_json(),
         }
 
 
@@ -199,9 +207,12 @@ def look(store: TrialStore, trials: Iterable[Trial], known: dict[str, Progress])
                 known[trial.name] = Progress(Standing(trial, State.DONE), *figures)
     standings = store.standings(trial for trial in trials if trial.name not in known)
     found = {one.trial.name: _look(store, one, known, parts) for one in standings}
-    notes = verified.read(store.folder)[0]
+    notes, said = verified.read(store.folder)[0], marks.read(store.folder)[0]
     every = (known.get(trial.name) or found[trial.name] for trial in trials)
-    return [_judged(one, notes) if one.state is State.DONE else one for one in every]
+    judged = [_judged(one, notes) if one.state is State.DONE else one for one in every]
+    if not said.every:
+        return judged
+    return [replace(one, marked=said.of(one.trial.fingerprint)) for one in judged]
 
 
 def _judged(one: Progress, notes: Mapping[str, list[Verification]]) -> Progress:
@@ -339,15 +350,6 @@ def _finite(rows: Iterable[Values], name: str) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def best_of_all(progress: Iterable[Progress]) -> Progress | None:
-    """The trial whose best row is the best; None where none has one. Of trials of one task."""
-    found = [one for one in progress if one.best is not None]
-    if not found:
-        return None
-    sign = 1 if found[0].trial.task.direction == "maximize" else -1
-    return max(found, key=lambda one: sign * (one.best or 0.0))
-
-
 def counts(progress: Iterable[Progress]) -> dict[str, int]:
     """How many trials are in each state, every state named."""
     found = Counter(one.state for one in progress)
@@ -357,7 +359,9 @@ def counts(progress: Iterable[Progress]) -> dict[str, int]:
 def summary(progress: list[Progress]) -> str:
     """The counts in a line: `9 trials: 3 done, 1 running, 5 pending`."""
     named = ", ".join(f"{number} {state}" for state, number in counts(progress).items() if number)
-    return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}"
+    excluded = sum(one.marked.excluded is not None for one in progress)
+    said = f" ({excluded} excluded)" if excluded else ""
+    return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}{said}"
 
 
 def lost_alike(progress: Iterable[Progress]) -> list[list[Progress]]:
@@ -374,27 +378,5 @@ def why_lost(alike: list[Progress]) -> str:
     return f"{len(alike)} lost: {alike[0].note}"
 
 
-def eta_seconds(progress: list[Progress]) -> float | None:
-    """Until the last trial ends, with as many at once as run now; None while that is not known."""
-    running = [one for one in progress if one.state is State.RUNNING]
-    timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
-    if not running or not timed:
-        return None
-    mean = sum(timed) / len(timed)
-    left = sum(
-        one.epochs_left * (one.seconds_per_epoch or mean)
-        for one in progress
-        if not one.state.is_over
-    )
-    return left / len(running)
-
-
 def percent(accuracy: float) -> str:
     return f"{100 * accuracy:.2f} %"
-
-
-def duration(seconds: float | None) -> str:
-    """`1:05`, `2:03:04`, or a dash."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    return time.strftime("%-H:%M:%S" if seconds >= 3600 else "%-M:%S", time.gmtime(seconds))
