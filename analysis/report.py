@@ -53,6 +53,7 @@ def report(
     ] = False,
 ) -> int:
     """Turn the results of sweeps into a report: HTML, Markdown, tables and figures."""
+    from analysis.sections.history import marks
     from analysis.whole_report import one_line, tell, write
 
     seldom_collect()
@@ -68,6 +69,7 @@ def report(
             "schema_version": SCHEMA_VERSION,
             "report": str(written.path),
             "flags": flags,
+            "excluded": [one for study in written.studies for one in marks.to_json(study)],
             "problems": [{"what": one.what, "help": one.help} for one in written.problems],
         }
         print(json.dumps(answer, indent=2))

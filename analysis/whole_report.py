@@ -82,6 +82,8 @@ def build(study: Study) -> Page:
     from analysis.output.page import Page
     from analysis.sections import any_task, predicted, trials
     from analysis.sections.choices import choices
+    from analysis.sections.history import launches as launch_changes
+    from analysis.sections.history import marks
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
 
@@ -97,6 +99,7 @@ def build(study: Study) -> Page:
     chosen = choices(study)
     everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]
+    history = [*marks.parts(study), *launch_changes.parts(study)]
     return Page(
         "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
         [
@@ -105,6 +108,7 @@ def build(study: Study) -> Page:
             *launches,
             *conclusions,
             Section("Every trial", everything),
+            *([Section("Notes and launches", history)] if history else []),
             provenance(study),
             # Last, since the sections before read further files.
             problems(study),

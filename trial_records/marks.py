@@ -66,8 +66,13 @@ class Marked:
     @property
     def words(self) -> str:
         """In a line: whether it is excluded, its tags, its notes."""
-        said = [self.excluded.words] if self.excluded else []
-        said += [f"tags: {', '.join(self.tags)}"] if self.tags else []
+        excluded = self.excluded.words if self.excluded else ""
+        return "; ".join(one for one in (excluded, self.remarks) if one)
+
+    @property
+    def remarks(self) -> str:
+        """Its tags and notes in a line."""
+        said = [f"tags: {', '.join(self.tags)}"] if self.tags else []
         return "; ".join([*said, *(f"{one.by}: {one.text}" for one in self.notes)])
 
     def to_json(self) -> dict[str, Any]:

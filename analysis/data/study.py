@@ -14,6 +14,8 @@ import pandas as pd
 
 from analysis.data.search_space import Search
 from local_machine.errors import InputError
+from trial_records.launch_changes import LaunchedTrials
+from trial_records.marks import Marks
 from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.verified import Verification
 
@@ -24,7 +26,7 @@ POINT = "point."
 # Of the frame's columns, those that are neither of a configuration nor of an outcome.
 OWN = (
     "trial", "sweep", "state", "result", "repeated", "exactness", "contradicted", "flags",
-    "failure",
+    "failure", "marked",
 )  # fmt: skip
 
 
@@ -34,13 +36,14 @@ class Plan:
 
     `runs` has a row a planned trial, in the plan's order: `trial` (folder name), `point.<axis>`
     (the axis' value in the definition, before scaling), every outcome column of run.parquet (empty
-    where the trial has none), every field of the configuration (`fields`), `state` (done,
-    pruned, failed, missing, or another word that run.parquet's `status` holds), the columns of
+    where the trial has none), every field of the configuration (`fields`), `state` (done, pruned,
+    failed, missing, excluded, or another word that run.parquet's `status` holds), the columns of
     dataset.columns, `result` (outliers.results) and `repeated` (whether an earlier trial of its
     point has it), `exactness` (of a resumed trial `exact` or `unverified`, else ""),
-    `contradicted` (whether a rerun of it differs), `flags` (list of outliers.FLAGS' codes) and
-    `failure` (a sentence, or ""). Accuracies are fractions. A search's trials stand in the order in
-    which it asked for them, and those that it pruned itself have no flag.
+    `contradicted` (whether a rerun of it differs), `flags` (list of outliers.FLAGS' codes),
+    `failure` (a sentence, or "") and `marked` (the tags and notes that people gave it, or "").
+    Accuracies are fractions. A search's trials stand in the order in which it asked for them, and
+    those that it pruned itself have no flag. Of an excluded trial no outcome is there.
 
     `epochs` has the columns of epochs.parquet and `trial`, a row an epoch of any trial that
     began.
@@ -86,6 +89,10 @@ class Sweep:
     late: frozenset[str] = frozenset()
     verified: list[Verification] = field(default_factory=list)
     """What came of running some of its finished trials again, one for each."""
+    marks: Marks = field(default_factory=Marks)
+    """What people say of it and of its trials."""
+    launches: list[LaunchedTrials] = field(default_factory=list)
+    """What each launch asked for, also those that a later one contains; no searches."""
 
 
 @dataclass(frozen=True)

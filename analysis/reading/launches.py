@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from analysis.data.search_space import Search
 from local_machine.errors import EXIT_IO, InputError
+from local_machine.secrets import masked_values
 from trial_records import plan as plan_files
 from trial_records.config import TRAINER
+from trial_records.launch_changes import LaunchedTrials
 from trial_records.plan import PlanFile, PlannedTrial
 
 
@@ -80,6 +82,18 @@ def read(path: Path) -> Launch:
                 what = f"{trial.name}: {key}={given!r} is not in the search's space"
                 raise plan_files.damaged(path, what)
     return Launch(plan, search)
+
+
+def launched(launch: Launch) -> LaunchedTrials:
+    """What it asked for, to be compared with what another launch of its sweep did."""
+    file = launch.file
+    words = [f"{key}={value}" for key, value in masked_values(file.overrides).items()]
+    return LaunchedTrials(
+        file.id,
+        file.created,
+        " ".join([file.scale, *words]),
+        {trial.fingerprint: trial.name for trial in file.trials},
+    )
 
 
 def superseded(plans: list[Launch]) -> set[str]:

@@ -11,11 +11,18 @@ import pandas as pd
 
 from analysis.data.study import Study, Sweep
 from analysis.data.task import Task
+from analysis.reading import (
+    exclusions,
+    impossible_values,
+    launch_frame,
+    launches,
+    objectives,
+    unfinished,
+)
 from analysis.reading import frames as record_frames
-from analysis.reading import impossible_values, launch_frame, launches, objectives, unfinished
 from analysis.reading.launches import Launch
 from local_machine.errors import InputError, nearest
-from trial_records import archive, verified
+from trial_records import archive, marks, verified
 from trial_records.plan import PlanFile
 from trial_records.verified import Exactness, Verification
 
@@ -84,8 +91,13 @@ def _sweep(
     logged = found.logged[~found.logged["trial"].isin(foreign)]
     impossible = impossible_values.impossible(folder, runs, problems, others)
     runs = runs[~runs["trial"].isin(impossible)]
+    marked, unread = marks.read(folder)
+    problems += unread
+    runs = exclusions.without(runs, marked)
+    excluded = {trial.name for trial in trials.values() if trial.fingerprint in marked.excluded}
+    epochs, logged = (one[~one["trial"].isin(excluded)] for one in (epochs, logged))
     compared = [objectives.of_launch(folder, plan, runs, logged, problems) for plan in plans]
-    rest = trials.keys() - set(runs["trial"]) - found.unread - impossible
+    rest = trials.keys() - set(runs["trial"]) - found.unread - impossible - excluded
     ends = unfinished.ends(folder, [name for name in trials if name in rest], problems)
     notes, unread = verified.read(folder)
     problems += unread
@@ -93,7 +105,10 @@ def _sweep(
     return Sweep(
         folder.name,
         [
-            launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, said, task)
+            exclusions.told(
+                launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, said, task),
+                marked,
+            )
             for plan, runs in zip(plans, compared, strict=True)
         ],
         sorted(gone),
@@ -101,6 +116,8 @@ def _sweep(
         # What another sweep trained has finished before this one asked for it.
         _late([launch.file for launch in files], runs[runs["shared_from"].isna()]),
         [one.last for one in said.values() if one.last is not None],
+        marked,
+        [launches.launched(launch) for launch in files if launch.search is None],
     )
 
 

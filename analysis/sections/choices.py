@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.data.study import Study
 from analysis.data.study_choices import Choice, read_all
 from analysis.output.model import Part, Section, Table
+from analysis.reading.exclusions import EXCLUDED
 from analysis.stats import selection_bias
 from analysis.stats.paired import value_words
 from analysis.text import words
@@ -45,7 +46,11 @@ def choices(study: Study) -> Section:
     parts = []
     for path, found in read_all(study.results, study.problems):
         mine = [one for one in found.stages if one.stage in known]
-        good = [one for one in mine if not _contradicts(path, one, known, study.problems)]
+        good = [
+            one
+            for one in mine
+            if not _contradicts(path, one, known, study.problems, _excluded(study, one.stage))
+        ]
         if not good:
             continue
         ours, others = (
@@ -54,6 +59,7 @@ def choices(study: Study) -> Section:
         said = [
             f"The rule: {found.rule}.",
             *(_left_out(one) for one in good if one.left_out),
+            *(said for one in good for said in _of_excluded(one, study)),
             *(_lead(one) for one in good if len(one.candidates) > 1),
             *(selection_bias.best_epoch(_runs(study, ours)) if ours else []),
         ]
@@ -90,12 +96,14 @@ def _contradicts(
     choice: Choice,
     values: Mapping[str, Mapping[str, set[float]]],
     problems: list[InputError],
+    excluded: Collection[str],
 ) -> bool:
-    """Whether the records say otherwise, which is added to the problems."""
+    """Whether the records say otherwise, which is added to the problems; those of the excluded
+    trials were not read."""
     known = values[choice.stage]
     for one in choice.candidates:
         for trial, value in zip(one.trials, one.values, strict=False):
-            if value not in known.get(trial, ()):
+            if trial not in excluded and value not in known.get(trial, ()):
                 shown = _figure(choice, value, " %")
                 what = f"{path}: {choice.stage} was chosen with {trial} at {shown}"
                 problems.append(
@@ -179,3 +187,18 @@ def _left_out(choice: Choice) -> str:
     trials = count(len(choice.left_out), "trial")
     first = choice.left_out[0]
     return f"{choice.stage}: {trials} left out, such as {first.trial}, {first.why}."
+
+
+def _excluded(study: Study, sweep: str) -> set[str]:
+    """The excluded trials of a sweep."""
+    frames = [plan.runs for plan in study.plans if plan.sweep == sweep]
+    return {name for runs in frames for name in runs["trial"][runs["state"] == EXCLUDED]}
+
+
+def _of_excluded(choice: Choice, study: Study) -> list[str]:
+    excluded = _excluded(study, choice.stage)
+    trials = [trial for one in choice.candidates for trial in one.trials if trial in excluded]
+    return [
+        f"{choice.stage}: {trial} is excluded from this report, and the study chose with it."
+        for trial in trials
+    ]

@@ -14,6 +14,7 @@ from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
 from analysis.sections import wording
+from analysis.sections.history.marks import excluded
 from analysis.stats import seed_values
 from analysis.stats.intervals import POWER_NOTE
 from analysis.stats.paired import value_words
@@ -55,6 +56,8 @@ def comparison(before: Study, after: Study) -> Page:
         f"Before: {before.results}. After: {after.results}. Differences are after minus before, "
         "paired by seed: the same seed has the same split, order and draws."
     ]
+    for word, study in (("Before", before), ("After", after)):
+        notes += [f"{word}: {said}" for said in excluded(study)]
     if not pairs:
         notes.append("No sweep is in both folders at the same scale with the same axes.")
     tables = [Table("alone", "Launches that have no counterpart", pd.DataFrame(rows))] * bool(rows)

@@ -46,7 +46,9 @@ def parts(
     """One trial's predictions; `run` is a row of `plan.runs`. Draws every figure."""
     predictions = of(study, plan, run)
     if predictions is None:
-        said = "has no result yet" if run["state"] != "done" else "has no usable predictions"
+        said = {"done": "has no usable predictions", "excluded": "is excluded"}.get(
+            run["state"], "has no result yet"
+        )
         why = "Its figures by class, its confusions, its calibration and its images are left out."
         return [Part(title, [f"{run['trial']} {said}. {why}"])]
     name = words.file_name(f"{wording.name(plan)}-{run['trial']}")

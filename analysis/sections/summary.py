@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
+from analysis.sections.history.marks import excluded
 from analysis.stats import summary_tables
 from analysis.stats.intervals import MIN_SEEDS, sample_interval
 from analysis.stats.outliers import FLAGS
@@ -42,6 +43,7 @@ def summary(study: Study) -> Section:
     told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
     notes = [f"{count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    notes += excluded(study)
     notes += _alike(runs)
     notes.append(_caveat(runs))
     shown = [Table("launches", "Launches and what became of their trials", pd.DataFrame(launches))]

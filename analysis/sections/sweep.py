@@ -62,8 +62,11 @@ def lacking(plan: Plan) -> list[str]:
     runs = plan.runs[plan.runs["state"] != "done"]
     if runs.empty:
         return []
-    # A search has no flag for what it pruned itself.
-    counts = Counter(", ".join(codes) or "PRUNED" for codes in runs["flags"])
+    # What a search pruned itself, and what a person excluded, has no flag.
+    counts = Counter(
+        ", ".join(codes) or str(state).upper()
+        for codes, state in zip(runs["flags"], runs["state"], strict=True)
+    )
     told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
     said = f"{len(runs)} of {count(len(plan.runs), 'trial')} {have(len(runs))} no result: {told}."
     if counts["MISSING"]:

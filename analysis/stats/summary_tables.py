@@ -167,11 +167,13 @@ def trials(runs: pd.DataFrame) -> pd.DataFrame:
 
 def with_notes(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """With what is to be said of some trials, where there are any: of resumed ones whether they are
-    exact, of others why they have no result."""
+    exact, of others why they have no result; and what people say of them."""
     if runs["exactness"].any():
         table["resumed"] = runs["exactness"]
     if runs["failure"].any():
         table["failure"] = runs["failure"]
+    if runs["marked"].any():
+        table["marks"] = runs["marked"]
     return table
 
 

@@ -35,6 +35,8 @@ def asked(plan: Plan, search: Search) -> pd.DataFrame:
     rows = []
     for order, run in enumerate(runs.to_dict("records"), start=1):
         name, state = run["trial"], run["state"]
+        if state == "excluded":
+            continue
         value, mark = math.nan, "failed"
         if state == "done":
             value = as_float(run[OBJECTIVES[search.objective][0]])
