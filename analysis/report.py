@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, folder_named, run_command, seldom_collect
+
+if TYPE_CHECKING:
+    from analysis.whole_report import Written
 
 SCHEMA_VERSION = 1
 
@@ -58,12 +61,7 @@ def report(
 
     seldom_collect()
     written = write(names or (), results, out, compare)
-    flags = [
-        {"sweep": plan.sweep, "plan": plan.id, "trial": trial, "codes": codes}
-        for plan in written.plans
-        for trial, codes in zip(plan.runs["trial"], plan.runs["flags"], strict=True)
-        if codes
-    ]
+    flags = _flags(written)
     if as_json:
         answer = {
             "schema_version": SCHEMA_VERSION,
@@ -79,6 +77,15 @@ def report(
         tell("warning: no trial has a result yet")
         return EXIT_FLAGGED
     return EXIT_FLAGGED if written.problems or (strict and flags) else EXIT_DONE
+
+
+def _flags(written: Written) -> list[dict[str, Any]]:
+    return [
+        {"sweep": plan.sweep, "plan": plan.id, "trial": trial, "codes": codes}
+        for plan in written.plans
+        for trial, codes in zip(plan.runs["trial"], plan.runs["flags"], strict=True)
+        if codes
+    ]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
     from sweeps.state.trial_store import TrialStore
-    from trial_records.marks import Marked
+    from trial_records.history.marks import Marked
 
 WATCH_SECONDS = 1.0
 # A worker holds no trial for an instant between two: so many looks in a row must find none held.
@@ -53,19 +53,9 @@ def main(
     from local_machine.errors import InputError
     from sweeps.cli import launch_table
     from sweeps.code.other_code import trained_by_other
-    from sweeps.state.liveness import Liveness
-    from sweeps.state.trial_store import TrialStore, launched, resolve
-    from trial_records import marks
+    from trial_records.history import marks
 
-    if name is None:
-        names = launched(results)
-        if not names:
-            raise InputError(
-                f"no sweep in {results}", "launch one: python -m sweeps.launch grid_bs_epoch"
-            )
-    else:
-        names = [resolve(results, name).sweep]
-    stores = [TrialStore(results, one, Liveness.here()) for one in names]
+    stores = _stores(results, name)
     if watch and (as_json or stale or launches):
         other = "--json" if as_json else "--stale" if stale else "--launches"
         raise InputError(f"--watch with {other}", "give one of them")
@@ -96,6 +86,23 @@ def main(
     else:
         _print_tables(seen, said, is_one=name is not None)
     return max(_code(everything), EXIT_FLAGGED if problems else EXIT_DONE)
+
+
+def _stores(results: Path, name: str | None) -> list[TrialStore]:
+    """Of the sweep, or of every one. Raises InputError where there is none."""
+    from local_machine.errors import InputError
+    from sweeps.state.liveness import Liveness
+    from sweeps.state.trial_store import TrialStore, launched, resolve
+
+    if name is None:
+        names = launched(results)
+        if not names:
+            raise InputError(
+                f"no sweep in {results}", "launch one: python -m sweeps.launch grid_bs_epoch"
+            )
+    else:
+        names = [resolve(results, name).sweep]
+    return [TrialStore(results, one, Liveness.here()) for one in names]
 
 
 def _print_tables(
@@ -135,7 +142,8 @@ def _by_plan(
 ) -> list[tuple[Plan, list[Progress]]]:
     """The plans that can be read, with their trials' progress; the others are added to problems."""
     from sweeps.state.progress import look
-    from trial_records import marks, verified
+    from trial_records import verified
+    from trial_records.history import marks
 
     plans, unread = store.readable_plans()
     problems += unread + verified.read(store.folder)[1] + marks.read(store.folder)[1]

@@ -18,6 +18,7 @@ from analysis.data.study_choices import Choice as Made
 from analysis.sections.choices import choices
 from analysis.stats import selection_bias
 from local_machine.json_files import write_sealed_json
+from sweeps.marks.marking import target_of
 from sweeps.study.runner import _noise
 from sweeps.study.selection import RULE, Candidate, Selection, choose
 from trainer.recipes import reported as protocol
@@ -182,3 +183,15 @@ def test_where_nothing_differs_few_winners_are_told_apart() -> None:
         assert lead is not None and lead.told_apart is made.told_apart
         false += bool(made.told_apart)
     assert false <= 0.05 * 400
+
+
+def test_a_choice_made_with_a_trial_that_is_excluded_now_says_so(study: Study) -> None:
+    (row,) = study.trials.query("sweep == 'weight_decay' and val_accuracy > 0.9").to_dict("records")
+    target_of(study.results, f"weight_decay/{row['trial']}").mark("exclude", "its disk broke")
+    again = load(study.results, [])
+    (part,) = choices(again).parts
+    assert again.problems == []
+    said = (
+        f"weight_decay: {row['trial']} is excluded from this report, and the study chose with it."
+    )
+    assert said in part.notes

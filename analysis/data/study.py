@@ -14,8 +14,8 @@ import pandas as pd
 
 from analysis.data.search_space import Search
 from local_machine.errors import InputError
-from trial_records.launch_changes import LaunchedTrials
-from trial_records.marks import Marks
+from trial_records.history.launch_changes import LaunchedTrials
+from trial_records.history.marks import Marks
 from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.verified import Verification
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.data.study import Plan
-from trial_records.marks import Marks
+from trial_records.history.marks import Marks
 
 EXCLUDED = "excluded"
 

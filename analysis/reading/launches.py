@@ -13,7 +13,7 @@ from local_machine.errors import EXIT_IO, InputError
 from local_machine.secrets import masked_values
 from trial_records import plan as plan_files
 from trial_records.config import TRAINER
-from trial_records.launch_changes import LaunchedTrials
+from trial_records.history.launch_changes import LaunchedTrials
 from trial_records.plan import PlanFile, PlannedTrial
 
 

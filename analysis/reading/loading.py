@@ -22,7 +22,8 @@ from analysis.reading import (
 from analysis.reading import frames as record_frames
 from analysis.reading.launches import Launch
 from local_machine.errors import InputError, nearest
-from trial_records import archive, marks, verified
+from trial_records import archive, verified
+from trial_records.history import marks
 from trial_records.plan import PlanFile
 from trial_records.verified import Exactness, Verification
 

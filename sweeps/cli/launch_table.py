@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cli import table
-from trial_records.launch_changes import Change, LaunchedTrials, changes
+from trial_records.history.launch_changes import Change, LaunchedTrials, changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_machine import processes
-from local_machine.errors import EXIT_IO, InputError, nearest, storage_error
-from trial_records import marks
-from trial_records.marks import Mark, Marked, Marks
+from local_machine.errors import EXIT_IO, InputError, nearest
+from trial_records.history import marks
+from trial_records.history.marks import Mark, Marked, Marks
 
 if TYPE_CHECKING:
     from sweeps.state.trial_store import TrialStore
@@ -55,9 +55,6 @@ class Target:
         try:
             mark.write(self.store.folder, uuid.uuid4().hex[:8])
         except OSError as error:
-            problem = storage_error(error)
-            if problem is None:
-                raise
             raise InputError(
                 f"cannot write {self.store.folder / marks.FOLDER}: {error.strerror}",
                 "mark a copy of the results that you may write: --results DIR",

@@ -20,8 +20,9 @@ from sweeps.state.lease import Lease
 from sweeps.state.plan import LOGS
 from sweeps.state.summary_cache import Figures
 from sweeps.state.trial_store import Standing, State, TrialStore
-from trial_records import archive, marks, trial_files, verified
-from trial_records.marks import NOTHING, Marked
+from trial_records import archive, trial_files, verified
+from trial_records.history import marks
+from trial_records.history.marks import NOTHING, Marked
 from trial_records.metrics import objective
 from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.verified import Exactness, Verification

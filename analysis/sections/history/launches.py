@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.data.study import Study, Sweep
 from analysis.output.model import Part, Table
 from analysis.text.words import file_name
-from trial_records.launch_changes import changes
+from trial_records.history.launch_changes import changes
 
 
 def parts(study: Study) -> list[Part]:

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.data.study import Study
 from analysis.output.model import Part, Table
 from analysis.text.numbers import count
-from trial_records.marks import Mark
+from trial_records.history.marks import Mark
 
 _SHOWN = 5
 

@@ -1,0 +1,1 @@
+"""What people did with a sweep: their marks, and one launch after the other."""
