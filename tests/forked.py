@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import pytest
 
 from local_machine import processes
+from sweeps.spec import task_loader
 
 PROGRAMS = {
     "sweeps.launch", "sweeps.execution.worker", "sweeps.search", "sweeps.study", "sweeps.status",
@@ -113,6 +114,9 @@ def _surround(how: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     atexit._clear()
     random.seed()
+    # The tasks of tests that ran in this process: a new interpreter knows none.
+    for known in (task_loader._tried, task_loader._of_classes):
+        known.clear()
     logging.getLogger().handlers.clear()
     logging.getLogger().setLevel(logging.WARNING)
     sys.path[0] = str(Path.cwd())

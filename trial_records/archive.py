@@ -149,7 +149,10 @@ def read(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
                         exit_code=EXIT_IO,
                     )
                 _verify(file, parquet.metadata, columns)
-                table = parquet.read(columns=None if columns is None else list(columns))
+                # A thread of pyarrow's that lets go of our file while Python ends aborts the process.
+                table = parquet.read(
+                    columns=None if columns is None else list(columns), use_threads=False
+                )
                 # The one thing that a reader of some columns would not notice.
                 if table.num_rows != parquet.metadata.num_rows:
                     raise ValueError("rows are missing")

@@ -14,6 +14,7 @@ from analysis.data.study import Plan
 from trial_records.history.marks import Marks
 
 EXCLUDED = "excluded"
+_TOLD = ("state", "failure", "flags")
 
 
 def without(runs: pd.DataFrame, marks: Marks) -> pd.DataFrame:
@@ -25,11 +26,11 @@ def told(plan: Plan, marks: Marks) -> Plan:
     """The launch, with the column `marked`, and of the excluded trials the state and the reason;
     they have no flag."""
     marked = [marks.of(one) for one in plan.runs["fingerprint"]]
-    runs = plan.runs.assign(marked=[one.remarks for one in marked])
-    for number, one in enumerate(marked):
-        if one.excluded is not None:
-            row = runs.index[number]
-            runs.at[row, "state"] = EXCLUDED
-            runs.at[row, "failure"] = one.excluded.words
-            runs.at[row, "flags"] = []
+    by_trial = list(zip(marked, *(plan.runs[name] for name in _TOLD), strict=True))
+    runs = plan.runs.assign(
+        marked=[one.remarks for one in marked],
+        state=[EXCLUDED if one.excluded else state for one, state, _, _ in by_trial],
+        failure=[one.excluded.words if one.excluded else said for one, _, said, _ in by_trial],
+        flags=[[] if one.excluded else codes for one, _, _, codes in by_trial],
+    )
     return replace(plan, runs=runs)

@@ -80,7 +80,7 @@ def _table(content: bytes, suffix: str) -> dict[str, Any]:
             float_precision="round_trip",
         )  # fmt: skip
         return {str(name): frame[name].to_numpy() for name in frame.columns}
-    table = pq.read_table(pa.BufferReader(content))
+    table = pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
