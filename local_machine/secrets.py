@@ -78,6 +78,18 @@ _SHAPES = re.compile(
 )
 
 
+# Each name of a secret, and each shape, has one of these in it. To look for them takes a tenth of
+# the time of all else, and most lines that a program prints have none.
+_IN_NAMES = (
+    "auth", "bearer", "cookie", "jwt", "key", "pass", "pwd", "sas", "sig", "token", "secret",
+    "credential", "aws_",
+)  # fmt: skip
+_IN_SHAPES = (
+    "-----begin", "hf_", "gho_", "ghp_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-", "sk-",
+    "xox", "akia", "asia", "aiza", "wandb_v", "pypi-", "npm_", "eyj", "bearer ",
+)  # fmt: skip
+
+
 def is_secret(name: str) -> bool:
     """Whether what is assigned to a name is a secret: hf_token, API_KEY, --wandb-key, AWS_...."""
     if name.startswith("AWS_"):
@@ -96,9 +108,16 @@ def is_secret(name: str) -> bool:
 
 def masked(text: str) -> str:
     """The text with every secret in it masked."""
-    text = _SHAPES.sub(MASK, text)
-    text = _PASSWORD_IN_URL.sub(rf"\g<head>{MASK}", text)
-    text = _USER_IN_URL.sub(lambda m: m[0] if m[0].endswith("//git") else m["head"] + MASK, text)
+    lower = text.lower()
+    if any(word in lower for word in _IN_SHAPES):
+        text = _SHAPES.sub(MASK, text)
+    if "://" in text and "@" in text:
+        text = _PASSWORD_IN_URL.sub(rf"\g<head>{MASK}", text)
+        text = _USER_IN_URL.sub(
+            lambda m: m[0] if m[0].endswith("//git") else m["head"] + MASK, text
+        )
+    if not any(word in lower for word in _IN_NAMES):
+        return text
     text = _QUERY.sub(lambda m: f"{m['name']}={MASK}" if is_secret(m["name"]) else m[0], text)
     return _after_names(_FLAG, _after_names(_ASSIGNED, text))
 

@@ -149,7 +149,7 @@ def read(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
                         exit_code=EXIT_IO,
                     )
                 _verify(file, parquet.metadata, columns)
-                # A thread of pyarrow's that lets go of our file while Python ends aborts the process.
+                # A thread of pyarrow's that drops our file while Python ends aborts the process.
                 table = parquet.read(
                     columns=None if columns is None else list(columns), use_threads=False
                 )

@@ -11,8 +11,10 @@ from local_machine.code import snapshot
 from local_machine.errors import InputError
 from sweeps.command_task import leftovers
 from sweeps.command_task.command import OWN_FOLDER
+from sweeps.command_task.metrics import output_bound
 from sweeps.command_task.metrics.collector import Collector
 from sweeps.command_task.metrics.kinds import source_of
+from sweeps.command_task.metrics.output_pattern import OUTPUT_FILE
 from sweeps.command_task.metrics.source import Source
 from sweeps.command_task.program import Program
 from sweeps.command_task.rank_environment import DONE_FILE, RankEnvironment
@@ -42,6 +44,8 @@ class ProgramAttempt:
         self._is_behind = self._goes_on = False
         # The first row is committed at once: by it an attempt has got on.
         self._committed_at = -_COMMIT_SECONDS
+        self._program: Program | None = None
+        self._read_bytes = 0  # of its output, as it was committed last
 
     def begin(self, words: Callable[[Mapping[str, Any], bool], list[str]], seed: Any) -> None:
         """Make ready; `words` gives the command's words, of what the attempt has of its own and of
@@ -79,6 +83,8 @@ class ProgramAttempt:
             leftovers.end(trial, token, rank)
         if self._collector is not None:
             self._collector.end()
+            if self._source.output is not None:
+                output_bound.shorten(self._source.output)
             logs = logs_command(trial)
             _refuse_without(
                 metric, self._collector, self._source.missing(), logs, self._written_beside()
@@ -91,7 +97,7 @@ class ProgramAttempt:
 
     def _run_once(self, budget: Any) -> End:
         """Raises as `until_complete` does."""
-        program = self._start()
+        self._program = program = self._start()
         rows = self._count()
         supervisor = Supervisor(self._run, self._command, self._collect)
         try:
@@ -158,6 +164,7 @@ class ProgramAttempt:
         if self._collector is None:
             return
         self._is_behind |= self._collector.poll()
+        self._is_behind |= self._output_bytes() - self._read_bytes > output_bound.KEPT_BYTES
         if self._is_behind and clock.monotonic() - self._committed_at >= _COMMIT_SECONDS:
             self._commit()
 
@@ -166,6 +173,15 @@ class ProgramAttempt:
         state = {"read": self._source.position(), "again": self._again}
         self._run.files.commit(state, mark=self._run.files.mark(), plain=True)
         self._is_behind, self._committed_at = False, clock.monotonic()
+        self._read_bytes = self._output_bytes()
+        if self._source.output is not None and self._program is not None:
+            read = min(self._read_bytes, self._program.followed)
+            output_bound.give_back(self._source.output, read)
+
+    def _output_bytes(self) -> int:
+        """How much was read of the file that the program prints into; 0 without one."""
+        read: list[int] = self._source.position().get(OUTPUT_FILE, [0])
+        return read[0]
 
     def _is_complete(self, budget: Any) -> bool:
         """Whether the program says that it did all: by a file, or by its last row."""

@@ -19,10 +19,11 @@ import local_machine
 from local_machine import clock, processes
 from local_machine.secrets import masked
 from sweeps.command_task import leftovers
+from sweeps.command_task.metrics.output_bound import KEPT_BYTES
 from sweeps.command_task.metrics.output_lines import Line, OutputLines
 
 # What a log gets of an attempt's output, in bytes: its begin, and at the end its last lines.
-SHOWN_BYTES, TAIL_LINES = 32 * 2**20, 200
+SHOWN_BYTES, TAIL_LINES = KEPT_BYTES, 200
 # How often a log gets a line that the next one overwrites: the state of a progress bar.
 _BAR_SECONDS = 10.0
 # How often a file of output is looked at.
@@ -48,6 +49,8 @@ class Program:
         self._last: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.killed = 0
         """How many processes it left behind, which were killed."""
+        self.followed = 0
+        """How far its file of output was read for the log."""
         self._output = output
         self._id = uuid.uuid4().hex
         self._bytes = 0
@@ -137,6 +140,7 @@ class Program:
                 is_over = self._is_over.is_set()
                 while content := file.read(65_536):
                     yield content
+                    self.followed = file.tell()
                 if is_over:
                     return
                 self._is_over.wait(_LOOK_SECONDS)

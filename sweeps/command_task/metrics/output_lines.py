@@ -33,12 +33,17 @@ class OutputLines:
 
     def add(self, content: bytes) -> list[Line]:
         """The lines that have ended with this."""
-        parts = _END.split(self._rest + content)
-        self._rest = parts.pop()
-        lines = [
-            Line(plain(text), end == b"\r")
-            for text, end in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        content = self._rest + content
+        if b"\r" in content:
+            parts = _END.split(content)
+            self._rest = parts.pop()
+            lines = [
+                Line(plain(text), end == b"\r")
+                for text, end in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        else:  # as most programs print, in a fifth of the time
+            *whole, self._rest = content.split(b"\n")
+            lines = [Line(plain(text), is_overwritten=False) for text in whole]
         if len(self._rest) > LINE_BYTES:
             lines += self.end()
         return lines
@@ -52,7 +57,12 @@ class OutputLines:
 def plain(content: bytes) -> str:
     """Without what a terminal would obey; backspaces, with which progress bars go back, are
     blanks."""
-    text = content.decode(errors="replace").strip("\r")
+    return plain_text(content.decode(errors="replace"))
+
+
+def plain_text(text: str) -> str:
+    """As `plain`, of text."""
+    text = text.strip("\r")
     if text.isprintable():
         return text
     return printable(re.sub(r"[\b\r]+", " ", _ESCAPES.sub("", text)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from local_machine.errors import InputError
 from sweeps.command_task.metrics.line_files import LineFiles
-from sweeps.command_task.metrics.output_lines import plain
+from sweeps.command_task.metrics.output_lines import plain_text
 from sweeps.command_task.metrics.source import Position, Raw
 from trial_records.metrics import STEPS
 
@@ -51,6 +51,15 @@ def compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, int]]:
     return re.compile(text + _literal(pattern[place:]), re.IGNORECASE), groups
 
 
+def _needed(pattern: str) -> str:
+    """What a line must have in it, in small letters, to be like the pattern: its longest word. To
+    look for that takes a tenth of the time of the regular expression."""
+    if "(?P<" in pattern:
+        return ""
+    words = re.split(r"\s+|\*", _NAME.sub("*", pattern))
+    return max((word.lower() for word in words if word.isascii()), key=len, default="")
+
+
 def _literal(text: str) -> str:
     """Any blanks match where there are some; * matches anything."""
     parts = re.split(r"(\s+|\*)", text)
@@ -75,17 +84,21 @@ class OutputPattern(LineFiles):
         super().__init__(folder, OUTPUT_FILE, files)
         self.output = folder / OUTPUT_FILE
         self._patterns = patterns
-        self._compiled = [compiled(pattern) for pattern in patterns]
+        self._compiled = [(*compiled(pattern), _needed(pattern)) for pattern in patterns]
         self._steps = {*STEPS, step}
         self._last: Raw = position.get(_STEP, {})
         self._heard = 0
 
     def parsed(self, name: str, lines: list[str], head: str) -> list[Raw]:
         self._heard += len(lines)
-        return [row for line in lines for row in self._rows_of(plain(line.encode()))]
+        return [row for line in lines for row in self._rows_of(plain_text(line))]
 
     def _rows_of(self, line: str) -> Iterator[Raw]:
-        for expression, groups in self._compiled:
+        # Of other letters there are more that are equal but for their case.
+        lower = line.lower() if line.isascii() else None
+        for expression, groups, needed in self._compiled:
+            if lower is not None and needed not in lower:
+                continue
             if (found := expression.search(line)) is None:
                 continue
             values = [(name, found[number]) for name, number in groups.items()]
