@@ -331,7 +331,8 @@ def test_the_file_is_the_same_sweep(
     behind = ["python", *(word.replace("{", "{{").replace("}", "}}") for word in words)]
     behind += [f"{{{name}}}" for name in (*axes, *fixed)]
     typed = SweepWords(
-        called="w", metrics="m.jsonl", minimize=metric, done=words[0].strip("/. ") or None, grace=2,
+        called="w", metrics=["m.jsonl"], minimize=metric, grace=2,
+        done=words[0].strip("/. ") or None,
         grid=[f"{key}={','.join(map(as_typed, values))}" for key, values in axes.items()],
     )  # fmt: skip
     made = sweep_of(typed, behind, {k: as_typed(v) for k, v in fixed.items()}, seeds, folder)
@@ -365,7 +366,7 @@ def test_the_file_is_the_same_search(
     if low == high:
         high = 2 * low
     typed = SearchWords(
-        called="w", metrics="m.jsonl", maximize="acc:last",
+        called="w", metrics=["m.jsonl"], maximize="acc:last",
         floats=[f"a={min(low, high)!r}..{max(low, high)!r}{':log' * log}"],
         ints=[f"b={-whole}..{whole}"], choices=[f"c.d={','.join(map(as_typed, choices))}"],
     )  # fmt: skip
@@ -375,7 +376,7 @@ def test_the_file_is_the_same_search(
 
 def test_the_file_is_as_ruff_formats_it(tmp_path: Path) -> None:
     words = SweepWords(
-        called="w", metrics="m.jsonl", minimize="loss", grid=["lr=0.1,1e-3", "opt=a'b,c\"d"]
+        called="w", metrics=["m.jsonl"], minimize="loss", grid=["lr=0.1,1e-3", "opt=a'b,c\"d"]
     )
     made = sweep_of(words, ["python train.py {lr} {opt}"], {}, None, tmp_path)
     path = tmp_path / "w.py"

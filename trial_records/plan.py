@@ -66,6 +66,8 @@ class PlannedCommand(_Stored):
     checkpoint: str | None = None
     predictions: str | None = None
     """A file in its folder with what it predicted, for predictions.parquet."""
+    timings: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """The metrics that no two runs share, such as times."""
 
 
 class PlannedTask(_Stored):
@@ -94,9 +96,10 @@ class PlannedTask(_Stored):
         """Metric, direction and reduction: no part of what a trial is."""
         return self.metric, self.direction, self.reduction
 
-    def compared_by(self, other: PlannedTask) -> PlannedTask:
-        """The same task with the other's objective."""
-        names = ("metric", "direction", "reduction")
+    def as_told_by(self, other: PlannedTask) -> PlannedTask:
+        """The same task with the other's objective and options of its command: neither is part of
+        what a trial is."""
+        names = ("metric", "direction", "reduction", "command")
         return self.model_copy(update={name: getattr(other, name) for name in names})
 
     def content(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,9 @@ class CommandOptions(TypedDict, total=False):
     predictions: str
     """A file in its folder with what it predicted: *.csv, *.parquet or *.npz, with label and
     predicted, label and logit_0, logit_1, ..., or target and value."""
+    timings: str | Sequence[str]
+    """The metrics that no two runs share, such as `seconds`: `sweeps.verify` does not compare them.
+    Not part of identity."""
     budget_field: str
     """The value that says how long it trains, such as `max_epochs`."""
     seed_field: str
@@ -109,6 +112,7 @@ def command_of(command: str | Sequence[str], options: CommandOptions) -> Planned
         resume=options.get("resume"),
         checkpoint=_in_folder("checkpoint", options.get("checkpoint")),
         predictions=_predictions(options.get("predictions")),
+        timings=_timings(options.get("timings", ())),
     )  # fmt: skip
 
 
@@ -177,6 +181,15 @@ def _predictions(name: str | None) -> str | None:
             f"predictions is {name!r}", 'name a CSV, Parquet or .npz file: "predictions.csv"'
         )
     return _in_folder("predictions", name)
+
+
+def _timings(given: Any) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(x, str) and x for x in names):
+        raise InputError(
+            f"timings is {given!r}", 'name the metrics that are times: timings=["seconds"]'
+        )
+    return tuple(names)
 
 
 def stop_seconds(command: PlannedCommand) -> float:

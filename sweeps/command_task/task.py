@@ -41,6 +41,7 @@ class CommandTask(Task):
         self.budget, self.seed = planned.budget, planned.seed
         self.objective = Objective(planned.metric or "", planned.direction, planned.reduction)
         self.stop_seconds = commands.stop_seconds(self.command)
+        self.timings = self.command.timings
         self.__dict__["planned"] = planned
 
     @classmethod

@@ -31,8 +31,8 @@ class PlanStore:
 
     def write_plan(self, plan: Plan) -> None:
         """Record what a launch is about to run. The same trials again leave the file as it is, but
-        for another objective, by which they are compared from now on. Of a command line that is the
-        definition, the definition file is written first.
+        for another objective and other options of a command, which count from now on. Of a command
+        line that is the definition, the definition file is written first.
 
         Raises InputError where the folder cannot be written, or holds a damaged plan of that id.
         """
@@ -41,9 +41,9 @@ class PlanStore:
         self.keep_definition(plan)
         if is_there:
             stored = self.plan(plan.id)
-            if stored.task.objective == plan.task.objective:
+            task = stored.task.as_told_by(plan.task)
+            if task == stored.task:
                 return
-            task = stored.task.compared_by(plan.task)
             plan = replace(stored, task=task)
         try:
             self.rewrite_plan(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from local_machine.errors import InputError, nearest
-from sweeps.command_task.command import CommandOptions, text_of
+from sweeps.command_task.command import OWN_FOLDER, CommandOptions, text_of
 from sweeps.command_task.task import SEED, CommandTask
-from sweeps.command_task.template import OF_ATTEMPT, Template
+from sweeps.command_task.template import OF_ATTEMPT, RESUME, Template
 from sweeps.spec import find
 from sweeps.spec.distributions import Choice, Numbers, Range, choice
 from sweeps.spec.grid import grid
@@ -26,7 +26,10 @@ from sweeps.without_file.words import SearchWords, SweepWords, Words
 from trial_records import plan as plan_files
 
 Kind = TypeVar("Kind", Sweep, Search)
-_OPTIONS = ("step", "done", "stop_signal", "grace", "processes")
+_OPTIONS = (
+    "step", "done", "stop_signal", "grace", "processes", "resume", "checkpoint", "predictions",
+    "timings",
+)  # fmt: skip
 _HEAD = '''"""Written for a command line of sweeps. Launch it by its name or by its path.
 
 To go on with it, copy it and keep its name: the trials that are done count there, too.
@@ -64,7 +67,7 @@ def sweep_of(
     options, objective = _options(words), _objective(words)
     first = {key: values[0] for key, values in axes.items()}
     more: dict[str, Any] = {"seeds": seeds} if seeds is not None and seeds > 1 else {}
-    base = _base(line, words.args, first, fixed, bool(more))
+    base = _base(line, words, first, fixed, bool(more))
     space = grid(axes) if axes else ({},)
     made = Sweep(command=line, base=base, space=space, objective=objective, **more, **options)
     inner = _mapping({key: _literal(some) for key, some in axes.items()}, 2)
@@ -99,7 +102,7 @@ def search_of(
             "give a range: --float lr=1e-5..1e-1:log, --int layers=2..8, --choice opt=sgd,adam",
         )
     options, objective = _options(words), _objective(words)
-    base = _base(line, words.args, {k: one.ends[0] for k, one in space.items()}, fixed, False)
+    base = _base(line, words, {k: one.ends[0] for k, one in space.items()}, fixed, False)
     made = Search(command=line, base=base, space=space, objective=objective, **more, **options)
     shown = _mapping({key: _range(one) for key, one in space.items()}, 1)
     makers = {_range(one).partition("(")[0] for one in space.values()}
@@ -139,15 +142,24 @@ def _line(command: list[str]) -> str:
 
 
 def _options(words: Words) -> CommandOptions:
-    if words.metrics is None:
+    if not words.metrics:
         raise InputError(
             "nothing says where the command writes what it measures",
             "a file in {folder}: --metrics metrics.jsonl; or a pattern of its output: "
             "--metrics 'output: epoch {epoch} loss {loss}'",
         )
-    given: dict[str, Any] = {"metrics": words.metrics}
+    given: dict[str, Any] = {
+        "metrics": words.metrics[0] if len(words.metrics) == 1 else words.metrics
+    }
     if words.args is not None:
         given["args"] = words.args
+    if words.shell:
+        given["shell"] = True
+    if words.directory is not None:
+        # The file may be launched from anywhere.
+        is_own = words.directory == OWN_FOLDER
+        place = Path(words.directory).expanduser().resolve()
+        given["directory"] = words.directory if is_own else str(place)
     given |= {name: getattr(words, name) for name in _OPTIONS if getattr(words, name) is not None}
     return cast(CommandOptions, given)
 
@@ -172,7 +184,7 @@ def _objective(words: Words) -> Objective:
 
 def _base(
     line: str,
-    args: str | None,
+    words: Words,
     varied: Mapping[str, Any],
     fixed: Mapping[str, str],
     seeded: bool,
@@ -183,9 +195,9 @@ def _base(
             raise InputError(f"--set {name}, which is varied", "give it once")
     flat = {name: value for name, value in varied.items() if "." in name}
     flat |= single_values(dict(fixed))
-    used = Template(line).placeholders
+    used = [one for one in Template(line).placeholders if one != RESUME or words.resume is None]
     # SWEEPS_SEED tells it to every command; with `args` it would follow as an option of its own.
-    if SEED not in {*flat, *varied} and (seeded or SEED in used or args is None):
+    if SEED not in {*flat, *varied} and (seeded or SEED in used or words.args is None):
         flat[SEED] = 0
     for name in used:
         if name not in {*flat, *varied, *OF_ATTEMPT}:

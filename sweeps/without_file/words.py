@@ -30,12 +30,13 @@ class Words:
         str | None, _option("--name", "NAME", "What the sweep is called; its results go there.")
     ] = None
     metrics: Annotated[
-        str | None,
+        list[str] | None,
         _option(
             "--metrics",
             "FILE|PATTERN",
             "Where it writes what it measures, a file in {folder}: metrics.jsonl, metrics.csv, "
-            "trainer_state.json, tensorboard; or 'output: epoch {epoch} loss {loss}'.",
+            "trainer_state.json, tensorboard; or 'output: epoch {epoch} loss {loss}', which may be "
+            "repeated.",
         ),
     ] = None
     minimize: Annotated[
@@ -69,6 +70,35 @@ class Words:
         str | None,
         _option("--processes", "auto|per_rank|per_node", "Started once for each GPU, or node."),
     ] = None
+    directory: Annotated[
+        str | None,
+        _option("--directory", "DIR", "Where it works; '{folder}': in the trial's own folder."),
+    ] = None
+    resume: Annotated[
+        str | None,
+        _option(
+            "--resume", "WORDS", "What is added where --checkpoint is there: --resume=--resume."
+        ),
+    ] = None
+    checkpoint: Annotated[
+        str | None, _option("--checkpoint", "FILE", "The file in {folder} to go on from.")
+    ] = None
+    predictions: Annotated[
+        str | None,
+        _option("--predictions", "FILE", "What it predicted, in {folder}: .csv, .parquet or .npz."),
+    ] = None
+    timings: Annotated[
+        list[str] | None,
+        _option("--timing", "METRIC", "A metric that no two runs share; may be repeated."),
+    ] = None
+    shell: Annotated[
+        bool,
+        typer.Option(
+            "--shell",
+            help="/bin/sh reads the command, one word in quotes.",
+            rich_help_panel=PANEL,
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
