@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -529,3 +530,28 @@ def test_two_calls_at_once_enter_each_run_once(runs: Path, tmp_path: Path) -> No
     found = rows_of(tmp_path / "results")
     assert len(found) == 4 and len(list((tmp_path / "results").rglob(RUN))) == 4
     assert all(pq.read_table(path).num_rows == 1 for path in (tmp_path / "results").rglob(RUN))
+
+
+def test_an_update_that_fails_leaves_what_was_adopted(
+    runs: Path, tmp_path: Path, adopt: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopt(runs)
+    before = rows_of(tmp_path / "results")
+    (runs / "lr0.1-seed0/metrics.csv").write_text(csv_of([0.5]))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "write_run", full)
+        assert adopt(runs, "--update")[0] == 3
+    assert str(rows_of(tmp_path / "results")) == str(before)
+    assert "0 new, 3 as they were, 1 updated" in adopt(runs, "--update")[1]
+    assert str(rows_of(tmp_path / "results")) != str(before)
+
+
+def test_a_cell_of_any_length_is_read(runs: Path, adopt: Callable[..., Said]) -> None:
+    text = f'epoch,loss,layers\n0,1.0,"[{"0.5, " * 50_000}0]"\n1,0.5,\n'
+    (runs / "lr0.1-seed0/metrics.csv").write_text(text)
+    code, out, err = adopt(runs)
+    assert code == 0 and "4 new" in out, err

@@ -7,6 +7,7 @@ the state `excluded`, with the reason and the person in `failure`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -27,10 +28,11 @@ def told(plan: Plan, marks: Marks) -> Plan:
     they have no flag."""
     marked = [marks.of(one) for one in plan.runs["fingerprint"]]
     by_trial = list(zip(marked, *(plan.runs[name] for name in _TOLD), strict=True))
+    flags: list[Any] = [[] if one.excluded else codes for one, _, _, codes in by_trial]
     runs = plan.runs.assign(
         marked=[one.remarks for one in marked],
         state=[EXCLUDED if one.excluded else state for one, state, _, _ in by_trial],
         failure=[one.excluded.words if one.excluded else said for one, _, said, _ in by_trial],
-        flags=[[] if one.excluded else codes for one, _, _, codes in by_trial],
+        flags=flags,
     )
     return replace(plan, runs=runs)

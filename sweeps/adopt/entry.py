@@ -22,6 +22,7 @@ from sweeps.run.attempt_files import see_config, settle
 from sweeps.run.ends import LostTrialError
 from sweeps.spec.expand import name_of
 from sweeps.spec.sweep import Trial
+from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 from sweeps.state.plan import PLANS, Plan
 from sweeps.state.trial_store import TrialStore
@@ -201,9 +202,8 @@ class Entries:
     def _enter(self, trial: Trial, wanted: _Wanted, task: PlannedTask) -> None:
         """Write its records. Raises InputError where the trial is another's, OSError."""
         folder = self._store.folder_of(trial)
-        if wanted.old is not None and wanted.old.trial.name == trial.name:
-            (folder / trial_files.RUN).unlink(missing_ok=True)
-        lease = self._store.lease(trial, clock.now(), log="")
+        replaces = wanted.old is not None and wanted.old.trial.name == trial.name
+        lease = self._lease(trial, replaces=replaces and (folder / trial_files.RUN).exists())
         if lease is None:
             known = self._said(trial)
             if known.origin is not None and known.files == wanted.run.files:
@@ -224,6 +224,21 @@ class Entries:
             self._store.release(trial, lease)
             raise
         self._store.finish(trial, lease)
+
+    def _lease(self, trial: Trial, *, replaces: bool) -> Lease | None:
+        """Hold the trial; None where it is done, or held by another. `replaces`: its records stay
+        until those in their place are written. Raises OSError."""
+        if not replaces:
+            return self._store.lease(trial, clock.now(), log="")
+        folder, wanted = self._store.folder_of(trial), Lease(1, 0, clock.now(), "")
+        attempt_folder.make(folder, wanted.token)
+        held = None
+        try:
+            held = leases.take(folder, wanted, self._store.liveness.is_alive)
+        finally:
+            if held is None:
+                attempt_folder.drop(folder, wanted.token)
+        return held
 
     def _write(
         self, folder: Path, lease: Lease, trial: Trial, run: ForeignRun, task: PlannedTask
@@ -250,6 +265,8 @@ class Entries:
                     **measured(run, self._objective),
                 },
             )
+        # Where there are older ones: no run.parquet beside rows that are not its own.
+        (folder / trial_files.RUN).unlink(missing_ok=True)
         attempt_folder.publish(place, folder, [trial_files.EPOCHS, trial_files.RUN])
         attempt_folder.remove(folder, lease.token)
 

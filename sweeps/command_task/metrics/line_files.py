@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import re
+import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from sweeps.command_task.metrics.source import Position, Raw
 from trial_records.fields.sections import leaves
 
 log = logging.getLogger("sweeps.command_task")
+
+# A cell may hold a text of any length, such as a list in JSON; what is not a number is left out.
+csv.field_size_limit(sys.maxsize)
 
 # What is compared to see that a file is still the one that was read so far.
 _EDGE = 4096
