@@ -24,6 +24,7 @@ COMMANDS = {
     "retry": ("sweeps.retry", "run failed and lost trials again"),
     "cancel": ("sweeps.cancel", "stop what is queued and running"),
     "report": ("analysis.report", "write the report of a results folder"),
+    "export": ("analysis.export", "write results for TensorBoard, W&B, MLflow, Trackio or as CSV"),
     "verify": ("sweeps.verify", "run finished trials again, and compare them"),
     "adopt": ("sweeps.adopt", "take runs over that were made elsewhere, for reports"),
     "compact": ("sweeps.compact", "gather finished trials into a few files"),
