@@ -52,8 +52,10 @@ class WandB:
             )  # fmt: skip
             for point in points[since:]:
                 run.log(_named(point.numbers), step=point.step)
-            for name, value in trial.results.items():
-                run.summary[RESULT + name] = value
+            # Not into its summary, which has no NaN: what is logged is there as well.
+            if results := trial.results:
+                last = points[-1].step if points else 0
+                run.log({RESULT + name: value for name, value in results.items()}, step=last)
             run.finish(exit_code=1 if trial.state == "failed" else 0)
         except self._wandb.Error as error:
             raise InputError(
