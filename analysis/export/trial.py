@@ -110,8 +110,9 @@ class Trial:
     def began(self) -> float:
         """`ended` without the seconds that training took."""
         seconds = self.run.get("seconds")
-        known = isinstance(seconds, int | float) and math.isfinite(seconds)
-        return self.ended - (seconds if known else 0)
+        if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+            return self.ended
+        return self.ended - seconds
 
     def points(self) -> list[Point]:
         """What it logged. Of an attempt that may still run, without a last row that it may add to.
