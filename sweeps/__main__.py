@@ -27,6 +27,7 @@ COMMANDS = {
     "note": ("sweeps.note", "note something about a sweep or a trial"),
     "tag": ("sweeps.tag", "tag a sweep or a trial"),
     "exclude": ("sweeps.exclude", "leave a trial out of comparisons, with a reason"),
+    "export": ("analysis.export", "write results for TensorBoard, W&B, MLflow, Trackio or as CSV"),
     "verify": ("sweeps.verify", "run finished trials again, and compare them"),
     "adopt": ("sweeps.adopt", "take runs over that were made elsewhere, for reports"),
     "compact": ("sweeps.compact", "gather finished trials into a few files"),

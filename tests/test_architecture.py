@@ -26,6 +26,7 @@ COMMANDS = (
     "sweeps.study.__main__",
     "sweeps.execution.worker",
     "analysis.report",
+    "analysis.export.__main__",
     "trainer.__main__",
 )
 
@@ -273,6 +274,7 @@ def test_importing_a_command_loads_no_torch() -> None:
         "sweeps.verify",
         "sweeps.study",
         "analysis.report",
+        "analysis.export",
     ],
 )
 def test_help_loads_nothing_that_takes_long(command: str) -> None:

@@ -303,7 +303,7 @@ def test_a_reports_formats_pass_no_control_character_on() -> None:
 
     from analysis.output import formats
 
-    for write in (formats.latex, formats.markdown, formats._cell, formats.without_controls):
+    for write in (formats.latex, formats.markdown, formats.csv_cell, formats.without_controls):
         shown = str(write(HOSTILE.replace("\udc80", "") + "x"))
         assert shown.replace("\r", "").replace("<br>", "").isprintable(), shown
     assert formats.without_controls(Markup("<b>\x1b")) == "<b>\x1b"

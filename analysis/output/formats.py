@@ -85,11 +85,11 @@ def csv_table(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in [frame.columns, *frame.to_numpy()]:
-        writer.writerow(_cell(str(value)) for value in row)
+        writer.writerow(csv_cell(str(value)) for value in row)
     return text.getvalue()
 
 
-def _cell(text: str) -> str:
+def csv_cell(text: str) -> str:
     text = _CONTROLS.sub("", text)
     formula = re.match(r"[\t\r]|\s*[=+@-]", text) and not NUMERIC.fullmatch(text)
     return "'" * bool(formula) + re.sub(r"[\r\n]+", "; ", text)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file, set_aside, sync, unreadable, write_atomic
+from sweeps.compact import flat_tables
 from sweeps.run import attempt_folder
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
@@ -118,6 +119,8 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
     found = Gathered()
     known = archive.trials(store.folder)
     for part in archive.parts(store.folder):
+        if not flat_tables.are_there(part):
+            flat_tables.write(part, _contents(part))
         _clear_leftovers(store.folder, part)
     waiting: list[_Row] = []
     size = 0
@@ -216,6 +219,7 @@ def _move(folder: Path, rows: list[_Row]) -> None:
             f"nothing was removed; see to the disk, rm {aside}, then run the same command again",
             exit_code=EXIT_IO,
         )
+    flat_tables.write(path, ((row.name, row.contents) for row in rows))
     # The file system makes each wait, but not for the other.
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(lambda row: _clear(folder.parent / row.name, row.contents), rows):
@@ -300,9 +304,9 @@ def _clear_leftovers(sweep: Path, part: Path) -> None:
     names = archive.read(part, ["trial"])["trial"].to_pylist()
     left = {name for name in names if _has_gathered(sweep / name)}
     if left:
-        for name, files in _folders(part):
+        for name, contents in _contents(part):
             if name in left:
-                _clear(sweep / name, {file: content for file, (content, _) in files.items()})
+                _clear(sweep / name, contents)
 
 
 def _has_gathered(folder: Path) -> bool:
@@ -322,6 +326,12 @@ def _folders(part: Path) -> Iterator[tuple[str, dict[str, tuple[bytes, int]]]]:
             present = {name: file for name, file in row["files"].items() if _is_there(file)}
             files = {name: (file["bytes"], file["mtime_ns"]) for name, file in present.items()}
             yield row["trial"], files
+
+
+def _contents(part: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Each trial of a part and its files' content."""
+    for name, files in _folders(part):
+        yield name, {file: content for file, (content, _) in files.items()}
 
 
 def _is_there(file: dict[str, Any] | None) -> bool:
@@ -353,6 +363,7 @@ def put_back(store: TrialStore) -> int:
                 _restore(folder / file, *files[file])
             count += 1
         sync(store.folder)
+        flat_tables.remove(part)
         part.unlink()
         sync(part.parent)
     return count
