@@ -1,0 +1,268 @@
+// --- parallel coordinates: a line for each trial, an axis for each varied value and each metric
+
+const RAMPS = {
+  // From the best trial to the worst; both read on their paper.
+  light: [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98]],
+  dark: [[253, 231, 37], [94, 201, 98], [33, 145, 140], [82, 108, 170]],
+};
+const SHADES = 16;
+const PAD = { top: 44, bottom: 26, side: 56 };
+const CHUNK = 1500; // lines in one go; a reader who drags on does not wait for the rest
+const HEIGHT = 320;
+
+function scheme() {
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+function shade(place) {
+  if (Number.isNaN(place)) return "rgb(140 140 140)";
+  const ramp = RAMPS[scheme()];
+  const at = Math.min(Math.max(place, 0), 1) * (ramp.length - 1);
+  const i = Math.min(Math.floor(at), ramp.length - 2);
+  const mixed = ramp[i].map((from, k) => Math.round(from + (ramp[i + 1][k] - from) * (at - i)));
+  return `rgb(${mixed.join(" ")})`;
+}
+
+// Where each row stands on an axis, 0 at its lower end and 1 at its upper; -1 for none.
+function axisOf(column, size) {
+  const log = column.log;
+  const scale = log ? Math.log10 : (value) => value;
+  let [low, high] = [Infinity, -Infinity];
+  const usable = (value) => Number.isFinite(value) && !(log && value <= 0);
+  for (let row = 0; row < size; row++) {
+    const value = column.value(row);
+    if (usable(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  }
+  const [from, to] = [scale(low), scale(high)];
+  const part = (value) => (to > from ? (scale(value) - from) / (to - from) : 0.5);
+  const parts = new Float32Array(size);
+  for (let row = 0; row < size; row++) {
+    const value = column.value(row);
+    parts[row] = usable(value) ? part(value) : -1;
+  }
+  const invert = (at) => {
+    if (at <= 0) return low;
+    if (at >= 1) return high;
+    const value = from + at * (to - from);
+    return Number((log ? 10 ** value : value).toPrecision(5));
+  };
+  return { column, low, high, part, parts, invert };
+}
+
+class Parallel {
+  // `brushed(name, range or null)` is called when a reader has changed an axis' range.
+  constructor(brushed) {
+    this.brushed = brushed;
+    this.lines = make("canvas", {});
+    this.over = make("canvas", {});
+    this.ranges = make("div", { className: "ranges" });
+    this.box = make("div", { className: "axes" }, this.lines, this.over);
+    this.element = make("div", { className: "parallel" }, this.box, this.ranges);
+    this.over.setAttribute("role", "img");
+    this.over.setAttribute("aria-label", "Parallel coordinates; the fields below set the ranges");
+    for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
+      this.over.addEventListener(kind, (event) => this.drag(kind, event));
+    }
+    new ResizeObserver(() => this.resize()).observe(this.box);
+  }
+
+  set(trials) {
+    this.trials = trials;
+    const shown = trials.columns.filter((c) => ["axis", "objective", "metric"].includes(c.role));
+    this.axes = shown.map((column) => axisOf(column, trials.size));
+    // The best are drawn last, over all others.
+    this.rows = trials.ranked.toReversed();
+    this.shades = Array.from({ length: SHADES }, (_, i) => shade(1 - i / (SHADES - 1)));
+    this.fields = new Map();
+    this.ranges.replaceChildren(...this.axes.map((axis) => this.rangeFields(axis)));
+  }
+
+  rangeFields(axis) {
+    const { column } = axis;
+    const field = make("fieldset", {}, make("legend", {}, column.name));
+    if (column.words) {
+      const options = column.words.map((word, i) => make("option", { value: i }, word));
+      const choice = make("select", {}, make("option", { value: "" }, "all"), ...options);
+      choice.setAttribute("aria-label", `Value of ${column.name}`);
+      choice.addEventListener("input", () => {
+        this.brushed(column.name, choice.value === "" ? null : [+choice.value, +choice.value]);
+      });
+      this.fields.set(column.name, (range) => {
+        choice.value = range && range[0] === range[1] ? range[0] : "";
+      });
+      field.append(choice);
+      return field;
+    }
+    const [low, high] = ["Lowest", "Highest"].map((word, end) => {
+      const input = make("input", { type: "number", step: "any" });
+      input.placeholder = String(+[axis.low, axis.high][end].toPrecision(4));
+      input.setAttribute("aria-label", `${word} ${column.name}`);
+      return input;
+    });
+    const changed = () => {
+      const given = low.value !== "" || high.value !== "";
+      const from = low.value === "" ? -Infinity : +low.value;
+      this.brushed(column.name, given ? [from, high.value === "" ? Infinity : +high.value] : null);
+    };
+    for (const input of [low, high]) input.addEventListener("input", changed);
+    this.fields.set(column.name, (range) => {
+      [low, high].forEach((input, end) => {
+        if (input === document.activeElement) return; // somebody types there
+        input.value = range && Number.isFinite(range[end]) ? range[end] : "";
+      });
+    });
+    field.append(low, " to ", high);
+    return field;
+  }
+
+  resize() {
+    const width = this.box.clientWidth;
+    if (!width || !this.axes) return;
+    const ratio = devicePixelRatio;
+    if (width === this.width && ratio === this.ratio) return;
+    [this.width, this.ratio] = [width, ratio];
+    for (const canvas of [this.lines, this.over]) {
+      canvas.width = width * ratio;
+      canvas.height = HEIGHT * ratio;
+    }
+    if (this.kept) this.draw(this.kept, this.brushes);
+  }
+
+  x(i) {
+    return PAD.side + (i * (this.width - 2 * PAD.side)) / Math.max(this.axes.length - 1, 1);
+  }
+
+  y(part) {
+    const bottom = HEIGHT - PAD.bottom;
+    return part < 0 ? HEIGHT - 8 : bottom - part * (bottom - PAD.top);
+  }
+
+  draw(kept, brushes) {
+    [this.kept, this.brushes] = [kept, brushes];
+    for (const [name, show] of this.fields) show(brushes.get(name));
+    if (!this.width) return;
+    this.drawOver();
+    this.drawLines();
+  }
+
+  drawLines() {
+    const context = this.context(this.lines);
+    const rows = this.rows.filter((row) => this.kept[row]);
+    const xs = this.axes.map((_, i) => this.x(i));
+    // Positions once and not per line: lines are many, pixels are few.
+    const heights = this.axes.map((axis) => Float32Array.from(axis.parts, (part) => this.y(part)));
+    context.globalAlpha = Math.min(1, Math.max(0.12, 150 / rows.length));
+    context.lineWidth = rows.length > 500 ? 0.7 : 1.2;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const strokeFrom = (start) => {
+      if (turn !== this.turn) return;
+      const end = Math.min(start + CHUNK, rows.length);
+      let shadeOf = null;
+      for (let i = start; i < end; i++) {
+        const row = rows[i];
+        const place = this.trials.place[row];
+        const here = Number.isNaN(place) ? shade(NaN) : this.shades[Math.round((1 - place) * (SHADES - 1))];
+        if (here !== shadeOf) {
+          if (shadeOf !== null) context.stroke();
+          context.strokeStyle = shadeOf = here;
+          context.beginPath();
+        }
+        context.moveTo(xs[0], heights[0][row]);
+        for (let k = 1; k < xs.length; k++) context.lineTo(xs[k], heights[k][row]);
+      }
+      if (shadeOf !== null) context.stroke();
+      if (end < rows.length) requestAnimationFrame(() => strokeFrom(end));
+      else this.drawn = performance.now();
+    };
+    strokeFrom(0);
+  }
+
+  drawOver() {
+    const context = this.context(this.over);
+    const style = getComputedStyle(this.box);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    context.font = "12px system-ui, sans-serif";
+    context.textAlign = "center";
+    this.axes.forEach((axis, i) => {
+      const x = this.x(i);
+      context.strokeStyle = colour("--faint");
+      context.strokeRect(x, PAD.top, 0, HEIGHT - PAD.top - PAD.bottom);
+      const label = (text, y, fill) => {
+        context.lineWidth = 4;
+        context.strokeStyle = colour("--paper");
+        context.strokeText(text, x, y, 2 * PAD.side);
+        context.lineWidth = 1;
+        context.fillStyle = colour(fill);
+        context.fillText(text, x, y, 2 * PAD.side);
+      };
+      label(shortened(axis.column.name), i % 2 ? 26 : 12, "--ink");
+      for (const [text, part] of ticks(axis)) label(text, this.y(part) + 4, "--faint");
+      if (axis.parts.includes(-1)) label("none", this.y(-1) + 4, "--faint");
+      const range = this.brushes.get(axis.column.name);
+      if (!range) return;
+      const ends = range.map((value) => {
+        const inside = Math.min(Math.max(value, axis.low), axis.high);
+        return this.y(axis.part(inside));
+      });
+      context.globalAlpha = 0.35;
+      context.fillStyle = colour("--link");
+      context.fillRect(x - 9, ends[1] - 2, 18, ends[0] - ends[1] + 4);
+      context.globalAlpha = 1;
+      context.strokeStyle = colour("--link");
+      context.strokeRect(x - 9, ends[1] - 2, 18, ends[0] - ends[1] + 4);
+    });
+  }
+
+  context(canvas) {
+    const context = canvas.getContext("2d");
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.clearRect(0, 0, this.width, HEIGHT);
+    return context;
+  }
+
+  // A drag along an axis keeps that range, a click on it keeps all.
+  drag(kind, event) {
+    const box = this.over.getBoundingClientRect();
+    const at = (PAD.top - (event.clientY - box.top)) / (HEIGHT - PAD.top - PAD.bottom) + 1;
+    if (kind === "pointerdown") {
+      const near = this.axes.findIndex((_, i) => Math.abs(this.x(i) - (event.clientX - box.left)) < 22);
+      if (near < 0) return;
+      this.over.setPointerCapture(event.pointerId);
+      this.dragged = { axis: this.axes[near], from: at, moved: false };
+      return;
+    }
+    if (!this.dragged) return;
+    const { axis, from } = this.dragged;
+    this.dragged.moved ||= Math.abs(at - from) > 0.01;
+    if (kind === "pointerup") {
+      if (!this.dragged.moved) this.brushed(axis.column.name, null);
+      this.dragged = null;
+    } else if (this.dragged.moved) {
+      this.brushed(axis.column.name, rangeBetween(axis, Math.min(from, at), Math.max(from, at)));
+    }
+  }
+}
+
+// Of words those that lie between the two ends.
+function rangeBetween(axis, low, high) {
+  if (!axis.column.words) return [axis.invert(low), axis.invert(high)];
+  const last = axis.column.words.length - 1;
+  return [Math.ceil(low * last), Math.floor(high * last)];
+}
+
+function ticks(axis) {
+  if (!Number.isFinite(axis.low)) return [];
+  const { words } = axis.column;
+  if (words) {
+    const every = Math.ceil(words.length / 12);
+    return words
+      .map((word, i) => [shortened(word), axis.part(i)])
+      .filter((_, i) => i % every === 0);
+  }
+  if (axis.low === axis.high) return [[String(+axis.low.toPrecision(4)), 0.5]];
+  return [0, 0.25, 0.5, 0.75, 1].map((part) => [String(+axis.invert(part).toPrecision(3)), part]);
+}
+
+function shortened(text) {
+  return text.length > 18 ? `${text.slice(0, 17)}…` : text;
+}
