@@ -101,7 +101,10 @@ def _metrics(plan: Plan, rows: LoggedRows) -> Iterator[Column]:
             if plan.runs[name].notna().any():
                 yield _metric(name, "metric", plan.runs[name].astype(float))
         return
+    is_last = plan.task.reduction == "last"
     for name in rows.metrics[:_MOST_LAST]:
+        if is_last and name == plan.task.metric:
+            continue
         yield _metric(f"last {name}", "metric", rows.last(name, list(plan.runs["trial"])))
 
 

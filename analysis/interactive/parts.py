@@ -31,8 +31,6 @@ def charts(plan: Plan, study: Study) -> list[Interactive]:
         f"Explore the {len(plan.runs):,} trials of {plan.sweep}: filter them, draw their curves, "
         "choose two of them to compare. All values are as stored: accuracies are fractions."
     )
-    if plan.search is not None or len(varied(plan)) >= _MANY_AXES:
-        caption += " Drag along an axis of the parallel coordinates to keep a range of its values."
     if len(plan.runs) > EXACT:
         caption += (
             f" Of the best {EXACT} trials the curves are exact. Of each other one they are of "

@@ -102,6 +102,8 @@ class Gallery:
 
     caption: str
     samples: list[Sample]
+    data: str = ""
+    """The identity of the data set that the images are of, as in dataset.of."""
 
 
 @dataclass(frozen=True)

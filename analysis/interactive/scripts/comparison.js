@@ -66,7 +66,7 @@ function saidOf({ found, of, classes, data }) {
   const number = (many) => many.toLocaleString("en");
   const right = (side) => found.filter((one) => one[side] === one.label).length;
   const said =
-    `They predict another class for ${number(found.length)} of ${number(of)} examples. ` +
+    `They predict different classes for ${number(found.length)} of ${number(of)} examples. ` +
     `Of these the first is right about ${number(right("a"))}, the second about ${number(right("b"))}.`;
   const items = found.slice(0, MOST_IMAGES).map((one) => {
     const text = `${one.index}: ${classes[one.label]} → ${classes[one.a]}, ${classes[one.b]}`;

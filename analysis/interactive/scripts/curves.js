@@ -189,15 +189,6 @@ class Curves {
       axis_label: label, axis_label_text_color: ink, major_label_text_color: faint,
       axis_line_color: faint, major_tick_line_color: faint, minor_tick_line_color: null,
     });
-    const plot = of("Plot", {
-      x_range: of("DataRange1d"), y_range: of("DataRange1d"), height: 360,
-      sizing_mode: "stretch_width", background_fill_color: paper, border_fill_color: paper,
-      outline_line_color: line,
-    });
-    // No metric's name stands here: Bokeh would take a part of it for a formula.
-    plot.add_layout(axis(this.by), "below");
-    plot.add_layout(axis(null), "left");
-    for (const dimension of [0, 1]) plot.add_layout(of("Grid", { dimension, grid_line_color: line }));
     this.lines = of("ColumnDataSource", { data: { xs: [], ys: [], colour: [] } });
     const empty = { x: [], y: [], trial: [], at: [], stored: [], colour: [], alpha: [] };
     this.points = of("ColumnDataSource", { data: empty });
@@ -211,13 +202,24 @@ class Curves {
     const dots = of("GlyphRenderer", {
       data_source: this.points, glyph: dot({ field: "alpha" }), hover_glyph: dot({ value: 1 }),
     });
-    plot.add_renderers(of("GlyphRenderer", { data_source: this.lines, glyph: curves }), dots);
     const tooltips = [["trial", "@trial"], [this.by, "@at"], ["value", "@stored"]];
-    plot.add_tools(
-      of("HoverTool", { renderers: [dots], tooltips, limit: 5 }),
-      of("BoxZoomTool"), of("PanTool"), of("WheelZoomTool"), of("ResetTool"),
-    );
-    plot.toolbar.logo = null;
+    const zoom = of("BoxZoomTool");
+    const tools = [
+      of("HoverTool", { renderers: [dots], tooltips, limit: 5 }), zoom, of("PanTool"),
+      of("WheelZoomTool"), of("ResetTool"),
+    ];
+    const plot = of("Plot", {
+      x_range: of("DataRange1d"), y_range: of("DataRange1d"), height: 360,
+      sizing_mode: "stretch_width", background_fill_color: paper, border_fill_color: paper,
+      outline_line_color: line,
+      toolbar: of("Toolbar", { tools, active_drag: zoom, logo: null }),
+    });
+    // No metric's name stands here: Bokeh would take a part of it for a formula.
+    [axis(this.by), axis(null)].forEach((made, dimension) => {
+      plot.add_layout(made, ["below", "left"][dimension]);
+      plot.add_layout(of("Grid", { axis: made, dimension, grid_line_color: line }));
+    });
+    plot.add_renderers(of("GlyphRenderer", { data_source: this.lines, glyph: curves }), dots);
     const page = new (Bokeh.require("document").Document)();
     page.add_root(plot);
     Bokeh.embed.add_document_standalone(page, this.place);

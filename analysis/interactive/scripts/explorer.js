@@ -110,7 +110,7 @@ class Explorer {
     };
     clearTimeout(this.waiting);
     if (isWhole) await slow();
-    else this.waiting = setTimeout(slow, 60);
+    else this.waiting = setTimeout(slow, 120);
   }
 }
 

@@ -7,7 +7,8 @@ const RAMPS = {
 };
 const SHADES = 16;
 const PAD = { top: 44, bottom: 26, side: 56 };
-const CHUNK = 1500; // lines in one go; a reader who drags on does not wait for the rest
+const SAMPLE = 800; // lines that are drawn at once; all of them follow when the reader pauses
+const CHUNK = 2000; // lines in one go, so that a page still answers meanwhile
 const HEIGHT = 320;
 
 function scheme() {
@@ -46,7 +47,8 @@ function axisOf(column, size) {
     const value = from + at * (to - from);
     return Number((log ? 10 ** value : value).toPrecision(5));
   };
-  return { column, low, high, part, parts, invert };
+  const values = [...new Set(Array.from(parts.keys(), column.value).filter(usable))];
+  return { column, low, high, part, parts, invert, values: values.sort((a, b) => a - b) };
 }
 
 class Parallel {
@@ -57,7 +59,8 @@ class Parallel {
     this.over = make("canvas", {});
     this.ranges = make("div", { className: "ranges" });
     this.box = make("div", { className: "axes" }, this.lines, this.over);
-    this.element = make("div", { className: "parallel" }, this.box, this.ranges);
+    this.legend = make("p", { className: "footnote" });
+    this.element = make("div", { className: "parallel" }, this.box, this.legend, this.ranges);
     this.over.setAttribute("role", "img");
     this.over.setAttribute("aria-label", "Parallel coordinates; the fields below set the ranges");
     for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
@@ -72,9 +75,28 @@ class Parallel {
     this.axes = shown.map((column) => axisOf(column, trials.size));
     // The best are drawn last, over all others.
     this.rows = trials.ranked.toReversed();
-    this.shades = Array.from({ length: SHADES }, (_, i) => shade(1 - i / (SHADES - 1)));
+    this.shades = Array.from({ length: SHADES }, (_, i) => shade(i / (SHADES - 1)));
+    this.shades.push(shade(NaN));
+    this.shadeOf = Uint8Array.from(trials.place, (place) =>
+      Number.isNaN(place) ? SHADES : Math.round(place * (SHADES - 1)),
+    );
+    // Positions once and not at each stroke.
+    this.heights = this.axes.map((axis) => Float32Array.from(axis.parts, (part) => this.y(part)));
+    this.legend.replaceChildren(...this.legendOf(trials));
     this.fields = new Map();
     this.ranges.replaceChildren(...this.axes.map((axis) => this.rangeFields(axis)));
+  }
+
+  legendOf(trials) {
+    const objective = trials.columns.find((column) => column.role === "objective");
+    if (!objective) return ["Drag along an axis to keep a range; click on it to keep all."];
+    const signs = [0, 0.25, 0.5, 0.75, 1].map((place) => {
+      const sign = make("span", { className: "sign" });
+      sign.style.background = shade(place);
+      return sign;
+    });
+    const said = " the worst. Drag along an axis to keep a range; click on it to keep all.";
+    return [`Colour by ${objective.name}: the best `, ...signs, said];
   }
 
   rangeFields(axis) {
@@ -95,7 +117,7 @@ class Parallel {
     }
     const [low, high] = ["Lowest", "Highest"].map((word, end) => {
       const input = make("input", { type: "number", step: "any" });
-      input.placeholder = String(+[axis.low, axis.high][end].toPrecision(4));
+      input.placeholder = brief([axis.low, axis.high][end], 4);
       input.setAttribute("aria-label", `${word} ${column.name}`);
       return input;
     });
@@ -145,36 +167,57 @@ class Parallel {
     this.drawLines();
   }
 
+  // Of many lines at first a few, evenly from the worst to the best.
   drawLines() {
-    const context = this.context(this.lines);
+    clearTimeout(this.waiting);
     const rows = this.rows.filter((row) => this.kept[row]);
-    const xs = this.axes.map((_, i) => this.x(i));
-    // Positions once and not per line: lines are many, pixels are few.
-    const heights = this.axes.map((axis) => Float32Array.from(axis.parts, (part) => this.y(part)));
-    context.globalAlpha = Math.min(1, Math.max(0.12, 150 / rows.length));
-    context.lineWidth = rows.length > 500 ? 0.7 : 1.2;
     const turn = (this.turn = (this.turn ?? 0) + 1);
+    const isLast = rows.length <= SAMPLE;
+    const every = Math.ceil(rows.length / SAMPLE);
+    this.stroke(this.context(this.lines), isLast ? rows : rows.filter((_, i) => i % every === 0), rows.length);
+    if (isLast) this.drawn = performance.now();
+    else this.waiting = setTimeout(() => this.drawAll(rows, turn), 100);
+  }
+
+  // Beside the canvas that is seen, and then all at once.
+  drawAll(rows, turn) {
+    this.spare ??= make("canvas", {});
+    this.spare.width = this.lines.width;
+    this.spare.height = this.lines.height;
+    const context = this.context(this.spare);
     const strokeFrom = (start) => {
       if (turn !== this.turn) return;
-      const end = Math.min(start + CHUNK, rows.length);
-      let shadeOf = null;
-      for (let i = start; i < end; i++) {
-        const row = rows[i];
-        const place = this.trials.place[row];
-        const here = Number.isNaN(place) ? shade(NaN) : this.shades[Math.round((1 - place) * (SHADES - 1))];
-        if (here !== shadeOf) {
-          if (shadeOf !== null) context.stroke();
-          context.strokeStyle = shadeOf = here;
-          context.beginPath();
-        }
-        context.moveTo(xs[0], heights[0][row]);
-        for (let k = 1; k < xs.length; k++) context.lineTo(xs[k], heights[k][row]);
+      this.stroke(context, rows.slice(start, start + CHUNK), rows.length);
+      if (start + CHUNK < rows.length) {
+        requestAnimationFrame(() => strokeFrom(start + CHUNK));
+        return;
       }
-      if (shadeOf !== null) context.stroke();
-      if (end < rows.length) requestAnimationFrame(() => strokeFrom(end));
-      else this.drawn = performance.now();
+      const seen = this.context(this.lines);
+      seen.globalAlpha = 1;
+      seen.drawImage(this.spare, 0, 0, this.width, HEIGHT);
+      this.drawn = performance.now();
     };
     strokeFrom(0);
+  }
+
+  // The rows' lines, worst first; `many` are as transparent as all of these need.
+  stroke(context, rows, many) {
+    const { heights } = this;
+    const xs = this.axes.map((_, i) => this.x(i));
+    context.globalAlpha = Math.min(1, Math.max(0.12, 150 / many));
+    context.lineWidth = many > 500 ? 0.7 : 1.2;
+    let now = -1;
+    for (const row of rows) {
+      if (this.shadeOf[row] !== now) {
+        if (now >= 0) context.stroke();
+        now = this.shadeOf[row];
+        context.strokeStyle = this.shades[now];
+        context.beginPath();
+      }
+      context.moveTo(xs[0], heights[0][row]);
+      for (let k = 1; k < xs.length; k++) context.lineTo(xs[k], heights[k][row]);
+    }
+    if (now >= 0) context.stroke();
   }
 
   drawOver() {
@@ -250,17 +293,25 @@ function rangeBetween(axis, low, high) {
   return [Math.ceil(low * last), Math.floor(high * last)];
 }
 
+// Texts and where they stand: values that there are where these are few, else even steps.
 function ticks(axis) {
   if (!Number.isFinite(axis.low)) return [];
   const { words } = axis.column;
-  if (words) {
-    const every = Math.ceil(words.length / 12);
-    return words
-      .map((word, i) => [shortened(word), axis.part(i)])
-      .filter((_, i) => i % every === 0);
-  }
-  if (axis.low === axis.high) return [[String(+axis.low.toPrecision(4)), 0.5]];
-  return [0, 0.25, 0.5, 0.75, 1].map((part) => [String(+axis.invert(part).toPrecision(3)), part]);
+  if (words) return spread(words.map((word, i) => [shortened(word), axis.part(i)]));
+  const steps = axis.values.length <= 8 ? axis.values : [0, 0.25, 0.5, 0.75, 1].map(axis.invert);
+  return spread(steps.map((value) => [brief(value, 3), axis.part(value)]));
+}
+
+// Those that leave the ones before them readable.
+function spread(labels) {
+  let before = -1;
+  return labels.filter(([, part]) => part - before >= 0.06 && ((before = part), true));
+}
+
+function brief(value, digits) {
+  const rounded = Number(value.toPrecision(digits));
+  const size = Math.abs(rounded);
+  return size && (size < 1e-3 || size >= 1e6) ? rounded.toExponential() : String(rounded);
 }
 
 function shortened(text) {

@@ -1,7 +1,7 @@
 // --- table: every trial that is kept; only the rows that can be seen are elements
 
 const ROW = 31; // pixels, as the style sheet has it
-const SPARE = 8;
+const SPARE = 4; // rows above and below
 
 class TrialTable {
   // `changed.sort(name)`, `changed.filter(name, text)` and `changed.choose(trial)`.
@@ -31,6 +31,9 @@ class TrialTable {
     const first = make("col", {});
     first.style.width = "5.5em";
     this.widths.replaceChildren(first, ...cols);
+    this.spaces = [this.space(), this.space()];
+    this.pool = [];
+    this.body.replaceChildren(...this.spaces);
     this.heads = new Map();
     const choose = make("th", { scope: "col" }, "compare");
     this.head.replaceChildren(
@@ -60,38 +63,52 @@ class TrialTable {
     this.render();
   }
 
+  // Rows are used again: to make them anew takes longer than to fill them.
   render() {
     const { rows, element } = this;
     const seen = Math.ceil(element.clientHeight / ROW) + 2 * SPARE;
     const first = Math.max(0, Math.min(Math.floor(element.scrollTop / ROW) - SPARE, rows.length - seen));
     const last = Math.min(first + seen, rows.length);
     const focused = this.body.contains(document.activeElement) ? document.activeElement.value : null;
-    const shown = [];
-    for (let i = first; i < last; i++) shown.push(this.rowOf(rows[i], i));
-    this.body.replaceChildren(this.space(first), ...shown, this.space(rows.length - last));
-    const again = shown.find((tr) => tr.cells[0].firstChild.value === focused);
-    if (again) again.cells[0].firstChild.focus({ preventScroll: true });
+    while (this.pool.length < last - first) this.pool.push(this.emptyRow());
+    this.pool.splice(last - first).forEach(({ tr }) => tr.remove());
+    this.pool.forEach((made, i) => this.fill(made, rows[first + i], first + i));
+    const [above, below] = this.spaces;
+    for (const [space, number] of [[above, first], [below, rows.length - last]]) {
+      space.hidden = number === 0;
+      space.style.height = `${number * ROW}px`;
+    }
+    const again = focused !== null && this.pool.find(({ box }) => box.value === focused);
+    if (again) again.box.focus({ preventScroll: true });
   }
 
-  space(rows) {
-    const cell = make("td", { colSpan: this.trials.columns.length + 1 });
-    const row = make("tr", { className: "space", hidden: rows === 0 }, cell);
+  space() {
+    const row = make("tr", { className: "space" }, make("td", { colSpan: this.trials.columns.length + 1 }));
     row.setAttribute("aria-hidden", "true");
-    row.style.height = `${rows * ROW}px`;
     return row;
   }
 
-  rowOf(row, at) {
-    const name = this.trials.names[row];
-    const box = make("input", { type: "checkbox", value: name });
-    box.checked = this.state.chosen.includes(name);
-    box.setAttribute("aria-label", `Compare ${name}`);
-    box.addEventListener("change", () => this.changed.choose(name));
-    const cells = this.trials.columns.map((column) => {
-      return make("td", { className: column.words ? "" : "number", title: column.exact(row) }, column.text(row));
-    });
+  emptyRow() {
+    const box = make("input", { type: "checkbox" });
+    box.addEventListener("change", () => this.changed.choose(box.value));
+    const cells = this.trials.columns.map(({ words }) => make("td", { className: words ? "" : "number" }));
     const tr = make("tr", {}, make("td", {}, box), ...cells);
+    this.spaces[1].before(tr);
+    return { tr, box, cells, row: null };
+  }
+
+  fill(made, row, at) {
+    const { trials } = this;
+    const { tr, box, cells } = made;
+    box.checked = this.state.chosen.includes(trials.names[row]);
     tr.setAttribute("aria-rowindex", at + 2);
-    return tr;
+    if (made.row === row) return;
+    made.row = row;
+    box.value = trials.names[row];
+    box.setAttribute("aria-label", `Compare ${box.value}`);
+    cells.forEach((cell, i) => {
+      cell.textContent = trials.columns[i].text(row);
+      cell.title = trials.columns[i].exact(row);
+    });
   }
 }
