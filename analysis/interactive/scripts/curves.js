@@ -220,6 +220,7 @@ class Curves {
       plot.add_layout(of("Grid", { axis: made, dimension, grid_line_color: line }));
     });
     plot.add_renderers(of("GlyphRenderer", { data_source: this.lines, glyph: curves }), dots);
+    Bokeh.logger.set_level("error"); // set_log_level writes a line, and no curves are a warning
     const page = new (Bokeh.require("document").Document)();
     page.add_root(plot);
     Bokeh.embed.add_document_standalone(page, this.place);
