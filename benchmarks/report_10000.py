@@ -38,7 +38,9 @@ from analysis.sections import any_task
 from trial_records.plan import PlannedTask
 
 EPOCHS = 100
-TASK = PlannedTask(name="made up", reference="made_up.py:task", metric="val_loss", direction="minimize")
+TASK = PlannedTask(
+    name="made up", reference="made_up.py:task", metric="val_loss", direction="minimize"
+)
 SPACE = {
     "lr": Range(kind="float", low=1e-4, high=1.0, log=True),
     "weight_decay": Range(kind="float", low=1e-6, high=1e-2, log=True),
@@ -130,7 +132,7 @@ def drive(tab: Tab, url: str, name: str) -> None:
     until(tab, f"sweepsCharts['{name}'].explorer?.drawn > 0")
     ready = tab.evaluate("performance.now()")
     print(f"first paint {paint:.0f} ms, charts drawn {ready:.0f} ms")
-    over = tab.locator(".axes canvas").nth(1)
+    over = tab.locator(".axes")
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     assert box is not None
@@ -160,7 +162,7 @@ def drive(tab: Tab, url: str, name: str) -> None:
         field.focus()
         tab.evaluate("took.length = 0")
         found = []
-        for _ in range(4):
+        for _ in range(3):
             for letter in text:
                 tab.keyboard.type(letter)
                 found += took(tab)

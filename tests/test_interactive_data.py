@@ -55,7 +55,9 @@ def launch(trials: int = 150, steps: int = 100, **changes: Any) -> Plan:
     one["at"] = np.tile(np.arange(steps, dtype=float), trials)
     metrics = {"loss": values, "other": 1e9 * values, "third": values}
     logged = [pd.DataFrame(one | {"metric": k, "value": v.ravel()}) for k, v in metrics.items()]
-    runs = pd.DataFrame({"trial": names, "state": "done", "seconds": 1.0, "seed": 0, "objective": values[:, -1]})
+    runs = pd.DataFrame(
+        {"trial": names, "state": "done", "seconds": 1.0, "seed": 0, "objective": values[:, -1]}
+    )
     runs.loc[trials - 1, "objective"] = np.nan
     runs["flags"] = [[] for _ in names]
     runs[POINT + "lr"] = draw.uniform(0.1, 0.2, trials)
@@ -102,7 +104,9 @@ def test_of_the_others_some_values_in_16_bits() -> None:
             here = slice(i * POINTS, (i + 1) * POINTS)
             assert at[here][[0, -1]].tolist() == [1, 100]
             codes = stored["codes"][here].astype(float)
-            read = np.where(codes == 65535, np.nan, stored["low"][i] + codes / 65534 * stored["span"][i])
+            read = np.where(
+                codes == 65535, np.nan, stored["low"][i] + codes / 65534 * stored["span"][i]
+            )
             wanted = own[at[here].astype(int) - 1]
             np.testing.assert_allclose(read, wanted, atol=np.nanmax(np.abs(own)) / 30_000)
 
@@ -131,7 +135,9 @@ def test_a_launch_without_rows_has_columns_and_no_curves() -> None:
 
 def test_columns_are_what_varies_and_what_came_of_it() -> None:
     mixed = [None, "auto", "8", True]
-    plan = launch(4, model=mixed, width=[1, 1, 1, 1], api_key=["a", "b", "c", "d"], deep=[1, None, 2, 3])
+    plan = launch(
+        4, model=mixed, width=[1, 1, 1, 1], api_key=["a", "b", "c", "d"], deep=[1, None, 2, 3]
+    )
     said = said_of(plan)
     names = [one["name"] for one in said["columns"]]
     assert names[:3] == ["state", "lr", "loss"]

@@ -65,7 +65,9 @@ def _sampled(
     for place, found in trials:
         few = np.linspace(0, len(found) - 1, min(len(found), POINTS)).round().astype(int)
         kept.append((place, found[few]))
-    return _group(rows, kept) | {"values": [_in_16_bits(rows.values(name), kept) for name in metrics]}
+    return _group(rows, kept) | {
+        "values": [_in_16_bits(rows.values(name), kept) for name in metrics]
+    }
 
 
 def _group(rows: LoggedRows, trials: list[tuple[int, NDArray[np.int64]]]) -> dict[str, Any]:

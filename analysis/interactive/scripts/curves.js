@@ -128,7 +128,8 @@ class Curves {
     this.listed = lines.map((row) => this.trials.names[row]);
     const colours = lines.map((_, i) => colourOf(i, lines.length));
     const visible = lines.map((row, i) => [row, colours[i]]);
-    const shown = visible.filter(([row]) => !state.hidden.has(this.trials.names[row]));
+    // The first ones are drawn last, over all others.
+    const shown = visible.reverse().filter(([row]) => !state.hidden.has(this.trials.names[row]));
     const curves = await Promise.all(shown.map(([row]) => this.logged.of(row, metric)));
     if (turn !== this.turn) return;
     const few = drawable.length > lines.length ? `the first ${lines.length} of ` : "";

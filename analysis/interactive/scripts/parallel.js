@@ -7,7 +7,7 @@ const RAMPS = {
 };
 const SHADES = 16;
 const PAD = { top: 44, bottom: 26, side: 56 };
-const SAMPLE = 800; // lines that are drawn at once; all of them follow when the reader pauses
+const SAMPLE = 500; // lines that are drawn at once; all of them follow when the reader pauses
 const CHUNK = 2000; // lines in one go, so that a page still answers meanwhile
 const HEIGHT = 320;
 
@@ -56,15 +56,18 @@ class Parallel {
   constructor(brushed) {
     this.brushed = brushed;
     this.lines = make("canvas", {});
-    this.over = make("canvas", {});
+    this.labels = make("canvas", {});
+    this.marks = make("div", { className: "marks" });
     this.ranges = make("div", { className: "ranges" });
-    this.box = make("div", { className: "axes" }, this.lines, this.over);
+    this.box = make("div", { className: "axes" }, this.lines, this.labels, this.marks);
     this.legend = make("p", { className: "footnote" });
-    this.element = make("div", { className: "parallel" }, this.box, this.legend, this.ranges);
-    this.over.setAttribute("role", "img");
-    this.over.setAttribute("aria-label", "Parallel coordinates; the fields below set the ranges");
+    const typed = make("details", {}, make("summary", {}, "Ranges as numbers"), this.ranges);
+    const scroll = make("div", { className: "wide" }, this.box);
+    this.element = make("div", { className: "parallel" }, scroll, this.legend, typed);
+    this.box.setAttribute("role", "img");
+    this.box.setAttribute("aria-label", "Parallel coordinates; the fields below set the ranges, too");
     for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
-      this.over.addEventListener(kind, (event) => this.drag(kind, event));
+      this.box.addEventListener(kind, (event) => this.drag(kind, event));
     }
     new ResizeObserver(() => this.resize()).observe(this.box);
   }
@@ -83,6 +86,8 @@ class Parallel {
     // Positions once and not at each stroke.
     this.heights = this.axes.map((axis) => Float32Array.from(axis.parts, (part) => this.y(part)));
     this.legend.replaceChildren(...this.legendOf(trials));
+    this.marks.replaceChildren(...this.axes.map(() => make("div", { hidden: true })));
+    if (this.width) this.drawLabels();
     this.fields = new Map();
     this.ranges.replaceChildren(...this.axes.map((axis) => this.rangeFields(axis)));
   }
@@ -143,10 +148,11 @@ class Parallel {
     const ratio = devicePixelRatio;
     if (width === this.width && ratio === this.ratio) return;
     [this.width, this.ratio] = [width, ratio];
-    for (const canvas of [this.lines, this.over]) {
+    for (const canvas of [this.lines, this.labels]) {
       canvas.width = width * ratio;
       canvas.height = HEIGHT * ratio;
     }
+    this.drawLabels();
     if (this.kept) this.draw(this.kept, this.brushes);
   }
 
@@ -163,7 +169,7 @@ class Parallel {
     [this.kept, this.brushes] = [kept, brushes];
     for (const [name, show] of this.fields) show(brushes.get(name));
     if (!this.width) return;
-    this.drawOver();
+    this.drawMarks();
     this.drawLines();
   }
 
@@ -220,8 +226,9 @@ class Parallel {
     if (now >= 0) context.stroke();
   }
 
-  drawOver() {
-    const context = this.context(this.over);
+  // Axes and their labels, which no brush changes.
+  drawLabels() {
+    const context = this.context(this.labels);
     const style = getComputedStyle(this.box);
     const colour = (name) => style.getPropertyValue(name).trim();
     context.font = "12px system-ui, sans-serif";
@@ -241,18 +248,20 @@ class Parallel {
       label(shortened(axis.column.name), i % 2 ? 26 : 12, "--ink");
       for (const [text, part] of ticks(axis)) label(text, this.y(part) + 4, "--faint");
       if (axis.parts.includes(-1)) label("none", this.y(-1) + 4, "--faint");
+    });
+  }
+
+  drawMarks() {
+    this.axes.forEach((axis, i) => {
+      const mark = this.marks.children[i];
       const range = this.brushes.get(axis.column.name);
+      mark.hidden = !range;
       if (!range) return;
-      const ends = range.map((value) => {
-        const inside = Math.min(Math.max(value, axis.low), axis.high);
-        return this.y(axis.part(inside));
-      });
-      context.globalAlpha = 0.35;
-      context.fillStyle = colour("--link");
-      context.fillRect(x - 9, ends[1] - 2, 18, ends[0] - ends[1] + 4);
-      context.globalAlpha = 1;
-      context.strokeStyle = colour("--link");
-      context.strokeRect(x - 9, ends[1] - 2, 18, ends[0] - ends[1] + 4);
+      const inside = range.map((value) => Math.min(Math.max(value, axis.low), axis.high));
+      const [bottom, top] = inside.map((value) => this.y(axis.part(value)));
+      mark.style.left = `${this.x(i) - 9}px`;
+      mark.style.top = `${top - 2}px`;
+      mark.style.height = `${bottom - top + 4}px`;
     });
   }
 
@@ -265,12 +274,12 @@ class Parallel {
 
   // A drag along an axis keeps that range, a click on it keeps all.
   drag(kind, event) {
-    const box = this.over.getBoundingClientRect();
+    const box = this.box.getBoundingClientRect();
     const at = (PAD.top - (event.clientY - box.top)) / (HEIGHT - PAD.top - PAD.bottom) + 1;
     if (kind === "pointerdown") {
       const near = this.axes.findIndex((_, i) => Math.abs(this.x(i) - (event.clientX - box.left)) < 22);
       if (near < 0) return;
-      this.over.setPointerCapture(event.pointerId);
+      this.box.setPointerCapture(event.pointerId);
       this.dragged = { axis: this.axes[near], from: at, moved: false };
       return;
     }

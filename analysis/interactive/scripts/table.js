@@ -1,7 +1,7 @@
 // --- table: every trial that is kept; only the rows that can be seen are elements
 
 const ROW = 31; // pixels, as the style sheet has it
-const SPARE = 4; // rows above and below
+const SPARE = 2; // rows above and below
 
 class TrialTable {
   // `changed.sort(name)`, `changed.filter(name, text)` and `changed.choose(trial)`.
