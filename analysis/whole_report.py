@@ -78,6 +78,7 @@ def one_line(text: str) -> str:
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
+    from analysis.interactive.parts import charts
     from analysis.output.model import Section
     from analysis.output.page import Page
     from analysis.sections import any_task, predicted, trials
@@ -100,6 +101,8 @@ def build(study: Study) -> Page:
     everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]
     history = [*marks.parts(study), *launch_changes.parts(study)]
+    for plan, part in zip([*ours.plans, *others], everything, strict=True):
+        part.interactive.extend(charts(plan, study))
     return Page(
         "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
         [

@@ -102,6 +102,24 @@ class Gallery:
 
     caption: str
     samples: list[Sample]
+    data: str = ""
+    """The identity of the data set that the images are of, as in dataset.of."""
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """What a reader works with in the page; a page without scripts does not show it.
+
+    `markup` is the place where the scripts draw, escaped HTML; `data` is JSON, which the page holds
+    in an element of the id `<name>-data`; `scripts` are JavaScript, of which a page holds each once
+    and allows it by its hash.
+    """
+
+    name: str
+    caption: str
+    markup: str
+    data: str
+    scripts: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,7 @@ class Part:
     pictures: list[Picture] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
     gallery: Gallery | None = None
+    interactive: list[Interactive] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

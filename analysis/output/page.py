@@ -74,13 +74,19 @@ class Page:
 
     def html(self) -> str:
         css, js = (Markup((_TEMPLATES / name).read_text()) for name in ("report.css", "report.js"))
-        # The policy allows this one style sheet and this one script, by their hashes.
+        parts = [part for section in self.sections for part in section.parts]
+        charts = [chart for part in parts for chart in part.interactive]
+        scripts = dict.fromkeys([js, *(script for chart in charts for script in chart.scripts)])
+        # The policy allows the page's own sheet and scripts, by their hashes. Bokeh writes styles
+        # into its elements, which no hash can know before: where it draws, any style is allowed
+        # that stands in the page, but none from elsewhere, and scripts by their hashes alone.
         return _template("report.html.j2").render(
             page=self,
             css=css,
-            css_source=_source(css),
-            js=js,
-            js_source=_source(js),
+            css_source=Markup("'unsafe-inline'") if charts else _source(css),
+            scripts=[Markup(script) for script in scripts],
+            script_sources=Markup(" ").join(map(_source, scripts)),
+            json_block=_json_block,
         )
 
     def markdown(self) -> str:
@@ -96,6 +102,11 @@ def _stand_ins(names: dict[str, str]) -> Section:
     rows = pd.DataFrame({"in the figures": names.values(), "name": names.keys()})
     table = Table("names-in-figures", "What stands for which name in the figures", rows)
     return Section("Names in the figures", [Part(notes=[said], tables=[table])])
+
+
+def _json_block(data: str) -> Markup:
+    """JSON that cannot end the element that holds it: there "<" stands in texts alone."""
+    return Markup(data.replace("<", "\\u003c"))
 
 
 def _source(text: str) -> Markup:

@@ -183,7 +183,14 @@ def _misclassified(predictions: Predictions, images: Pixels, name: str) -> Part:
         raster=True,
     )
     notes = [_wrong(predictions)]
-    return Part("Misclassified images", notes, [], [picture], [], Gallery(caption, samples))
+    return Part(
+        "Misclassified images",
+        notes,
+        [],
+        [picture],
+        [],
+        Gallery(caption, samples, predictions.data),
+    )
 
 
 def _wrong(predictions: Predictions) -> str:

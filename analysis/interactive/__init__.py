@@ -1,0 +1,1 @@
+"""Charts that a reader works with in the page: they need no request and no server."""
