@@ -15,6 +15,8 @@ from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
 from analysis.sections import diagnostics, wording
+from analysis.sections.answers import answer
+from analysis.sections.findings import of_launches
 from analysis.sections.one_run import ReportedRun
 from analysis.sections.routing import Kind, kind
 
@@ -41,7 +43,11 @@ def sections(study: Study) -> list[Section]:
         _TITLE: [plan for plan in rest if plan.sweep != _CHOSEN],
     }
     return [
-        Section(title, [part for plan in group for part in parts(plan, study)])
+        Section(
+            title,
+            [part for plan in group for part in parts(plan, study)],
+            of_launches(group, [answer(plan) for plan in group]),
+        )
         for title, group in groups.items()
         if group
     ]
