@@ -104,8 +104,10 @@ def _best(found: Answer) -> str:
         n = len(found.values)
         mean = f"the mean {metric} of {n} seeds is" if n > 1 else f"{metric} is"
         return f"{name}: {mean} {found.worded(found.mean)}."
-    only = "only point with a result" if found.following is None else "best point"
-    return f"{name}: the {only} is {_short_winner(found)}, {metric} {found.worded(found.mean)}."
+    is_best = "is the only point with a result" if found.following is None else "is best"
+    worded = found.worded(found.mean)
+    mean = f"{worded} {metric}" if found.is_fraction else f"{metric} {worded}"
+    return f"{name}: {_short_winner(found)} {is_best}, with {mean}."
 
 
 def _how_sure(found: Answer) -> list[str]:
@@ -170,7 +172,7 @@ def _metric(plan: Plan) -> str:
 
 def _short_winner(found: Answer) -> str:
     said = winner(found.plan, found.best)
-    return said if len(said.split()) <= 8 else "listed under Best configuration"
+    return said if len(said.split()) <= 8 else "the point under Best configuration"
 
 
 def _brief(name: str, most: int = 30) -> str:

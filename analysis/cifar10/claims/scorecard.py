@@ -36,8 +36,8 @@ def scorecard(found: list[Answered]) -> Section:
     if open_ := {one.command for one in found if _is_open(one)}:
         hours = sum(H100_HOURS[command] for command in open_)
         notes.append(
-            f"GPU-hours are predicted for one H100, {hours:.1f} for all that is not run: claims that "
-            "one sweep asks share its hours. On other devices they are not known."
+            f"GPU-hours are predicted for one H100: {hours:.1f} for all that is not run, since "
+            "claims that one sweep asks share its hours. On other devices they are not known."
         )
     return Section(
         "Reported claims", [Part("", tables=[table], footnotes=notes)], counts(found), Look.OPEN
