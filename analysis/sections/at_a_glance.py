@@ -32,7 +32,7 @@ def best_configuration(study: Study, found: Answer) -> Section:
     rest = {
         name: run[name]
         for name in found.plan.fields
-        if name not in varied and name not in _WHERE and _is_set(found, name, run, study)
+        if name not in {*varied, *_WHERE, found.plan.task.seed} and _is_set(found, name, run, study)
     }
     names = short([*varied, *rest])
     rows = [
@@ -101,6 +101,12 @@ def _brief(rule: str) -> str:
     return first if len(first) <= 90 else f"{first[:87].rstrip()}..."
 
 
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
 def costs(study: Study) -> Section:
     """Hours by device."""
     of_trainer = study.of_trainer
@@ -108,7 +114,7 @@ def costs(study: Study) -> Section:
         seconds = pd.to_numeric(study.trials["seconds"], errors="coerce").dropna()
         if seconds.empty:
             return Section("What it cost", [], "No trial says how long it took.", Look.CARD)
-        said = f"{seconds.sum() / 3600:.2f} hours of training for {count(len(seconds), 'trial')}."
+        said = f"{_time(float(seconds.sum()))} of training for {count(len(seconds), 'trial')}."
         return Section("What it cost", [], said, Look.CARD)
     hours = cost.spent(of_trainer.trials)
     tables = []

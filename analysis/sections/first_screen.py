@@ -89,25 +89,29 @@ def main(answers: list[Answer]) -> Answer:
 def sentences(study: Study, answers: list[Answer], beside: Iterable[str] = ()) -> list[str]:
     first = main(answers)
     said = [
-        _best(first), *_how_sure(first), *_over_all(answers), *beside, state(study.trials),
-    ]  # fmt: skip
+        _best(first, len(answers) > 1),
+        *_how_sure(first),
+        *_over_all(answers),
+        *beside,
+        state(study.trials),
+    ]
     return said[:5]
 
 
-def _best(found: Answer) -> str:
-    name = _brief(found.plan.sweep)
+def _best(found: Answer, is_one_of_many: bool) -> str:
+    name, metric = _brief(found.plan.sweep), _metric(found.plan)
     if not found.values:
         named = found.plan.task.metric is not None
         return f"{name} has no result yet." if named else f"{name} names no objective."
-    metric = _metric(found.plan)
+    where = f"In {name} the" if is_one_of_many else "The"
     if found.points == 1 and not found.plan.axes:
         n = len(found.values)
-        mean = f"the mean {metric} of {n} seeds is" if n > 1 else f"{metric} is"
-        return f"{name}: {mean} {found.worded(found.mean)}."
-    is_best = "is the only point with a result" if found.following is None else "is best"
+        mean = f"{where} mean {metric} of {n} seeds" if n > 1 else f"{where} {metric}"
+        return f"{mean} is {found.worded(found.mean)}."
+    best = "only result" if found.following is None else "best point"
     worded = found.worded(found.mean)
     mean = f"{worded} {metric}" if found.is_fraction else f"{metric} {worded}"
-    return f"{name}: {_short_winner(found)} {is_best}, with {mean}."
+    return f"{where} {best} is {_short_winner(found)}, with {mean}."
 
 
 def _how_sure(found: Answer) -> list[str]:
@@ -154,12 +158,16 @@ def state(trials: pd.DataFrame) -> str:
     done, planned = int(states.get("done", 0)), len(trials)
     flagged = int(trials["flags"].map(bool).sum())
     others = {str(name): int(n) for name, n in sorted(states.items()) if name != "done" and n}
+    # A state of another version may be any text.
+    others = {(name.split() or ["unknown"])[0]: n for name, n in others.items()}
     marked = f"; {flagged} {be(flagged)} flagged" if flagged else "; none is flagged"
     if not others:
         whole = "The one trial is" if planned == 1 else f"All {planned:,} trials are"
         return f"{whole} done{marked if planned > 1 or flagged else ''}."
     told = [f"{n:,} {name}" for name, n in others.items()]
     rest = ", ".join(told[:3]) + (f" and {len(told) - 3} more states" if len(told) > 3 else "")
+    if not done:
+        return f"No trial is done yet ({rest}){marked}."
     return f"{done:,} of {count(planned, 'trial')} {be(done)} done ({rest}){marked}."
 
 
@@ -172,15 +180,15 @@ def _metric(plan: Plan) -> str:
 
 def _short_winner(found: Answer) -> str:
     said = winner(found.plan, found.best)
-    return said if len(said.split()) <= 8 else "the point under Best configuration"
+    return said if len(said.split()) <= 6 else "listed under Best configuration"
 
 
 def _brief(name: str, most: int = 30) -> str:
-    """A name takes the place of one word in a sentence, however many it has."""
+    """A name is at most two words of a sentence, however many it has."""
     name = " ".join(name.split())
     name = name if len(name) <= most else f"{name[: most - 3].rstrip()}..."
     parts = name.split()
-    return name if len(parts) <= 3 else f"{' '.join(parts[:3])}..."
+    return name if len(parts) <= 2 else f"{' '.join(parts[:2])}..."
 
 
 # --- table and figure ------------------------------------------------------------------------

@@ -66,7 +66,9 @@ def reason(one: Answered) -> str:
         name = one.command.split()[0]
         if evidence is None:
             return f"no {name} here"
-        return f"{name} ran, not comparable: {_first(evidence.why_not)}"
+        why = _first(evidence.why_not)
+        at = f"at {why} only" if why.endswith(" scale") else f"with {why}"
+        return f"{name} ran {at}"
     if answer.p is None:
         return "too few seeds or trials for a test"
     if answer.standing is Standing.UNDECIDED:
