@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from local_machine.errors import InputError, folder_named
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan, Study
-    from analysis.output.model import Part, Section
+    from analysis.output.model import Section
     from analysis.output.page import Page
+    from analysis.sections.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -81,55 +82,75 @@ def build(study: Study) -> Page:
     from analysis.interactive.parts import charts
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import any_task, predicted, trials
+    from analysis.sections import any_task, at_a_glance, findings, first_screen, predicted, trials
     from analysis.sections.choices import choices
     from analysis.sections.history import launches as launch_changes
     from analysis.sections.history import marks
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
 
+    answers = first_screen.answers(study)
+    first = first_screen.main(answers)
     ours, others = study.of_trainer, [plan for plan in study.plans if not plan.is_trainers]
-    launches, conclusions, lead = _of_trainer(ours) if ours.plans else ([], [], [])
+    about_all, beside, sections = _of_trainer(ours, answers) if ours.plans else ([], [], [])
     if others:
         parts = [
             part
             for plan in others
             for part in (*any_task.parts(plan), *predicted.parts(plan, study))
         ]
-        launches.append(Section("Other tasks" if ours.plans else "Sweeps", parts))
+        name = "Other tasks" if ours.plans else "Sweeps"
+        sections.append(Section(name, parts, findings.of_launches(others, answers)))
     chosen = choices(study)
+    if chosen.parts:
+        sections.insert(0, replace(chosen, finding=findings.chosen(chosen)))
     everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]
-    history = [*marks.parts(study), *launch_changes.parts(study)]
     for plan, part in zip([*ours.plans, *others], everything, strict=True):
         part.interactive.extend(charts(plan, study))
+    history = [*marks.parts(study), *launch_changes.parts(study)]
+    sections += [
+        *about_all,
+        summary(study),
+        Section("Every trial", everything, findings.every_trial(study)),
+        *([Section("Notes and launches", history)] if history else []),
+        provenance(study),
+    ]
+    anchors = {
+        part.title: anchor
+        for section in reversed(sections)
+        for part, anchor in zip(section.parts, section.anchors, strict=True)
+    }
+    lead, answer = first_screen.first_screen(study, answers, beside, anchors)
     return Page(
-        "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
+        first_screen.title(study),
         [
-            summary(study),
-            *([chosen] if chosen.parts else []),
-            *launches,
-            *conclusions,
-            Section("Every trial", everything),
-            *([Section("Notes and launches", history)] if history else []),
-            provenance(study),
+            at_a_glance.best_configuration(study, first),
+            at_a_glance.flagged(study),
+            at_a_glance.costs(study),
+            *sections,
             # Last, since the sections before read further files.
             problems(study),
         ],
-        lead=lead,
+        lead,
+        first_screen.about(study),
+        answer,
     )
 
 
-def _of_trainer(study: Study) -> tuple[list[Section], list[Section], list[str]]:
-    """Of the launches of the task that comes with the project: the sections about each, those
-    about all of them, and what a reader reads first."""
+def _of_trainer(
+    study: Study, answers: list[Answer]
+) -> tuple[list[Section], list[str], list[Section]]:
+    """Of the launches of the task that comes with the project: the sections about all of them, what
+    the first screen says beside what was reported, and the sections about each."""
     from analysis.cifar10 import ablations, architectures, diagnostics, grid, weight_decay
     from analysis.cifar10.claims.every_claim import answered
+    from analysis.cifar10.claims.scorecard import counts, scorecard
     from analysis.cifar10.claims.section import claims
     from analysis.cifar10.claims.verdict import verdict
     from analysis.cifar10.discrepancies import discrepancies
-    from analysis.output.model import Section
-    from analysis.sections import sweep
+    from analysis.output.model import Part, Section
+    from analysis.sections import findings, sweep
     from analysis.sections.cost import cost
     from analysis.sections.routing import Kind, kind
     from analysis.sections.search import section as search
@@ -142,13 +163,18 @@ def _of_trainer(study: Study) -> tuple[list[Section], list[Section], list[str]]:
         Kind.SEARCH: search,
         Kind.SWEEP: sweep,
     }
-    found: dict[Kind, list[Part]] = {one: [] for one in Kind}
-    for plan in study.plans:
-        if kind(plan) in drawn_by:
-            found[kind(plan)] += drawn_by[kind(plan)].parts(plan, study)
-    answers = answered(study)
-    launches = [Section(str(one), parts) for one, parts in found.items() if parts]
-    conclusions = [
-        *diagnostics.sections(study), claims(study, answers), discrepancies(study), cost(study),
-    ]  # fmt: skip
-    return launches, conclusions, verdict(study, answers)
+    launches = []
+    for one, module in drawn_by.items():
+        plans = [plan for plan in study.plans if kind(plan) is one]
+        parts = [part for plan in plans for part in module.parts(plan, study)]
+        if parts:
+            launches.append(Section(str(one), parts, findings.of_launches(plans, answers)))
+    found = answered(study)
+    about_all = [
+        Section("In words", [Part("", verdict(study, found))], "Each sweep in a paragraph."),
+        *diagnostics.sections(study),
+        claims(study, found),
+        discrepancies(study),
+        cost(study),
+    ]
+    return about_all, [counts(found)], [scorecard(found), *launches]

@@ -14,10 +14,12 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -27,7 +29,7 @@ from playwright.sync_api import Page as Tab
 
 from analysis.output.formats import latex as latex_text
 from analysis.output.formats import markdown as markdown_text
-from analysis.output.model import Gallery, Part, Picture, Sample, Section, Table
+from analysis.output.model import Gallery, Look, Part, Picture, Sample, Section, Table
 from analysis.output.page import Page
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
@@ -91,11 +93,22 @@ def example() -> Page:
     first = Part("one " + HOSTILE, ["A note. " + HOSTILE], [Table("scores", "Scores", scores())])
     pictures = [Picture("curve", "A curve", drawing()), Picture("map", "A map", drawing(1), True)]
     second = Part("", tables=[Table("many", "Many", many)], pictures=pictures, gallery=gallery())
+    brief = pd.DataFrame({"setting": ["lr", HOSTILE], "value": [0.1, 2]})
     sections = [
-        Section("Results", [first, second]),
+        Section("Results", [first, second], "What is found. " + HOSTILE),
         Section("Provenance", [Part(tables=[Table("few", "Few", few)], footnotes=["A footnote."])]),
+        Section("At a glance", [Part(tables=[Table("brief", "In brief", brief)])], "A.", Look.CARD),
+        Section("Claims", [Part(tables=[Table("claims", "Claims", brief)])], "B.", Look.OPEN),
     ]
-    return Page("Report on " + HOSTILE, sections, ["The verdict. " + HOSTILE, "And more."])
+    answers = pd.DataFrame({"sweep": ["one " + HOSTILE, "two"], "winner": ["lr 0.1", "-"]})
+    links = (sections[0].anchors[0], "")
+    answer = Part(
+        notes=["How to read it."],
+        tables=[Table("answers", "Answers", answers, links)],
+        pictures=[Picture("answer", "The answer", drawing())],
+    )
+    lead = ["The best. " + HOSTILE, "And more."]
+    return Page("Sweep " + HOSTILE, sections, lead, "2 sweeps", answer)
 
 
 PAGE = example()
@@ -138,39 +151,41 @@ def tab(browser: Browser, url: str) -> Iterator[Tab]:
         yield tab
         assert tab.evaluate("violations") == []
         assert said == []
-        assert [one for one in asked if not one.startswith("data:image/")] == [url]
+        assert {one.split("#")[0] for one in asked if not one.startswith("data:image/")} == {url}
 
 
 def shown(found: Locator) -> list[str]:
     return [one.inner_text() for one in found.all() if one.is_visible()]
 
 
-def column(tab: Tab, table: int, number: int) -> list[str]:
-    cells = tab.locator("table").nth(table).locator(f"tbody tr td:nth-child({number})")
+def column(tab: Tab, name: str, number: int) -> list[str]:
+    cells = tab.locator(f"#table-{name} tbody tr td:nth-child({number})")
     return list(cells.all_inner_texts())
 
 
+def open_all(tab: Tab) -> None:
+    tab.get_by_role("button", name="Open all sections").click()
+
+
 def test_the_page_holds_every_section_table_figure_and_image(tab: Tab) -> None:
-    parts = [part for section in PAGE.sections for part in section.parts]
-    tables = [table for part in parts for table in part.tables]
-    assert tab.locator("main > section").count() == len(PAGE.sections)
+    tables = [table for part in PAGE.parts for table in part.tables]
+    assert tab.locator("main details").count() == 2
+    assert tab.locator("main section").count() == 2
     assert tab.locator("table").count() == len(tables)
     assert tab.locator("tbody tr").count() == sum(len(table.frame) for table in tables)
-    assert tab.locator("figure.picture img").count() == 2
+    assert tab.locator("figure.picture img").count() == 3
     assert tab.locator("figure.gallery li").count() == 12
     assert tab.locator(".lead p").all_inner_texts() == PAGE.lead
     assert tab.title() == PAGE.title
-    # Every link of the contents has its place, which a click brings up.
-    links = tab.locator("nav a")
-    assert links.count() == 3
-    for link in links.all():
-        link.click()
-        assert tab.evaluate("document.querySelector(':target') !== null")
+    assert tab.locator(".finding").all_inner_texts() == ["A.", "B.", PAGE.sections[0].finding]
     # The pictures are drawn, at the size that was kept free for them.
     images = "[...document.images].filter((i) => i.src && !i.closest('dialog'))"
     assert tab.evaluate(f"{images}.every((i) => i.complete && i.naturalWidth > 0)")
     kinds = [image.get_attribute("src") or "" for image in tab.locator(".picture img").all()]
-    assert [kind.split(";")[0] for kind in kinds] == ["data:image/svg+xml", "data:image/png"]
+    assert [kind.split(";")[0] for kind in kinds] == [
+        "data:image/svg+xml", "data:image/svg+xml", "data:image/png",
+    ]  # fmt: skip
+    open_all(tab)
     box = tab.locator(".picture img").first.bounding_box()
     assert box is not None
     assert box["height"] / box["width"] == pytest.approx(4 / 6, abs=0.01)
@@ -179,32 +194,107 @@ def test_the_page_holds_every_section_table_figure_and_image(tab: Tab) -> None:
     assert caption.locator("img").get_attribute("alt") == "test image 0"
 
 
+def test_what_is_folded_opens_by_itself_by_a_link_and_all_at_once(tab: Tab) -> None:
+    first, second = tab.locator("main details").all()
+    inside = first.locator(".part").first
+    assert not inside.is_visible()
+    first.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    assert inside.is_visible()
+    tab.keyboard.press("Enter")
+    assert not inside.is_visible()
+    # From the first screen, twice, and by the address alone.
+    link = tab.locator("header td a")
+    for _ in range(2):
+        link.click()
+        assert inside.is_visible()
+        first.locator("summary").click()
+    tab.reload()
+    assert inside.is_visible()
+    assert tab.evaluate("document.querySelector(':target').getBoundingClientRect().top") < 900
+    toggle = tab.get_by_role("button", name="all sections")
+    toggle.click()
+    assert second.locator("table").is_visible()
+    toggle.click()
+    assert not second.locator("table").is_visible()
+    assert not inside.is_visible()
+
+
+def test_every_table_and_figure_has_a_link_and_its_files(tab: Tab, url: str) -> None:
+    open_all(tab)
+    folder = Path(unquote(urlparse(url).path)).parent
+    for table in (table for part in PAGE.parts for table in part.tables):
+        figure = tab.locator(f"[id='{table.anchor}']")
+        figure.get_by_label("Link to this table").click()
+        assert tab.evaluate("location.hash") == f"#{table.anchor}"
+        with tab.expect_download() as found:
+            figure.get_by_label("CSV of").click()
+        assert found.value.suggested_filename == f"{table.name}.csv"
+        assert found.value.path().read_text() == (folder / f"tables/{table.name}.csv").read_text()
+        tex = figure.get_by_label("LaTeX of").get_attribute("href")
+        assert (folder / str(tex)).is_file()
+    for picture in (picture for part in PAGE.parts for picture in part.pictures):
+        figure = tab.locator(f"[id='{picture.anchor}']")
+        figure.get_by_label("Link to this figure").click()
+        assert tab.evaluate("location.hash") == f"#{picture.anchor}"
+        for kind in ("PNG", "SVG", "PDF"):
+            assert (folder / f"figures/{picture.name}.{kind.lower()}").is_file()
+            href = figure.get_by_label(f"{kind} of").get_attribute("href") or ""
+            # What the page shows is in the page, so that it can be sent without its folder.
+            own = figure.locator("img").get_attribute("src")
+            assert href in (own, f"figures/{picture.name}.{kind.lower()}")
+
+
+def test_a_large_table_is_linked_and_not_held_twice() -> None:
+    frame = pd.DataFrame({"trial": [f"trial-{i}" for i in range(20_000)]})
+    page = Page("t", [Section("s", [Part(tables=[Table("large", "c", frame)])])]).html()
+    assert 'href="tables/large.csv"' in page and "data:text/csv" not in page
+
+
+def test_a_part_has_its_place_by_its_title() -> None:
+    section = Section("A section", [Part(), Part("One, 1"), Part("One: 1"), Part("会")])
+    assert section.anchors == [
+        "a-section.all",
+        "a-section.one-1",
+        "a-section.one-1.2",
+        "a-section.x",
+    ]
+
+
 def test_a_table_sorts_by_its_numbers_and_comes_back(tab: Tab) -> None:
-    head = tab.locator("th").nth(1)
+    open_all(tab)
+    scores = tab.locator("#table-scores")
+    head = scores.locator("th").nth(1)
     rising = ["9.10 ± 0.50", *["50.00"] * 5, "95.50 ± 0.12", "95.50 ± 0.01", "101.00", "-"]
     falling = ["101.00", "95.50 ± 0.12", "95.50 ± 0.01", *["50.00"] * 5, "9.10 ± 0.50", "-"]
     head.locator("button").focus()
     for sort, order in (("ascending", rising), ("descending", falling), (None, MEANS)):
         tab.keyboard.press("Enter")
         assert head.get_attribute("aria-sort") == sort
-        assert column(tab, 0, 2) == order
+        assert column(tab, "scores", 2) == order
     # Equal ones keep the order of before.
     head.locator("button").click()
-    assert column(tab, 0, 1)[1:6] == [f"t{i}" for i in range(5, 10)]
-    tab.locator("th").nth(2).locator("button").click()
+    assert column(tab, "scores", 1)[1:6] == [f"t{i}" for i in range(5, 10)]
+    scores.locator("th").nth(2).locator("button").click()
     assert head.get_attribute("aria-sort") is None
-    assert column(tab, 0, 3) == ["-1.00 to 2.00", *["1.00 to 2.00"] * 6, "88.50 to 93.40", "-", ""]
-    tab.locator("th").nth(3).locator("button").click()
-    assert column(tab, 0, 4)[7:] == ["900", "1,000", "10,000"]
-    tab.locator("summary").click()
-    tab.locator("table").nth(1).locator("th button").first.click()
-    assert column(tab, 1, 1) == [f"trial-{i}" for i in range(60)]  # 9 before 10
+    assert column(tab, "scores", 3) == [
+        "-1.00 to 2.00",
+        *["1.00 to 2.00"] * 6,
+        "88.50 to 93.40",
+        "-",
+        "",
+    ]
+    scores.locator("th").nth(3).locator("button").click()
+    assert column(tab, "scores", 4)[7:] == ["900", "1,000", "10,000"]
+    tab.locator("#table-many th button").first.click()
+    assert column(tab, "many", 1) == [f"trial-{i}" for i in range(60)]  # 9 before 10
 
 
 def test_a_table_of_more_than_eight_rows_filters(tab: Tab) -> None:
+    open_all(tab)
     boxes = tab.get_by_label("Filter rows")
     assert boxes.count() == 2
-    first = tab.locator("figure.table").first
+    first = tab.locator("#table-scores")
     told = first.locator("output")
     assert told.inner_text() == "10 of 10"
     boxes.first.fill("T1  script")
@@ -218,6 +308,7 @@ def test_a_table_of_more_than_eight_rows_filters(tab: Tab) -> None:
 
 
 def test_a_gallery_filters_by_both_classes(tab: Tab) -> None:
+    open_all(tab)
     figure = tab.locator("figure.gallery")
     told = figure.locator("output")
     actual, predicted = tab.get_by_label("True class"), tab.get_by_label("Predicted class")
@@ -232,7 +323,8 @@ def test_a_gallery_filters_by_both_classes(tab: Tab) -> None:
 
 
 def test_a_figure_is_enlarged_zoomed_and_closed_by_keyboard(tab: Tab) -> None:
-    opener = tab.get_by_role("button", name="Enlarge Figure 1.")
+    open_all(tab)
+    opener = tab.get_by_role("button", name="Enlarge: A curve")
     dialog, level = tab.locator("dialog"), tab.locator("dialog output")
     place = "new DOMMatrix(document.querySelector('dialog img').style.transform)"
 
@@ -243,7 +335,7 @@ def test_a_figure_is_enlarged_zoomed_and_closed_by_keyboard(tab: Tab) -> None:
     opener.focus()
     tab.keyboard.press("Enter")
     assert dialog.is_visible()
-    assert dialog.locator("p").inner_text() == "Figure 1. A curve"
+    assert dialog.locator("p").inner_text() == "A curve"
     assert level.inner_text() == "100 %"
     tab.keyboard.press("ArrowRight")
     assert at() == (1, 0, 0)
@@ -278,7 +370,7 @@ def test_a_figure_is_enlarged_zoomed_and_closed_by_keyboard(tab: Tab) -> None:
     assert not dialog.is_visible()
     assert opener.evaluate("(button) => button === document.activeElement")
     # A click on the second one opens that one, from the start.
-    tab.locator(".picture img").nth(1).click()
+    tab.locator("#figure-map img").click()
     assert level.inner_text() == "100 %"
     assert dialog.locator("img").get_attribute("alt") == "A map"
 
@@ -288,8 +380,9 @@ def test_without_scripts_all_is_there_and_no_dead_control(browser: Browser, url:
         tab = context.new_page()
         tab.goto(url)
         assert tab.locator("button, input, select, dialog, output").count() == 0
-        tab.locator("summary").click()  # which needs no script
-        for item in ("tbody tr", "figure img", "figure.gallery li", "main > section", ".lead"):
+        for summary in tab.locator("summary").all():
+            summary.click()  # which needs no script
+        for item in ("tbody tr", "figure img", "figure.gallery li", ".part", ".lead"):
             found = tab.locator(item)
             assert found.count() > 0
             assert len(shown(found)) == found.count()
@@ -298,11 +391,18 @@ def test_without_scripts_all_is_there_and_no_dead_control(browser: Browser, url:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_window(tab: Tab, width: int) -> None:
     tab.set_viewport_size({"width": width, "height": 800})
-    tab.locator("summary").click()
+    open_all(tab)
     assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-    # The wide table scrolls in its own region.
-    wide = tab.locator(".scroll").nth(0)
+    # The wide table scrolls in its own region, and a word beside it says so.
+    tab.wait_for_function("document.querySelectorAll('#table-scores .more').length === 1")
+    wide = tab.locator("#table-scores .scroll")
     assert wide.evaluate("(region) => region.scrollWidth > region.clientWidth") == (width == 390)
+    for box in tab.locator(".scroll").all():
+        is_wide = box.evaluate("(region) => region.scrollWidth > region.clientWidth")
+        assert box.locator("xpath=..").locator(".more").is_visible() == is_wide
+    # On a phone the first tables have a row below the other, each cell with its column's name.
+    for table in tab.locator("header .scroll, .open .scroll").all():
+        assert table.evaluate("(region) => region.scrollWidth <= region.clientWidth")
     tab.locator(".enlarge").first.click()
     assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
 
@@ -310,7 +410,7 @@ def test_nothing_is_wider_than_the_window(tab: Tab, width: int) -> None:
 def test_the_first_tab_skips_the_contents_and_focus_is_seen(tab: Tab) -> None:
     tab.keyboard.press("Tab")
     focused = "document.activeElement"
-    assert tab.evaluate(f"{focused}.textContent") == "Skip to the content"
+    assert tab.evaluate(f"{focused}.textContent") == "Skip to the details"
     assert tab.evaluate(f"{focused}.getBoundingClientRect().left >= 0")
     tab.keyboard.press("Enter")
     for _ in range(6):
@@ -322,11 +422,34 @@ def test_the_first_tab_skips_the_contents_and_focus_is_seen(tab: Tab) -> None:
 def test_print_shows_whole_tables_and_no_control(tab: Tab) -> None:
     tab.emulate_media(media="print", color_scheme="dark")
     tab.set_viewport_size({"width": 688, "height": 1000})  # A4 less its margins
-    assert shown(tab.locator("nav, .controls, .enlarge, .skip")) == []
-    assert len(shown(tab.locator("tbody tr"))) == 72  # those of the closed table too
+    assert shown(tab.locator(".files, .controls, .enlarge, .skip")) == []
+    assert len(shown(tab.locator("tbody tr"))) == 78  # those of the closed sections too
+    # The answer fits on the first sheet, and nothing else is on it.
+    assert tab.evaluate("document.querySelector('header').getBoundingClientRect().bottom") < 1000
+    assert tab.evaluate("getComputedStyle(document.querySelector('header')).breakAfter") == "page"
     for region in tab.locator(".scroll").all():
         assert region.evaluate("(one) => one.scrollWidth <= one.clientWidth")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_an_accessibility_engine_finds_no_serious_fault(tab: Tab, width: int, scheme: Any) -> None:
+    tab.set_viewport_size({"width": width, "height": 900})
+    tab.emulate_media(color_scheme=scheme)
+    for opened in (False, True):
+        if opened:
+            open_all(tab)
+        found = Axe().run(tab).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
+
+
+def test_what_is_pressed_is_large_enough_for_a_finger(tab: Tab) -> None:
+    open_all(tab)
+    for control in tab.locator("button, input, select, summary, .files a, td a").all():
+        if (box := control.bounding_box()) is not None:  # not in the closed dialog
+            assert min(box["width"], box["height"]) >= 24, control.inner_text()
 
 
 # --- contrast --------------------------------------------------------------------------------
@@ -387,6 +510,7 @@ READABLE = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(tab: Tab, scheme: Any) -> None:
     tab.emulate_media(color_scheme=scheme)
+    open_all(tab)
     tab.locator(".enlarge").first.click()
     pairs = tab.evaluate(READABLE)
     assert len(pairs) >= 4
@@ -416,7 +540,8 @@ def test_text_is_text_in_every_format(tmp_path: Path) -> None:
     assert not re.search(r"<(?!br>)", markdown)
     assert "| --- | ---: | ---: | ---: | --- |" in markdown
     assert "12 images, in report.html" in markdown
-    assert "\n## Verdict\n\nThe verdict" in markdown
+    assert "\n2 sweeps\n\nThe best" in markdown
+    assert "\n## Results\n\nWhat is found" in markdown
     assert r"\begin{tabular}{lrrrl}" in (out / "tables" / "scores.tex").read_text()
 
 
@@ -516,4 +641,4 @@ def test_same_page_same_bytes_in_another_process() -> None:
     )
     here = sums(PAGE)
     assert done.stdout.split() == " ".join(here).split()
-    assert len(here) == 2 * 3 + 2 * 2 + 2
+    assert len(here) == 2 * 6 + 3 * 3 + 2

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import reported_tables
-from analysis.cifar10.comparable import is_studys, why_no_evidence
+from analysis.cifar10.comparable import stands_beside, why_no_evidence
 from analysis.cifar10.reported import recipe
 from analysis.cifar10.reported import reported as reported_figures
 from analysis.data.study import POINT, Plan, Study
@@ -131,7 +131,7 @@ def against_reported(plan: Plan, pairs: list[Pair]) -> list[str]:
     accuracy.
     """
     (axis,) = plan.axes
-    if axis not in _CLAIMS or not is_studys(plan.runs):
+    if axis not in _CLAIMS or not stands_beside(plan):
         return []
     said, claim, concerned = _CLAIMS[axis]
     answers: dict[str, list[str]] = {}
@@ -150,7 +150,7 @@ def beside_dla(plan: Plan) -> list[str]:
     """Which stem gives DLA-34's reported test accuracy, by reported_tables.told_from_reported."""
     if plan.axes != [STEM] or set(plan.runs["model.name"]) != {"dla34"}:
         return []
-    if not is_studys(plan.runs):
+    if not stands_beside(plan):
         return []
     figure = _dla() / 100
     cells = [cell for cell in summary_tables.cells(plan.runs).to_dict("records") if cell["n"]]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import reported_tables
-from analysis.cifar10.comparable import why_no_evidence
+from analysis.cifar10.comparable import stands_beside, why_no_evidence
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.figures import compare as figures
@@ -29,7 +29,10 @@ _BESIDE = [
 
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
-    table = reported_tables.architectures(plan.runs, reported()["architectures"])
+    known = reported()["architectures"]
+    if not stands_beside(plan):
+        known = [{"model": row["model"]} for row in known]  # in the study's order all the same
+    table = reported_tables.architectures(plan.runs, known)
     pairs = paired.compare(paired.all_pairs(plan), plan, study)
     name = wording.name(plan)
     said = f"The models of {plan.sweep}, pair by pair: over seeds and on the same test images"
@@ -62,11 +65,12 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             [*_pictures(plan, table), *curve_pictures(plan)],
             [
                 "train: running mean over the augmented images of the best epoch. "
-                "train clean: plain training images under the tested weights. "
-                "The study does not say which its training accuracy is.",
+                "train clean: plain training images under the tested weights."
+                + " The study does not say which its training accuracy is."
+                * bool(len(beside)),
                 "minutes: of training and validation, mean over seeds, times the number of devices "
                 "(on a CPU, of processes).",
-                *notes(table),
+                *notes(table if len(beside) else reported_tables.without_reported(table)),
                 *paired.notes(pairs),
             ],
         )

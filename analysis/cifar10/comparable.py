@@ -16,6 +16,12 @@ def is_studys(runs: pd.DataFrame) -> bool:
     return known == {CIFAR10.sha256} if known else set(runs["data.name"]) == {CIFAR10.name}
 
 
+def stands_beside(plan: Plan) -> bool:
+    """Whether reported figures stand beside those of the launch: it is of the same images, at full
+    scale. At another size a difference would say nothing of either."""
+    return plan.scale == "full" and is_studys(plan.runs)
+
+
 def _unlike_reported(plan: Plan) -> list[str]:
     """Fields, not varied by the sweep, in which a trial differs from the reported recipe."""
     free = {"seed", "schema_version", "data.root", *plan.axes}

@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 
 from analysis.cifar10 import beside
+from analysis.cifar10.comparable import stands_beside
 from analysis.cifar10.explain import section as explain
 from analysis.cifar10.final_model import final, is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
 from analysis.sections import diagnostics, wording
+from analysis.sections.answers import answer
+from analysis.sections.findings import of_launches
 from analysis.sections.one_run import ReportedRun
 from analysis.sections.routing import Kind, kind
 
@@ -41,7 +44,11 @@ def sections(study: Study) -> list[Section]:
         _TITLE: [plan for plan in rest if plan.sweep != _CHOSEN],
     }
     return [
-        Section(title, [part for plan in group for part in parts(plan, study)])
+        Section(
+            title,
+            [part for plan in group for part in parts(plan, study)],
+            of_launches(group, [answer(plan) for plan in group]),
+        )
         for title, group in groups.items()
         if group
     ]
@@ -51,9 +58,14 @@ def parts(plan: Plan, study: Study) -> list[Part]:
     """Of a launch without axes. Draws every figure."""
     if not is_of_the_model(plan):
         return diagnostics.parts(plan, study, explain.parts)
-    first, *detail = diagnostics.parts(plan, study, explain.parts, _reported_run())
+    is_beside = stands_beside(plan)
+    known = _reported_run() if is_beside else None
+    first, *detail = diagnostics.parts(plan, study, explain.parts, known)
     if not detail:
         return [first]
+    if not is_beside:
+        title = f"{wording.title(plan)}: what the study draws"
+        return [first, *detail, Part(title, tables=[_table_of_figures(plan, [first, *detail])])]
     run = diagnostics.median(diagnostics.finished(plan))
     return [first, _beside(plan, study, run, [first, *detail]), *detail]
 
@@ -89,8 +101,7 @@ def _beside(plan: Plan, study: Study, run: Run, drawn: Sequence[Part]) -> Part:
     if len(curves):
         caption = f"Smoothed validation loss (nats) of {sweep} beside the reported"
         tables_.append(Table(f"{name}-losses-reported", caption, curves))
-    caption = "What the study draws of its final model, and whether this report does"
-    tables_.append(Table(f"{name}-figures-reported", caption, _figures_drawn(drawn)))
+    tables_.append(_table_of_figures(plan, drawn))
     footnotes = beside.footnotes(found)
     if any(one.key[0] == beside.CONFUSION for one in found):
         footnotes.append(
@@ -107,6 +118,11 @@ def _beside(plan: Plan, study: Study, run: Run, drawn: Sequence[Part]) -> Part:
         )
     return Part(f"{wording.title(plan)}: beside the reported figures", beside.notes(found), tables_,
                 [], footnotes)  # fmt: skip
+
+
+def _table_of_figures(plan: Plan, drawn: Sequence[Part]) -> Table:
+    caption = "What the study draws of its final model, and whether this report does"
+    return Table(f"{wording.name(plan)}-figures-reported", caption, _figures_drawn(drawn))
 
 
 def loss_floor() -> float:

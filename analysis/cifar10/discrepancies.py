@@ -28,17 +28,19 @@ _TELLING = {"EARLY_STOP", "DIVERGED", "NONFINITE", "OUTLIER"}
 
 
 def discrepancies(study: Study) -> Section:
-    parts = []
+    parts, spoken = [], 0
     for oddity, (title, speak, command) in zip(reported()["oddities"], _SPEAKERS, strict=True):
         said = [
             f"{wording.title(plan)}{_at_scale(plan)}: {sentence}"
             for plan in study.plans
             for sentence in speak(plan)
         ]
+        spoken += bool(said)
         if not said:
             said = [f"No trial of this report speaks to it. To ask: {command}"]
         parts.append(Part(title, [f"{oddity['what']} (Reported in: {oddity['where']}.)", *said]))
-    return Section("Oddities of the reported study", parts)
+    finding = f"{count(len(parts), 'oddity', 'oddities')}; trials here speak to {spoken}."
+    return Section("Oddities of the reported study", parts, finding)
 
 
 def _at_scale(plan: Plan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.cifar10 import reported_tables
-from analysis.cifar10.comparable import why_no_evidence
+from analysis.cifar10.comparable import stands_beside, why_no_evidence
 from analysis.cifar10.reported import reported
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.grid import heatmap
@@ -16,7 +16,10 @@ from analysis.stats import selection_bias
 def parts(plan: Plan, study: Study) -> list[Part]:
     """Draws every figure."""
     figures = reported()["grid_bs_epoch"]
-    cells = reported_tables.grid_cells(plan.runs, figures)
+    is_beside = stands_beside(plan)
+    cells = reported_tables.grid_cells(plan.runs, figures if is_beside else {"cells": []})
+    if not is_beside:
+        cells = reported_tables.without_reported(cells)
     name = wording.name(plan)
     caption = f"Test accuracy (%) of {plan.sweep}, batch size x epochs"
     changed = [
@@ -25,20 +28,22 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         if text != printed
     ]
     footnotes = [
-        f"The study gives one row's epochs as {', '.join(changed)}; its figures stand beside the "
-        "epochs of the text here.",
+        *[
+            f"The study gives one row's epochs as {', '.join(changed)}; its figures stand beside "
+            "the epochs of the text here."
+        ]
+        * is_beside,
         _epochs(plan),
         *notes(cells),
     ]
     heat = Picture(
         f"{name}-heatmap",
-        f"{caption}: measured on the left ({wording.over_seeds(plan)}), reported on the right (one "
-        "run a cell), on one colour scale; hatched cells are flagged, and named",
-        heatmap(cells, reported_tables.reported_grid(figures)),
+        f"{caption}: {_what_is_drawn(plan, is_beside)}; hatched cells are flagged, and named",
+        heatmap(cells, reported_tables.reported_grid(figures) if is_beside else None),
     )
     paid = cost.pictures(plan)
     if paid:
-        footnotes.append(f"{cost.FRONT} The study does not report what its cells cost.")
+        footnotes.append(cost.FRONT)
         footnotes.append(cost.uncertain(plan))
     return [
         Part(
@@ -62,6 +67,13 @@ def parts(plan: Plan, study: Study) -> list[Part]:
             footnotes,
         )
     ]
+
+
+def _what_is_drawn(plan: Plan, is_beside: bool) -> str:
+    over = wording.over_seeds(plan)
+    if not is_beside:
+        return over
+    return f"measured on the left ({over}), reported on the right (one run a cell), on one scale"
 
 
 def _epochs(plan: Plan) -> str:

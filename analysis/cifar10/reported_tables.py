@@ -67,6 +67,12 @@ def reported_grid(reported: dict[str, Any]) -> pd.DataFrame:
     return table.assign(n=1, planned=1, flags=flags)
 
 
+def without_reported(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, of a launch that does not compare with what was reported."""
+    about = [name for name in table if name.startswith("reported") or name in _BESIDE[:-1]]
+    return table.drop(columns=about)
+
+
 def grid(table: pd.DataFrame) -> pd.DataFrame:
     """`grid_cells`, with a row a number of epochs and a column a batch size; a cell is text."""
     rows = []
@@ -85,7 +91,7 @@ def _cell(cell: pd.Series[Any]) -> str:
     if not math.isnan(cell["test sd"]):
         test += f" ± {percent(cell['test sd'])}"
     lines = [test if cell["n"] else "no result"]
-    if not math.isnan(cell["reported"]):
+    if "reported" in cell and not math.isnan(cell["reported"]):
         difference = f" ({percent(cell['difference'], '+')})" if cell["n"] else ""
         lines.append(f"reported {percent(cell['reported'])}{difference}")
     lines.append(f"n {cell['n']} of {cell['planned']}")

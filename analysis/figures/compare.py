@@ -9,13 +9,12 @@ from textwrap import shorten
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.figures.style import GOLD, INK, STYLE, numbers
+from analysis.figures.style import GOLD, INK, STYLE, numbers, palette
 from analysis.stats.intervals import Interval, seed_interval
 
 # Where most of the width would go to rows far below the best, or to reported figures far from what
@@ -114,8 +113,7 @@ def sizes(rows: Sequence[tuple[int, Row]]) -> Figure:
         figure = Figure(figsize=(10 if close else 8, 3.8))
         panels = list(figure.subplots(1, 2 if close else 1, squeeze=False)[0])
         figure.set_layout_engine("constrained")
-        # The map's bright end is left out: it is pale on white paper.
-        colours = mpl.colormaps["cividis"](np.linspace(0, 0.8, len(rows)))
+        colours = palette(len(rows))
         for axes in panels:
             for i, (parameters, row) in enumerate(rows):
                 if row.interval is not None:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.style import STYLE, Whole, alone
+from analysis.figures.style import STYLE, Whole, alone, palette
 
 _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
@@ -35,14 +34,14 @@ def curves(
         for trial, label in labels.items():
             if trial in groups:
                 points.setdefault(label, []).append(trial)
-        # The map's bright end is left out: it is pale on white paper.
-        colours = mpl.colormaps["cividis"](np.linspace(0, 0.8, max(len(points), 1)))
+        colours = palette(len(points))
         # Many lines are a picture, not a drawing: as vectors 10,000 trials would fill 20 MB.
         many = len(labels) > 200
         lines = []
         for i, trials in enumerate(points.values()):
             style: Any = {
-                "color": colours[i], "linestyle": _LINES[i % len(_LINES)], "rasterized": many,
+                "color": colours[i], "linestyle": "-" if len(points) <= 10 else _LINES[i % 4],
+                "rasterized": many,
             }  # fmt: skip
             for trial in trials:
                 seed = groups[trial]

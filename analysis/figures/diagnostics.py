@@ -9,13 +9,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from analysis.figures.style import GOLD, INK, STYLE, Whole, alone, empty
+from analysis.figures.style import GOLD, INK, STYLE, Whole, alone, empty, palette
 from analysis.text.examples import TEST_IMAGES, Noun
 
 # As many classes can have their numbers in the figure; more can have their names, at most so many.
@@ -38,8 +37,8 @@ def panels(
     mixed: bool,
 ) -> Figure:
     """Loss, accuracy, learning rate and the gap between training and validation accuracy over
-    epochs (from 0), a colour a trial of `labels`; a dot marks the `best` epoch of those that have
-    one. `epochs` has the columns of epochs.parquet and `trial`.
+    epochs, drawn from 1, a colour a trial of `labels`; a dot marks the `best` epoch of those that
+    have one. `epochs` has the columns of epochs.parquet and `trial`, and counts from 0, as `best`.
 
     `smoothing` says whether the loss in training is smoothed, `mixed` whether its images are mixed.
     """
@@ -58,7 +57,9 @@ def panels(
         f"train: running mean, {images}": ("train_accuracy", "--"),
         "validation": ("val_accuracy", "-"),
     }
+    best = {trial: epoch + 1 for trial, epoch in best.items()}
     epochs = epochs.sort_values("epoch").assign(
+        epoch=epochs["epoch"] + 1,
         train_accuracy=100 * epochs["train_accuracy"],
         val_accuracy=100 * epochs["val_accuracy"],
         gap=100 * (epochs["train_accuracy"] - epochs["val_accuracy"]),
@@ -67,9 +68,7 @@ def panels(
         figure = Figure(figsize=(9.5, 7))
         grid = figure.subplots(2, 2, sharex=True)
         figure.set_layout_engine("constrained")
-        # The map's bright end is left out: it is pale on white paper.
-        shades = mpl.colormaps["cividis"](np.linspace(0, 0.8, max(len(labels), 1)))
-        colours = {trial: to_hex(shade) for trial, shade in zip(labels, shades, strict=False)}
+        colours = dict(zip(labels, palette(len(labels)), strict=True))
         loss, accuracy, rate, gap = grid.flat
         _lines(loss, epochs, colours, best, losses)
         _lines(accuracy, epochs, colours, best, accuracies)
@@ -82,7 +81,7 @@ def panels(
         gap.set_ylabel("train minus validation\naccuracy, points")
         rate.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=False)
         for axes in grid[1]:
-            axes.set_xlabel("epoch, from 0")
+            axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(Whole())
         for axes in grid.flat:
             axes.grid(color="0.9", linewidth=0.6)

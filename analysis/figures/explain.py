@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import INK, STYLE
 
-MAP_SHARE = 0.55  # of a pixel's colour; the rest is the image, in grey
+MAP_SHARE = 0.72  # of a pixel's colour where the map is highest; the rest is the image, in grey
 
 _FEW = 4  # classes, up to which the images are drawn larger
 _GREY = "0.45"
@@ -40,13 +40,20 @@ Row = tuple[str, Tile | None, Tile | None]
 
 
 def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The map in cividis over the image in grey, so that every hue is the map's; (H, W, 3)."""
+    """The map over the image in grey, so that every hue is the map's, the more of it the higher
+    it is: where it is low the image stays as it is. (H, W, 3)."""
     # Rec. 601, as in every conversion from RGB to grey.
     grey = image @ np.array([0.299, 0.587, 0.114]) / 255
-    colours = mpl.colormaps["cividis"](heat)[..., :3]
-    mixed = MAP_SHARE * colours + (1 - MAP_SHARE) * grey[..., None]
-    found: NDArray[np.uint8] = np.rint(255 * mixed).astype(np.uint8)
+    found: NDArray[np.uint8] = np.rint(255 * _over(grey, heat)).astype(np.uint8)
     return found
+
+
+def _over(grey: NDArray[np.float64], heat: NDArray[Any]) -> NDArray[np.float64]:
+    # From purple to orange: the ends of the map would be taken for black and white of the image.
+    colours = mpl.colormaps["inferno"](0.25 + 0.5 * heat)[..., :3]
+    share = MAP_SHARE * np.asarray(heat)[..., None]
+    mixed: NDArray[np.float64] = share * colours + (1 - share) * grey[..., None]
+    return mixed
 
 
 def grad_cam(rows: Sequence[Row]) -> Figure:
@@ -141,7 +148,9 @@ def _bar(paper: _Paper, left: float, top: float, length: float) -> None:
         length / width,
         thickness / height,
     )
-    colours = ScalarMappable(mpl.colors.Normalize(0, 1), "cividis")
+    steps = np.linspace(0, 1, 256)
+    shades = mpl.colors.ListedColormap(_over(np.full(256, 0.6), steps))
+    colours = ScalarMappable(mpl.colors.Normalize(0, 1), shades)
     bar = paper.figure.colorbar(
         colours, cax=paper.figure.add_axes(place), orientation="horizontal", ticks=[0, 0.5, 1]
     )

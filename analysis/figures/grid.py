@@ -22,12 +22,15 @@ _CELL = 1.55  # inches wide, and
 _LINE = 0.19  # high a line of text
 
 
-def heatmap(measured: pd.DataFrame, reported: pd.DataFrame) -> Figure:
+def heatmap(measured: pd.DataFrame, reported: pd.DataFrame | None) -> Figure:
     """Mean test accuracy (%) of batch size x epochs, from reported_tables.grid_cells, and beside it
-    the reported one, from reported_tables.reported_grid, on one colour scale. Flagged cells are
+    the reported one, from reported_tables.reported_grid, on one colour scale; None where the two do
+    not compare. Flagged cells are
     hatched and named, cells without a result are empty.
     """
-    panels = {"measured": measured, "reported, one run a cell": reported}
+    panels = {"measured": measured}
+    if reported is not None:
+        panels["reported, one run a cell"] = reported
     widths = [table["batch_size"].nunique() for table in panels.values()]
     rows = max(table["epochs"].nunique() for table in panels.values())
     values = 100 * pd.concat([table["test"] for table in panels.values()]).dropna()
@@ -39,10 +42,11 @@ def heatmap(measured: pd.DataFrame, reported: pd.DataFrame) -> Figure:
         height = 1.3 + rows * max(0.7, _LINE * (lines + 1))
         figure = Figure(figsize=(2.0 + _CELL * sum(widths), height))
         figure.set_layout_engine("constrained")
-        axes = figure.subplots(1, 2, gridspec_kw={"width_ratios": widths})
+        grid = figure.subplots(1, len(panels), squeeze=False, gridspec_kw={"width_ratios": widths})
+        axes = grid[0]
         for panel, (title, table) in zip(axes, panels.items(), strict=True):
             image = _draw(panel, table, norm)
-            panel.set_title(title, fontsize=10)
+            panel.set_title(title if len(panels) > 1 else "", fontsize=10)
         axes[0].set_ylabel("epochs")
         figure.colorbar(image, ax=list(axes), label="mean test accuracy, %")
     return figure

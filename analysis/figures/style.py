@@ -1,6 +1,7 @@
 """How every figure is drawn: without a display, and with the same bytes for the same data.
 
-Cividis throughout: it reads the same with and without colour vision (Nunez et al. 2018).
+What is counted is drawn in cividis, which reads the same with and without colour vision (Nunez et
+al. 2018); lines that a legend tells apart have hues of their own (`palette`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ STYLE: Any = {
 }
 INK = "#00224e"  # cividis' dark end
 GOLD = "#a59c74"  # and its middle
+
+
+# Tol's muted scheme (personal.sron.nl/~pault), which reads without colour vision too, its darker
+# colours first; black for a tenth line.
+_HUES = (
+    "#332288", "#cc6677", "#117733", "#dd9922", "#44aa99", "#aa4499", "#88ccee", "#882255",
+    "#999933", "#000000",
+)  # fmt: skip
+
+
+def palette(lines: int) -> list[str]:
+    """A colour for each of so many lines: hues of their own as far as these are told apart, of more
+    lines an even walk through cividis without its bright end, which is pale on white paper."""
+    if lines <= len(_HUES):
+        return list(_HUES[:lines])
+    shades = mpl.colormaps["cividis"]
+    return [mpl.colors.to_hex(shades(0.8 * i / (lines - 1))) for i in range(lines)]
 
 
 # Values that differ by less, as a share of them or in themselves, differ by rounding alone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 
 import pandas as pd
@@ -15,17 +16,22 @@ from analysis.output.table_text import show
 from analysis.text.numbers import fixed
 
 _VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
-_LONG_TABLE = 40  # rows, above which a table waits to be opened
 _LONG_LINE = 30  # characters, above which a cell's line is broken
 
 
 @dataclass(frozen=True)
 class Table:
-    """`name` becomes tables/<name>.csv and .tex."""
+    """`name` becomes tables/<name>.csv and .tex, and `anchor` its place in the page."""
 
     name: str
     caption: str
     frame: pd.DataFrame
+    links: tuple[str, ...] = ()
+    """Anchors of the page to which the first cells of the rows lead; an empty one leads nowhere."""
+
+    @property
+    def anchor(self) -> str:
+        return f"table-{self.name}"
 
     @cached_property
     def shown(self) -> pd.DataFrame:
@@ -38,15 +44,11 @@ class Table:
         """
         return [_kind(list(self.shown.iloc[:, i])) for i in range(self.shown.shape[1])]
 
-    @property
-    def long(self) -> bool:
-        return len(self.frame) > _LONG_TABLE
-
 
 @dataclass(frozen=True)
 class Picture:
-    """`name` becomes figures/<name>.png and .pdf; the caption is its text for those who cannot
-    see it, and says what the figure shows without any other text.
+    """`name` becomes figures/<name>.png, .svg and .pdf; the caption is its text for those who
+    cannot see it, and says what the figure shows without any other text.
 
     `raster`: the page holds it as PNG and not as SVG, for what is made of pixels.
     """
@@ -56,13 +58,21 @@ class Picture:
     figure: Figure
     raster: bool = False
 
+    @property
+    def anchor(self) -> str:
+        return f"figure-{self.name}"
+
     @cached_property
     def png(self) -> bytes:
         return png(self.figure)
 
     @cached_property
+    def svg(self) -> bytes:
+        return svg(self.figure)
+
+    @cached_property
     def data_uri(self) -> str:
-        vector = b"" if self.raster else svg(self.figure)
+        vector = b"" if self.raster else self.svg
         if vector and (len(vector) <= _VECTOR_LIMIT or len(vector) <= len(self.png)):
             return _data_uri("image/svg+xml", vector)
         return _data_uri("image/png", self.png)
@@ -135,14 +145,42 @@ class Part:
     interactive: list[Interactive] = field(default_factory=list)
 
 
+class Look(StrEnum):
+    """How a page shows a section, in the page's order."""
+
+    CARD = "card"
+    """Open, beside others where there is room."""
+    OPEN = "open"
+    FOLDED = "folded"
+    """A heading and its finding, until a reader opens it."""
+
+
 @dataclass(frozen=True)
 class Section:
+    """`finding` is what a reader who leaves the section closed knows of it: one line."""
+
     title: str
     parts: list[Part]
+    finding: str = ""
+    look: Look = Look.FOLDED
 
     @property
     def anchor(self) -> str:
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return _anchor(self.title)
+
+    @property
+    def anchors(self) -> list[str]:
+        """The parts' places in the page, by their titles and not by their number."""
+        found: list[str] = []
+        for part in self.parts:
+            name = f"{self.anchor}.{_anchor(part.title)}" if part.title else f"{self.anchor}.all"
+            again = sum(one == name or one.startswith(f"{name}.") for one in found)
+            found.append(f"{name}.{again + 1}" if again else name)
+        return found
+
+
+def _anchor(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
 # --- formats ---------------------------------------------------------------------------------

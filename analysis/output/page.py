@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import pandas as pd
@@ -20,27 +21,40 @@ from markupsafe import Markup
 from analysis.figures import glyphs
 from analysis.figures.style import pdf
 from analysis.output.formats import csv_table, latex_table, markdown, without_controls
-from analysis.output.model import Part, Section, Table
+from analysis.output.model import Look, Part, Section, Table
 from analysis.output.publish import MANIFEST, put, replacing
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_LARGE_CSV = 100_000  # characters
 
 
 @dataclass(frozen=True)
 class Page:
-    """`lead` is what a reader reads first, set off from the sections. Where figures could not draw
-    a name, a section at the end says what stands for it.
+    """`lead` is what a reader reads first: a few sentences, beside the figures of `answer` and
+    above its tables. `about` says in a line what the page is about. Where figures could not draw a
+    name, a section at the end says what stands for it.
     """
 
     title: str
     sections: list[Section]
     lead: list[str] = field(default_factory=list)
+    about: str = ""
+    answer: Part = field(default_factory=Part)
 
     def __post_init__(self) -> None:
-        parts = [part for section in self.sections for part in section.parts]
-        names = glyphs.prepare(picture.figure for part in parts for picture in part.pictures)
+        names = glyphs.prepare(p.figure for part in self.parts for p in part.pictures)
         if names:
             self.sections.append(_stand_ins(names))
+
+    @property
+    def parts(self) -> list[Part]:
+        return [self.answer, *(part for section in self.sections for part in section.parts)]
+
+    @property
+    def by_look(self) -> list[tuple[Look, list[Section]]]:
+        """The sections in the page's order: what is always open comes first."""
+        found = [(look, [one for one in self.sections if one.look is look]) for look in Look]
+        return [(look, some) for look, some in found if some]
 
     def write(self, out: Path) -> Path:
         """Write report.html, report.md, tables/, figures/ and their list; returns report.html's
@@ -62,12 +76,13 @@ class Page:
 
     def files(self) -> Iterator[tuple[str, str | bytes]]:
         """Name and content of every file of the report."""
-        for part in (part for section in self.sections for part in section.parts):
+        for part in self.parts:
             for table in part.tables:
                 yield f"tables/{table.name}.csv", csv_table(table)
                 yield f"tables/{table.name}.tex", latex_table(table)
             for picture in part.pictures:
                 yield f"figures/{picture.name}.png", picture.png
+                yield f"figures/{picture.name}.svg", picture.svg
                 yield f"figures/{picture.name}.pdf", pdf(picture.figure)
         yield "report.md", self.markdown()
         yield "report.html", self.html()
@@ -82,6 +97,8 @@ class Page:
         # that stands in the page, but none from elsewhere, and scripts by their hashes alone.
         return _template("report.html.j2").render(
             page=self,
+            looks=Look,
+            csv_link=_csv_link,
             css=css,
             css_source=Markup("'unsafe-inline'") if charts else _source(css),
             scripts=[Markup(script) for script in scripts],
@@ -107,6 +124,15 @@ def _stand_ins(names: dict[str, str]) -> Section:
 def _json_block(data: str) -> Markup:
     """JSON that cannot end the element that holds it: there "<" stands in texts alone."""
     return Markup(data.replace("<", "\\u003c"))
+
+
+def _csv_link(table: Table) -> str:
+    """Where the page finds the table's CSV: in itself, so that it can be sent without its folder;
+    a large one beside it."""
+    text = csv_table(table)
+    if len(text) > _LARGE_CSV:
+        return f"tables/{quote(table.name)}.csv"
+    return f"data:text/csv;charset=utf-8,{quote(text)}"
 
 
 def _source(text: str) -> Markup:

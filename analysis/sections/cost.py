@@ -70,7 +70,7 @@ def cost(study: Study) -> Section:
             "that shared it with no other worker and never stood still, as far as the records "
             f"tell; the front does not depend on them. {TOLD}: {POWER_NOTE}"
         )
-    return Section("Cost", [Part("", notes, shown, pictures, footnotes)])
+    return Section("Cost", [Part("", notes, shown, pictures, footnotes)], totals(hours))
 
 
 def spent(trials: pd.DataFrame) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def _curves(plan: Plan) -> list[Picture]:
             "one smoothed alike; the plain one stands apart."
         )
     caption = (
-        f"{count(len(labels), 'seed')} of {plan.sweep} over epochs (from 0): loss and "
+        f"{count(len(labels), 'seed')} of {plan.sweep} over epochs: loss and "
         "accuracy on training and validation images, learning rate, and training minus "
         f"validation accuracy in points. Training figures are running means over {images} while "
         f"the weights move, so that a gap below 0 is no mistake.{losses} A dot is the best epoch "

@@ -1,4 +1,4 @@
-"""Summary: what was launched, what became of it, what is flagged, how sure figures can be."""
+"""Launches: what was launched, what became of it, what is flagged, how sure figures can be."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def summary(study: Study) -> Section:
         shown.append(Table("flagged", "Flagged trials", flags))
         legend = pd.DataFrame(rules, columns=["flag", "rule"])
         shown.append(Table("flags", "What the flags mean", legend))
-    return Section("Summary", [Part(notes=notes, tables=shown)])
+    finding = f"{count(len(study.plans), 'launch', 'launches')}: {told}."
+    return Section("Launches", [Part(notes=notes, tables=shown)], finding)
 
 
 def _data(plan: Plan) -> str | None:

@@ -178,10 +178,10 @@ def curve_pictures(plan: Plan) -> list[Picture]:
     if not plan.epochs["val_accuracy"].notna().any():
         return []
     rows = plan.epochs[["trial"]].assign(
-        at=plan.epochs["epoch"], value=plan.epochs["val_accuracy"] * 100
+        at=plan.epochs["epoch"] + 1, value=plan.epochs["val_accuracy"] * 100
     )
     return curves_of(
-        plan, rows, ("Validation accuracy", "epochs"), ("epoch, from 0", "validation accuracy, %")
+        plan, rows, ("Validation accuracy", "epochs"), ("epoch", "validation accuracy, %")
     )
 
 
@@ -196,7 +196,7 @@ def curves_of(
     flagged = set(plan.runs["trial"][plan.runs["flags"].map(bool)])
     caption = f"{said[0]} of {plan.sweep} over {said[1]}"
     if len(set(labels.values())) > 1:
-        caption += ", a line style a point"
+        caption += ", a colour a point"
     if len(set(labels.values())) < len(labels):
         caption += ": thick the mean over its seeds, thin each seed"
     caption += "; a cross ends a flagged trial" if flagged else ""

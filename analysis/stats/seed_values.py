@@ -145,14 +145,18 @@ class Difference:
 
 
 def difference(
-    a: Mapping[int, float], b: Mapping[int, float], images: int | None = None
+    a: Mapping[int, float],
+    b: Mapping[int, float],
+    images: int | None = None,
+    step: float = 0.0,
 ) -> Difference | None:
-    """None where no seed has both. `images` is on how many the values were counted."""
+    """None where no seed has both. `images` is on how many the values were counted; else `step`
+    says in which steps."""
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         return None
     gaps = [a[seed] - b[seed] for seed in seeds]
-    step = 1 / images if images else 0.0
+    step = 1 / images if images else step
     return Difference(
         math.fsum(gaps) / len(seeds),
         seed_interval(gaps),
@@ -199,13 +203,27 @@ def against_first(
     """The first of the points minus each of the others, where the points come in the order of what
     was seen: their family is all pairs of the points, any of which might have come first.
     """
-    values, on = [by_seed(plan, point, column) for point in found], images(plan, column)
-    others = [difference(values[0], one, on) for one in values[1:]]
-    if len(found) > MANY_POINTS:
-        pairs = math.comb(len(found), 2)
+    values = [by_seed(plan, point, column) for point in found]
+    return first_against(values, images(plan, column))
+
+
+def first_against(
+    values: Sequence[Mapping[int, float]], images: int | None = None, step: float = 0.0
+) -> list[Difference | None]:
+    """As `against_first`, of the values of the points by seed."""
+    others = [difference(values[0], one, images, step) for one in values[1:]]
+    if len(values) > MANY_POINTS:
+        pairs = math.comb(len(values), 2)
         return [one and one.bonferroni(pairs, PAIRS) for one in others]
-    rest = [difference(a, b, on) for a, b in itertools.combinations(values[1:], 2)]
+    rest = [difference(a, b, images, step) for a, b in itertools.combinations(values[1:], 2)]
     return family([*others, *rest], PAIRS)[: len(others)]
+
+
+def counted_in(values: Sequence[float]) -> float:
+    """The step in which the values seem to be counted, such as one example of a hundred: the least
+    distance of two different ones, which is next to nothing where they are not counted."""
+    known = sorted({float(f"{value:.9g}") for value in values})
+    return min((b - a for a, b in itertools.pairwise(known)), default=0.0)
 
 
 def lead(plan: Plan, ranked: Sequence[Point]) -> str:

@@ -38,9 +38,9 @@ def p_value(p: float | None) -> str:
     return MISSING if p is None or math.isnan(p) else f"{p:.2g}"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, many: str = "") -> str:
     """`1 seed`, `1,234 seeds`."""
-    return f"{number:,} {plural(number, noun)}"
+    return f"{number:,} {plural(number, noun, many)}"
 
 
 def plural(number: int, one: str, many: str = "") -> str:

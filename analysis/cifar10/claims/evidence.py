@@ -125,7 +125,7 @@ def figure(
     interval = prediction_interval(values, resolution, error)
     near = interval is not None and interval[0] <= reported <= interval[1]
     narrow = interval is not None and interval[1] - interval[0] <= 2 * margin
-    away = reported - statistics.fmean(values)
+    away = reported - statistics.fmean(values) if values else 0.0
     one = Comparison(False, p, away, deviation(values, resolution), single=True)
     return one, near and narrow
 

@@ -11,6 +11,7 @@ from analysis.cifar10.claims.answers import Answer, Standing
 from analysis.cifar10.claims.claim import EPOCHS, NATS, POINTS
 from analysis.cifar10.claims.every_claim import Answered, summary
 from analysis.cifar10.claims.evidence import Evidence
+from analysis.cifar10.claims.scorecard import counts
 from analysis.cifar10.reported import reported
 from analysis.data.study import Study
 from analysis.output.model import Part, Section, Table
@@ -39,6 +40,7 @@ def claims(study: Study, found: list[Answered]) -> Section:
             ),
             _protocol(study),
         ],
+        counts(found),
     )  # fmt: skip
 
 

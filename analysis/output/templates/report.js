@@ -1,5 +1,6 @@
 "use strict";
-// Sorts and filters tables, filters galleries, enlarges figures. The page is complete without it.
+// Sorts and filters tables, filters galleries, enlarges figures, opens what a link leads to. The page
+// is complete without it.
 (() => {
   const make = (tag, properties, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -23,7 +24,59 @@
     return make("div", { className: "controls" }, ...labels, told);
   };
 
+  // --- what folds out
+
+  const folds = [...document.querySelectorAll("details")];
+
+  const reveal = (hash) => {
+    const target = document.getElementById(decodeURIComponent(hash.slice(1)));
+    for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+    return target;
+  };
+  const arrive = () => reveal(location.hash)?.scrollIntoView();
+  addEventListener("hashchange", arrive);
+  // Before the browser follows it: also where the address already ends in it.
+  document.addEventListener("click", ({ target }) => {
+    const link = target.closest("a[href^='#']");
+    if (link) reveal(link.hash);
+  });
+  if (location.hash) arrive();
+
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = folds.filter((fold) => !fold.open);
+    for (const fold of closed) fold.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const fold of closed) fold.open = false;
+  });
+
+  if (folds.length > 1) {
+    const all = make("button", { type: "button" }, "Open all sections");
+    all.addEventListener("click", () => {
+      const open = folds.some((fold) => !fold.open);
+      for (const fold of folds) fold.open = open;
+      all.textContent = open ? "Close all sections" : "Open all sections";
+    });
+    folds[0].before(make("div", { className: "controls" }, all));
+  }
+
   // --- tables
+
+  // In words, where a table is wider than its box.
+  const watch = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const box = target.closest(".scroll");
+      const more = box.parentElement.querySelector(".more");
+      more.hidden = box.scrollWidth <= box.clientWidth;
+    }
+  });
+  for (const box of document.querySelectorAll(".scroll")) {
+    const more = make("span", { className: "more", hidden: true }, " Scroll sideways for more \u2192");
+    box.parentElement.querySelector("figcaption").append(more);
+    watch.observe(box);
+    watch.observe(box.firstElementChild);
+  }
 
   const MISSING = new Set(["", "-"]);
 
@@ -41,7 +94,7 @@
     return direction * Math.sign(number(left) - number(right) || 0);
   };
 
-  for (const table of document.querySelectorAll("table")) {
+  for (const table of document.querySelectorAll("details table")) {
     const body = table.tBodies[0];
     const rows = [...body.rows];
     const heads = [...table.tHead.rows[0].cells];
@@ -179,11 +232,11 @@
   for (const figure of document.querySelectorAll("figure.picture")) {
     const [small, text] = [figure.querySelector("img"), figure.querySelector("figcaption")];
     const enlarge = make("button", { type: "button", className: "enlarge" }, "Enlarge");
-    enlarge.setAttribute("aria-label", `Enlarge ${text.querySelector("b").textContent}`);
+    enlarge.setAttribute("aria-label", `Enlarge: ${small.alt}`);
     const open = () => {
       image.src = small.src;
       image.alt = small.alt;
-      caption.textContent = text.textContent;
+      caption.textContent = small.alt;
       dialog.addEventListener("close", () => enlarge.focus(), { once: true });
       dialog.showModal();
       reset();
@@ -191,7 +244,10 @@
     enlarge.addEventListener("click", open);
     small.addEventListener("click", open);
     small.classList.add("opens");
-    figure.append(enlarge);
+    text.querySelector(".files").append(enlarge);
+    // The page's own copy, which is there also where the page was sent without its folder.
+    const kind = small.src.startsWith("data:image/svg") ? "svg" : "png";
+    text.querySelector(`[download$=".${kind}"]`).href = small.src;
   }
   document.body.append(dialog);
 })();
