@@ -28,7 +28,13 @@ EXIT_DONE = 0
 EXIT_FLAGGED = 1
 EXIT_USAGE = 2
 EXIT_IO = 3
-EXIT_INTERRUPTED = 130
+
+
+class _Told(int):
+    """The exit code of a command that has said why. Typer makes a plain 130 of Ctrl-C, silently."""
+
+
+EXIT_INTERRUPTED = _Told(130)
 
 # How argv begins where one program runs all commands: `sweeps launch` (sweeps/__main__.py).
 TYPED = ("sweeps ", "python -m sweeps ")
@@ -180,6 +186,8 @@ def run_command(
             # Else --help would name the module that is run.
             named = {"prog_name": sys.argv[0]} if sys.argv[0].startswith(TYPED) else {}
             code = app(args=words, standalone_mode=False, **named)
+            if type(code) is int and code == EXIT_INTERRUPTED:
+                code = _report(KeyboardInterrupt())
             out.flush()
         except OutputLostError:
             code = EXIT_DONE

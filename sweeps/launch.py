@@ -171,7 +171,7 @@ def predict(
     batch = None
     if dry_run:
         trials = dispatch.to_run(store, progress, clock.now(), stale=request.stale)
-        code = dispatch.captured(store, trials, request)
+        code = dispatch.captured(store, trials, request, [plan])
         batch = dispatch.check(store, plan, trials, request, code)
         if batch is not None:
             ask_slurm(batch)

@@ -111,6 +111,10 @@ def test_the_files_as_they_lie_or_as_a_commit_has_them(mine: Path, tmp_path: Pat
     assert "give one of them" in refused.stderr
     refused = command("launch", mine, "--code", "nothing", "--set", "epochs=3", code=2)
     assert "--code nothing" in refused.stderr and "no such commit" in refused.stderr
+    # Also where nothing is to be run.
+    for more in ((), ("--dry-run",)):
+        refused = command("launch", mine, "--code", "nothing", *more, code=2)
+        assert "no such commit" in refused.stderr
 
 
 def test_a_file_that_the_snapshot_lacks_is_named_with_it(mine: Path) -> None:

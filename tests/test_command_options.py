@@ -51,6 +51,10 @@ LINE = (
     "--predictions p.csv --on local --workers 1"
 )
 
+SECOND = (
+    "--name two --metrics 'output: step {step} loss {loss}' --minimize loss --on local --workers 1"
+)
+
 
 def test_a_command_line_has_every_option_of_a_command(tmp_path: Path) -> None:
     work = tmp_path / "work"
@@ -75,6 +79,15 @@ def test_a_command_line_has_every_option_of_a_command(tmp_path: Path) -> None:
     # By its name too, from elsewhere.
     again = run(work, "sweeps.launch", "one --results ../results --on local")
     assert again.returncode == 0 and "1 done; 0 to run" in again.stderr, again.stderr
+    # From elsewhere it is said where the launch was.
+    (tmp_path / "train.py").write_text("print('step 0 loss 1')")
+    assert run(tmp_path, "sweeps.launch", SECOND, "python", "train.py").returncode == 0
+    said = run(work / "..", "sweeps.verify", "two --results results")
+    assert said.returncode == 0, said.stdout
+    (work / "train.py").unlink()
+    said = run(work, "sweeps.verify", "two --results ../results")
+    assert said.returncode == 1
+    assert f"train.py is not there, in {work}: it was launched from {tmp_path}" in said.stdout
 
 
 def test_the_file_says_each_option(tmp_path: Path) -> None:

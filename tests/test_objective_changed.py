@@ -3,6 +3,7 @@ by the new one."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,18 @@ def test_a_metric_that_is_called_as_the_trainers_is_shown_as_it_was_logged(
     said = command("sweeps.status", "mine", *where)
     assert "best val_accuracy 91.8 (lr0.3" in said and "%" not in said
     assert "step  " in said and "epoch" not in said
+
+
+def test_a_trial_of_two_objectives_has_an_entry_for_each(tmp_path: Path, forked: None) -> None:
+    path, where = tmp_path / "mine.py", ("--results", tmp_path / "results")
+    path.write_text(DEFINITION.replace("OBJECTIVE", 'minimize("loss")'))
+    command("sweeps.launch", path, "--on", "debug", *where)
+    other = DEFINITION.replace("OBJECTIVE", 'maximize("score")').replace("[0.1, 0.3]", "[0.3, 0.5]")
+    path.write_text(other)
+    command("sweeps.launch", path, "--on", "debug", *where)
+    said = json.loads(command("sweeps.status", "mine", "--json", *where))
+    shared = [one for one in said["trials"] if one["point"]["lr"] == 0.3]
+    found = {(one["metric"], one["direction"], round(one["best"], 3)) for one in shared}
+    assert found == {("loss", "minimize", 0.3), ("score", "maximize", 2.1)}
+    assert [len(one["plans"]) for one in shared] == [1, 1]
+    assert said["counts"]["done"] == 3

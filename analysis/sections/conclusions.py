@@ -103,7 +103,8 @@ def missing(study: Study) -> list[str]:
     said = []
     for plan in study.plans:
         states = plan.runs["state"].value_counts()
-        lacking = {state: int(n) for state, n in states.items() if state != "done"}
+        # Of what a person excluded no result will come.
+        lacking = {k: int(n) for k, n in states.items() if k not in ("done", "excluded")}
         if plan.search is None and lacking:
             told = ", ".join(f"{n} {state}" for state, n in sorted(lacking.items()))
             without = sum(lacking.values())

@@ -73,6 +73,20 @@ def _keep(path: Path, content: bytes) -> None:
         write_atomic(path, lambda file: file.write(content))
 
 
+def check_revision(places: Sequence[Path | None], results: Path, at: str) -> None:
+    """Raises InputError where the project of the tasks has no such commit."""
+    if (found := _project(places, results)) is not None:
+        revision.check(found, at)
+
+
+def _project(places: Sequence[Path | None], results: Path) -> project.Project | None:
+    """The one that is captured; None where all is installed, or there are to be no snapshots."""
+    if not pack.limit_mb():
+        return None
+    here, known = Path.cwd(), results.resolve()
+    return next((one for place in places if (one := project.find(place, here, known))), None)
+
+
 def capture(
     places: Sequence[Path | None], results: Path, at: str | None = None
 ) -> LaunchedCode | None:
@@ -81,14 +95,10 @@ def capture(
 
     Raises InputError where it is too large or cannot be read.
     """
-    if not pack.limit_mb():
-        return None
-    here = Path.cwd()
-    found = next(
-        (one for place in places if (one := project.find(place, here, results.resolve()))), None
-    )
+    found = _project(places, results)
     if found is None:
         return None
+    here = Path.cwd()
     if at is None:
         entries = pack.read(found)
     else:

@@ -19,10 +19,7 @@ def at(project: Project, revision: str) -> tuple[Project, list[Entry]]:
     """
     root = project.root
     try:
-        if project.git_commit is None:
-            raise OSError("git tracks nothing there")
-        asked = ("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
-        commit = git.answer(root, root, *asked).decode().strip()
+        commit = _commit(project, revision)
         listed = git.answer(root, root, "ls-tree", "-r", "-z", "--full-tree", commit)
         lines = (one.partition("\t") for one in os.fsdecode(listed).split("\0") if one)
         blobs = [(*head.split(" "), name) for head, _, name in lines]
@@ -32,10 +29,7 @@ def at(project: Project, revision: str) -> tuple[Project, list[Entry]]:
         wanted = "".join(f"{digest}\n" for _, _, digest, _ in blobs).encode()
         answer = git.answer(root, root, "cat-file", "--batch", given=wanted)
     except (OSError, subprocess.SubprocessError) as error:
-        raise InputError(
-            f"--code {revision}: {root} has no such commit: {git.said(error)}",
-            "name a commit, a branch or a tag of it: git log --oneline",
-        ) from None
+        raise _unknown(project, revision, error) from None
     entries, start = [], 0
     for mode, _, _, name in blobs:
         end = answer.index(b"\n", start)
@@ -46,3 +40,25 @@ def at(project: Project, revision: str) -> tuple[Project, list[Entry]]:
     names = tuple(one.name for one in entries)
     linked = apart(root, [*project.linked, *left_out], set(names))
     return replace(project, names=names, linked=linked, git_commit=commit, changed=()), entries
+
+
+def check(project: Project, revision: str) -> None:
+    """Raises InputError where git knows no such commit."""
+    try:
+        _commit(project, revision)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _unknown(project, revision, error) from None
+
+
+def _commit(project: Project, revision: str) -> str:
+    if project.git_commit is None:
+        raise OSError("git tracks nothing there")
+    asked = ("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    return git.answer(project.root, project.root, *asked).decode().strip()
+
+
+def _unknown(project: Project, revision: str, error: Exception) -> InputError:
+    return InputError(
+        f"--code {revision}: {project.root} has no such commit: {git.said(error)}",
+        "name a commit, a branch or a tag of it: git log --oneline",
+    )

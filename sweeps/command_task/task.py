@@ -9,6 +9,7 @@ time has read.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,8 +114,25 @@ class CommandTask(Task):
                 "put it back, or correct directory= and launch again",
             )
         if not self.command.shell:
-            _check_program(self.template.words, place, self.command.directory)
+            _check_program(
+                self.template.words, place, self.command.directory, self._launched_from(place)
+            )
         kinds.check(self.command.metrics)
+
+    def _launched_from(self, place: Path) -> Path | None:
+        """Where the command was launched from, as the file says that it ran, which it names by a
+        path from there; None where that is here, or is not known."""
+        file = Path(self.reference.rpartition(":")[0])
+        for word in self.template.words:
+            parts = Path(word).parts
+            if (
+                file.is_absolute()
+                and not Path(word).is_absolute()
+                and file.parts[-len(parts) :] == parts
+            ):
+                folder = Path(*file.parts[: -len(parts)])
+                return folder if folder != place and file.is_file() else None
+        return None
 
     def cause(self, error: Exception) -> Cause | None:
         from sweeps.command_task.supervisor import ProgramFailedError
@@ -182,11 +200,15 @@ def _program(template: Template, place: Path) -> str:
     return words[0]
 
 
-def _check_program(words: list[str], place: Path, directory: str | None) -> None:
+def _check_program(
+    words: list[str], place: Path, directory: str | None, launched_from: Path | None
+) -> None:
     """Raises InputError where the program, or the script that an interpreter would run, is not
     there."""
     first, path = words[0], place / words[0]
     if "{" not in first and not is_found(first, place):
+        if launched_from is not None and first.count("/"):
+            raise _elsewhere(first, place, launched_from)
         raise InputError(
             f"the program {first!r} is not found"
             + (", or may not be executed" if path.exists() else ""),
@@ -201,7 +223,16 @@ def _check_program(words: list[str], place: Path, directory: str | None) -> None
             f"name it by its absolute path: {(place / script).resolve()}",
         )
     if not (place / script).is_file():
+        if launched_from is not None:
+            raise _elsewhere(script, place, launched_from)
         raise InputError(
             f"{script} is not there, in {place}",
             'launch from the folder in which the command works, or name it: directory="..."',
         )
+
+
+def _elsewhere(script: str, place: Path, launched_from: Path) -> InputError:
+    return InputError(
+        f"{script} is not there, in {place}: it was launched from {launched_from}",
+        f"go there first: cd {shlex.quote(str(launched_from))}",
+    )

@@ -11,7 +11,7 @@ from local_machine.errors import EXIT_DONE, EXIT_FLAGGED
 from local_machine.secrets import masked
 from slurm.send import Batch
 from sweeps.cli.live_view import Display
-from sweeps.code.launched import LaunchedCode, capture
+from sweeps.code.launched import LaunchedCode, capture, check_revision
 from sweeps.code.other_code import trained_by_other
 from sweeps.cost.estimate import seconds_alike
 from sweeps.execution import preparation
@@ -47,15 +47,20 @@ def backend_of(store: TrialStore, request: LaunchRequest) -> Backend:
 
 
 def captured(
-    store: TrialStore, trials: Sequence[Trial], request: LaunchRequest
+    store: TrialStore, trials: Sequence[Trial], request: LaunchRequest, plans: Sequence[Plan] = ()
 ) -> LaunchedCode | None:
     """The code of the trials' tasks as it is now, which nothing changes for them from here on; None
-    where they run the code where it lies. Raises InputError where it cannot be captured."""
-    if not request.snapshot or not trials:
+    where they run the code where it lies. Raises InputError where it cannot be captured; where
+    there is nothing to run, too, where `--code` names no commit of the plans' project."""
+    if not request.snapshot:
         return None
-    tasks = dict.fromkeys(trial.task for trial in trials)
+    tasks = dict.fromkeys([trial.task for trial in trials] or [plan.task for plan in plans])
     places = [code_of(task) for task in tasks]
-    return capture(places, store.folder.parent, request.revision)
+    if trials:
+        return capture(places, store.folder.parent, request.revision)
+    if request.revision is not None:
+        check_revision(places, store.folder.parent, request.revision)
+    return None
 
 
 def run(
@@ -66,7 +71,7 @@ def run(
     with backend_of(store, request) as backend:
         progress = look(store, trials, known)
         work, flag = _opened(store, plans, progress, request)
-        backend.code = captured(store, work.trials, request)
+        backend.code = captured(store, work.trials, request, plans)
         check(store, plans[0], work.trials, request, backend.code)
         preparation.prepare(work.trials)
         for plan in plans:

@@ -29,6 +29,18 @@ Result = TypeVar("Result")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 COMMANDS = {"sweep": "sweeps.launch", "search": "sweeps.search", "study": "sweeps.study"}
 """Which command is for what a definition may hold."""
+PARSERS = (
+    "argparse",
+    "optparse",
+    "click",
+    "typer",
+    "fire",
+    "absl",
+    "docopt",
+    "tyro",
+    "jsonargparse",
+)
+"""Libraries that end a program whose options they do not know."""
 TRACEBACK = "fix the definition; --debug shows the whole traceback"
 
 
@@ -129,9 +141,24 @@ def guarded(act: Callable[[], Result], where: Callable[[BaseException], str], wh
             raise
         if hasattr(error, "what") and hasattr(error, "help"):  # ours, or the slurm package's
             raise InputError(f"{where(error)}: {error.what}", error.help) from None
+        if isinstance(error, SystemExit) and (parser := _parser_in(error)) is not None:
+            raise InputError(
+                f"{where(error)}: it reads a command line by {parser} when it is imported, and "
+                "that one is the launch's",
+                'put what reads its options under `if __name__ == "__main__":`, or into the task',
+            ) from error
         raise InputError(
             f"{where(error)}: {what}{type(error).__name__}: {_said(error)}", TRACEBACK
         ) from error
+
+
+def _parser_in(error: BaseException) -> str | None:
+    """The library that was reading options when it ended the program; None where none was."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in PARSERS:
+            return package
+    return None
 
 
 def shown(value: object) -> str:
