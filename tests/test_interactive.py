@@ -1,4 +1,4 @@
-"""The charts that a reader works with, in a real browser: what they show, and by mouse or keyboard."""
+"""The charts that a reader works with, in a real browser: by mouse, by keyboard, by address."""
 
 from __future__ import annotations
 
@@ -178,7 +178,8 @@ def spot(tab: Tab, name: str, point: int) -> tuple[float, float, str]:
           const view = Bokeh.index.find_one(plot);
           const box = view.el.getBoundingClientRect();
           const [x, y] = [lines.data.xs.at(-1)[point], lines.data.ys.at(-1)[point]];
-          return [box.left + view.frame.x_scale.compute(x), box.top + view.frame.y_scale.compute(y), `${y}`];
+          const { x_scale, y_scale } = view.frame;
+          return [box.left + x_scale.compute(x), box.top + y_scale.compute(y), `${y}`];
         }""",
         [name, point],
     )

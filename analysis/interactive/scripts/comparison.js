@@ -46,7 +46,8 @@ function fieldsOf(trials, rows, chosen) {
   const body = make(
     "tbody", {}, ...(differ.length ? differ.map(line("setting")) : [none]), ...outcomes.map(line("outcome")),
   );
-  return make("div", { className: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body));
+  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body);
+  return make("div", { className: "scroll" }, table);
 }
 
 async function differing(stored, rows) {

@@ -33,7 +33,8 @@ class Explorer {
       Object.assign(this.state, { search: "", filters: new Map(), brushes: new Map() });
     }));
     this.told = make("output", {});
-    const controls = make("div", { className: "controls" }, make("label", {}, "Search trials", this.search), all, this.told);
+    const label = make("label", {}, "Search trials", this.search);
+    const controls = make("div", { className: "controls" }, label, all, this.told);
     const parts = [this.parallel, this.curves, this.table, this.comparison];
     place.replaceChildren(controls, ...parts.map((part) => part.element));
   }
