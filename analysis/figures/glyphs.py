@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -15,6 +17,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+_PACKAGE = "notojp_matplotlib"
 BASE = "DejaVu Sans"  # comes with matplotlib
 
 # Of two fonts that have a letter, the one made for reading; then any other that is installed.
@@ -93,6 +96,8 @@ def _drawn(text: str, names: dict[str, str]) -> str:
 def _fonts(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
     """The families that draw the text, BASE first, and the characters that none of them can."""
     wanted = frozenset(char for char in text if not char.isascii())
+    if wanted:
+        _add_packaged_fonts()
     return _covering(wanted, len(font_manager.fontManager.ttflist))
 
 
@@ -109,6 +114,16 @@ def _covering(wanted: frozenset[str], _installed: int) -> tuple[tuple[str, ...],
         if not missing:
             break
     return tuple(families), wrong | missing
+
+
+@cache
+def _add_packaged_fonts() -> None:
+    """The fonts of the extra `fonts`: Noto Sans CJK, for Chinese, Japanese and Korean. The package
+    is found and not imported, since importing it changes how all figures are drawn."""
+    package = find_spec(_PACKAGE)
+    for folder in (package and package.submodule_search_locations) or ():
+        for path in sorted(Path(folder, "fonts").glob("*.otf")):
+            font_manager.fontManager.addfont(path)
 
 
 def _needs_shaping(char: str) -> bool:

@@ -1,7 +1,7 @@
 """Any task: the points of a launch by its objective, and the curves of what was logged.
 
-Nothing is known of such a task but its objective, so nothing is asserted but what was measured: no
-point is called better than another.
+Nothing is known of such a task but its objective: this shows what was measured, and `answers` says
+whether seeds tell the best point from the next.
 """
 
 from __future__ import annotations
