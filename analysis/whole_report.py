@@ -80,10 +80,12 @@ def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import any_task, predicted, trials
+    from analysis.sections import any_task, predicted
     from analysis.sections.choices import choices
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
+    from analysis.sections.trials import every_trial
+    from analysis.sections.trials.progress import progress
 
     ours, others = study.of_trainer, [plan for plan in study.plans if not plan.is_trainers]
     launches, conclusions, lead = _of_trainer(ours) if ours.plans else ([], [], [])
@@ -94,13 +96,14 @@ def build(study: Study) -> Page:
             for part in (*any_task.parts(plan), *predicted.parts(plan, study))
         ]
         launches.append(Section("Other tasks" if ours.plans else "Sweeps", parts))
-    chosen = choices(study)
-    everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
+    chosen, standing = choices(study), progress(study)
+    everything = [part for plan in ours.plans for part in every_trial.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]
     return Page(
         "Report on " + ", ".join(sweep.name for sweep in study.sweeps),
         [
             summary(study),
+            *([standing] if standing.parts else []),
             *([chosen] if chosen.parts else []),
             *launches,
             *conclusions,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.progress import OPEN
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
 from analysis.output.model import Part, Picture, Table
@@ -62,12 +63,13 @@ def lacking(plan: Plan) -> list[str]:
     runs = plan.runs[plan.runs["state"] != "done"]
     if runs.empty:
         return []
-    # A search has no flag for what it pruned itself.
-    counts = Counter(", ".join(codes) or "PRUNED" for codes in runs["flags"])
+    # Why it failed where that is known; a search has no flag for what it pruned itself.
+    pairs = zip(runs["flags"], runs["state"], strict=True)
+    counts = Counter(", ".join(codes) or str(state) for codes, state in pairs)
     told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
     said = f"{len(runs)} of {count(len(plan.runs), 'trial')} {have(len(runs))} no result: {told}."
-    if counts["MISSING"]:
-        said += " What is MISSING may still come, and change what stands here."
+    if runs["state"].isin(OPEN).any():
+        said += " What is not over may still change what stands here."
     return [said]
 
 

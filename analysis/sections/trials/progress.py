@@ -1,0 +1,79 @@
+"""Progress: which trials have no result yet, how far each has come, and why it stands there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.data.progress import Unfinished
+from analysis.data.study import Plan, Study
+from analysis.output.model import Part, Section, Table
+from analysis.sections import wording
+from analysis.text.numbers import count
+
+TITLE = "Progress"
+# In the order in which a reader wants them.
+_ORDER = ("running", "queued", "lost", "failed", "unknown", "pending")
+
+
+def progress(study: Study) -> Section:
+    """A part for each launch that has trials without a result; those that a search pruned have all
+    that it wanted of them."""
+    return Section(TITLE, [_part(plan) for plan in study.plans if _open(plan)])
+
+
+def _open(plan: Plan) -> list[Unfinished]:
+    found = [one for one in plan.progress.trials if one.state in _ORDER]
+    return sorted(found, key=lambda one: _ORDER.index(one.state))
+
+
+def _part(plan: Plan) -> Part:
+    found = _open(plan)
+    states = Counter(plan.runs["state"])
+    told = ", ".join(f"{states[one]} {one}" for one in ("done", "pruned", *_ORDER) if states[one])
+    said = f"{count(len(plan.runs), 'trial')}: {told}."
+    if plan.progress.seconds_left is not None:
+        said += f" About {_duration(plan.progress.seconds_left)} left."
+    begun = [one for one in found if one.state != "pending" or one.done or one.reason]
+    waiting = len(found) - len(begun)
+    if begun and waiting:
+        said += f" {count(waiting, 'trial')} not begun: not in this table."
+    return Part(wording.title(plan), [said], [_table(plan, begun)] * bool(begun))
+
+
+def _table(plan: Plan, found: list[Unfinished]) -> Table:
+    metric, last = _last(plan)
+    unit = "epoch" if plan.is_trainers else (plan.task.budget or "rows").rpartition(".")[2]
+    rows = [
+        {
+            "trial": one.trial,
+            "state": one.state,
+            unit: str(one.done) if one.planned is None else f"{one.done} of {one.planned}",
+            f"last {metric}": last.get(one.trial),
+            "reason": one.reason,
+        }
+        for one in found
+    ]
+    caption = f"Trials of {plan.sweep} without a result yet; {unit}: how many of how many are over"
+    return Table(f"{wording.name(plan)}-progress", caption, pd.DataFrame(rows))
+
+
+def _last(plan: Plan) -> tuple[str, Mapping[str, float]]:
+    """The value that each trial logged last, and what it is of."""
+    if plan.is_trainers:
+        name, rows = "validation", plan.epochs.rename(columns={"val_accuracy": "value"})
+    else:
+        name, rows = plan.task.metric or "", plan.logged
+        rows = rows[rows["metric"] == name] if len(rows) else rows
+    known = rows.dropna(subset="value") if len(rows) else rows
+    found = known.groupby("trial", observed=True)["value"].last() if len(known) else {}
+    return name, dict(found)
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, `3 min`, `2.5 h`: no more digits than the guess deserves."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
