@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import GOLD, INK, STYLE, numbers
 from analysis.stats.intervals import Interval, seed_interval
 
@@ -67,6 +68,7 @@ def marks_words(panels: Mapping[str, Sequence[Row]]) -> str:
     return said
 
 
+@remembered
 def accuracies(rows: Sequence[Row]) -> Figure:
     """Test accuracy (%) of a row a model, the first on top; values and `reported` are fractions."""
     close = _close(rows)
@@ -86,6 +88,7 @@ def accuracies(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+@remembered
 def differences(panels: Mapping[str, Sequence[Row]], baseline: str) -> Figure:
     """Differences to the baseline (points), paired by seed: a panel for each entry (its axis
     label), whose rows are the same points; values are fractions.
@@ -105,6 +108,7 @@ def differences(panels: Mapping[str, Sequence[Row]], baseline: str) -> Figure:
     return figure
 
 
+@remembered
 def sizes(rows: Sequence[tuple[int, Row]]) -> Figure:
     """Mean test accuracy (%) over the number of parameters, on a logarithmic axis, in the rows'
     order in the legend.
@@ -145,6 +149,7 @@ def sizes(rows: Sequence[tuple[int, Row]]) -> Figure:
     return figure
 
 
+@remembered
 def decay(
     seeds: pd.DataFrame, chosen: Mapping[str, float], reported: Mapping[str, float]
 ) -> Figure:

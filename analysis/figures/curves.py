@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import STYLE, Whole, alone
 
 _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
 
 
+@remembered
 def curves(
     rows: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str], x_label: str, y_label: str
 ) -> Figure:

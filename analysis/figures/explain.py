@@ -18,6 +18,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import INK, STYLE
 
 MAP_SHARE = 0.55  # of a pixel's colour; the rest is the image, in grey
@@ -49,6 +50,7 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     return found
 
 
+@remembered
 def grad_cam(rows: Sequence[Row]) -> Figure:
     """A row a class: its name, then a right and a wrong sample, each with its map and its lines."""
     side = 1.25 if len(rows) <= _FEW else 0.8
@@ -80,6 +82,7 @@ def grad_cam(rows: Sequence[Row]) -> Figure:
     return paper.figure
 
 
+@remembered
 def sheet(tiles: Sequence[Tile]) -> Figure:
     """Images in rows, each over its lines of text, of which each is cut to fit."""
     side, gap, text = 0.78, 0.16, 0.56
