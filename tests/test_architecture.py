@@ -67,6 +67,7 @@ EXTRA = {
     # The page and `sweeps.status` read one source of states.
     "analysis/reading/standings.py": {
         "sweeps.spec.sweep",
+        "sweeps.state.lease",
         "sweeps.state.liveness",
         "sweeps.state.progress",
         "sweeps.state.trial_store",

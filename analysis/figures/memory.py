@@ -31,17 +31,19 @@ class Memory:
 
     @contextmanager
     def recalled(self) -> Iterator[None]:
-        """What is drawn inside the block is recalled where it can be, and remembered; what was not
-        drawn in it is forgotten."""
-        self._used = set()
+        """What is drawn inside the block is recalled where it can be, and remembered."""
         token = _memory.set(self)
         try:
             yield
         finally:
             _memory.reset(token)
-            self._figures = {key: self._figures[key] for key in self._used & self._figures.keys()}
-            kept = set(self._figures.values())
-            self._bytes = {one: found for one, found in self._bytes.items() if one in kept}
+
+    def forget_unused(self) -> None:
+        """Forget what was not drawn since this was last called."""
+        self._figures = {key: self._figures[key] for key in self._used & self._figures.keys()}
+        kept = set(self._figures.values())
+        self._bytes = {one: found for one, found in self._bytes.items() if one in kept}
+        self._used = set()
 
     def figure(self, key: str, draw: Callable[[], Figure]) -> Figure:
         self._used.add(key)

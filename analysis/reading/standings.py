@@ -31,6 +31,9 @@ _LEFT = "it was left in place: python -m sweeps.status says more"
 class Standings:
     """Answers for launches; asks Slurm, where there is one, at most once in 15 s."""
 
+    def __init__(self) -> None:
+        self._looked: dict[Path, list[Trial]] = {}
+
     @cached_property
     def _liveness(self) -> Liveness:
         from sweeps.state.liveness import Liveness
@@ -48,11 +51,45 @@ class Standings:
             packed: Mapping[str, Path] = archive.trials(folder)
         except InputError:
             packed = {}  # the records tell of it
-        return {
+        found = {
             launch.id: self._of(folder, launch.file, trials, problems)
             for launch in launches
             if (trials := _without_run(folder, launch.trials, packed))
         }
+        self._looked[folder] = [one.trial for ones in found.values() for one in ones]
+        return found
+
+    def told(self) -> list[str]:
+        """What can be said of the trials that had no run.parquet at the last look, without their
+        records: it may change where no file does, as when a process dies. Raises SlurmError."""
+        from sweeps.state.progress import Progress as Found
+        from sweeps.state.trial_store import TrialStore
+
+        stores = [
+            (TrialStore(folder.parent, folder.name, self._liveness), trials)
+            for folder, trials in self._looked.items()
+        ]
+        return [
+            f"{one.trial.name} {one.state} {Found(one).note}"
+            for store, trials in stores
+            for one in store.standings(trials)
+        ]
+
+    def is_driven(self, results: Path) -> bool:
+        """Whether a search or a study goes on there, which may add trials. Raises SlurmError."""
+        from sweeps.state import lease as leases
+        from sweeps.state.trial_store import TrialStore
+
+        for folder in results.iterdir():
+            try:
+                lease = leases.read(folder) if folder.is_dir() else None
+            except (InputError, OSError):
+                continue
+            if lease is not None and self._liveness.is_alive(lease, folder):
+                return True
+            if TrialStore(results, folder.name, self._liveness).drivers()[0]:
+                return True
+        return False
 
     def _of(
         self,

@@ -44,32 +44,33 @@ def _part(plan: Plan) -> Part:
 
 
 def _table(plan: Plan, found: list[Unfinished]) -> Table:
-    metric, last = _last(plan)
+    column, last = _last(plan)
     unit = "epoch" if plan.is_trainers else (plan.task.budget or "rows").rpartition(".")[2]
     rows = [
         {
             "trial": one.trial,
             "state": one.state,
             unit: str(one.done) if one.planned is None else f"{one.done} of {one.planned}",
-            f"last {metric}": last.get(one.trial),
+            column: last.get(one.trial),
             "reason": one.reason,
         }
         for one in found
     ]
     caption = f"Trials of {plan.sweep} without a result yet; {unit}: how many of how many are over"
+    caption += "; validation: accuracy (%) after the last of them" * plan.is_trainers
     return Table(f"{wording.name(plan)}-progress", caption, pd.DataFrame(rows))
 
 
 def _last(plan: Plan) -> tuple[str, Mapping[str, float]]:
-    """The value that each trial logged last, and what it is of."""
+    """The value of the objective's metric that each trial logged last, under its column's name."""
     if plan.is_trainers:
-        name, rows = "validation", plan.epochs.rename(columns={"val_accuracy": "value"})
-    else:
-        name, rows = plan.task.metric or "", plan.logged
-        rows = rows[rows["metric"] == name] if len(rows) else rows
-    known = rows.dropna(subset="value") if len(rows) else rows
-    found = known.groupby("trial", observed=True)["value"].last() if len(known) else {}
-    return name, dict(found)
+        found = plan.epochs.groupby("trial", observed=True)["val_accuracy"].last()
+        return "validation", dict(found)
+    metric, rows = plan.task.metric or "value", plan.logged
+    if rows.empty:
+        return f"last {metric}", {}
+    found = rows[rows["metric"] == metric].groupby("trial", observed=True)["value"].last()
+    return f"last {metric}", {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
 def _duration(seconds: float) -> str:
