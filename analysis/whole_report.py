@@ -82,12 +82,14 @@ def build(study: Study) -> Page:
     from analysis.interactive.parts import charts
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import any_task, at_a_glance, findings, first_screen, predicted, trials
+    from analysis.sections import any_task, at_a_glance, findings, first_screen, predicted
     from analysis.sections.choices import choices
     from analysis.sections.history import launches as launch_changes
     from analysis.sections.history import marks
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
+    from analysis.sections.trials import every_trial
+    from analysis.sections.trials.progress import progress
 
     answers = first_screen.answers(study)
     first = first_screen.main(answers)
@@ -101,10 +103,12 @@ def build(study: Study) -> Page:
         ]
         name = "Other tasks" if ours.plans else "Sweeps"
         sections.append(Section(name, parts, findings.of_launches(others, answers)))
-    chosen = choices(study)
+    chosen, standing = choices(study), progress(study)
     if chosen.parts:
         sections.insert(0, replace(chosen, finding=findings.chosen(chosen)))
-    everything = [part for plan in ours.plans for part in trials.parts(plan, ours)]
+    if standing.parts:
+        sections.insert(0, standing)
+    everything = [part for plan in ours.plans for part in every_trial.parts(plan, ours)]
     everything += [part for plan in others for part in any_task.trials(plan)]
     for plan, part in zip([*ours.plans, *others], everything, strict=True):
         part.interactive.extend(charts(plan, study))

@@ -73,8 +73,8 @@ def results(tmp_path: Path) -> Path:
 
 def test_every_planned_trial_is_a_row_with_its_state_and_flags(results: Path) -> None:
     runs = only(results).runs
-    assert runs["state"].tolist() == ["done", "missing", "failed", "done"]
-    assert runs["flags"].tolist() == [[], ["MISSING"], ["NONFINITE"], ["EARLY_STOP"]]
+    assert runs["state"].tolist() == ["done", "pending", "failed", "done"]
+    assert runs["flags"].tolist() == [[], [], ["NONFINITE"], ["EARLY_STOP"]]
     assert runs["failure"].tolist() == ["", "", "loss is nan (epoch 1)", ""]
     assert runs["point.batch_size"].tolist() == [64, 64, 128, 128]
     assert runs["test_accuracy"].tolist()[::3] == [0.9, 0.8]
@@ -108,7 +108,7 @@ def test_a_damaged_run_is_named_left_in_place_and_the_rest_read(results: Path) -
     before = files(results)
     study = load(results, [])
     assert [str(damaged) in problem.what for problem in study.problems] == [True]
-    assert study.plans[0].runs["state"].tolist() == ["missing", "missing", "failed", "done"]
+    assert study.plans[0].runs["state"].tolist() == ["unknown", "pending", "failed", "done"]
     assert files(results) == before
 
 
@@ -127,17 +127,17 @@ def test_a_folder_with_another_trials_run_is_not_counted(results: Path) -> None:
     finish(folder_of(results, points[0]), points[1][1])
     study = load(results, [])
     assert "another configuration" in study.problems[0].what
-    assert study.plans[0].runs["state"].tolist()[0] == "missing"
+    assert study.plans[0].runs["state"].tolist()[0] == "unknown"
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"cause": "ERROR"}'])
-def test_a_damaged_failure_record_is_a_problem_and_its_trial_failed(
+def test_a_damaged_failure_record_is_a_problem_and_its_trials_state_is_unknown(
     results: Path, text: bytes
 ) -> None:
     (folder_of(results, grid_points()[2]) / "failure.json").write_bytes(text)
     study = load(results, [])
     assert len(study.problems) == 1
-    assert study.plans[0].runs["flags"].tolist()[2] == ["ERROR"]
+    assert study.plans[0].runs["state"].tolist()[2] == "unknown"
 
 
 def test_no_results_and_no_plans_say_what_to_launch(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_the_grid_shows_every_cell_beside_the_reported_one(results: Path) -> Non
     assert grid["epochs"].tolist() == [25, 50]
     assert grid["batch size 64"].tolist() == [
         "90.00\nreported 81.38 (+8.62)\nn 1 of 1",
-        "no result\nreported 85.91\nn 0 of 1\nMISSING",
+        "no result\nreported 85.91\nn 0 of 1",
     ]
     assert grid["batch size 128"].tolist() == [
         "no result\nreported 81.00\nn 0 of 1\nNONFINITE",
@@ -262,7 +262,7 @@ def test_several_seeds_give_a_mean_a_spread_and_an_interval(tmp_path: Path) -> N
     assert table["test sd"].tolist()[0] == pytest.approx(0.01)
     assert table["n"].tolist() == [3, 2]
     assert table["planned"].tolist() == [3, 3]
-    assert table["flags"].tolist() == ["", "MISSING x1"]
+    assert table["flags"].tolist() == ["", ""]
     assert table[summary_tables.SEEDS][1] is None
     shown = show(table)
     assert shown["test"].tolist() == ["91.00 ± 1.00", "96.00 ± 1.41"]
@@ -360,10 +360,10 @@ def test_the_command_writes_its_files_and_prints_the_page(
     page = (out / "report.html").read_text()
     titles = re.findall("<h2[^>]*>(.*?)</h2>", page)
     assert titles == [
-        "Verdict", "Summary", "Batch size x epochs", "Claims of the reported study",
+        "Verdict", "Summary", "Progress", "Batch size x epochs", "Claims of the reported study",
         "Oddities of the reported study", "Cost", "Every trial", "Provenance", "Problems",
     ]  # fmt: skip
-    for code in ("MISSING", "NONFINITE", "EARLY_STOP"):
+    for code in ("NONFINITE", "EARLY_STOP"):
         assert code in page
         assert html.escape(FLAGS[code]) in page
 
@@ -442,7 +442,6 @@ def test_strict_and_json(results: Path, capsys: pytest.CaptureFixture[str]) -> N
     answer = json.loads(capsys.readouterr().out)
     assert answer["schema_version"] == 1
     assert [flag["codes"] for flag in answer["flags"]] == [
-        ["MISSING"],
         ["NONFINITE"],
         ["EARLY_STOP"],
     ]

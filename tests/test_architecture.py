@@ -68,6 +68,14 @@ ALLOWED = {
     "analysis/cifar10": {"trainer.config", "trainer.recipes", "trainer.data.known"},
 }
 EXTRA = {
+    # The page and `sweeps.status` read one source of states.
+    "analysis/reading/standings.py": {
+        "sweeps.spec.sweep",
+        "sweeps.state.lease",
+        "sweeps.state.liveness",
+        "sweeps.state.progress",
+        "sweeps.state.trial_store",
+    },
     "analysis/cifar10/explain/tested.py": {
         "trainer.data.datasets",
         "trainer.records.saved_weights",

@@ -217,7 +217,7 @@ def test_missing_and_failed_trials_are_named(tmp_path: Path, axis: str) -> None:
     study = load(tmp_path, [])
     (plan,) = study.plans
     marks = paired.marks(paired.runs(plan, {axis: second}))
-    assert marks == "MISSING: seed 42\nNONFINITE: seed 43\nOUT_OF_MEMORY: seed 44"
+    assert marks == "NONFINITE: seed 43\nOUT_OF_MEMORY: seed 44\npending: seed 42"
     part = rendered(study, axis)
     pairs = frame(part, "-pairs")
     assert "no seed has both" in set(pairs["over seeds"])

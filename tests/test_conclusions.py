@@ -210,10 +210,8 @@ def test_what_is_missing_and_flagged_is_counted(tmp_path: Path) -> None:
     finish(folder_of(tmp_path, trials[2]), trials[2][1], stopped_early=True)
     study = load(tmp_path, [])
     (said,) = missing(study)
-    assert "2 of 4 trials have no result (1 failed, 1 missing)" in said
-    assert flags(study).startswith(
-        "3 of 4 trials are flagged (EARLY_STOP x1, MISSING x1, NONFINITE x1)."
-    )
+    assert "2 of 4 trials have no result (1 failed, 1 pending)" in said
+    assert flags(study).startswith("2 of 4 trials are flagged (EARLY_STOP x1, NONFINITE x1).")
 
 
 def test_settings_that_made_no_difference_are_not_compared(tmp_path: Path) -> None:

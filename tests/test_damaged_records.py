@@ -218,7 +218,7 @@ def test_one_bad_file_is_its_own_trials_problem(
     pd.testing.assert_frame_equal(*left, check_dtype=False)
     assert any(folder.name in one for one in problems)
     if "epoch" not in name:
-        assert read["state"].tolist() == ["done", "missing", "done"]
+        assert read["state"].tolist() == ["done", "unknown", "done"]
     # Each command goes on, and says it.
     store = TrialStore(results, "grid")
     found, left_out = candidates(store, store.standings(store.plans()[0].trials))

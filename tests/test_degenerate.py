@@ -14,7 +14,8 @@ from analysis.cifar10 import ablations, architectures, grid
 from analysis.cifar10.task import load
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part
-from analysis.sections import comparison, cost, summary, sweep, trials  # fmt: skip
+from analysis.sections import comparison, cost, summary, sweep  # fmt: skip
+from analysis.sections.trials import every_trial
 from analysis.stats.paired import value_words
 from trainer.config import TrainConfig
 from trainer.recipes import reported as protocol
@@ -74,7 +75,7 @@ def parts_of(plan: Plan, study: Study, axis: str, results: Path) -> list[Part]:
     compared = comparison.comparison(study, load(results, []))
     return [
         *SECTIONS[axis](plan, study),
-        *trials.parts(plan, study),
+        *every_trial.parts(plan, study),
         *summary.summary(study).parts,
         *cost.cost(study).parts,
         *(part for section in compared.sections for part in section.parts),

@@ -117,8 +117,8 @@ def test_runs_without_an_end_are_in_the_table_and_said(tmp_path: Path) -> None:
     parts, _ = parts_of(results)
     assert "1 of 3 runs has finished." in parts[0].notes
     rows = table(parts, "-seeds")
-    assert rows["state"].tolist() == ["missing", "failed", "done"]
-    assert rows["flags"].tolist() == ["MISSING", "NONFINITE", ""]
+    assert rows["state"].tolist() == ["pending", "failed", "done"]
+    assert rows["flags"].tolist() == ["", "NONFINITE", ""]
     assert rows["test, top-1"].tolist()[:2] == ["-", "-"]
 
 

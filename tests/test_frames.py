@@ -57,8 +57,8 @@ def test_several_processes_read_what_one_reads(
     pd.testing.assert_frame_equal(several.plans[0].epochs, alone.plans[0].epochs)
     assert [str(p) for p in several.problems] == [str(p) for p in alone.problems]
     assert str(damaged) in several.problems[0].what
-    assert several.plans[0].runs["state"].tolist() == ["done", "done", "missing", *["done"] * 2,
-                                                       "missing", "missing"]  # fmt: skip
+    assert several.plans[0].runs["state"].tolist() == ["done", "done", "unknown", *["done"] * 2,
+                                                       "unknown", "pending"]  # fmt: skip
 
 
 def test_the_configuration_is_what_flat_says(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_sweep_that_still_runs_says_what_is_missing(results: Path) -> None:
     (part,) = sweep.parts(study.plans[0], study)
     said = " ".join(part.notes)
     assert "It varies augment.mixup (0.0, 0.2), augment.cutout (8, 16)." in said
-    assert "3 of 8 trials have no result: 2 MISSING, 1 NONFINITE." in said
+    assert "3 of 8 trials have no result: 1 NONFINITE, 2 pending." in said
     assert "No main effects are given" in said
     assert [table.name for table in part.tables] == ["any-00000001"]
 
@@ -109,7 +109,7 @@ def test_one_trial_is_a_sweep_too(tmp_path: Path) -> None:
     write_plan(tmp_path, [({}, config)])
     study = load(tmp_path, [])
     (part,) = sweep.parts(study.plans[0], study)
-    assert "1 of 1 trial has no result: 1 MISSING." in " ".join(part.notes)
+    assert "1 of 1 trial has no result: 1 pending." in " ".join(part.notes)
     assert cost.cost(study).parts[0].notes == ["No trial has a result that says how long it took."]
     finish(folder_of(tmp_path, ({}, config)), config)
     study = load(tmp_path, [])
@@ -145,7 +145,7 @@ def test_hours_of_gpus_and_cpus_are_not_added_up(results: Path) -> None:
     assert part.notes[0] == told
     assert cost.untold(study) == []
     # Three epochs of half a second each.
-    assert "0.00 hours in 1 failed, 0.00 hours in 1 missing" in part.notes[1]
+    assert "0.00 hours in 1 failed, 0.00 hours in 1 pending" in part.notes[1]
     assert [picture.name for picture in part.pictures] == ["cost-cifar10-full"]
 
 
@@ -227,8 +227,8 @@ def test_an_impossible_value_costs_its_trial_only(tmp_path: Path, changes: dict[
     for point in points:
         finish(folder_of(tmp_path, point), point[1], **(changes if point is points[1] else {}))
     study = load(tmp_path, [])
-    assert study.plans[0].runs["state"].tolist() == ["done", "missing", "done"]
-    assert study.plans[0].runs["flags"].tolist() == [[], ["MISSING"], []]
+    assert study.plans[0].runs["state"].tolist() == ["done", "unknown", "done"]
+    assert study.plans[0].runs["flags"].tolist() == [[], [], []]
     assert len(study.plans[0].epochs) == 3 * 3
     (problem,) = study.problems
     path = folder_of(tmp_path, points[1]) / RUN

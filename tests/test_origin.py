@@ -431,7 +431,7 @@ def test_attempts_that_cannot_be_read_are_a_problem(tmp_path: Path, text: str) -
     (problem,) = study.problems
     assert isinstance(problem, InputError) and "attempts" in problem.what
     assert "\x1b" not in problem.what and len(problem.what) < 400
-    assert study.plans[0].runs["state"].tolist() == ["missing", "done"]
+    assert study.plans[0].runs["state"].tolist() == ["unknown", "done"]
 
 
 def test_a_plan_that_was_written_after_its_trials_end_is_told(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from analysis.stats.seed_values import between, by_seed
 from trainer.config import TrainConfig
 
 CODES = (
-    "NONFINITE", "DIVERGED", "EARLY_STOP", "TIMEOUT", "OUT_OF_MEMORY", "MISSING", "OUTLIER",
+    "NONFINITE", "DIVERGED", "EARLY_STOP", "TIMEOUT", "OUT_OF_MEMORY", "OUTLIER",
     "NODE_FAILURE", "NCCL", "DATA", "ERROR", "PRUNED", "OTHER_DATA", "MIXED_CODE", "MIXED_DEVICE",
     "SAME_RESULT", "NOT_REPRODUCED",
 )  # fmt: skip

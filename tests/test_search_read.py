@@ -25,8 +25,8 @@ def test_a_search_is_read_with_its_trials_in_the_order_of_asking(tmp_path: Path)
     assert plan.search.space == {DECAY: Range(kind="float", low=1e-5, high=1e-2, log=True)}
     assert (plan.search.sampler, plan.search.pruner, plan.search.trials) == ("tpe", "median", 20)
     assert plan.runs[f"point.{DECAY}"].tolist() == [1e-2, 1e-5, 1e-4, 1e-3]
-    assert plan.runs["state"].tolist() == ["done", "pruned", "failed", "missing"]
-    assert plan.runs["flags"].tolist() == [[], [], ["NONFINITE"], ["MISSING"]]
+    assert plan.runs["state"].tolist() == ["done", "pruned", "failed", "pending"]
+    assert plan.runs["flags"].tolist() == [[], [], ["NONFINITE"], []]
     table = asked_trials.asked(plan, plan.search)
     assert table["mark"].tolist() == ["done", "pruned", "nonfinite", "open"]
     assert table["value"].tolist()[:2] == [0.9, 0.3]
@@ -96,10 +96,10 @@ def test_a_damaged_pruned_json_is_a_problem_and_nobodys_pruning(
     assert [str(path) in problem.what for problem in study.problems] == [True]
     assert path.read_bytes() == text
     runs = study.plans[0].runs
-    assert runs["state"].tolist() == ["done", "pruned"]
-    assert runs["flags"].tolist() == [[], ["PRUNED"]]
+    assert runs["state"].tolist() == ["done", "unknown"]
+    assert runs["flags"].tolist() == [[], []]
     assert runs["failure"].tolist() == ["", "its pruned.json is damaged"]
-    assert "1 done, 1 pruned" in said(tmp_path)
+    assert "1 unknown" in said(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_what_is_damaged_is_named_and_left_out(results: Path) -> None:
     said = [problem.what for problem in study.problems]
     assert len(said) == 2 and names[0] in said[0] and names[1] in said[1]
     (plan,) = study.plans
-    assert plan.runs["state"].tolist() == ["missing", *["done"] * 4, "failed"]
+    assert plan.runs["state"].tolist() == ["unknown", *["done"] * 4, "failed"]
     assert names[1] not in set(plan.logged["trial"])
 
 
@@ -135,7 +135,7 @@ def test_compacted_trials_of_any_task_are_read_alike(results: Path) -> None:
 
 def test_a_plan_of_another_task_may_have_no_result(tmp_path: Path) -> None:
     write_plan(tmp_path, trials())
-    assert only(tmp_path).runs["state"].tolist() == ["missing"] * 6
+    assert only(tmp_path).runs["state"].tolist() == ["pending"] * 6
 
 
 def test_a_report_of_other_tasks_alone_has_no_words_of_images(tmp_path: Path) -> None:

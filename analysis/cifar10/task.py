@@ -11,6 +11,7 @@ from analysis.cifar10.reported import field_values
 from analysis.data.study import Study
 from analysis.data.task import KnownData, Reported, Task
 from analysis.reading import loading
+from analysis.reading.standings import Standings
 from trainer.config import TrainConfig
 from trainer.data import known
 
@@ -31,6 +32,6 @@ def trainer() -> Task:
     )
 
 
-def load(results: Path, names: Sequence[str]) -> Study:
+def load(results: Path, names: Sequence[str], standings: Standings | None = None) -> Study:
     """`loading.load` of the trainer's trials."""
-    return loading.load(results, names, trainer())
+    return loading.load(results, names, trainer(), standings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.data.progress import Progress
 from analysis.data.search_space import Search
 from local_machine.errors import InputError
 from trial_records.history.launch_changes import LaunchedTrials
@@ -36,8 +37,9 @@ class Plan:
 
     `runs` has a row a planned trial, in the plan's order: `trial` (folder name), `point.<axis>`
     (the axis' value in the definition, before scaling), every outcome column of run.parquet (empty
-    where the trial has none), every field of the configuration (`fields`), `state` (done, pruned,
-    failed, missing, excluded, or another word that run.parquet's `status` holds), the columns of
+    where the trial has none), every field of the configuration (`fields`), `state` (done, excluded,
+    or another word that run.parquet's `status` holds; without a result that of `progress`), the
+    columns of
     dataset.columns, `result` (outliers.results) and `repeated` (whether an earlier trial of its
     point has it), `exactness` (of a resumed trial `exact` or `unverified`, else ""),
     `contradicted` (whether a rerun of it differs), `flags` (list of outliers.FLAGS' codes),
@@ -68,6 +70,8 @@ class Plan:
     """Whose trials these are, and by what they are compared."""
     logged: pd.DataFrame = field(default_factory=pd.DataFrame)
     """As `reading.frames.Records` has it, of a task other than the trainer, which has no epochs."""
+    progress: Progress = field(default_factory=Progress)
+    """Of its trials without a result."""
 
     @property
     def is_trainers(self) -> bool:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import GOLD, INK, STYLE, numbers, palette
 from analysis.stats.intervals import Interval, seed_interval
 
@@ -66,6 +67,7 @@ def marks_words(panels: Mapping[str, Sequence[Row]]) -> str:
     return said
 
 
+@remembered
 def accuracies(rows: Sequence[Row]) -> Figure:
     """Test accuracy (%) of a row a model, the first on top; values and `reported` are fractions."""
     close = _close(rows)
@@ -85,6 +87,7 @@ def accuracies(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+@remembered
 def differences(panels: Mapping[str, Sequence[Row]], baseline: str) -> Figure:
     """Differences to the baseline (points), paired by seed: a panel for each entry (its axis
     label), whose rows are the same points; values are fractions.
@@ -104,6 +107,7 @@ def differences(panels: Mapping[str, Sequence[Row]], baseline: str) -> Figure:
     return figure
 
 
+@remembered
 def sizes(rows: Sequence[tuple[int, Row]]) -> Figure:
     """Mean test accuracy (%) over the number of parameters, on a logarithmic axis, in the rows'
     order in the legend.
@@ -143,6 +147,7 @@ def sizes(rows: Sequence[tuple[int, Row]]) -> Figure:
     return figure
 
 
+@remembered
 def decay(
     seeds: pd.DataFrame, chosen: Mapping[str, float], reported: Mapping[str, float]
 ) -> Figure:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import GOLD, INK, STYLE
 from analysis.text.numbers import plural
 
@@ -24,6 +25,7 @@ _NAME_WIDTH = 44
 _COUNTED = 30
 
 
+@remembered
 def cost(points: pd.DataFrame) -> Figure:
     """Mean test accuracy (%) over the operations of training on a logarithmic axis, a dot a point,
     from costs.costs; flagged points are hollow. The line is the Pareto front, whose points are

@@ -9,12 +9,14 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import STYLE, Whole, alone, palette
 
 _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
 
 
+@remembered
 def curves(
     rows: pd.DataFrame, labels: Mapping[str, str], flagged: Set[str], x_label: str, y_label: str
 ) -> Figure:

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import GOLD, INK, STYLE, Whole, alone, empty, palette
 from analysis.text.examples import TEST_IMAGES, Noun
 
@@ -28,6 +29,7 @@ _BAR = "0.78"
 _Line = Literal["-", "--", ":"]
 
 
+@remembered
 def panels(
     epochs: pd.DataFrame,
     labels: Mapping[str, str],
@@ -151,6 +153,7 @@ def _seeds(
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
 
 
+@remembered
 def matrix(counts: NDArray[np.int64], classes: Sequence[str], noun: Noun = TEST_IMAGES) -> Figure:
     """Confusion matrix: rows are true classes, columns predicted ones. The diagonal is grey and out
     of the colour scale, an empty cell off it is white; cells have numbers where there is room.
@@ -222,6 +225,7 @@ def _names(classes: Sequence[str]) -> list[str]:
     return [name if short.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(short)]
 
 
+@remembered
 def confusion_bars(table: pd.DataFrame, noun: Noun = TEST_IMAGES) -> Figure:
     """Bars of the largest confusions, 'true → predicted', as a share (%) of the true class' images,
     with their counts; from classification.confusions. Where columns `reported count` and `reported
@@ -276,6 +280,7 @@ def _bars(
     axes.bar_label(bars, texts, padding=4, fontsize=8)
 
 
+@remembered
 def class_bars(table: pd.DataFrame, noun: Noun = TEST_IMAGES) -> Figure:
     """Bars of each class' accuracy (%) with Wilson's 95 % interval, their mean dashed, from
     classification.accuracies; where all lie high, the same as dots on a closer scale beside.
@@ -327,6 +332,7 @@ def class_bars(table: pd.DataFrame, noun: Noun = TEST_IMAGES) -> Figure:
     return figure
 
 
+@remembered
 def calibration(bins: pd.DataFrame, title: str, noun: Noun = TEST_IMAGES) -> Figure:
     """Reliability diagram of classification.reliability: accuracy against confidence, and below it
     how many images have that confidence.

@@ -18,6 +18,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import INK, STYLE
 
 MAP_SHARE = 0.72  # of a pixel's colour where the map is highest; the rest is the image, in grey
@@ -56,6 +57,7 @@ def _over(grey: NDArray[np.float64], heat: NDArray[Any]) -> NDArray[np.float64]:
     return mixed
 
 
+@remembered
 def grad_cam(rows: Sequence[Row]) -> Figure:
     """A row a class: its name, then a right and a wrong sample, each with its map and its lines."""
     side = 1.25 if len(rows) <= _FEW else 0.8
@@ -87,6 +89,7 @@ def grad_cam(rows: Sequence[Row]) -> Figure:
     return paper.figure
 
 
+@remembered
 def sheet(tiles: Sequence[Tile]) -> Figure:
     """Images in rows, each over its lines of text, of which each is cut to fit."""
     side, gap, text = 0.78, 0.16, 0.56

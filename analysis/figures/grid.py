@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import STYLE, span
 from analysis.text.numbers import percent
 
@@ -22,6 +23,7 @@ _CELL = 1.55  # inches wide, and
 _LINE = 0.19  # high a line of text
 
 
+@remembered
 def heatmap(measured: pd.DataFrame, reported: pd.DataFrame | None) -> Figure:
     """Mean test accuracy (%) of batch size x epochs, from reported_tables.grid_cells, and beside it
     the reported one, from reported_tables.reported_grid, on one colour scale; None where the two do

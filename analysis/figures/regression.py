@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import INK, STYLE, span
 
 # More points than this hide one another: cells of a plane count them instead.
@@ -29,6 +30,7 @@ _LINE: Any = {
 Numbers = NDArray[np.float64]
 
 
+@remembered
 def against_target(targets: Numbers, values: Numbers) -> Figure:
     """Predicted value against target, both axes alike, with the line where both are equal."""
     ends = float(min(targets.min(), values.min())), float(max(targets.max(), values.max()))
@@ -46,6 +48,7 @@ def against_target(targets: Numbers, values: Numbers) -> Figure:
     return figure
 
 
+@remembered
 def residuals(values: Numbers, left: Numbers) -> Figure:
     """Residuals against the predicted value, with the line at 0 and, as bars beside them, how many
     examples have such a residual."""

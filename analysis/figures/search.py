@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.data.search_space import Choice, Range
+from analysis.figures.memory import remembered
 from analysis.figures.style import GOLD, INK, STYLE, Whole, span
 from analysis.text.numbers import plural
 
@@ -38,6 +39,7 @@ _RAIL = 0.1
 _NEAR = 8
 
 
+@remembered
 def history(trials: pd.DataFrame, error: float | None, pruned: str) -> Figure:
     """A search's objective (%) over the order of asking, from asked_trials.asked; the line is the
     best completed one so far, and the chosen trial is ringed. `error` is the best's standard error,
@@ -69,6 +71,7 @@ def history(trials: pd.DataFrame, error: float | None, pruned: str) -> Figure:
     return figure
 
 
+@remembered
 def parameter(
     trials: pd.DataFrame,
     name: str,

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.figures import glyphs
+from analysis.figures.memory import recall
 
 # Names come from users: a dollar sign in one is not a formula.
 STYLE: Any = {
@@ -154,6 +155,10 @@ def pdf(figure: Figure) -> bytes:
 
 
 def _bytes(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    return recall(figure, kind, lambda: _drawn(figure, kind, metadata))
+
+
+def _drawn(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         settle(figure)

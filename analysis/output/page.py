@@ -112,8 +112,8 @@ class Page:
 
 def _stand_ins(names: dict[str, str]) -> Section:
     said = (
-        "No font of the machine that wrote this report has the letters of these names, so that the "
-        "figures have another in their place. With a font that has them the next report draws them: "
+        "No font of the machine that wrote this report has the letters of these names. The figures "
+        "have another in their place. With a font that has them the next report draws them: "
         "for Chinese, Japanese and Korean, pip install notojp-matplotlib."
     )
     rows = pd.DataFrame({"in the figures": names.values(), "name": names.keys()})

@@ -39,7 +39,7 @@ def check_out(out: Path) -> None:
         raise InputError(
             f"{folder} holds files and no report", "choose an empty or a new folder with --out DIR"
         )
-    _listed(folder)
+    listed(folder)
     # They would be moved, perhaps while a sweep writes to them.
     if any(folder.rglob("plans/*.json")):
         raise InputError(f"{folder} holds results of sweeps", another)
@@ -127,7 +127,7 @@ def _foreign(folder: Path, other: Path) -> list[tuple[Path, Path]]:
     """What the report in `folder` did not write, and its place in `other`: files, and whole
     folders, even empty ones, where it wrote nothing below them and `other` has no such folder.
     """
-    ours = _listed(folder)
+    ours = listed(folder)
     shared = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
 
     def below(here: Path) -> Iterator[tuple[Path, Path]]:
@@ -142,7 +142,7 @@ def _foreign(folder: Path, other: Path) -> list[tuple[Path, Path]]:
     return list(below(folder))
 
 
-def _listed(folder: Path) -> set[str]:
+def listed(folder: Path) -> set[str]:
     """The names of the files in a report's folder that the report wrote."""
     path = folder / MANIFEST
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data import dataset
+from analysis.data.progress import Progress
 from analysis.data.study import OWN, POINT, Plan
 from analysis.data.task import Task
 from analysis.reading.launches import Launch
@@ -47,12 +48,14 @@ def plan_of(
     launch: Launch,
     runs: pd.DataFrame,
     rows: tuple[pd.DataFrame, pd.DataFrame],
+    progress: Progress,
     ends: Ends,
     said: Mapping[str, Exactness],
     task: Task,
 ) -> Plan:
     """The launch, whose trials' records are among `runs` and `rows`, the epochs of the trainer's
-    and what others logged; `said` is what may be said of the exactness of some, by name."""
+    and what others logged; `progress` has the trials that have no usable record, and `said` is what
+    may be said of the exactness of some, by name."""
     names = [trial.name for trial in launch.trials]
     points = [{_axis(axis): v for axis, v in trial.point.items()} for trial in launch.trials]
     found = [*map(_axis, launch.file.axes), *(axis for point in points for axis in point)]
@@ -80,7 +83,6 @@ def plan_of(
     of_data = dataset.columns(frame, task.data_sets) if launch.is_trainers else _NO_DATA
     frame = pd.concat([frame, of_data.reindex(frame.index, method="ffill")], axis=1)
     epochs, logged = (one[one["trial"].isin(names)].reset_index(drop=True) for one in rows)
-    axis_values = frame[[POINT + axis for axis in axes]].set_axis(axes, axis="columns")
     search = launch.search and launch.search.model_copy(
         update={"space": {_axis(key): one for key, one in launch.search.space.items()}}
     )
@@ -93,32 +95,32 @@ def plan_of(
         seeds=launch.file.seeds,
         created=launch.file.created,
         command=masked_command(launch.file.command),
-        runs=_judged(frame, axis_values, epochs, logged, ends, said, launch),
+        runs=_judged(frame, axes, (epochs, logged), progress, ends, said, launch),
         epochs=epochs,
         search=search,
         fields=tuple(configs.columns),
         is_of_today=launch.is_trainers and _is_of_today(configs, task),
         task=launch.file.task,
         logged=logged,
+        progress=progress,
     )
 
 
 def _judged(
     frame: pd.DataFrame,
-    axis_values: pd.DataFrame,
-    epochs: pd.DataFrame,
-    logged: pd.DataFrame,
+    axes: list[str],
+    rows: tuple[pd.DataFrame, pd.DataFrame],
+    progress: Progress,
     ends: Ends,
     said: Mapping[str, Exactness],
     launch: Launch,
 ) -> pd.DataFrame:
     """With what became of each trial, equal results, flags, and why one has no result."""
     names = frame["trial"]
-    missing = frame["status"].isna()
-    failed = missing & names.isin(list(ends.failures))
-    stopped = names.isin(list(ends.pruned))
-    states = frame["status"].astype(object).mask(missing, "missing")
-    frame["state"] = states.mask(failed, "failed").mask(stopped, "pruned")
+    axis_values = frame[[POINT + axis for axis in axes]].set_axis(axes, axis="columns")
+    epochs, logged = rows
+    stands = progress.states(names)
+    frame["state"] = frame["status"].astype(object).where(frame["status"].notna(), stands)
     # What a search prunes is its result; for whoever else planned the trial it is a hole.
     own = {name for name, (by, _) in ends.pruned.items() if launch.search and by == launch.id}
     told = ends.failures | {

@@ -21,6 +21,7 @@ from analysis.reading import (
 )
 from analysis.reading import frames as record_frames
 from analysis.reading.launches import Launch
+from analysis.reading.standings import Standings, progress
 from local_machine.errors import InputError, nearest
 from trial_records import archive, verified
 from trial_records.history import marks
@@ -28,8 +29,11 @@ from trial_records.plan import PlanFile
 from trial_records.verified import Exactness, Verification
 
 
-def load(results: Path, names: Sequence[str], task: Task) -> Study:
-    """The named sweeps of a results folder; all of them where `names` is empty.
+def load(
+    results: Path, names: Sequence[str], task: Task, standings: Standings | None = None
+) -> Study:
+    """The named sweeps of a results folder; all of them where `names` is empty. `standings` is for
+    who loads again and again.
 
     A sweep with a damaged compact file is left out whole, and named in the problems: with many of
     its trials gone, what is left would be another sweep.
@@ -44,22 +48,26 @@ def load(results: Path, names: Sequence[str], task: Task) -> Study:
             if problems:
                 raise problems[0]
             raise InputError(f"{results} has no plan of a sweep {name!r}", nearest(name, paths))
+    standings = standings or Standings()
     sweeps = [
-        _settled(results / name, paths[name], task, problems) for name in names or sorted(paths)
+        _settled(results / name, paths[name], task, standings, problems)
+        for name in names or sorted(paths)
     ]
     if not any(sweep.plans for sweep in sweeps):
         raise problems[0]
     return Study(results, [sweep for sweep in sweeps if sweep.plans], problems, task)
 
 
-def _settled(folder: Path, paths: list[Path], task: Task, problems: list[InputError]) -> Sweep:
+def _settled(
+    folder: Path, paths: list[Path], task: Task, standings: Standings, problems: list[InputError]
+) -> Sweep:
     """The sweep, read again where trials were compacted, or put back, while it was read; not both,
     which takes longer than reading does."""
     while True:
         found: list[InputError] = []
         try:
             parts = archive.parts(folder)
-            sweep = _sweep(folder, paths, parts, task, found)
+            sweep = _sweep(folder, paths, parts, task, standings, found)
             if any(plan.runs["status"].isna().any() for plan in sweep.plans):
                 archive.look_anew(folder)  # what was just compacted, NFS hides for a minute
             if archive.parts(folder) != parts:
@@ -74,7 +82,12 @@ def _settled(folder: Path, paths: list[Path], task: Task, problems: list[InputEr
 
 
 def _sweep(
-    folder: Path, paths: list[Path], parts: list[Path], task: Task, problems: list[InputError]
+    folder: Path,
+    paths: list[Path],
+    parts: list[Path],
+    task: Task,
+    standings: Standings,
+    problems: list[InputError],
 ) -> Sweep:
     """Raises InputError where one of the compact files, `parts`, is damaged, FileNotFoundError
     where one is gone."""
@@ -84,6 +97,7 @@ def _sweep(
 
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
     others = {trial.name for plan in plans if not plan.is_trainers for trial in plan.trials}
+    standing = standings.look(folder, plans, problems)
     found = record_frames.read(folder, list(trials), parts, problems, others)
     runs = impossible_values.of_plan(folder, found.runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
@@ -98,8 +112,13 @@ def _sweep(
     excluded = {trial.name for trial in trials.values() if trial.fingerprint in marked.excluded}
     epochs, logged = (one[~one["trial"].isin(excluded)] for one in (epochs, logged))
     compared = [objectives.of_launch(folder, plan, runs, logged, problems) for plan in plans]
-    rest = trials.keys() - set(runs["trial"]) - found.unread - impossible - excluded
-    ends = unfinished.ends(folder, [name for name in trials if name in rest], problems)
+    rest = trials.keys() - set(runs["trial"]) - excluded
+    noted = rest - found.unread - impossible
+    ends = unfinished.ends(folder, [name for name in trials if name in noted], problems)
+    paces = _paces(epochs, runs)
+    stands = [
+        progress(folder, plan, standing.get(plan.id, []), rest, paces, problems) for plan in plans
+    ]
     notes, unread = verified.read(folder)
     problems += unread
     said = _exactness(runs, notes)
@@ -107,10 +126,12 @@ def _sweep(
         folder.name,
         [
             exclusions.told(
-                launch_frame.plan_of(folder.name, plan, runs, (epochs, logged), ends, said, task),
+                launch_frame.plan_of(
+                    folder.name, plan, runs, (epochs, logged), stand, ends, said, task
+                ),
                 marked,
             )
-            for plan, runs in zip(plans, compared, strict=True)
+            for plan, runs, stand in zip(plans, compared, stands, strict=True)
         ],
         sorted(gone),
         frozenset(found.undigested),
@@ -120,6 +141,13 @@ def _sweep(
         marked,
         [launches.launched(launch) for launch in files if launch.search is None],
     )
+
+
+def _paces(epochs: pd.DataFrame, runs: pd.DataFrame) -> dict[str, float]:
+    """Seconds an epoch took, of each trial that is done."""
+    done = epochs[epochs["trial"].isin(runs["trial"]) & epochs["seconds"].notna()]
+    found: dict[str, float] = done.groupby("trial", observed=True)["seconds"].mean().to_dict()
+    return found
 
 
 def _exactness(runs: pd.DataFrame, notes: Mapping[str, list[Verification]]) -> dict[str, Exactness]:

@@ -140,8 +140,7 @@ def _curves(plan: Plan) -> list[Picture]:
         return []
     labels, best = {}, {}
     for run in runs[runs["trial"].isin(set(plan.epochs["trial"]))].to_dict("records"):
-        states = {"done": "", "missing": ", without an end yet"}
-        state = states.get(run["state"], f", {run['state']}")
+        state = "" if run["state"] == "done" else f", {run['state']}"
         labels[str(run["trial"])] = f"seed {run['seed']}{state}"
         if not pd.isna(run["best_epoch"]):
             best[str(run["trial"])] = int(run["best_epoch"])

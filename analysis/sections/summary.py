@@ -18,7 +18,7 @@ def summary(study: Study) -> Section:
     launches, flagged = [], []
     runs = study.trials
     totals = runs["state"].value_counts()
-    states_seen = list(dict.fromkeys(["done", "failed", "missing", *totals.index]))
+    states_seen = list(dict.fromkeys(["done", "failed", *totals.index]))
     for plan in study.plans:
         states = plan.runs["state"].value_counts()
         rows = summary_tables.flagged(plan.runs)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.progress import OPEN
 from analysis.data.study import POINT, Plan, Study
 from analysis.figures.curves import curves
 from analysis.output.model import Part, Picture, Table
@@ -62,15 +63,14 @@ def lacking(plan: Plan) -> list[str]:
     runs = plan.runs[plan.runs["state"] != "done"]
     if runs.empty:
         return []
-    # What a search pruned itself, and what a person excluded, has no flag.
-    counts = Counter(
-        ", ".join(codes) or str(state).upper()
-        for codes, state in zip(runs["flags"], runs["state"], strict=True)
-    )
+    # Why it failed where that is known. What a search pruned itself has no flag, nor what a person
+    # excluded.
+    pairs = zip(runs["flags"], runs["state"], strict=True)
+    counts = Counter(", ".join(codes) or str(state) for codes, state in pairs)
     told = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
     said = f"{len(runs)} of {count(len(plan.runs), 'trial')} {have(len(runs))} no result: {told}."
-    if counts["MISSING"]:
-        said += " What is MISSING may still come, and change what stands here."
+    if runs["state"].isin(OPEN).any():
+        said += " What is not over may still change what stands here."
     return [said]
 
 

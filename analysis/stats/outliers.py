@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.data import dataset
 from analysis.data.dataset import OTHER_DATA
+from analysis.data.progress import OPEN
 from analysis.stats.intervals import MIN_SEEDS, OUTLIER_ALPHA, binomial_error, grubbs
 
 # An outlier among seeds is at least so many binomial standard errors away from the others.
@@ -38,8 +39,6 @@ _OF_RUN = (
 
 # Every flag and its rule, as the report prints them.
 FLAGS = {
-    "MISSING": "planned, but no readable run.parquet, no failure.json and no pruned.json: never "
-    "ran, is running or was lost",
     "NONFINITE": "the last attempt that ended failed: a loss or gradient that is not "
     "a number or is infinite",
     "OUT_OF_MEMORY": "the last attempt that ended failed: the device or the job ran out of memory",
@@ -107,8 +106,8 @@ def flags(
         if state == "done":
             codes = zip(marked, marks, strict=True)
             found.append([code for code, holds in codes if holds])
-        elif state == "missing":
-            found.append(["MISSING"])
+        elif state in OPEN:
+            found.append([])
         else:
             found.append([ends[name][0] if name in ends else str(state).upper()])
     return found

@@ -19,6 +19,7 @@ import pandas as pd
 
 from analysis.data import predictions
 from analysis.data.predictions import Predictions
+from analysis.data.progress import OPEN
 from analysis.data.study import Plan, Study
 from analysis.stats.intervals import ALPHA, MIN_SEEDS, POWER_NOTE, holm, mcnemar
 from analysis.stats.seed_values import Difference, Point, at, between, family, points, seed_of
@@ -230,10 +231,10 @@ def adjusted_for(pairs: int, what: str = "pairs of the table") -> str:
 
 
 def marks(found: Mapping[int, Mapping[str, Any]]) -> str:
-    """What is flagged among the runs of a point (by their seed), a line a code."""
+    """What is flagged or not over among the runs of a point (by their seed), a line a code."""
     seeds: dict[str, list[int]] = {}
     for seed, run in sorted(found.items()):
-        for code in run["flags"]:
+        for code in run["flags"] or [run["state"]] * (run["state"] in OPEN):
             seeds.setdefault(code, []).append(seed)
     return "\n".join(
         f"{code}: {plural(len(them), 'seed')} {', '.join(map(str, them))}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.data.progress import OPEN
 from analysis.data.search_space import Search
 from analysis.data.study import POINT
 from analysis.stats.intervals import binomial_error
@@ -44,7 +45,7 @@ def asked(plan: Plan, search: Search) -> pd.DataFrame:
             mark = "failed" if math.isnan(value) else "done"
         elif state == "pruned":
             value, mark = as_float(so_far.get(name)), "pruned"
-        elif state == "missing":
+        elif state in OPEN:
             mark = "open"
         elif "NONFINITE" in run["flags"]:
             mark = "nonfinite"

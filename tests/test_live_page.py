@@ -1,0 +1,160 @@
+"""The report while a sweep runs: in a real browser, beside trials that really train."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from trial_records import rows
+from trial_records.trial_files import EPOCHS as EPOCHS_FILE
+
+ROOT = Path(__file__).parent.parent
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+pytestmark = pytest.mark.xdist_group("page")
+
+EPOCHS = 12
+SWEEP = f"""
+import time
+from sweeps import Sweep, grid, maximize
+
+
+def train(config, run):
+    state = run.load() or {{"epoch": 0}}
+    for epoch in range(state["epoch"], {EPOCHS}):
+        time.sleep(0.8)
+        run.log(epoch=epoch, accuracy=1 - 1 / (epoch + 2) - config["lr"] / 100, at=time.time())
+        run.save({{"epoch": epoch + 1}})
+    return {{}}
+
+
+sweep = Sweep(
+    train,
+    base={{"lr": 0.1, "epochs": {EPOCHS}}},
+    space=grid({{"lr": [0.1, 0.2]}}),
+    objective=maximize("accuracy"),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Debian's package chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def start(*words: object, at: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=at, text=True, stdout=subprocess.PIPE, stderr=(at / "stderr.txt").open("a"),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen[str], how: signal.Signals = signal.SIGINT) -> int:
+    process.send_signal(how)
+    return process.wait(20)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which a sweep of two trials runs, one after the other; ends with it."""
+    (tmp_path / "mine.py").write_text(SWEEP)
+    words = ("mine.py", "--results", "results", "--workers", "1")
+    launched = start("sweeps.launch", *words, at=tmp_path)
+    results = tmp_path / "results" / "mine"
+    wait_for(lambda: any(rows.attempt_files(folder) for folder in results.glob("lr*")))
+    yield tmp_path
+    if launched.poll() is None:
+        end(launched)
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+# Notes when the page first shows how many epochs a trial has.
+OBSERVE = """
+window.firstSeen = { opened: Date.now() / 1000 };
+const note = () => {
+  for (const row of document.querySelectorAll("#progress tbody tr")) {
+    const key = `${row.cells[0].textContent} ${parseInt(row.cells[2].textContent)}`;
+    window.firstSeen[key] ??= Date.now() / 1000;
+  }
+};
+note();
+const what = { subtree: true, childList: true, characterData: true };
+new MutationObserver(note).observe(document, what);
+"""
+
+
+def delays(seen: dict[str, float], results: Path) -> list[float]:
+    """The seconds from each row that a trial logged, by its own word, to the page that had it, or a
+    later one of the trial; of rows since the page was opened, without each trial's last."""
+    found = []
+    for folder in results.glob("lr*"):
+        at = pd.read_parquet(folder / EPOCHS_FILE)["at"].tolist()[:-1]
+        shown = [seen.get(f"{folder.name} {epoch}", math.inf) for epoch in range(1, len(at) + 1)]
+        later = list(itertools.accumulate(reversed(shown), min))[::-1]
+        pairs = zip(later, at, strict=True)
+        found += [one - moment for one, moment in pairs if moment > seen["opened"]]
+    return found
+
+
+def test_each_epoch_is_soon_on_the_page_and_the_last_page_is_the_report(
+    sweep: Path, browser: Browser
+) -> None:
+    served = start("analysis.report", "--results", "results", "--serve=0", at=sweep)
+    assert served.stdout is not None
+    url = served.stdout.readline().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", url)
+    with browser.new_context(viewport={"width": 1000, "height": 500}) as context:
+        tab = context.new_page()
+        wrong: list[str] = []
+        tab.on("console", lambda message: wrong.append(message.text))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.goto(url)
+        tab.evaluate(OBSERVE)
+        tab.locator("#progress").wait_for(state="detached", timeout=90_000)
+        seen = tab.evaluate("firstSeen")
+        took = sorted(delays(seen, sweep / "results" / "mine"))
+        print("seconds from an epoch to the page:", [round(one, 2) for one in took])
+        assert len(took) >= EPOCHS - 2
+        assert took[len(took) // 2] < 2
+        # What is shown in the end is what the report says that is made afterwards.
+        wait_for(lambda: "every trial is over" in (sweep / "stderr.txt").read_text())
+        shown = tab.evaluate("document.querySelector('main').textContent")
+        assert wrong == []
+        assert end(served) == 130
+        made = start("analysis.report", "--results", "results", "--out", "after", at=sweep)
+        assert made.wait(60) == 0
+        written, after = sweep / "results" / "report", sweep / "after"
+        assert files(written) == files(after)
+        assert b"connect-src" not in files(after)["report.html"]
+        tab.goto((after / "report.html").as_uri())
+        assert tab.evaluate("document.querySelector('main').textContent") == shown
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
