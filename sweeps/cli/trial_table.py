@@ -34,6 +34,7 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
     from sweeps.cost.tally import tally
+    from sweeps.state.eta import eta_seconds
     from sweeps.state.progress import summary
 
     rows: list[tuple[str, ...]] = [
@@ -70,21 +71,6 @@ def best_of_all(progress: Iterable[Progress]) -> Progress | None:
         return None
     sign = 1 if found[0].trial.task.direction == "maximize" else -1
     return max(found, key=lambda one: sign * (one.best or 0.0))
-
-
-def eta_seconds(progress: list[Progress]) -> float | None:
-    """Until the last trial ends, with as many at once as run now; None while that is not known."""
-    running = [one for one in progress if one.state == "running"]
-    timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
-    if not running or not timed:
-        return None
-    mean = sum(timed) / len(timed)
-    left = sum(
-        one.epochs_left * (one.seconds_per_epoch or mean)
-        for one in progress
-        if not one.state.is_over
-    )
-    return left / len(running)
 
 
 def duration(seconds: float | None) -> str:
