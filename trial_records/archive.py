@@ -208,10 +208,11 @@ def trials(sweep: Path) -> dict[str, Path]:
             continue  # undone meanwhile
 
 
-def look_anew(sweep: Path) -> None:
-    """Have this machine ask the file server which compact files there are. For up to a minute NFS
-    answers from what it knew before, unless it has just changed the folder itself."""
-    for folder in (sweep, sweep / FOLDER):
+def look_anew(sweep: Path, *trials: Path) -> None:
+    """Have this machine ask the file server which compact files there are, and which files in the
+    folders of these trials. For up to a minute NFS answers from what it knew before, unless it has
+    just changed the folder itself."""
+    for folder in (sweep, sweep / FOLDER, *trials):
         with contextlib.suppress(OSError):
             os.utime(folder)
 

@@ -150,6 +150,9 @@ def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | In
             and (table := _unfinished(path.parent)) is not None
         ):
             return Checked(trial_tables.conform(path, table, schema), True)
+        if digest is not None and not path.exists():
+            # Its run has it: NFS may not know yet that it was put back from a compact file.
+            archive.look_anew(path.parent.parent, path.parent)
         found = trial_tables.checked(path, read_file(path), schema.names, digest)
         if path.name == RUN:
             trial_tables.check_is_one_row(path, found.table)

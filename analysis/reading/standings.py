@@ -123,8 +123,8 @@ def progress(
     """The launch's progress. `found` is what `Standings.look` found, `rest` the trials without a
     usable record, `paces` the seconds for a unit of the budget of those that are done. A damaged
     file that records do not tell of becomes a problem."""
-    from sweeps.state.eta import eta_seconds
     from sweeps.state.progress import Progress as Found
+    from sweeps.state.progress import eta_seconds
     from sweeps.state.trial_store import Standing, State
 
     by_name = {one.trial.name: one for one in found if one.trial.name in rest}

@@ -34,8 +34,7 @@ def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
     """The line that sums a plan's trials up, and their rows."""
     from sweeps.cost.tally import tally
-    from sweeps.state.eta import eta_seconds
-    from sweeps.state.progress import summary
+    from sweeps.state.progress import eta_seconds, summary
 
     rows: list[tuple[str, ...]] = [
         (

@@ -255,7 +255,8 @@ def _look(
         except FileNotFoundError:
             if not done:
                 return Progress(standing, said=said)
-            archive.look_anew(store.folder)  # it may have been compacted a moment ago
+            # It may have been compacted a moment ago, or put back.
+            archive.look_anew(store.folder, folder)
             run, logged = read()
     except FileNotFoundError:
         return Progress(standing, problem=f"{folder / trial_files.EPOCHS} is gone")
@@ -363,6 +364,21 @@ def summary(progress: list[Progress]) -> str:
     excluded = sum(one.marked.excluded is not None for one in progress)
     said = f" ({excluded} excluded)" if excluded else ""
     return f"{len(progress)} trial{'s' * (len(progress) != 1)}: {named}{said}"
+
+
+def eta_seconds(progress: list[Progress]) -> float | None:
+    """Until the last trial ends, with as many at once as run now; None while that is not known."""
+    running = [one for one in progress if one.state == "running"]
+    timed = [one.seconds_per_epoch for one in progress if one.seconds_per_epoch is not None]
+    if not running or not timed:
+        return None
+    mean = sum(timed) / len(timed)
+    left = sum(
+        one.epochs_left * (one.seconds_per_epoch or mean)
+        for one in progress
+        if not one.state.is_over
+    )
+    return left / len(running)
 
 
 def lost_alike(progress: Iterable[Progress]) -> list[list[Progress]]:
