@@ -70,7 +70,7 @@ def test_a_sweep_of_files_that_do_not_say_whose_they_are(tmp_path: Path) -> None
     }
     part = tmp_path / "small" / archive.FOLDER / "0123456789abcdef.parquet"
     part.parent.mkdir(parents=True)
-    flat_tables.write(part, contents.items())
+    flat_tables.write(part, flat_tables.decoded(part, contents.items()))
     for file in (RUN, EPOCHS):
         frame = pd.read_parquet(flat_tables.folder_of(part) / file)
         assert {*frame["trial"]} == {*names}

@@ -32,7 +32,7 @@ class Written:
 
     def in_words(self) -> str:
         done = "written" if self.changed else "unchanged"
-        return f"{TRIALS}: {self.trials} rows, {METRICS}: {self.rows} rows; {done}"
+        return f"rows in {TRIALS}: {self.trials}, in {METRICS}: {self.rows}; {done}"
 
 
 @dataclass

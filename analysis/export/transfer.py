@@ -31,8 +31,10 @@ class Counts:
         return self.new + self.grown + self.replaced
 
     def in_words(self) -> str:
-        words = [f"{number} {name.replace('_', ' ')}" for name, number in asdict(self).items()]
-        return f"trials: {', '.join(words[:-1])}; {words[-1]} written"
+        kinds = {name.replace("_", " "): number for name, number in asdict(self).items()}
+        rows = kinds.pop("rows")
+        words = (f"{number} {kind}" for kind, number in kinds.items())
+        return f"trials: {', '.join(words)}; rows written: {rows}"
 
 
 class _Change(NamedTuple):

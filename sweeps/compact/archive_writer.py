@@ -56,6 +56,7 @@ class _Row:
     name: str
     run: pa.Table
     epochs: pa.Table | None
+    stored: dict[str, pa.Table]  # of run.parquet and epochs.parquet all columns, of any task
     files: dict[str, tuple[bytes, int]]  # content, time of writing
 
     @property
@@ -120,7 +121,7 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
     known = archive.trials(store.folder)
     for part in archive.parts(store.folder):
         if not flat_tables.are_there(part):
-            flat_tables.write(part, _contents(part))
+            flat_tables.write(part, flat_tables.decoded(part, _contents(part)))
         _clear_leftovers(store.folder, part)
     waiting: list[_Row] = []
     size = 0
@@ -186,6 +187,7 @@ def _read(folder: Path, trial: Trial) -> _Row:
         raise trial_files.unusable(path, "is not a regular file")
     run = trial_tables.checked(path, files[trial_files.RUN][0]).table
     trial_tables.check_run(path, run, trial.fingerprint)
+    stored = {trial_files.RUN: run}
     # Of another task the small files alone are kept, which all else is read from.
     has_our_columns = trial_tables.is_of_trainer(run)
     run = trial_tables.conform(path, run, trial_tables.run_schema())
@@ -194,9 +196,11 @@ def _read(folder: Path, trial: Trial) -> _Row:
         if name in files:
             digest = run[trial_tables.DIGESTS[name]][0].as_py()
             table = trial_tables.checked(folder / name, files[name][0], digest=digest).table
+            stored[name] = table
             if has_our_columns:
                 tables[name] = trial_tables.conform(folder / name, table, schema)
-    return _Row(trial.name, run, tables.get(trial_files.EPOCHS), files)
+    stored.pop(trial_files.PREDICTIONS, None)
+    return _Row(trial.name, run, tables.get(trial_files.EPOCHS), stored, files)
 
 
 def _stacked(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -219,7 +223,7 @@ def _move(folder: Path, rows: list[_Row]) -> None:
             f"nothing was removed; see to the disk, rm {aside}, then run the same command again",
             exit_code=EXIT_IO,
         )
-    flat_tables.write(path, ((row.name, row.contents) for row in rows))
+    flat_tables.write(path, ((row.name, row.stored) for row in rows))
     # The file system makes each wait, but not for the other.
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(lambda row: _clear(folder.parent / row.name, row.contents), rows):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from local_machine.files import write_atomic
 from trial_records import tables
 from trial_records.columns import NAMED_SCHEMA
+from trial_records.metrics import NAMED
 from trial_records.trial_files import EPOCHS, RUN
 
 _FILES = (EPOCHS, RUN)
@@ -34,20 +35,15 @@ def are_there(part: Path) -> bool:
     return all((folder_of(part) / name).exists() for name in _FILES)
 
 
-def write(part: Path, trials: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
-    """Of the trials of a compact file, by their names, with the content of their files. Raises
-    InputError where one is damaged, OSError."""
+def write(part: Path, trials: Iterable[tuple[str, Mapping[str, pa.Table]]]) -> None:
+    """Of the trials of a compact file, by their names, with their tables by file. Raises
+    OSError."""
     found: dict[str, list[pa.Table]] = {name: [] for name in _FILES}
-    sweep = part.parents[1]
-    for trial, contents in trials:
-        run = tables.checked(sweep / trial / RUN, contents[RUN]).table
-        given = dict(zip(run.column_names, run.columns, strict=True))
-        whose = {"task": None, "sweep": sweep.name, "trial": trial, "fingerprint": None}
-        whose |= {name: given[name][0].as_py() for name in whose if name in given}
-        found[RUN].append(_of(whose, run))
-        if EPOCHS in contents:
-            epochs = tables.checked(sweep / trial / EPOCHS, contents[EPOCHS]).table
-            found[EPOCHS].append(_of(whose, epochs))
+    for trial, stored in trials:
+        run = stored[RUN].select([one for one in NAMED if one in stored[RUN].column_names])
+        whose = {"sweep": part.parents[1].name, "trial": trial, **run.to_pylist()[0]}
+        for name in found.keys() & stored.keys():
+            found[name].append(_of({one: whose.get(one) for one in NAMED}, stored[name]))
     remove(part)
     folder = folder_of(part)
     folder.mkdir()
@@ -55,6 +51,17 @@ def write(part: Path, trials: Iterable[tuple[str, Mapping[str, bytes]]]) -> None
         table = joined(some) if some else NAMED_SCHEMA.empty_table()
         content = tables.encoded(table, {}, "zstd")
         write_atomic(folder / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
+
+
+def decoded(
+    part: Path, trials: Iterable[tuple[str, Mapping[str, bytes]]]
+) -> Iterator[tuple[str, dict[str, pa.Table]]]:
+    """What `write` needs, of trials with the content of their files. Raises InputError where one is
+    damaged."""
+    for trial, contents in trials:
+        folder = part.parents[1] / trial
+        given = [name for name in _FILES if name in contents]
+        yield trial, {name: tables.checked(folder / name, contents[name]).table for name in given}
 
 
 def remove(part: Path) -> None:
@@ -66,8 +73,10 @@ def remove(part: Path) -> None:
 def _of(whose: Mapping[str, str | None], table: pa.Table) -> pa.Table:
     """The table, which begins with the columns that say whose it is; files from before there were
     any lack them."""
+    if table.column_names[: len(whose)] == [*whose]:
+        return table
     rest = table.drop_columns([name for name in whose if name in table.column_names])
-    named = [pa.array([value] * table.num_rows, pa.string()) for value in whose.values()]
+    named = [pa.repeat(pa.scalar(one, pa.string()), table.num_rows) for one in whose.values()]
     return pa.table([*named, *rest.columns], names=[*whose, *rest.column_names])
 
 
