@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -14,15 +15,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
+from predicted_results import launch, small
 
 from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.interactive.parts import charts, data
-from analysis.output.model import Part, Section
+from analysis.output.model import Gallery, Part, Sample, Section
 from analysis.output.page import Page
+from trainer.config import TrainConfig
 from trial_records.trial_files import RUN
 
 ROOT = Path(__file__).parent.parent
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+)
 HOSTILE = "</script><b onclick=x> \" ' --> $$x$$ & é"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -76,17 +82,25 @@ def running(study: Study) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(studies: tuple[Study, Study]) -> Page:
+def page(studies: tuple[Study, Study], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """That launch, and one of the trainer whose test images the page has, each as a picture."""
     study, _ = studies
-    (plan,) = study.plans
-    (chart,) = charts(plan, study)
-    parts = [Part("A launch", interactive=[chart])]
-    # A second launch, so that the page has Bokeh for both.
-    (other,) = charts(plan, study)
-    twin = type(chart)(
-        "twin", "Twin", '<div class="explorer" id="twin"></div>', other.data, other.scripts
-    )
-    return Page("Charts", [Section("Every trial", [*parts, Part("Twin", interactive=[twin])])])
+    results = tmp_path_factory.mktemp("trainers")
+    configs = [TrainConfig(seed=seed) for seed in (1, 2)]
+    for folder, config in zip(launch(results, configs), configs, strict=True):
+        small(folder, config, validation=0.9 - config.seed / 10)
+    trainers = load(results, [])
+    (plan,) = trainers.plans
+    samples = [Sample(PIXEL, index, "c0", "c1", 0.9) for index in range(30)]
+    images = Gallery("Images", samples, str(plan.runs["data"].iloc[0]))
+    foreign = Gallery("Other images", samples, "another data set")
+    parts = [
+        Part("A launch", interactive=charts(study.plans[0], study)),
+        Part("Of the trainer", interactive=charts(plan, trainers)),
+        Part("Others", gallery=foreign),
+        Part("Images", gallery=images),
+    ]
+    return Page("Charts", [Section("Every trial", parts)])
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +336,26 @@ def test_a_metric_of_any_name_has_its_curves(tab: Tab, name: str) -> None:
     settle(tab, name, seen)
     ys = tab.evaluate(f"sweepsCharts['{name}'].explorer.curves.lines.data.ys")
     assert ys == [[0, 1, 2, 3, 4, 5]] * 12
+
+
+def test_differing_predictions_have_their_images_where_the_page_has_them(
+    tab: Tab, page: Page
+) -> None:
+    name = page.sections[0].parts[1].interactive[0].name
+    one = explorer(tab, name)
+    one.scroll_into_view_if_needed()
+    settle(tab, name)
+    for box in one.get_by_role("checkbox", name=re.compile("^Compare ")).all():
+        box.check()
+    items = one.locator(".differing li")
+    items.first.wait_for()
+    stored = tab.evaluate(f"sweepsCharts['{name}'].explorer.data.predictions.data")
+    for item in items.all():
+        index = item.inner_text().split(":")[0].strip()
+        assert item.locator("img").get_attribute("alt") == f"test image {index}"
+    assert stored == page.sections[0].parts[3].gallery.data
+    seed = one.locator(".comparison tr", has_text="setting")
+    assert seed.all_inner_texts() == ["seed\tsetting\t1\t2"]
 
 
 # --- the address, new data, and those without a mouse or scripts -----------------------------

@@ -111,7 +111,7 @@ class Explorer {
     };
     clearTimeout(this.waiting);
     if (isWhole) await slow();
-    else this.waiting = setTimeout(slow, 120);
+    else this.waiting = setTimeout(slow, 250);
   }
 }
 
