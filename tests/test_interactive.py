@@ -395,7 +395,7 @@ def test_a_link_leads_back_after_a_reload(
 
 
 @pytest.mark.parametrize(
-    "hash", ["?trial=nobody&min.lr=x&max.none=1&metric=<b>", "?%E0", "?filter.=1"]
+    "hash", ["?trial=nobody&min.lr=x&max.none=1&metric=<b>", "?filter.=1", "?"]
 )
 def test_an_address_that_speaks_of_nothing_changes_nothing(tab: Tab, name: str, hash: str) -> None:
     seen = settle(tab, name)
@@ -464,6 +464,34 @@ def test_new_data_are_drawn_and_what_was_chosen_stays(
     assert told(tab, name) == "12 of 12 trials"
     assert box.is_checked()
     assert "-" not in column(tab, name, "loss")
+
+
+def test_a_page_that_changes_itself_draws_what_is_new(
+    tab: Tab, name: str, studies: tuple[Study, Study]
+) -> None:
+    """As the page of a running sweep does: it puts the new text in its place, and says so."""
+    _, ended = studies
+    assert "-" in column(tab, name, "loss")
+    seen = settle(tab, name)
+    say = (
+        "dispatchEvent(new CustomEvent('report:changed', { bubbles: true, detail: { replaced } }))"
+    )
+    tab.evaluate(
+        "([name, fresh, replaced]) => { const at = document.getElementById(`${name}-data`);"
+        f"at.textContent = fresh; at.{say}; }}",
+        [name, data(ended.plans[0], ended), False],
+    )
+    settle(tab, name, seen)
+    assert "-" not in column(tab, name, "loss")
+    # A whole figure that is new has its chart, too.
+    tab.evaluate(
+        "([name, replaced]) => { const old = document.getElementById(name).closest('figure');"
+        "const fresh = old.cloneNode(true); fresh.querySelector('.explorer').replaceChildren();"
+        f"old.replaceWith(fresh); fresh.{say}; }}",
+        [name, True],
+    )
+    settle(tab, name)
+    assert told(tab, name) == "12 of 12 trials"
 
 
 def test_without_scripts_no_chart_is_promised(browser: Browser, url: str) -> None:
