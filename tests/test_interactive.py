@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -14,15 +15,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
+from predicted_results import launch, small
 
 from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.interactive.parts import charts, data
-from analysis.output.model import Part, Section
+from analysis.output.model import Gallery, Part, Sample, Section
 from analysis.output.page import Page
+from trainer.config import TrainConfig
 from trial_records.trial_files import RUN
 
 ROOT = Path(__file__).parent.parent
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+)
 HOSTILE = "</script><b onclick=x> \" ' --> $$x$$ & é"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -76,17 +82,25 @@ def running(study: Study) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(studies: tuple[Study, Study]) -> Page:
+def page(studies: tuple[Study, Study], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """That launch, and one of the trainer whose test images the page has, each as a picture."""
     study, _ = studies
-    (plan,) = study.plans
-    (chart,) = charts(plan, study)
-    parts = [Part("A launch", interactive=[chart])]
-    # A second launch, so that the page has Bokeh for both.
-    (other,) = charts(plan, study)
-    twin = type(chart)(
-        "twin", "Twin", '<div class="explorer" id="twin"></div>', other.data, other.scripts
-    )
-    return Page("Charts", [Section("Every trial", [*parts, Part("Twin", interactive=[twin])])])
+    results = tmp_path_factory.mktemp("trainers")
+    configs = [TrainConfig(seed=seed) for seed in (1, 2)]
+    for folder, config in zip(launch(results, configs), configs, strict=True):
+        small(folder, config, validation=0.9 - config.seed / 10)
+    trainers = load(results, [])
+    (plan,) = trainers.plans
+    samples = [Sample(PIXEL, index, "c0", "c1", 0.9) for index in range(30)]
+    images = Gallery("Images", samples, str(plan.runs["data"].iloc[0]))
+    foreign = Gallery("Other images", samples, "another data set")
+    parts = [
+        Part("A launch", interactive=charts(study.plans[0], study)),
+        Part("Of the trainer", interactive=charts(plan, trainers)),
+        Part("Others", gallery=foreign),
+        Part("Images", gallery=images),
+    ]
+    return Page("Charts", [Section("Every trial", parts)])
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +338,26 @@ def test_a_metric_of_any_name_has_its_curves(tab: Tab, name: str) -> None:
     assert ys == [[0, 1, 2, 3, 4, 5]] * 12
 
 
+def test_differing_predictions_have_their_images_where_the_page_has_them(
+    tab: Tab, page: Page
+) -> None:
+    name = page.sections[0].parts[1].interactive[0].name
+    one = explorer(tab, name)
+    one.scroll_into_view_if_needed()
+    settle(tab, name)
+    for box in one.get_by_role("checkbox", name=re.compile("^Compare ")).all():
+        box.check()
+    items = one.locator(".differing li")
+    items.first.wait_for()
+    stored = tab.evaluate(f"sweepsCharts['{name}'].explorer.data.predictions.data")
+    for item in items.all():
+        index = item.inner_text().split(":")[0].strip()
+        assert item.locator("img").get_attribute("alt") == f"test image {index}"
+    assert stored == page.sections[0].parts[3].gallery.data
+    seed = one.locator(".comparison tr", has_text="setting")
+    assert seed.all_inner_texts() == ["seed\tsetting\t1\t2"]
+
+
 # --- the address, new data, and those without a mouse or scripts -----------------------------
 
 
@@ -361,7 +395,7 @@ def test_a_link_leads_back_after_a_reload(
 
 
 @pytest.mark.parametrize(
-    "hash", ["?trial=nobody&min.lr=x&max.none=1&metric=<b>", "?%E0", "?filter.=1"]
+    "hash", ["?trial=nobody&min.lr=x&max.none=1&metric=<b>", "?filter.=1", "?"]
 )
 def test_an_address_that_speaks_of_nothing_changes_nothing(tab: Tab, name: str, hash: str) -> None:
     seen = settle(tab, name)
@@ -430,6 +464,34 @@ def test_new_data_are_drawn_and_what_was_chosen_stays(
     assert told(tab, name) == "12 of 12 trials"
     assert box.is_checked()
     assert "-" not in column(tab, name, "loss")
+
+
+def test_a_page_that_changes_itself_draws_what_is_new(
+    tab: Tab, name: str, studies: tuple[Study, Study]
+) -> None:
+    """As the page of a running sweep does: it puts the new text in its place, and says so."""
+    _, ended = studies
+    assert "-" in column(tab, name, "loss")
+    seen = settle(tab, name)
+    say = (
+        "dispatchEvent(new CustomEvent('report:changed', { bubbles: true, detail: { replaced } }))"
+    )
+    tab.evaluate(
+        "([name, fresh, replaced]) => { const at = document.getElementById(`${name}-data`);"
+        f"at.textContent = fresh; at.{say}; }}",
+        [name, data(ended.plans[0], ended), False],
+    )
+    settle(tab, name, seen)
+    assert "-" not in column(tab, name, "loss")
+    # A whole figure that is new has its chart, too.
+    tab.evaluate(
+        "([name, replaced]) => { const old = document.getElementById(name).closest('figure');"
+        "const fresh = old.cloneNode(true); fresh.querySelector('.explorer').replaceChildren();"
+        f"old.replaceWith(fresh); fresh.{say}; }}",
+        [name, True],
+    )
+    settle(tab, name)
+    assert told(tab, name) == "12 of 12 trials"
 
 
 def test_without_scripts_no_chart_is_promised(browser: Browser, url: str) -> None:

@@ -111,7 +111,7 @@ class Explorer {
     };
     clearTimeout(this.waiting);
     if (isWhole) await slow();
-    else this.waiting = setTimeout(slow, 120);
+    else this.waiting = setTimeout(slow, 250);
   }
 }
 
@@ -119,46 +119,64 @@ const sheet = new CSSStyleSheet();
 sheet.replaceSync(SHEET);
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 
-// For whoever has new data of a chart, such as a page of a running sweep:
-// sweepsCharts[name].update(data), JSON or what it says.
+// For whoever has new data of a chart: sweepsCharts[NAME].update(data), JSON or what it says.
 window.sweepsCharts ??= {};
-for (const place of document.querySelectorAll(".explorer")) {
+
+// The chart of a place, which is drawn when a reader comes near it.
+function chartOf(place) {
   const stored = document.getElementById(`${place.id}-data`);
   let made = null;
+  let begun = null;
   const chart = {
-    // Once it is drawn; a chart that nobody has come near is not.
+    // Once it is drawn.
     get explorer() {
       return made;
     },
     begin() {
-      chart.begun ??= (made = new Explorer(place, stored.textContent)).update();
-      return chart.begun;
+      return (begun ??= (made = new Explorer(place, stored.textContent)).update());
     },
     update(data) {
       if (made) return made.update(data);
       stored.textContent = typeof data === "string" ? data : JSON.stringify(data);
       return Promise.resolve();
     },
+    async arrive() {
+      if (location.hash.slice(1).split("?")[0] !== place.id) return;
+      for (let at = place; (at = at.parentElement?.closest("details")); ) at.open = true;
+      await chart.begin();
+      const state = readState(place.id, made.trials);
+      if (state) Object.assign(made, { state, sorted: null });
+      await made.draw(true);
+      place.closest("figure").scrollIntoView();
+    },
   };
-  window.sweepsCharts[place.id] = chart;
   place.closest("figure").hidden = false;
-  new IntersectionObserver((seen, observer) => {
+  const observer = new IntersectionObserver((seen) => {
     if (!seen.some((one) => one.isIntersecting)) return;
     observer.disconnect();
     chart.begin();
-  }, { rootMargin: "400px" }).observe(place);
-  const arrive = async () => {
-    if (location.hash.slice(1).split("?")[0] !== place.id) return;
-    for (let at = place; (at = at.parentElement?.closest("details")); ) at.open = true;
-    await chart.begin();
-    const state = readState(place.id, made.trials);
-    if (state) Object.assign(made, { state, sorted: null });
-    await made.draw(true);
-    place.closest("figure").scrollIntoView();
-  };
-  addEventListener("hashchange", arrive);
-  arrive();
+  }, { rootMargin: "400px" });
+  observer.observe(place);
+  chart.arrive();
+  return chart;
 }
+
+function findCharts(within) {
+  for (const place of within.querySelectorAll(".explorer")) {
+    window.sweepsCharts[place.id] = chartOf(place);
+  }
+}
+
+findCharts(document);
+addEventListener("hashchange", () => {
+  for (const chart of Object.values(window.sweepsCharts)) chart.arrive();
+});
+// What a page of a running sweep says of an element whose content is new, or that is new itself.
+document.addEventListener("report:changed", ({ target, detail }) => {
+  const [, name] = /^(.*)-data$/s.exec(target.id) ?? [];
+  if (name in window.sweepsCharts) window.sweepsCharts[name].update(target.textContent);
+  else if (detail.replaced) findCharts(target);
+});
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const { explorer } of Object.values(window.sweepsCharts)) {

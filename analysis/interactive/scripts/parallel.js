@@ -7,8 +7,8 @@ const RAMPS = {
 };
 const SHADES = 16;
 const PAD = { top: 44, bottom: 26, side: 56 };
-const SAMPLE = 500; // lines that are drawn at once; all of them follow when the reader pauses
-const CHUNK = 2000; // lines in one go, so that a page still answers meanwhile
+const SAMPLE = 300; // lines that are drawn at once; all of them follow when the reader pauses
+const CHUNK = 500; // lines in one go, so that a page still answers meanwhile
 const HEIGHT = 320;
 
 function scheme() {
@@ -182,7 +182,7 @@ class Parallel {
     const every = Math.ceil(rows.length / SAMPLE);
     this.stroke(this.context(this.lines), isLast ? rows : rows.filter((_, i) => i % every === 0), rows.length);
     if (isLast) this.drawn = performance.now();
-    else this.waiting = setTimeout(() => this.drawAll(rows, turn), 100);
+    else this.waiting = setTimeout(() => this.drawAll(rows, turn), 150);
   }
 
   // Beside the canvas that is seen, and then all at once.
