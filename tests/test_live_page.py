@@ -109,6 +109,7 @@ const note = () => {
   });
   for (const name of there.filter((one) => !names.includes(one)))
     window.firstSeen[`${name} done`] ??= Date.now() / 1000;
+  if (!document.querySelector("#progress")) window.firstSeen.over ??= Date.now() / 1000;
   there = names;
 };
 note();
@@ -124,7 +125,7 @@ def delays(seen: dict[str, float], results: Path) -> list[float]:
     for folder in results.glob("lr*"):
         at = pd.read_parquet(folder / EPOCHS_FILE)["at"].tolist()
         shown = [seen.get(f"{folder.name} {epoch}", math.inf) for epoch in range(1, len(at) + 1)]
-        shown.append(seen.get(f"{folder.name} done", math.inf))
+        shown.append(min(seen.get(f"{folder.name} done", math.inf), seen["over"]))
         later = list(itertools.accumulate(reversed(shown), min))[:0:-1]
         pairs = zip(later, at, strict=True)
         found += [one - moment for one, moment in pairs if moment > seen["opened"]]
