@@ -30,6 +30,23 @@ SCHEMA_VERSION = 1
 
 app = typer.Typer(add_completion=False)
 
+Compare = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="BEFORE AFTER",
+        help="Set two results folders beside each other instead, before and after a change.",
+    ),
+]
+Serve = Annotated[
+    int | None,
+    typer.Option(
+        metavar="[PORT]",
+        min=0,
+        max=65535,
+        help="Show it in a browser, live, until Ctrl-C; without PORT on any that is free.",
+    ),
+]
+
 
 @app.command(epilog="With --debug an error shows its traceback.")
 def report(
@@ -54,28 +71,14 @@ def report(
             help="Exit with 1 where a finished trial is flagged; a damaged file always does.",
         ),
     ] = False,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="BEFORE AFTER",
-            help="Set two results folders beside each other instead, before and after a change.",
-        ),
-    ] = None,
+    compare: Compare = None,
     watch: Annotated[
         bool,
         typer.Option(
             "--watch", help="Write it again whenever results change, until every trial is over."
         ),
     ] = False,
-    serve: Annotated[
-        int | None,
-        typer.Option(
-            metavar="[PORT]",
-            min=0,
-            max=65535,
-            help="Show it in a browser, live, until Ctrl-C; without PORT on any that is free.",
-        ),
-    ] = None,
+    serve: Serve = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: the path, flags and problems.")
     ] = False,

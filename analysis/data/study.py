@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,11 @@ class Plan:
     """As `reading.frames.Records` has it, of a task other than the trainer, which has no epochs."""
     progress: Progress = field(default_factory=Progress)
     """Of its trials without a result."""
+
+    @cached_property
+    def by_seed(self) -> dict[tuple[Any, ...], dict[int, float]]:
+        """What `stats.seed_values` found of its points, which many sections ask for."""
+        return {}
 
     @property
     def is_trainers(self) -> bool:

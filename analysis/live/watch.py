@@ -23,9 +23,12 @@ from local_machine.processes import host
 LOOK_SECONDS = 0.5
 # Of the time that a look takes, at least so many times as much passes before the next one.
 _REST = 9.0
-# What could not be read or written is tried again after so long; a served page is written to disk
-# no more often while results change.
-WRITE_SECONDS = 10.0
+# What could not be read or written is tried again after so long.
+RETRY_SECONDS = 10.0
+# A served page is on disk once nothing has changed for so long, or since so long: writing all files
+# would hold up the page.
+QUIET_SECONDS = 3.0
+BUSY_SECONDS = 60.0
 # So many looks in a row must find all over: a study starts one sweep after another.
 _OVER_LOOKS = 10
 
@@ -45,8 +48,9 @@ def watch(names: Sequence[str], results: Path, out: Path, port: int | None) -> W
     if server is not None:
         print(server.url, flush=True)
         tell(f"from another machine: ssh -L {server.port}:{LOOPBACK}:{server.port} {host()}")
-    watched.write()
-    print(out / "report.html", flush=True)
+    else:
+        watched.write()
+        print(out / "report.html", flush=True)
     over = 0
     while server is not None or over < _OVER_LOOKS:
         began = clock.monotonic()
@@ -71,7 +75,7 @@ class Watch:
         self._standings, self._memory = Standings(), Memory()
         self._seen: tuple[dict[str, Stamp], list[str]] | None = None
         self._unwritten: Page | None = None
-        self._tried_at = -WRITE_SECONDS
+        self._tried_at = self._changed_at = clock.monotonic()
         self._said: set[str] = set()
 
     def look(self) -> None:
@@ -82,12 +86,10 @@ class Watch:
             self.look_seconds = clock.monotonic() - began
             changed = seen != self._seen and (self._seen is not None or self._may_try)
             if changed:
+                self._changed_at = clock.monotonic()
                 self.make()
-            if self._unwritten is not None:
-                quiet = self._server is not None and not changed
-                first = self._server is None and changed
-                if quiet or first or self._may_try:
-                    self.write()
+            if self._unwritten is not None and self._is_time_to_write(changed):
+                self.write()
         except (InputError, SlurmError) as error:
             self._fail(error.what)
         except OSError as error:
@@ -128,7 +130,14 @@ class Watch:
 
     @property
     def _may_try(self) -> bool:
-        return clock.monotonic() - self._tried_at >= WRITE_SECONDS
+        return clock.monotonic() - self._tried_at >= RETRY_SECONDS
+
+    def _is_time_to_write(self, changed: bool) -> bool:
+        if self._server is None:
+            return changed or self._may_try
+        now = clock.monotonic()
+        quiet = now - self._changed_at >= QUIET_SECONDS and self._may_try
+        return quiet or now - self._tried_at >= BUSY_SECONDS
 
     def _fail(self, what: str) -> None:
         self._tried_at = clock.monotonic()

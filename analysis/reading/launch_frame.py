@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.data import dataset
 from analysis.data.progress import Progress
+from analysis.data.search_space import Search
 from analysis.data.study import OWN, POINT, Plan
 from analysis.data.task import Task
 from analysis.reading.launches import Launch
@@ -83,9 +84,6 @@ def plan_of(
     of_data = dataset.columns(frame, task.data_sets) if launch.is_trainers else _NO_DATA
     frame = pd.concat([frame, of_data.reindex(frame.index, method="ffill")], axis=1)
     epochs, logged = (one[one["trial"].isin(names)].reset_index(drop=True) for one in rows)
-    search = launch.search and launch.search.model_copy(
-        update={"space": {_axis(key): one for key, one in launch.search.space.items()}}
-    )
     return Plan(
         sweep=sweep,
         id=launch.id,
@@ -97,13 +95,21 @@ def plan_of(
         command=masked_command(launch.file.command),
         runs=_judged(frame, axes, (epochs, logged), progress, ends, said, launch),
         epochs=epochs,
-        search=search,
+        search=_search(launch),
         fields=tuple(configs.columns),
         is_of_today=launch.is_trainers and _is_of_today(configs, task),
         task=launch.file.task,
         logged=logged,
         progress=progress,
     )
+
+
+def _search(launch: Launch) -> Search | None:
+    """With its axes as the tables call them."""
+    if launch.search is None:
+        return None
+    space = {_axis(key): one for key, one in launch.search.space.items()}
+    return launch.search.model_copy(update={"space": space})
 
 
 def _judged(

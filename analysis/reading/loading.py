@@ -146,8 +146,8 @@ def _sweep(
 def _paces(epochs: pd.DataFrame, runs: pd.DataFrame) -> dict[str, float]:
     """Seconds an epoch took, of each trial that is done."""
     done = epochs[epochs["trial"].isin(runs["trial"]) & epochs["seconds"].notna()]
-    found: dict[str, float] = done.groupby("trial", observed=True)["seconds"].mean().to_dict()
-    return found
+    found = done.groupby("trial", observed=True)["seconds"].mean()
+    return {str(name): float(seconds) for name, seconds in found.items()}
 
 
 def _exactness(runs: pd.DataFrame, notes: Mapping[str, list[Verification]]) -> dict[str, Exactness]:

@@ -63,6 +63,13 @@ def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int,
     """A column's value for every seed of the point that has one, on the launch's images; of seeds
     with one and the same result, for the first.
     """
+    key = (column, *point.items())
+    if key not in plan.by_seed:
+        plan.by_seed[key] = _by_seed(plan, point, column)
+    return dict(plan.by_seed[key])
+
+
+def _by_seed(plan: Plan, point: Point, column: str) -> dict[int, float]:
     runs = at(plan, point, ["seed", "fingerprint", "same_data", "repeated", column])
     known = runs[runs[column].notna() & runs["same_data"] & ~runs["repeated"]]
     return {

@@ -76,7 +76,7 @@ def _last(plan: Plan) -> tuple[str, Mapping[str, float]]:
     if rows.empty:
         return f"last {metric}", {}
     found = rows[rows["metric"] == metric].groupby("trial", observed=True)["value"].last()
-    return f"last {metric}", {name: float(f"{value:.6g}") for name, value in found.items()}
+    return f"last {metric}", {str(name): float(f"{value:.6g}") for name, value in found.items()}
 
 
 def _duration(seconds: float) -> str:
