@@ -70,7 +70,10 @@ _NO_MEMORY = re.compile(r"not enough memory|out of memory|n.t allocate memory", 
 def printable(text: str, keep: str = "\n\t") -> str:
     """The text with nothing in it that a terminal would obey: escape sequences and other control
     characters are spelled out, as in \\x1b; those in `keep`, line breaks and tabs, stay."""
-    if text.isprintable():
+    rest = text
+    for char in keep:
+        rest = rest.replace(char, "")
+    if rest.isprintable():
         return text
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
