@@ -251,7 +251,7 @@ def test_the_panels_show_each_loss_by_its_name(tmp_path: Path) -> None:
         "validation, plain",
     ]
     assert np.asarray(gap.lines[0].get_ydata()) == pytest.approx([-10, 0, 10])
-    assert np.asarray(gap.lines[1].get_xdata()) == pytest.approx([1])
+    assert np.asarray(gap.lines[1].get_xdata()) == pytest.approx([2])
     assert np.asarray(rate.lines[0].get_ydata()) == pytest.approx([0.1, 0.05, 0.1 / 3])
     plain = figures.panels(epochs, {"t": "seed 42"}, {}, smoothing=False, mixed=False)
     legend = plain.axes[0].get_legend()

@@ -251,6 +251,12 @@ def test_a_large_table_is_linked_and_not_held_twice() -> None:
     assert 'href="tables/large.csv"' in page and "data:text/csv" not in page
 
 
+def test_a_page_without_an_answer_is_open() -> None:
+    sections = [Section("s", [Part(notes=["x"])])]
+    assert '<details id="s" open>' in Page("t", sections).html()
+    assert '<details id="s">' in Page("t", sections, ["An answer."]).html()
+
+
 def test_a_part_has_its_place_by_its_title() -> None:
     section = Section("A section", [Part(), Part("One, 1"), Part("One: 1"), Part("会")])
     assert section.anchors == [

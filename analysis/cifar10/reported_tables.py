@@ -69,7 +69,9 @@ def reported_grid(reported: dict[str, Any]) -> pd.DataFrame:
 
 def without_reported(table: pd.DataFrame) -> pd.DataFrame:
     """The table, of a launch that does not compare with what was reported."""
-    about = [name for name in table if name.startswith("reported") or name in _BESIDE[:-1]]
+    about = [
+        name for name in map(str, table) if name.startswith("reported") or name in _BESIDE[:-1]
+    ]
     return table.drop(columns=about)
 
 

@@ -112,9 +112,9 @@ class Page:
 
 def _stand_ins(names: dict[str, str]) -> Section:
     said = (
-        "No font of the machine that wrote this report has the letters of these names. The figures "
-        "have another in their place. With a font that has them the next report draws them: "
-        "for Chinese, Japanese and Korean, pip install notojp-matplotlib."
+        "No font of the machine that wrote this report has the letters of these names, so that the "
+        "figures have another in their place. With such a font the next report draws them. For "
+        "Chinese, Japanese and Korean: pip install notojp-matplotlib."
     )
     rows = pd.DataFrame({"in the figures": names.values(), "name": names.keys()})
     table = Table("names-in-figures", "What stands for which name in the figures", rows)

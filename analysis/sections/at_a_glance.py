@@ -36,7 +36,7 @@ def best_configuration(study: Study, found: Answer) -> Section:
     }
     names = short([*varied, *rest])
     rows = [
-        {"setting": names[name], "value": _words(value), "": "varied" * (name in varied)}
+        {"setting": names[name], "value": _words(value), "varied": "yes" * (name in varied)}
         for name, value in {**varied, **rest}.items()
     ]
     more = len(rows) - _MOST_SETTINGS
@@ -52,8 +52,7 @@ def _run(found: Answer) -> dict[str, Any]:
     assert found.best is not None
     runs = seed_values.at(found.plan, found.best)
     done = runs[runs["state"].eq("done")]
-    row: dict[str, Any] = done.iloc[0].to_dict()
-    return row
+    return {str(name): value for name, value in done.iloc[0].to_dict().items()}
 
 
 def _scaled(value: Any, ran: Any) -> Any:

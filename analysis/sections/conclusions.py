@@ -2,11 +2,8 @@
 
 The rules, which tests pin:
 
-- Validation chooses: the point with the best mean validation accuracy, of equals the first planned.
-- Whether it is better than the next best is decided by the paired difference in validation accuracy
-  over seeds that both have: Student's t test, adjusted by Holm for all pairs of points, since any
-  might have come first. Under three seeds there is no test. The same difference in test accuracy
-  stands beside it and decides nothing.
+- Validation chooses: the best point and its lead are those of `answers`, of which the first screen
+  is made too. The same difference in test accuracy stands beside the lead and decides nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +11,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from analysis.data.study import Plan, Study
 from analysis.sections import wording
+from analysis.sections.answers import Answer, answer
 from analysis.stats import seed_values
 from analysis.stats.intervals import sample_interval
 from analysis.text.numbers import be, count, have, percent
@@ -38,11 +35,10 @@ def conclusions(study: Study, beside: Callable[[Plan, Study], list[str]]) -> lis
 
 def found(plan: Plan) -> str:
     """What validation chooses, with its test accuracy, and whether chance explains its lead."""
-    ranked = seed_values.ranked(plan)
-    name = wording.title(plan)
-    if not ranked:
+    one = answer(plan)
+    name, best = wording.title(plan), one.best
+    if best is None:
         return f"{name}: no trial has a result."
-    best = ranked[0]
     tests = seed_values.by_seed(plan, best, "test_accuracy")
     said = f"{name}: "
     if plan.axes:
@@ -58,8 +54,8 @@ def found(plan: Plan) -> str:
             f"{images:,} images alone leave it between {percent(low)} and {percent(high)} %)"
         )
     said += "."
-    if len(ranked) > 1:
-        said += " " + _next(plan, ranked)
+    if one.following is not None:
+        said += f" {_next(one, one.following)}"
     return said
 
 
@@ -77,11 +73,9 @@ def _mean(values: Mapping[int, float]) -> float:
     return math.fsum(values.values()) / len(values) if values else math.nan
 
 
-def _next(plan: Plan, ranked: list[dict[str, Any]]) -> str:
-    best, second = ranked[:2]
-    name = seed_values.words(second)
-    ours, theirs = seed_values.by_seed(plan, best), seed_values.by_seed(plan, second)
-    gap = seed_values.against_first(plan, ranked)[0]
+def _next(one: Answer, second: seed_values.Point) -> str:
+    plan, gap, name = one.plan, one.gap, seed_values.words(second)
+    ours, theirs = one.values, seed_values.by_seed(plan, second)
     if gap is None:
         return f"The next best, {name}, has no seed in common with it: nothing tells them apart."
     if all(ours[seed] == theirs[seed] for seed in ours.keys() & theirs.keys()):
@@ -89,7 +83,7 @@ def _next(plan: Plan, ranked: list[dict[str, Any]]) -> str:
     if gap.mean <= 0:
         return f"On the seeds that both have it is not ahead of the next best, {name}: {gap}."
     said = f"Its lead on validation over the next best, {name}, is {gap}: {seed_values.judged(gap)}"
-    test = seed_values.against_first(plan, ranked, "test_accuracy")[0]
+    test = seed_values.against_first(plan, seed_values.ranked(plan), "test_accuracy")[0]
     if test is not None:
         said += f"; on the test images it is {test}: {seed_values.judged(test)}"
     return f"{said}."

@@ -137,7 +137,7 @@ def _how_sure(found: Answer) -> list[str]:
 
 
 def _over_all(answers: list[Answer]) -> list[str]:
-    found = Counter(one.sure for one in answers if one.sure is not Sure.NOTHING)
+    found: Counter[Sure] = Counter(one.sure for one in answers if one.sure is not Sure.NOTHING)
     if found.total() < 2:
         return []
     words = {

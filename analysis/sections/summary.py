@@ -40,9 +40,10 @@ def summary(study: Study) -> Section:
         )
         rows.insert(0, "sweep", plan.sweep)
         flagged.append(rows)
-    told = ", ".join(f"{totals.get(state, 0)} {state}" for state in states_seen)
+    told = ", ".join(f"{totals[state]} {state}" for state in states_seen if state in totals)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
-    notes = [f"{count(len(runs), 'planned trial')}: {told}. {len(flags)} flagged."]
+    marked = f"{len(flags)} flagged" if len(flags) else "None is flagged"
+    notes = [f"{count(len(runs), 'planned trial')}: {told}. {marked}."]
     notes += excluded(study)
     notes += _alike(runs)
     notes.append(_caveat(runs))

@@ -39,5 +39,5 @@ def summary(found: list[Answered]) -> str:
         of_it = [one.statement for one in found if one.answer.standing is standing]
         named = standing in (Standing.REPRODUCED, Standing.CONTRADICTED) and of_it
         which = f" ({' '.join(of_it)})" if named else ""
-        said.append(f"{len(of_it)} {standing}{which}")
+        said += [f"{len(of_it)} {standing}{which}"] * bool(of_it)
     return f"Of {len(found)} claims of the reported study: {'; '.join(said)}."

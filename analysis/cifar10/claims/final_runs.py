@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -121,17 +122,79 @@ def _say_best_epoch(known: Reported) -> str:
     )
 
 
+def _counted(study: Study, plan: Plan, done: pd.DataFrame) -> dict[int, dict[Any, beside.Share]]:
+    """By seed, every share of the run's predictions."""
+    rows: list[Any] = done.to_dict("records")
+    return {
+        int(row["seed"]): beside.shares(row, predictions)
+        for row in rows
+        if (predictions := of(study, plan, row)) is not None
+    }
+
+
+def _all_epochs(study: Study, known: Reported) -> Evidence | None:
+    if (found := _of_final(study, known)) is None:
+        return None
+    _, why, done = found
+    values = done["epochs_run"].dropna().astype(float).tolist()
+    if not values:
+        return None
+    one, near = figure(known["protocol"]["epochs"], values, EPOCHS, 1.0)
+    seen = ", ".join(f"{value:.0f}" for value in values)
+    return Evidence(f"epochs run: {seen}", PREDICTION, (one,), why, is_near=near)
+
+
+def _say_all_epochs(known: Reported) -> str:
+    protocol = known["protocol"]
+    return (
+        f"Early stopping with a patience of {protocol['early_stopping']['patience']} leaves "
+        f"WRN-28-10 all of its {protocol['epochs']} epochs."
+    )
+
+
+def _hardest(known: Reported) -> Mapping[str, Any]:
+    rows: list[dict[str, Any]] = known["wrn_final"]["per_class"]
+    return min(rows, key=lambda row: float(row["recall"]))
+
+
+def _hardest_class(study: Study, known: Reported) -> Evidence | None:
+    """Against each other class."""
+    if (found := _of_final(study, known)) is None:
+        return None
+    plan, why, done = found
+    counted = _counted(study, plan, done)
+    hardest = _hardest(known)["class"]
+    recalls = {
+        row["class"]: {seed: one[key].value for seed, one in counted.items() if key in one}
+        for row in known["wrn_final"]["per_class"]
+        if (key := (beside.CLASS, f"{row['class']}, recall"))
+    }
+    mine = recalls.pop(hardest)
+    if not mine:
+        return None
+    images = min(one[beside.CLASS, f"{hardest}, recall"].images for one in counted.values())
+    gaps = [difference(other, mine, images) for other in recalls.values()]
+    lowest, name = min(
+        (100 * statistics.fmean(values), name)
+        for name, values in {**recalls, hardest: mine}.items()
+        if values
+    )
+    measured = f"recall of {hardest} {over_seeds(list(mine.values()))} %; "
+    measured += f"the lowest is that of {name}, {lowest:.2f} %"
+    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why)
+
+
+def _say_hardest_class(known: Reported) -> str:
+    row = _hardest(known)
+    return f"Of all classes {row['class']} has the lowest recall, {100 * row['recall']:.2f} %."
+
+
 def _largest_confusion(study: Study, known: Reported) -> Evidence | None:
     """Against each other pair that is reported."""
     if (found := _of_final(study, known)) is None:
         return None
     plan, why, done = found
-    rows: list[Any] = done.to_dict("records")
-    counted = {
-        int(row["seed"]): beside.shares(row, predictions)
-        for row in rows
-        if (predictions := of(study, plan, row)) is not None
-    }
+    counted = _counted(study, plan, done)
     pairs = [
         (beside.CONFUSION, beside.pair_name(pair["label"], pair["predicted"]))
         for pair in known["wrn_final"]["confusions"]
@@ -167,5 +230,7 @@ CLAIMS = (
     Claim(_say_gap, "wrn_final.train_minus_val_at_most", _gap, "wrn_final --seeds 5"),
     Claim(_say_loss, "wrn_final.val_loss.late", _late_loss, "wrn_final --seeds 5"),
     Claim(_say_best_epoch, "wrn_final.best_epoch", _best_epoch, "wrn_final --seeds 5"),
+    Claim(_say_all_epochs, "protocol.early_stopping", _all_epochs, "wrn_final --seeds 5"),
+    Claim(_say_hardest_class, "wrn_final.per_class", _hardest_class, "wrn_final --seeds 5"),
     Claim(_say_confusion, "wrn_final.confusions", _largest_confusion, "wrn_final --seeds 5"),
 )  # fmt: skip

@@ -100,15 +100,17 @@ def against_reported(plan: Plan, study: Study) -> list[str]:
     told = [difference for difference, larger in judged if larger == "yes"]
     above = sum(difference > 0 for difference in told)
     below, untold, rest = len(told) - above, len(judged) - len(told), len(known) - len(judged)
-    said = f"Of {count(len(known), 'reported figure')} beside it, "
-    few = f"{rest} {have(rest)} too few seeds to tell"
-    if not judged:
-        return [f"{said}{few}."]
-    said += (
-        f"{above} {be(above)} exceeded and {below} {be(below)} missed by more than seeds explain; "
-        f"{untold} {be(untold)} not told from what is measured"
-    )
-    return [f"{said}, and {few}." if rest else f"{said}."]
+    said = [
+        f"{n} {verb(n)} {what}"
+        for n, verb, what in (
+            (above, be, "exceeded by more than seeds explain"),
+            (below, be, "missed by more than seeds explain"),
+            (untold, be, "not told from what is measured"),
+            (rest, have, "too few seeds to tell"),
+        )
+        if n
+    ]
+    return [f"Of {count(len(known), 'reported figure')} beside it, {'; '.join(said)}."]
 
 
 def _beside_reported(plan: Plan, study: Study) -> list[tuple[float, str]]:
