@@ -33,7 +33,7 @@ HOSTILE = "</script><b onclick=x> \" ' --> $$x$$ & é"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
-UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = true"
+UNFOLD = "for (const one of document.querySelectorAll('details:not(.explorer *)')) one.open = true"
 
 # One browser for all of them, also where tests run in several processes.
 pytestmark = pytest.mark.xdist_group("page")
