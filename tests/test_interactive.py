@@ -33,6 +33,8 @@ HOSTILE = "</script><b onclick=x> \" ' --> $$x$$ & é"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
+UNFOLD = "for (const one of document.querySelectorAll('details:not(.explorer *)')) one.open = true"
+
 # One browser for all of them, also where tests run in several processes.
 pytestmark = pytest.mark.xdist_group("page")
 
@@ -79,6 +81,10 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Study]:
 
 def running(study: Study) -> str:
     return str(study.plans[0].runs["trial"].iloc[-1])
+
+
+def state_of_last(study: Study) -> str:
+    return str(study.plans[0].runs["state"].iloc[-1])
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +145,7 @@ def tab(browser: Browser, url: str, name: str) -> Iterator[Tab]:
             "addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI))"
         )
         tab.goto(url)
+        tab.evaluate(UNFOLD)
         settle(tab, name)
         yield tab
         assert tab.evaluate("violations") == []
@@ -178,10 +185,9 @@ def column(tab: Tab, name: str, head: str) -> list[str]:
     return table.locator(f"tbody tr:not(.space) td:nth-child({place})").all_inner_texts()
 
 
-def lines(tab: Tab, name: str) -> int:
-    """How many curves are drawn."""
-    count: int = tab.evaluate(f"sweepsCharts['{name}'].explorer.curves.lines.data.xs.length")
-    return count
+def wait_for_lines(tab: Tab, name: str, number: int) -> None:
+    """Until so many curves are drawn."""
+    until(tab, f"sweepsCharts['{name}'].explorer.curves.lines.data.xs.length === {number}")
 
 
 def spot(tab: Tab, name: str, point: int) -> tuple[float, float, str]:
@@ -229,18 +235,14 @@ def test_hovering_shows_the_stored_value(tab: Tab, name: str, studies: tuple[Stu
 
 
 def test_a_click_in_the_legend_hides_a_curve_and_shows_it_again(tab: Tab, name: str) -> None:
-    assert lines(tab, name) == 12
+    wait_for_lines(tab, name, 12)
     entry = explorer(tab, name).locator(".legend label").first
-    seen = settle(tab, name)
     entry.click()
-    seen = settle(tab, name, seen)
-    assert lines(tab, name) == 11
+    wait_for_lines(tab, name, 11)
     entry.click()
-    seen = settle(tab, name, seen)
-    assert lines(tab, name) == 12
+    wait_for_lines(tab, name, 12)
     explorer(tab, name).get_by_role("button", name="Hide all curves").click()
-    settle(tab, name, seen)
-    assert lines(tab, name) == 0
+    wait_for_lines(tab, name, 0)
 
 
 def test_a_drag_zooms_and_a_button_resets(tab: Tab, name: str) -> None:
@@ -284,7 +286,9 @@ def test_brushes_on_two_axes_keep_what_is_in_both(tab: Tab, name: str) -> None:
     assert lowest.input_value() == ""
 
 
-def test_a_search_and_filters_of_any_field_keep_what_all_of_them_do(tab: Tab, name: str) -> None:
+def test_a_search_and_filters_of_any_field_keep_what_all_of_them_do(
+    tab: Tab, name: str, studies: tuple[Study, Study]
+) -> None:
     one = explorer(tab, name)
     one.get_by_label("Search trials").fill("depth=2  KIND=</script>")
     assert told(tab, name) == "3 of 12 trials"
@@ -295,7 +299,7 @@ def test_a_search_and_filters_of_any_field_keep_what_all_of_them_do(tab: Tab, na
     assert column(tab, name, "lr") == ["0.001"]
     one.get_by_role("button", name="Keep all trials").click()
     assert told(tab, name) == "12 of 12 trials"
-    one.get_by_label("Filter state").fill("missing")
+    one.get_by_label("Filter state").fill(state_of_last(studies[0]))
     assert told(tab, name) == "1 of 12 trials"
 
 
@@ -325,17 +329,17 @@ def test_two_trials_are_compared(tab: Tab, name: str, studies: tuple[Study, Stud
     assert "different classes for 6 of 60 examples" in shown.inner_text()
     assert "the first is right about 6, the second about 0" in shown.inner_text()
     assert shown.locator("li").first.inner_text() == "6: ant → ant, bee"
-    assert lines(tab, name) == 2
+    wait_for_lines(tab, name, 2)
     shown.get_by_role("button").click()
-    until(tab, f"sweepsCharts['{name}'].explorer.curves.lines.data.xs.length === 12")
+    wait_for_lines(tab, name, 12)
 
 
 def test_a_metric_of_any_name_has_its_curves(tab: Tab, name: str) -> None:
-    seen = settle(tab, name)
     explorer(tab, name).get_by_label("Curves of").select_option(label=HOSTILE)
-    settle(tab, name, seen)
-    ys = tab.evaluate(f"sweepsCharts['{name}'].explorer.curves.lines.data.ys")
-    assert ys == [[0, 1, 2, 3, 4, 5]] * 12
+    ys = f"JSON.stringify(sweepsCharts['{name}'].explorer.curves.lines.data.ys)"
+    until(
+        tab, f"{ys} === {json.dumps(json.dumps([[0, 1, 2, 3, 4, 5]] * 12, separators=(',', ':')))}"
+    )
 
 
 def test_differing_predictions_have_their_images_where_the_page_has_them(
@@ -434,11 +438,10 @@ def test_by_keyboard_alone(tab: Tab, name: str) -> None:
     tab_to("Zoom in")
     tab.keyboard.press("Enter")
     assert ends(tab, name)[1] < before[1]
-    seen = settle(tab, name)
+    wait_for_lines(tab, name, 2)
     tab_to(column(tab, name, "trial")[0])
     tab.keyboard.press("Space")
-    settle(tab, name, seen)
-    assert lines(tab, name) == 1
+    wait_for_lines(tab, name, 1)
     for trial in column(tab, name, "trial"):
         tab_to(f"Compare {trial}")
         tab.keyboard.press("Space")
@@ -452,7 +455,7 @@ def test_new_data_are_drawn_and_what_was_chosen_stays(
     tab: Tab, name: str, studies: tuple[Study, Study]
 ) -> None:
     one = explorer(tab, name)
-    one.get_by_label("Filter state").fill("missing")
+    one.get_by_label("Filter state").fill(state_of_last(studies[0]))
     box = one.get_by_label(f"Compare {running(studies[0])}", exact=True)
     box.check()
     assert column(tab, name, "loss") == ["-"]
