@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from local_machine.errors import InputError, folder_named
 
 if TYPE_CHECKING:
+    from analysis.answers.answer import Answer
     from analysis.data.study import Plan, Study
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,10 @@ def one_line(text: str) -> str:
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
+    from analysis.answers import at_a_glance, findings, first_screen
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import any_task, at_a_glance, findings, first_screen, predicted, trials
+    from analysis.sections import any_task, predicted, trials
     from analysis.sections.choices import choices
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
@@ -107,7 +108,7 @@ def build(study: Study) -> Page:
         *about_all,
         summary(study),
         Section("Every trial", everything, findings.every_trial(study)),
-        provenance(study),
+        replace(provenance(study), finding=findings.sources(study)),
     ]
     anchors = {
         part.title: anchor
@@ -123,7 +124,7 @@ def build(study: Study) -> Page:
             at_a_glance.costs(study),
             *sections,
             # Last, since the sections before read further files.
-            problems(study),
+            replace(problems(study), finding=findings.problems(study)),
         ],
         lead,
         first_screen.about(study),
@@ -136,6 +137,7 @@ def _of_trainer(
 ) -> tuple[list[Section], list[str], list[Section]]:
     """Of the launches of the task that comes with the project: the sections about all of them, what
     the first screen says beside what was reported, and the sections about each."""
+    from analysis.answers import findings
     from analysis.cifar10 import ablations, architectures, diagnostics, grid, weight_decay
     from analysis.cifar10.claims.every_claim import answered
     from analysis.cifar10.claims.scorecard import counts, scorecard
@@ -143,7 +145,7 @@ def _of_trainer(
     from analysis.cifar10.claims.verdict import verdict
     from analysis.cifar10.discrepancies import discrepancies
     from analysis.output.model import Part, Section
-    from analysis.sections import findings, sweep
+    from analysis.sections import sweep
     from analysis.sections.cost import cost
     from analysis.sections.routing import Kind, kind
     from analysis.sections.search import section as search
