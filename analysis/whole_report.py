@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from local_machine.errors import InputError, folder_named
 
 if TYPE_CHECKING:
+    from analysis.answers.answer import Answer
     from analysis.data.study import Plan, Study
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,11 @@ def one_line(text: str) -> str:
 
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
+    from analysis.answers import at_a_glance, findings, first_screen
     from analysis.interactive.parts import charts
     from analysis.output.model import Section
     from analysis.output.page import Page
-    from analysis.sections import any_task, at_a_glance, findings, first_screen, predicted
+    from analysis.sections import any_task, predicted
     from analysis.sections.choices import choices
     from analysis.sections.history import launches as launch_changes
     from analysis.sections.history import marks
@@ -118,7 +119,7 @@ def build(study: Study) -> Page:
         summary(study),
         Section("Every trial", everything, findings.every_trial(study)),
         *([Section("Notes and launches", history)] if history else []),
-        provenance(study),
+        replace(provenance(study), finding=findings.sources(study)),
     ]
     anchors = {
         part.title: anchor
@@ -134,7 +135,7 @@ def build(study: Study) -> Page:
             at_a_glance.costs(study),
             *sections,
             # Last, since the sections before read further files.
-            problems(study),
+            replace(problems(study), finding=findings.problems(study)),
         ],
         lead,
         first_screen.about(study),
@@ -147,6 +148,7 @@ def _of_trainer(
 ) -> tuple[list[Section], list[str], list[Section]]:
     """Of the launches of the task that comes with the project: the sections about all of them, what
     the first screen says beside what was reported, and the sections about each."""
+    from analysis.answers import findings
     from analysis.cifar10 import ablations, architectures, diagnostics, grid, weight_decay
     from analysis.cifar10.claims.every_claim import answered
     from analysis.cifar10.claims.scorecard import counts, scorecard
@@ -154,7 +156,7 @@ def _of_trainer(
     from analysis.cifar10.claims.verdict import verdict
     from analysis.cifar10.discrepancies import discrepancies
     from analysis.output.model import Part, Section
-    from analysis.sections import findings, sweep
+    from analysis.sections import sweep
     from analysis.sections.cost import cost
     from analysis.sections.routing import Kind, kind
     from analysis.sections.search import section as search

@@ -14,13 +14,13 @@ from results_folder import run as report
 from task_results import write_results
 from test_conclusions import DECAY, seeds_of
 
+from analysis.answers import first_screen
+from analysis.answers.answer import Answer, Sure, answer, question, value, winner
 from analysis.cifar10.claims import scorecard
 from analysis.cifar10.claims.answers import Answer as ClaimAnswer
 from analysis.cifar10.claims.answers import Standing
 from analysis.cifar10.claims.every_claim import CLAIMS, Answered, answered
 from analysis.data.study import POINT, Plan
-from analysis.sections import first_screen
-from analysis.sections.answers import Answer, Sure, answer, question, value, winner
 from trial_records.plan import PlannedTask
 
 MINE = PlannedTask(name="mine", reference="a:b", metric="loss", direction="minimize", seed="seed")

@@ -24,13 +24,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.answers.answer import Sure, answer
 from analysis.cifar10 import ablations, beside, reported_tables
 from analysis.cifar10.claims.answers import Standing, answers
 from analysis.cifar10.claims.evidence import Evidence, compared, figure
 from analysis.data.search_space import Choice, Range, Search
 from analysis.data.study import POINT, Plan
 from analysis.sections import cost
-from analysis.sections.answers import Sure, answer
 from analysis.stats import costs as point_costs
 from analysis.stats import importance, outliers, paired, seed_values
 from trial_records.plan import PlannedTask

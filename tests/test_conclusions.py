@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from results_folder import Point, fail, finish, folder_of, grid_points, run, write_plan
 from scipy import stats as scipy_stats
 
+from analysis.answers.conclusions import flags, found, missing
 from analysis.cifar10 import diagnostics, weight_decay
 from analysis.cifar10.claims.every_claim import answered
 from analysis.cifar10.claims.verdict import against_reported, evidence, verdict
@@ -21,7 +22,6 @@ from analysis.cifar10.reported import reported
 from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.sections.comparison import comparison
-from analysis.sections.conclusions import flags, found, missing
 from analysis.sections.cost import standstills
 from analysis.sections.summary import summary
 from analysis.sections.sweep import choice

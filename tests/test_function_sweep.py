@@ -136,5 +136,5 @@ def test_it_is_compacted_and_reported_on(folder: Path) -> None:
     said = command("analysis.report", "mine", "--results", results, "--out", out)
     assert said.returncode == 0, said
     text = (out / "report.md").read_text()
-    assert "2 planned trials: 2 done. None is flagged." in text
+    assert "2 planned trials: 2 done. No trial is flagged." in text
     assert "Compared by loss" in text and "Every file was read." in text

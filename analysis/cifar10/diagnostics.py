@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.answers.answer import answer
+from analysis.answers.findings import of_launches
 from analysis.cifar10 import beside
 from analysis.cifar10.comparable import stands_beside
 from analysis.cifar10.explain import section as explain
@@ -16,8 +18,6 @@ from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
 from analysis.sections import diagnostics, wording
-from analysis.sections.answers import answer
-from analysis.sections.findings import of_launches
 from analysis.sections.one_run import ReportedRun
 from analysis.sections.routing import Kind, kind
 

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.data import dataset
 from analysis.data.study import Plan, Study
 from analysis.output.model import Part, Section, Table
-from analysis.sections import findings, wording
+from analysis.sections import wording
 from analysis.stats import summary_tables
 from analysis.text import words
 from analysis.text.numbers import count, have, plural
@@ -45,7 +45,7 @@ def provenance(study: Study) -> Section:
     ]
     if (rerun := _rerun(study)) is not None:
         tables.append(rerun)
-    return Section("Provenance", [Part(notes=notes, tables=tables)], findings.sources(study))
+    return Section("Provenance", [Part(notes=notes, tables=tables)])
 
 
 _MIXED = {
@@ -166,8 +166,8 @@ def _left_out(study: Study) -> list[str]:
 
 def problems(study: Study) -> Section:
     if not study.problems:
-        return Section("Problems", [], findings.problems(study))
+        return Section("Problems", [])
     rows = [{"file": one.what, "what to do": one.help} for one in study.problems]
     notes = ["These files could not be used. They were left in place; the rest was used."]
     table = Table("problems", "Files that could not be used", pd.DataFrame(rows))
-    return Section("Problems", [Part(notes=notes, tables=[table])], findings.problems(study))
+    return Section("Problems", [Part(notes=notes, tables=[table])])

@@ -42,7 +42,7 @@ def summary(study: Study) -> Section:
         flagged.append(rows)
     told = ", ".join(f"{totals[state]} {state}" for state in states_seen if state in totals)
     flags = pd.concat(flagged).drop_duplicates(["sweep", "trial"])
-    marked = f"{len(flags)} flagged" if len(flags) else "None is flagged"
+    marked = f"{len(flags)} flagged" if len(flags) else "No trial is flagged"
     notes = [f"{count(len(runs), 'planned trial')}: {told}. {marked}."]
     notes += excluded(study)
     notes += _alike(runs)

@@ -1,6 +1,6 @@
 """Verdict: what a report's trials say of the reported study; sentences that rules make from data.
 
-The rules, which tests pin, beside those of sections/conclusions.py:
+The rules, which tests pin, beside those of answers/conclusions.py:
 
 - A launch is evidence about the reported study only at full scale, on its data, with its settings.
 - Beside the reported figures stand test accuracies, and of the final model every figure that is
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.answers.conclusions import conclusions
 from analysis.cifar10 import beside, reported_tables
 from analysis.cifar10.claims.every_claim import Answered, summary
 from analysis.cifar10.comparable import why_no_evidence
@@ -20,7 +21,6 @@ from analysis.cifar10.final_model import is_of_the_model
 from analysis.cifar10.reported import reported
 from analysis.data.study import Plan, Study
 from analysis.sections import diagnostics, wording
-from analysis.sections.conclusions import conclusions
 from analysis.sections.routing import Kind, kind
 from analysis.stats import summary_tables
 from analysis.text.numbers import be, count, have

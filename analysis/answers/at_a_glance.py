@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.answers.answer import Answer, Sure, short
 from analysis.data.study import Study
 from analysis.output.model import Look, Part, Section, Table
 from analysis.sections import cost
-from analysis.sections.answers import Answer, Sure, short
 from analysis.stats import seed_values
 from analysis.stats.outliers import FLAGS
 from analysis.stats.paired import value_words

@@ -22,12 +22,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from analysis.data.study import Plan, Study
-from analysis.data.study_choices import read_all
-from analysis.figures import answer as figures
-from analysis.output.model import Part, Picture, Table
-from analysis.sections import wording
-from analysis.sections.answers import (
+from analysis.answers.answer import (
     Answer,
     Sure,
     answer,
@@ -37,6 +32,11 @@ from analysis.sections.answers import (
     value,
     winner,
 )
+from analysis.data.study import Plan, Study
+from analysis.data.study_choices import read_all
+from analysis.figures import answer as figures
+from analysis.output.model import Part, Picture, Table
+from analysis.sections import wording
 from analysis.sections.search.asked_trials import as_float
 from analysis.stats.intervals import MIN_SEEDS, seed_interval
 from analysis.text.numbers import be, count, p_value, plural

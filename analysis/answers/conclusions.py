@@ -12,9 +12,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from analysis.answers.answer import Answer, answer
 from analysis.data.study import Plan, Study
 from analysis.sections import wording
-from analysis.sections.answers import Answer, answer
 from analysis.stats import seed_values
 from analysis.stats.intervals import sample_interval
 from analysis.text.numbers import be, count, have, percent

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.answers.answer import Answer, Sure, winner
+from analysis.answers.first_screen import state
 from analysis.data.study import Plan, Study
 from analysis.output.model import Section
-from analysis.sections.answers import Answer, Sure, winner
-from analysis.sections.first_screen import state
 from analysis.text.numbers import count
 
 _MOST = 3
