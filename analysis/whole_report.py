@@ -13,7 +13,7 @@ from local_machine.errors import InputError, folder_named
 if TYPE_CHECKING:
     from analysis.answers.answer import Answer
     from analysis.data.study import Plan, Study
-    from analysis.output.model import Section
+    from analysis.output.model import Part, Section
     from analysis.output.page import Page
 
 
@@ -80,8 +80,7 @@ def one_line(text: str) -> str:
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
     from analysis.answers import at_a_glance, findings, first_screen
-    from analysis.interactive.parts import charts
-    from analysis.output.model import Section
+    from analysis.output.model import Part, Section
     from analysis.output.page import Page
     from analysis.sections import any_task, predicted
     from analysis.sections.choices import choices
@@ -89,7 +88,6 @@ def build(study: Study) -> Page:
     from analysis.sections.history import marks
     from analysis.sections.provenance import problems, provenance
     from analysis.sections.summary import summary
-    from analysis.sections.trials import every_trial
     from analysis.sections.trials.progress import progress
 
     answers = first_screen.answers(study)
@@ -109,15 +107,11 @@ def build(study: Study) -> Page:
         sections.insert(0, replace(chosen, finding=findings.chosen(chosen)))
     if standing.parts:
         sections.insert(0, standing)
-    everything = [part for plan in ours.plans for part in every_trial.parts(plan, ours)]
-    everything += [part for plan in others for part in any_task.trials(plan)]
-    for plan, part in zip([*ours.plans, *others], everything, strict=True):
-        part.interactive.extend(charts(plan, study))
     history = [*marks.parts(study), *launch_changes.parts(study)]
     sections += [
         *about_all,
         summary(study),
-        Section("Every trial", everything, findings.every_trial(study)),
+        Section("Every trial", _trials(study), findings.every_trial(study)),
         *([Section("Notes and launches", history)] if history else []),
         replace(provenance(study), finding=findings.sources(study)),
     ]
@@ -141,6 +135,20 @@ def build(study: Study) -> Page:
         first_screen.about(study),
         answer,
     )
+
+
+def _trials(study: Study) -> list[Part]:
+    """All trials of each launch, in a table and in a chart to explore."""
+    from analysis.interactive.parts import charts
+    from analysis.sections import any_task
+    from analysis.sections.trials import every_trial
+
+    ours, others = study.of_trainer, [plan for plan in study.plans if not plan.is_trainers]
+    parts = [part for plan in ours.plans for part in every_trial.parts(plan, ours)]
+    parts += [part for plan in others for part in any_task.trials(plan)]
+    for plan, part in zip([*ours.plans, *others], parts, strict=True):
+        part.interactive.extend(charts(plan, study))
+    return parts
 
 
 def _of_trainer(

@@ -508,7 +508,7 @@ def test_without_scripts_no_chart_is_promised(browser: Browser, url: str) -> Non
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_window(tab: Tab, width: int) -> None:
     tab.set_viewport_size({"width": width, "height": 800})
-    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    until(tab, "document.scrollingElement.scrollWidth <= innerWidth")  # charts follow in a moment
 
 
 def test_a_page_has_each_script_once(page: Page) -> None:

@@ -110,7 +110,7 @@ def test_an_excluded_trial_is_in_no_comparison_and_it_is_said_why(run: Any, resu
     assert "The best mean, 1.15 over 2 trials, has lr 0.1." in changed
     summary = changed[: changed.index("## ", changed.index("## Launches") + 10)]
     assert "1 trial excluded by " in summary and ": its disk | broke: mine/lr0.1-seed0" in summary
-    assert "1 EXCLUDED" in changed and "PRUNED" not in changed
+    assert "1 excluded" in changed and "PRUNED" not in changed
 
     said = run(report, "--out", str(results / "report"), "--json").json
     assert [one["reason"] for one in said["excluded"]] == ["its disk | broke"]

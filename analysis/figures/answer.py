@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from analysis.figures.memory import remembered
 from analysis.figures.style import GOLD, INK, STYLE, Whole
 from analysis.stats.intervals import Interval
 
@@ -25,6 +26,7 @@ class Row:
     interval: Interval | None
 
 
+@remembered
 def ranking(rows: Sequence[Row], label: str) -> Figure:
     """A row a point, the best one on top: a dot a seed, a diamond the mean, a line its interval."""
     with mpl.rc_context({**STYLE, "font.size": 9}):
@@ -64,6 +66,7 @@ def _within_the_seeds(axes: mpl.axes.Axes, rows: Sequence[Row]) -> None:
         axes.set_xlim(max(low, min(values) - reach), min(high, max(values) + reach))
 
 
+@remembered
 def progress(values: Sequence[float], minimize: bool, label: str) -> Figure:
     """The values of a search's finished trials in the order of asking (NaN: none), and the best one
     so far."""

@@ -26,10 +26,17 @@
 
   // --- what folds out
 
-  const folds = [...document.querySelectorAll("details")];
+  const folds = () => [...document.querySelectorAll("details")];
 
+  const name = (hash) => {
+    try {
+      return decodeURIComponent(hash.slice(1));
+    } catch {
+      return ""; // somebody typed it
+    }
+  };
   const reveal = (hash) => {
-    const target = document.getElementById(decodeURIComponent(hash.slice(1)));
+    const target = document.getElementById(name(hash));
     for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
     return target;
   };
@@ -44,21 +51,21 @@
 
   let closed = [];
   addEventListener("beforeprint", () => {
-    closed = folds.filter((fold) => !fold.open);
+    closed = folds().filter((fold) => !fold.open);
     for (const fold of closed) fold.open = true;
   });
   addEventListener("afterprint", () => {
     for (const fold of closed) fold.open = false;
   });
 
-  if (folds.length > 1) {
+  if (folds().length > 1) {
     const all = make("button", { type: "button" }, "Open all sections");
     all.addEventListener("click", () => {
-      const open = folds.some((fold) => !fold.open);
-      for (const fold of folds) fold.open = open;
+      const open = folds().some((fold) => !fold.open);
+      for (const fold of folds()) fold.open = open;
       all.textContent = open ? "Close all sections" : "Open all sections";
     });
-    folds[0].before(make("div", { className: "controls" }, all));
+    folds()[0].before(make("div", { className: "controls" }, all));
   }
 
   // --- tables
@@ -71,12 +78,12 @@
       more.hidden = box.scrollWidth <= box.clientWidth;
     }
   });
-  for (const box of document.querySelectorAll(".scroll")) {
+  const hint = (box) => {
     const more = make("span", { className: "more", hidden: true }, " Scroll sideways for more \u2192");
     box.parentElement.querySelector("figcaption").append(more);
     watch.observe(box);
     watch.observe(box.firstElementChild);
-  }
+  };
 
   const MISSING = new Set(["", "-"]);
 
@@ -94,7 +101,7 @@
     return direction * Math.sign(number(left) - number(right) || 0);
   };
 
-  for (const table of document.querySelectorAll("details table")) {
+  const sorts = (table) => {
     const body = table.tBodies[0];
     const rows = [...body.rows];
     const heads = [...table.tHead.rows[0].cells];
@@ -122,11 +129,11 @@
       };
       table.parentElement.before(bar(rows, { "Filter rows": box }, shows));
     }
-  }
+  };
 
   // --- galleries
 
-  for (const list of document.querySelectorAll(".gallery ul")) {
+  const filters = (list) => {
     const samples = [...list.children];
     const choice = (key) => {
       const names = [...new Set(samples.map((sample) => sample.dataset[key]))].sort(order);
@@ -140,7 +147,7 @@
     const shows = ({ dataset }) => fits(actual, dataset.true) && fits(predicted, dataset.predicted);
     const controls = { "True class": actual, "Predicted class": predicted };
     list.before(bar(samples, controls, shows));
-  }
+  };
 
   // --- figures
 
@@ -229,7 +236,7 @@
     if (stage.hasPointerCapture(event.pointerId)) pan(event.movementX, event.movementY);
   });
 
-  for (const figure of document.querySelectorAll("figure.picture")) {
+  const enlarges = (figure) => {
     const [small, text] = [figure.querySelector("img"), figure.querySelector("figcaption")];
     const enlarge = make("button", { type: "button", className: "enlarge" }, "Enlarge");
     enlarge.setAttribute("aria-label", `Enlarge: ${small.alt}`);
@@ -248,6 +255,25 @@
     // The page's own copy, which is there also where the page was sent without its folder.
     const kind = small.src.startsWith("data:image/svg") ? "svg" : "png";
     text.querySelector(`[download$=".${kind}"]`).href = small.src;
-  }
+  };
   document.body.append(dialog);
+
+  // --- all of it, and what a live page replaces
+
+  const prepares = {
+    ".scroll": hint,
+    "details table": sorts,
+    ".gallery ul": filters,
+    "figure.picture": enlarges,
+  };
+  const prepare = (root) => {
+    for (const [kind, act] of Object.entries(prepares)) {
+      if (root !== document && root.matches(kind)) act(root);
+      for (const one of root.querySelectorAll(kind)) act(one);
+    }
+  };
+  prepare(document);
+  document.addEventListener("report:changed", ({ target, detail }) => {
+    if (detail.replaced) prepare(target);
+  });
 })();
