@@ -80,7 +80,7 @@ def one_line(text: str) -> str:
 def build(study: Study) -> Page:
     """The report's page. Draws every figure."""
     from analysis.answers import at_a_glance, findings, first_screen
-    from analysis.output.model import Part, Section
+    from analysis.output.model import Section
     from analysis.output.page import Page
     from analysis.sections import any_task, predicted
     from analysis.sections.choices import choices
