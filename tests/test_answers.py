@@ -8,14 +8,22 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from results_folder import run as report
 from task_results import write_results
 from test_conclusions import DECAY, seeds_of
 
 from analysis.answers import first_screen
-from analysis.answers.answer import Answer, Sure, answer, question, value, winner
+from analysis.answers.answer import (
+    Answer,
+    Sure,
+    adjusted_interval,
+    answer,
+    question,
+    value,
+    winner,
+)
 from analysis.cifar10.claims import scorecard
 from analysis.cifar10.claims.answers import Answer as ClaimAnswer
 from analysis.cifar10.claims.answers import Standing
@@ -74,13 +82,13 @@ def test_how_sure_a_lead_is(
 def test_a_lead_and_its_words(tmp_path: Path) -> None:
     study = seeds_of(tmp_path, {1e-3: [0.95, 0.951, 0.952], 5e-4: [0.94, 0.941, 0.9421]})
     found = answer(study.plans[0])
-    assert found.lead == "1.00 points (0.98 to 1.01)"
+    assert found.lead == "1.00 points (0.97 to 1.02)"
     assert value(found) == "95.10 %"
     assert question(found.plan) == "which weight_decay"
     said = first_screen.sentences(study, [found])
     assert said == [
         "The best point is weight_decay 0.001, with 95.10 % validation accuracy.",
-        "Its lead of 1.00 points is clear (p 3.4e-05, 3 seeds).",
+        "Its lead of 1.00 points over weight_decay 0.0005 is clear (p 3.4e-05, 3 seeds).",
         "All 6 trials are done; none is flagged.",
     ]
 
@@ -91,9 +99,28 @@ def test_the_lowest_is_the_best_where_it_is_minimised() -> None:
     assert found.best == {"lr": 0.3} and found.following == {"lr": 0.1}
     assert found.gap is not None and found.gap.mean == pytest.approx(0.4967, abs=1e-3)
     assert found.sure is Sure.CLEAR
-    assert found.lead == "0.497 (0.482 to 0.511)"
+    assert found.lead == "0.497 (0.404 to 0.589)"
     higher = MINE.model_copy(update={"direction": "maximize"})
     assert answer(plan_of({0.1: [1.0], 0.3: [0.5]}, task=higher)).best == {"lr": 0.1}
+
+
+POINTS = st.lists(st.lists(st.floats(0, 3), min_size=3, max_size=3), min_size=2, max_size=5)
+
+
+@given(POINTS)
+def test_an_interval_holds_0_where_a_lead_is_undecided(points: list[list[float]]) -> None:
+    gap = answer(plan_of(dict(enumerate(points)))).gap
+    assert gap is not None and gap.p is not None
+    ends = adjusted_interval(gap)
+    assert ends is not None
+    assume(abs(gap.p - 0.05) > 1e-6)  # or rounding decides
+    assert (ends[0] <= 0 <= ends[1]) is (gap.p > 0.05)
+    assert ends[0] <= gap.mean <= ends[1]
+
+
+def test_a_tie_is_called_a_tie() -> None:
+    found = answer(plan_of({0.1: [1.0, 1.1, 1.3], 0.3: [1.0, 1.1, 1.3]}))
+    assert (found.lead, found.sure) == ("none: a tie", Sure.UNDECIDED)
 
 
 def test_values_that_are_counted_in_steps_are_not_sure() -> None:
@@ -146,8 +173,10 @@ def test_leads_over_all_launches() -> None:
     clear = answer(plan_of({1: [1.0, 1.1, 1.2], 2: [2.0, 2.11, 2.2]}))
     few = answer(plan_of({1: [1.0], 2: [2.0]}))
     assert first_screen._over_all([clear]) == []
-    assert first_screen._over_all([clear, few]) == ["Of 2 leads, 1 is clear and 1 short of seeds."]
-    assert first_screen._over_all([few, few]) == ["Of 2 leads, 2 are short of seeds."]
+    assert first_screen._over_all([clear, few]) == [
+        "Of 2 leads, 1 is clear and 1 has not enough seeds."
+    ]
+    assert first_screen._over_all([few, few]) == ["Of 2 leads, 2 have not enough seeds."]
 
 
 TEXT = st.text(min_size=1, max_size=300).filter(lambda text: text.strip())
@@ -181,7 +210,9 @@ def test_claims_in_words() -> None:
         "Of 4 reported claims, 1 is reproduced, 1 contradicted, 1 undecided and 1 not run."
     )
     none = scorecard.counts(claims_of([Standing.NOT_RUN] * 2))
-    assert none == "None of the 2 reported claims is tested by comparable trials."
+    assert none == (
+        "No trial here compares with the reported study, so its 2 claims are not tested."
+    )
     assert scorecard.counts(claims_of([Standing.REPRODUCED])) == (
         "Of 1 reported claim, 1 is reproduced."
     )
@@ -235,5 +266,5 @@ def test_the_title_names_the_sweep_the_study_or_how_many(tmp_path: Path) -> None
 def test_a_launch_without_an_answer_has_a_row_of_its_own() -> None:
     plan = plan_of({1: [float("nan")]})
     frame = first_screen.table([Answer(plan)], {}).frame
-    assert frame["winner"].tolist() == ["no result"] and frame["mean"].tolist() == ["-"]
+    assert frame["best point"].tolist() == ["no result"] and frame["mean"].tolist() == ["-"]
     assert first_screen.picture(Answer(plan)) is None

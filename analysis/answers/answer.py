@@ -10,6 +10,8 @@ The rules, which tests pin, for a launch of any task:
 - How sure: `clear` where that p-value is at most 0.01, `likely` where it is at most 0.05,
   `undecided` where it is above, or where the best is not ahead on the seeds that both have, and
   `not enough seeds` under three such seeds, as in a search, which runs each of its points once.
+- The interval of a lead is widened as the adjustment asks, so that it holds 0 where the lead is
+  undecided: at confidence 1 - 0.05 / m, m being by how much Holm's method raised the p-value.
 - A launch is a family of its own. Where nothing differs, one launch in a hundred says `clear`, and
   one in twenty says `clear` or `likely`: tests/test_calibration.py measures it.
 """
@@ -24,11 +26,12 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
+from scipy.stats import t as student
 
 from analysis.data.study import POINT, Plan
 from analysis.sections.search.asked_trials import OBJECTIVES, number
 from analysis.stats import seed_values
-from analysis.stats.intervals import ALPHA, comparable, sample_interval, seed_interval
+from analysis.stats.intervals import ALPHA, Interval, comparable, sample_interval, seed_interval
 from analysis.stats.paired import value_words
 from analysis.stats.seed_values import Difference, Point
 from analysis.text.numbers import percent
@@ -78,7 +81,9 @@ class Answer:
         """`1.00 points (0.98 to 1.02)`; without an interval under three seeds."""
         if self.gap is None:
             return "-"
-        ends = self.gap.interval
+        if not self.gap.mean and not any(self.gap.interval or ()):
+            return "none: a tie"
+        ends = adjusted_interval(self.gap)
         within = "" if ends is None else f" ({' to '.join(map(self._size, ends))})"
         return f"{self.amount}{within}"
 
@@ -90,6 +95,20 @@ class Answer:
 
     def _size(self, value: float) -> str:
         return percent(value) if self.is_fraction else f"{value:.3g}"
+
+
+def adjusted_interval(gap: Difference) -> Interval | None:
+    """The 95 % interval of a difference, as wide as the adjustment of its p-value asks; None under
+    three seeds."""
+    if gap.p is None or gap.deviation is None:
+        return None
+    error, freedom = gap.deviation / math.sqrt(gap.seeds), gap.seeds - 1
+    if not error:
+        return gap.mean, gap.mean
+    alone = 2 * float(student.sf(abs(gap.mean) / error, freedom))
+    raised = gap.family if gap.p >= 1 or not alone else max(1.0, gap.p / alone)
+    reach = error * float(student.isf(ALPHA / (2 * raised), freedom))
+    return gap.mean - reach, gap.mean + reach
 
 
 def judge(gap: Difference | None) -> Sure:
@@ -207,7 +226,7 @@ def question(plan: Plan) -> str:
     if plan.search is not None:
         return f"which {_listed(list(short(list(plan.search.space)).values()))}, by search"
     if not plan.axes:
-        return "how good"
+        return "how good it is"
     return f"which {_listed(list(short(plan.axes).values()))}"
 
 

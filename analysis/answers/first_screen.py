@@ -39,9 +39,10 @@ from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.search.asked_trials import as_float
 from analysis.stats.intervals import MIN_SEEDS, seed_interval
-from analysis.text.numbers import be, count, p_value, plural
+from analysis.text.numbers import be, count, have, p_value, plural
 
 _MOST_ROWS = 10
+_FULL = "full"
 
 
 # --- what the page is about ------------------------------------------------------------------
@@ -127,27 +128,30 @@ def _how_sure(found: Answer) -> list[str]:
             return ["It is not ahead of the next best on the seeds that both have."]
         case Sure.UNDECIDED:
             assert gap is not None
-            return [f"Its lead of {found.amount} is undecided: other seeds may turn it around."]
+            return [f"{_its_lead(found)} is undecided: other seeds may turn it around."]
         case sure:
             assert gap is not None and gap.p is not None
             return [
-                f"Its lead of {found.amount} is {sure} (p {p_value(gap.p)}, "
-                f"{count(gap.seeds, 'seed')})."
+                f"{_its_lead(found)} is {sure} (p {p_value(gap.p)}, {count(gap.seeds, 'seed')})."
             ]
+
+
+def _its_lead(found: Answer) -> str:
+    rival = winner(found.plan, found.following)
+    over = rival if len(rival.split()) <= 5 else "the next best"
+    return f"Its lead of {found.amount} over {over}"
 
 
 def _over_all(answers: list[Answer]) -> list[str]:
     found: Counter[Sure] = Counter(one.sure for one in answers if one.sure is not Sure.NOTHING)
     if found.total() < 2:
         return []
-    words = {
-        Sure.CLEAR: "clear", Sure.LIKELY: "likely", Sure.UNDECIDED: "undecided",
-        Sure.FEW_SEEDS: "short of seeds",
-    }  # fmt: skip
-    told = [f"{found[sure]} {word}" for sure, word in words.items() if found[sure]]
-    first, *rest = told
-    number, _, word = first.partition(" ")
-    said = [f"{number} {be(int(number))} {word}", *rest]
+    judged = [one for one in (Sure.CLEAR, Sure.LIKELY, Sure.UNDECIDED) if found[one]]
+    said = [
+        f"{found[one]} {be(found[one]) + ' ' if one is judged[0] else ''}{one}" for one in judged
+    ]
+    if few := found[Sure.FEW_SEEDS]:
+        said.append(f"{few} {have(few)} {Sure.FEW_SEEDS}")
     listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
     return [f"Of {found.total()} leads, {listed}."]
 
@@ -196,12 +200,13 @@ def _brief(name: str, most: int = 30) -> str:
 
 def table(answers: list[Answer], anchors: dict[str, str]) -> Table:
     """A row a launch. `anchors`: where the page says more of a launch, by its title."""
+    mean = "validation accuracy" if all(one.is_fraction for one in answers) else "mean"
     rows = [
         {
             "sweep": found.plan.sweep,
             "question": question(found.plan),
-            "winner": winner(found.plan, found.best),
-            "mean": value(found),
+            "best point": winner(found.plan, found.best),
+            mean: value(found),
             "lead (95 %)": found.lead,
             "how sure": str(found.sure),
             "seeds": _seeds(found),
@@ -216,12 +221,18 @@ def table(answers: list[Answer], anchors: dict[str, str]) -> Table:
 
 def notes(answers: list[Answer]) -> list[str]:
     """How the table is to be read: of what it holds alone."""
-    if all(one.sure is Sure.NOTHING for one in answers):
-        return []
-    by = "validation accuracy chooses" if any(a.is_fraction for a in answers) else ""
-    said = "How sure: clear p ≤ 0.01, likely p ≤ 0.05, by Student's paired t test over seeds"
-    said += ", adjusted by Holm for all pairs of a sweep's points. An interval is of its pair alone"
-    return [f"{said}{'; ' + by if by else ''}."]
+    said = []
+    if any(one.sure is not Sure.NOTHING for one in answers):
+        said.append(
+            "How sure a lead over the next best point is: clear, p at most 0.01; likely, p at most "
+            "0.05; else undecided. The test is Student's paired t test over seeds. The p-values "
+            "and the intervals allow for all pairs of a sweep's points (Holm)."
+        )
+    if any(one.is_fraction and one.plan.scale != _FULL for one in answers):
+        said.append(
+            "Below full scale trials are smaller. Points are named by their values at full scale."
+        )
+    return said
 
 
 def _seeds(found: Answer) -> str:
@@ -260,7 +271,7 @@ def picture(found: Answer) -> Picture | None:
         "its points, best first" if len(rows) > 1 else "its one point"
     )  # fmt: skip
     marks = "dots: seeds; diamond: mean" if any(len(row.values) > 1 for row in rows) else "one seed"
-    marks += "; line: 95 %" * any(row.interval is not None for row in rows)
+    marks += "; line: 95 % interval" * any(row.interval is not None for row in rows)
     caption = f"{plan.sweep}: {which} ({marks})"
     return Picture("answer", caption, figures.ranking(rows, label))
 

@@ -51,7 +51,8 @@ def _is_open(one: Answered) -> bool:
 def counts(found: list[Answered]) -> str:
     """`Of 16 reported claims, 3 are reproduced and 13 not run.`"""
     if all(map(_is_open, found)):
-        return f"None of the {count(len(found), 'reported claim')} is tested by comparable trials."
+        claims = "1 claim is" if len(found) == 1 else f"{len(found)} claims are"
+        return f"No trial here compares with the reported study, so its {claims} not tested."
     of = {one: sum(one is each.answer.standing for each in found) for one in Standing}
     (first, n), *rest = [(str(one), n) for one, n in of.items() if n]
     told = [f"{n} {be(n)} {first}", *(f"{n} {one}" for one, n in rest)]
