@@ -69,7 +69,7 @@ def test_the_report_says_what_changed(results: Path, tmp_path: Path) -> None:
     tables = tmp_path / "out" / "tables"
     rows = (tables / "grid-changes.csv").read_text().splitlines()
     assert [row.split(",")[1:] for row in rows[1:]] == [
-        [new, "appeared", "missing"],
+        [new, "appeared", "pending"],
         [old, "vanished", "done"],
     ]
     assert len((tables / "grid-launches.csv").read_text().splitlines()) == 3

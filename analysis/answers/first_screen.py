@@ -3,7 +3,8 @@
 At most five sentences, each under 20 words, by these rules, which tests pin:
 
 1. The best point of the main launch and its mean; of one configuration its value.
-2. How sure its lead is, by the rules of `answers`.
+2. How sure its lead is, by the rules of `answers`; of one configuration the accuracy on the test
+   images.
 3. Where several launches compare points: in how many the lead is clear, likely, undecided, or has
    not enough seeds.
 4. Where figures of the same study were reported: what `beside` says of them.
@@ -39,7 +40,7 @@ from analysis.output.model import Part, Picture, Table
 from analysis.sections import wording
 from analysis.sections.search.asked_trials import as_float
 from analysis.stats.intervals import MIN_SEEDS, seed_interval
-from analysis.text.numbers import be, count, have, p_value, plural
+from analysis.text.numbers import be, count, have, p_value, percent, plural
 
 _MOST_ROWS = 10
 _FULL = "full"
@@ -67,10 +68,11 @@ def title(study: Study) -> str:
 def about(study: Study) -> str:
     """In a line how many sweeps, at which scales, with how many trials."""
     scales = list(dict.fromkeys(plan.scale for plan in study.plans))
-    return (
+    said = (
         f"{count(len(study.sweeps), 'sweep')}, {count(len(study.trials), 'trial')}, "
         f"{', '.join(scales)} {plural(len(scales), 'scale')}"
     )
+    return said if _FULL in scales else f"{said}: smaller than full scale"
 
 
 def main(answers: list[Answer]) -> Answer:
@@ -119,7 +121,7 @@ def _how_sure(found: Answer) -> list[str]:
     gap = found.gap
     match found.sure:
         case Sure.NOTHING:
-            return []
+            return _on_test_images(found)
         case Sure.FEW_SEEDS:
             if found.plan.search is not None:
                 return ["A search runs each point once: another seed may order them differently."]
@@ -134,6 +136,17 @@ def _how_sure(found: Answer) -> list[str]:
             return [
                 f"{_its_lead(found)} is {sure} (p {p_value(gap.p)}, {count(gap.seeds, 'seed')})."
             ]
+
+
+def _on_test_images(found: Answer) -> list[str]:
+    """Of the trainer's one configuration, which nothing is chosen by."""
+    runs = found.plan.runs
+    if not found.is_fraction or found.plan.axes or not runs["test_accuracy"].notna().any():
+        return []
+    mean, seeds = runs["test_accuracy"].mean(), int(runs["test_accuracy"].notna().sum())
+    return [
+        f"{'The mean' if seeds > 1 else 'The'} accuracy on the test images is {percent(mean)} %."
+    ]
 
 
 def _its_lead(found: Answer) -> str:
