@@ -158,6 +158,26 @@ def test_ranks_save_and_are_requeued_when_slurm_preempts_them(
     assert len(starts) == 2 and starts[1] >= 3
 
 
+def test_ranks_hand_their_trial_back_where_the_job_cannot_be_requeued(
+    cluster: Cluster, tmp_path: Path, undisturbed: list[float]
+) -> None:
+    drill = made(tmp_path)
+    drill.launch("--detach")
+    waits(drill)
+    lease = drill.standing().lease
+    assert lease is not None and lease.job
+    cluster.command("scontrol", "update", f"JobId={lease.job}", "Requeue=0")
+    cluster.command("scancel", "--signal=USR2", lease.job)
+    wait_for(lambda: drill.standing().state is State.PENDING, told=drill.told)
+    said = drill.said()
+    assert "asking the program to stop: SIGUSR1" in said
+    assert "cannot be requeued" in said and "Traceback" not in said
+    drill.launch("--detach")
+    assert ended(drill) == undisturbed
+    starts = [epoch for epoch, _, _ in begun(drill)]
+    assert len(starts) == 2 and starts[1] >= 3
+
+
 @pytest.mark.parametrize("victim", ["program", "worker"])
 def test_ranks_go_on_when_one_of_them_is_killed(
     victim: str, cluster: Cluster, tmp_path: Path, undisturbed: list[float]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sweeps.state.liveness import Liveness
     from sweeps.state.progress import Progress as Found
 
+UNASKED = "trials that jobs hold are shown as running"
+"""What a problem ends with where Slurm gives no answer: it is not of a trial."""
 _LEFT = "it was left in place: python -m sweeps.status says more"
 
 
@@ -106,7 +108,7 @@ class Standings:
         try:
             return look(TrialStore(folder.parent, folder.name, self._liveness), wanted, {})
         except SlurmError as error:
-            what = f"{error.what}; trials that jobs hold are shown as running"
+            what = f"{error.what}; {UNASKED}"
             if all(one.what != what for one in problems):
                 problems.append(InputError(what, error.help, exit_code=error.exit_code))
             return look(TrialStore(folder.parent, folder.name, Liveness()), wanted, {})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analysis.data.study import Plan, Study
+from analysis.reading.standings import UNASKED
 from simulation.task import rows_of
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
@@ -41,7 +42,9 @@ def by_status(one: Progress) -> Told:
 def by_report(study: Study) -> list[Told]:
     """What a report is made from, a trial at a time."""
     found = [one for plan in study.plans for one in _by_plan(plan)]
-    return found + [Told("?", 0, "", 0, None, problem.what) for problem in study.problems]
+    # That Slurm gives no answer is true where it is told, and says nothing of a trial.
+    problems = [one.what for one in study.problems if not one.what.endswith(UNASKED)]
+    return found + [Told("?", 0, "", 0, None, what) for what in problems]
 
 
 def _by_plan(plan: Plan) -> Iterator[Told]:
