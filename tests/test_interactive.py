@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, sync_playwright
+from chromium import chromium, strict_tab
+from playwright.sync_api import Browser, Locator
 from playwright.sync_api import Page as Tab
 from predicted_results import launch, small
 
@@ -30,8 +30,6 @@ PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
 )
 HOSTILE = "</script><b onclick=x> \" ' --> $$x$$ & é"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 UNFOLD = "for (const one of document.querySelectorAll('details:not(.explorer *)')) one.open = true"
 
@@ -121,36 +119,16 @@ def url(page: Page, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def tab(browser: Browser, url: str, name: str) -> Iterator[Tab]:
-    """The page, which may complain of nothing and ask for nothing but itself, whatever is done."""
-    with browser.new_context(viewport={"width": 1280, "height": 1400}) as context:
-        tab = context.new_page()
-        said: list[str] = []
-        asked: list[str] = []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.add_init_script(
-            "window.violations = [];"
-            "addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI))"
-        )
-        tab.goto(url)
+    with strict_tab(browser, url, 1400) as tab:
         tab.evaluate(UNFOLD)
         settle(tab, name)
         yield tab
-        assert tab.evaluate("violations") == []
-        assert said == []
-        assert {one.split("#")[0] for one in asked if not one.startswith("data:image/")} == {url}
 
 
 def settle(tab: Tab, name: str, seen: int = 0) -> int:

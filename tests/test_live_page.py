@@ -6,7 +6,6 @@ import itertools
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,13 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from trial_records.trial_files import EPOCHS as EPOCHS_FILE
 
 ROOT = Path(__file__).parent.parent
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 pytestmark = pytest.mark.xdist_group("page")
 
 EPOCHS = 6
@@ -54,13 +53,8 @@ sweep = Sweep(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def start(*words: object, at: Path) -> subprocess.Popen[str]:

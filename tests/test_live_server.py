@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +10,14 @@ from urllib.request import urlopen
 
 import pandas as pd
 import pytest
+from chromium import chromium
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
 from analysis.live.server import Server
 from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
 from local_machine.errors import InputError
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 pytestmark = pytest.mark.xdist_group("page")
 
 
@@ -107,13 +105,8 @@ def test_a_port_that_cannot_be_had_is_said(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Tab]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser.new_page(viewport={"width": 900, "height": 400})
-        browser.close()
 
 
 def test_what_changed_is_swapped_and_what_a_reader_did_stays(server: Server, tab: Tab) -> None:

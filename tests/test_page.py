@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,20 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from chromium import chromium, strict_tab
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import Browser, Locator, sync_playwright
+from playwright.sync_api import Browser, Locator
 from playwright.sync_api import Page as Tab
 
 from analysis.output.model import Gallery, Look, Part, Picture, Sample, Section, Table
 from analysis.output.page import Page
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
-
-# The last ones keep the browser itself from asking the network for anything.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 # One browser for all of them, also where tests run in several processes.
 pytestmark = pytest.mark.xdist_group("page")
@@ -113,13 +108,8 @@ PAGE = example()
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -129,23 +119,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def tab(browser: Browser, url: str) -> Iterator[Tab]:
-    """The page, which may complain of nothing and ask for nothing but itself, whatever is done."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        tab = context.new_page()
-        said: list[str] = []
-        asked: list[str] = []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.add_init_script(
-            "window.violations = [];"
-            "addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI))"
-        )
-        tab.goto(url)
+    with strict_tab(browser, url, 900) as tab:
         yield tab
-        assert tab.evaluate("violations") == []
-        assert said == []
-        assert {one.split("#")[0] for one in asked if not one.startswith("data:image/")} == {url}
 
 
 def shown(found: Locator) -> list[str]:

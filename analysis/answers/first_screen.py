@@ -51,7 +51,7 @@ _FULL = "full"
 
 def title(study: Study) -> str:
     """The one sweep's name; the name of the study that chose among several; else how many there
-    are, of which results folder."""
+    are, and in which results folder."""
     if len(study.sweeps) == 1:
         return study.sweeps[0].name
     names = {sweep.name for sweep in study.sweeps}

@@ -1,7 +1,7 @@
 """MLflow's own store, DEST/mlflow.db: an experiment for each sweep, a run for each trial.
 
 It is an SQLite database, which `mlflow ui --backend-store-uri sqlite:///DEST/mlflow.db` shows; the
-folders `mlruns` of before are no longer written by MLflow itself.
+current MLflow no longer writes `mlruns` folders.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Memory: figures that were drawn before, for whoever makes a report again and again.
+"""Memory: figures that were drawn before, for a report that is made again and again.
 
 A figure is a pure function of what it is given, so that equal arguments have the same figure, and
 the same bytes in each format. matplotlib takes most of the time that a report takes.

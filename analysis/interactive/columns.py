@@ -113,7 +113,7 @@ def _metric(name: str, role: str, values: pd.Series[Any]) -> Column:
 
 
 def is_numeric(values: pd.Series[Any]) -> bool:
-    """Whether all that is known is a number; one of which nothing is known is."""
+    """Whether all known values are numbers; true where none is known."""
     if isinstance(values.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(values):
         return False
     kinds = set(map(type, values.dropna()))

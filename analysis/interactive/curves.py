@@ -14,7 +14,7 @@ from analysis.interactive.columns import ranked
 from analysis.interactive.rows import LoggedRows
 
 EXACT = 100
-"""Trials of which every value is kept as it is: the best ones."""
+"""How many of the best trials keep every value as it is."""
 POINTS = 32
 """Of any other trial so many of its steps are kept, the first and the last among them."""
 METRICS_OF_MANY = 2

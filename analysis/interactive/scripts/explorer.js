@@ -58,7 +58,7 @@ class Explorer {
     setTimeout(() => trials.searched(), 100);
   }
 
-  // Of words, a range that holds none of them is no range.
+  // A range of words that holds none of them is ignored.
   brush(name, range) {
     this.change(() => {
       if (range && !(range[0] > range[1])) this.state.brushes.set(name, range);
@@ -119,7 +119,7 @@ const sheet = new CSSStyleSheet();
 sheet.replaceSync(SHEET);
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 
-// For whoever has new data of a chart: sweepsCharts[NAME].update(data), JSON or what it says.
+// sweepsCharts[NAME].update(data) draws a chart from new data: JSON, or the object it holds.
 window.sweepsCharts ??= {};
 
 // The chart of a place, which is drawn when a reader comes near it.
