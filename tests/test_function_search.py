@@ -49,14 +49,14 @@ class Config:
 def train(config, run):
     distance = abs(math.log10(config.lr) + 1)
     ends = time.monotonic() + 60
-    for step in range(config.steps):
+    for step in range(run.load() or 0, config.steps):
         run.log(epoch=step // 5)
         if step % 2:
             run.log(step=step, loss=distance + 1 / (step + 1))
         while distance > 0.1 and step > 10 and time.monotonic() < ends:
             time.sleep(0.02)
             if run.should_stop():
-                run.save(None)
+                run.save(step + 1)
     return {"score": 1 - distance}
 
 search = Search(
