@@ -432,6 +432,9 @@ def test_the_run_on_an_h100_stands_beside_every_figure() -> None:
     assert gap[0].endswith("within 1 point of its validation accuracy (97.10 and 96.54 %).")
     assert gap[2].measured.startswith("2.18 (1 seed) points in the last epoch, 1.97")
     assert loss[2].measured.startswith("0.588 (1 seed) nats in the last epoch")
+    recalls = found["wrn_final.per_class"][2]
+    assert recalls is not None
+    assert recalls.measured == "recall of dog 93.70 (1 seed) %; the lowest is that of cat, 91.60 %"
     assert {one[3].standing for one in found.values()} == {Standing.UNDECIDED, Standing.NOT_RUN}
 
 

@@ -175,7 +175,7 @@ def _hardest_class(study: Study, known: Reported) -> Evidence | None:
     images = min(one[beside.CLASS, f"{hardest}, recall"].images for one in counted.values())
     gaps = [difference(other, mine, images) for other in recalls.values()]
     lowest, name = min(
-        (100 * statistics.fmean(values), name)
+        (100 * statistics.fmean(values.values()), name)
         for name, values in {**recalls, hardest: mine}.items()
         if values
     )
