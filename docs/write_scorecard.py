@@ -44,7 +44,7 @@ def written(page: str, results: Path = RESULTS) -> str:
 
 def table(results: Path) -> str:
     """In Markdown: of each claim the answer of the folder of results that has the most seeds."""
-    folders = [load(path, []) for path in sorted(results.iterdir()) if path.is_dir()]
+    folders = [load(path, []) for path in sorted(results.iterdir()) if any(path.glob("*/plans"))]
     found = [answered(study) for study in folders]
     small = [at_own_scale(one) for one in found]
     rows: list[Sequence[str]] = [_HEADINGS, ("---", "---", "---", "---:", "---")]

@@ -17,6 +17,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("local_machine", "trial_records", "trainer", "slurm", "sweeps", "analysis")
 
 
+DEFINITION = """
+from sweeps import Sweep, grid
+from trainer.recipes import reported
+
+base = reported("MODEL").override({
+    "data.name": "digits", "data.train_limit": 100, "data.test_limit": 100, "model.width": 0.125,
+    "epochs": 1, "precision": "fp32",
+})
+sweep = Sweep(base=base, space=grid({"batch_size": [45, 90]}))
+"""
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code without DLA-34 and with another name for the momentum, and results of before."""
@@ -24,8 +36,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skipped = shutil.ignore_patterns("__pycache__")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=skipped)
-    for sweep in ("grid_bs_epoch", "cutout"):
-        shutil.copytree(ROOT / "results" / "cpu" / sweep, folder / "results" / sweep)
+    for sweep, model in (("sizes", "dla34"), ("cutout", "resnet18")):
+        (folder / f"{sweep}.py").write_text(DEFINITION.replace("MODEL", model))
+        launch = run(folder, "sweeps.launch", f"{sweep}.py", "--on", "debug")
+        assert launch.returncode == 0, launch.stderr
     for name, before, after in (
         ("trainer/config.py", r"^    momentum: ", "    inertia: "),
         ("trainer/models/registry.py", r'^    "dla34".*\n', ""),
@@ -45,21 +59,21 @@ def run(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_they_are_shown_retried_reported_and_compacted(copy: Path) -> None:
-    status = run(copy, "sweeps.status", "grid_bs_epoch")
+    status = run(copy, "sweeps.status", "sizes")
     assert status.returncode == 0, status.stderr
-    assert "27 done" in status.stdout
+    assert "2 done" in status.stdout
 
-    retry = run(copy, "sweeps.retry", "grid_bs_epoch", "--on", "local")
-    assert (retry.returncode, retry.stdout) == (0, "results/grid_bs_epoch\n"), retry.stderr
-    assert "27 trials: 27 done; 0 to run" in retry.stderr
+    retry = run(copy, "sweeps.retry", "sizes", "--on", "local")
+    assert (retry.returncode, retry.stdout) == (0, "results/sizes\n"), retry.stderr
+    assert "2 trials: 2 done; 0 to run" in retry.stderr
 
-    report = run(copy, "analysis.report", "grid_bs_epoch", "--out", "report")
+    report = run(copy, "analysis.report", "sizes", "--out", "report")
     assert report.returncode == 0, report.stderr
     assert "dla34" in (copy / "report" / "report.html").read_text()
 
-    compact = run(copy, "sweeps.compact", "grid_bs_epoch")
-    assert compact.returncode == 0 and "27 of them new" in compact.stdout, compact.stderr
-    again = run(copy, "sweeps.status", "grid_bs_epoch")
+    compact = run(copy, "sweeps.compact", "sizes")
+    assert compact.returncode == 0 and "2 of them new" in compact.stdout, compact.stderr
+    again = run(copy, "sweeps.status", "sizes")
     assert again.stdout.splitlines()[1:] == status.stdout.splitlines()[1:]
 
 
