@@ -224,7 +224,8 @@ class Drill:
         assert found == {name: whole[name] for name in found}
         assert found
         assert attempts <= assert_one_at_a_time(self.logs()) <= (most or attempts)
-        assert not still_held(self.results)
+        # A trial is done before its lease is given back.
+        wait_for(lambda: not still_held(self.results), told=self.told)
 
 
 def trials_of(store: TrialStore) -> list[Trial]:
