@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
+
+# The name of a CPU, and with how many threads it is used.
+_ON_CPU = re.compile(r", (\d+) threads$")
 
 
 def visible_gpus() -> list[str]:
@@ -41,9 +45,14 @@ def device_here(workers: int) -> str:
             return str(pynvml.nvmlDeviceGetName(handle))
         except pynvml.NVMLError:
             return "GPU"
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // workers))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores_here() // workers))
     return f"{processor_name()}, {threads} threads"
+
+
+def threads_of(device: object) -> int | None:
+    """With how many threads a device of that name computes, a CPU; None for any other."""
+    found = _ON_CPU.search(device) if isinstance(device, str) else None
+    return None if found is None else int(found[1])
 
 
 def processor_name() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from analysis.cifar10 import diagnostics, reported_tables
 from analysis.cifar10.claims.answers import Standing, answers
 from analysis.cifar10.claims.every_claim import CLAIMS, answered
 from analysis.cifar10.claims.evidence import Comparison, Evidence
+from analysis.cifar10.claims.own_scale import at_own_scale
+from analysis.cifar10.claims.scorecard import H100_HOURS, hours_left
 from analysis.cifar10.claims.section import _row as section_row
 from analysis.cifar10.claims.section import claims
 from analysis.cifar10.claims.verdict import verdict
@@ -367,6 +370,44 @@ def test_one_seed_decides_nothing_and_what_is_small_answers_nothing(tmp_path: Pa
     assert row["test"] == "-"
 
 
+def test_a_claim_of_order_has_an_answer_of_a_smaller_scale_alone(tmp_path: Path) -> None:
+    """One that a claim of figures has not, nor one under other settings."""
+
+    def of_scale(results: Path) -> dict[str, str]:
+        found = answered(load(results, []))
+        assert {one.answer.standing for one in found} == {Standing.NOT_RUN}
+        each = zip(found, at_own_scale(found), strict=True)
+        return {one.statement: str(answer.standing) for one, answer in each if answer is not None}
+
+    launch(tmp_path / "as", "architectures", models(), models_as_reported, 3, scale="cpu")
+    found = of_scale(tmp_path / "as")
+    assert found.pop(next(one for one in found if "in the order" in one)) == "reproduced"
+    assert found.pop(next(one for one in found if "highest validation" in one)) == "reproduced"
+    # Of these trials there are no curves and no predictions.
+    assert not any("test accuracies, %" in one or "reaches 96.45 %" in one for one in found)
+    launch(
+        tmp_path / "not", "architectures", models(), lambda point: 1 - models_as_reported(point), 3,
+        scale="cpu",
+    )  # fmt: skip
+    assert "contradicted" in of_scale(tmp_path / "not").values()
+    launch(tmp_path / "set", "architectures", models(), models_as_reported, 3, scale="cpu",
+           overrides={"optimizer.lr": "0.1"})  # fmt: skip
+    assert of_scale(tmp_path / "set") == {}
+
+
+def test_hours_are_left_of_what_is_not_run_and_of_missing_seeds(tmp_path: Path) -> None:
+    launch(tmp_path, "architectures", models(), models_as_reported)
+    left = {one.statement: hours_left(one) for one in answered(load(tmp_path, []))}
+    (order,) = [hours for claim, hours in left.items() if "in the order" in claim]
+    (best,) = [hours for claim, hours in left.items() if "best cell" in claim]
+    assert order == pytest.approx(H100_HOURS["architectures --seeds 3"] * 2 / 3)
+    assert best == H100_HOURS["grid_bs_epoch --seeds 3"]
+    three = tmp_path / "three"
+    launch(three, "architectures", models(), models_as_reported, 3)
+    answers = answered(load(three, []))
+    assert [hours_left(one) for one in answers if "in the order" in one.statement] == [None]
+
+
 def test_a_model_that_was_not_run_keeps_a_claim_of_all_open(tmp_path: Path) -> None:
     points = [point for point in decays() if point[0][MODEL] != "vit"]
     launch(tmp_path, "weight_decay", points, decays_as_reported, 3)
@@ -421,6 +462,36 @@ def test_claims_are_one_family() -> None:
     assert found[0].claims == 2
 
 
+# --- the README's table -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "write_scorecard.py"))
+
+
+def test_the_readme_says_of_each_claim_what_the_results_say(script: dict[str, Any]) -> None:
+    page = (ROOT / "README.md").read_text()
+    assert script["written"](page) == page, "run: python docs/write_scorecard.py"
+
+
+def test_the_table_of_claims_follows_from_all_folders_of_results(
+    whole: Path, once: Path, tmp_path: Path, script: dict[str, Any]
+) -> None:
+    (tmp_path / "many").symlink_to(whole)
+    (tmp_path / "one").symlink_to(once)
+    launch(tmp_path / "small", "mixup", values("augment.mixup", 0.0, 0.2),
+           lambda point: 0.5 - point["augment.mixup"] / 10, 3, scale="cpu")  # fmt: skip
+    rows = script["table"](tmp_path).strip().splitlines()
+    assert len(rows) == 2 + len(CLAIMS) + 1
+    assert all("| reproduced | `" in row for row in rows[2:-1])
+    (mixup,) = [row for row in rows if "MixUp" in row]
+    assert mixup.endswith("| - | holds (`mixup`, 3 seeds, `cpu`) |")
+    assert rows[-1] == "| all that is open |  |  | 0.0 |  |"
+    with pytest.raises(ValueError, match="the README has no place"):
+        script["written"]("# a page", tmp_path)
+
+
 # --- what ran on an H100 -------------------------------------------------------------------------
 
 
@@ -432,6 +503,9 @@ def test_the_run_on_an_h100_stands_beside_every_figure() -> None:
     assert gap[0].endswith("within 1 point of its validation accuracy (97.10 and 96.54 %).")
     assert gap[2].measured.startswith("2.18 (1 seed) points in the last epoch, 1.97")
     assert loss[2].measured.startswith("0.588 (1 seed) nats in the last epoch")
+    recalls = found["wrn_final.per_class"][2]
+    assert recalls is not None
+    assert recalls.measured == "recall of dog 93.70 (1 seed) %; the lowest is that of cat, 91.60 %"
     assert {one[3].standing for one in found.values()} == {Standing.UNDECIDED, Standing.NOT_RUN}
 
 

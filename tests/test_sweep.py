@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
+from trainer.optim import lr_at
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.names import is_name
@@ -126,6 +128,38 @@ def test_warm_up_shrinks_with_the_epochs() -> None:
     base = reported().override({"schedule.warmup_epochs": 10, "epochs": 11})
     (trial,) = expand(Sweep(base=base), scale=Scale.SMOKE)
     assert trial.config.schedule.warmup_epochs < trial.config.epochs
+
+
+def test_cpu_scale_has_all_images_and_lets_early_stopping_and_the_schedules_act() -> None:
+    (smoke,) = expand(Sweep(base=reported()), scale=Scale.SMOKE)
+    assert smoke.config.early_stopping == reported().early_stopping
+    for name in ("grid_bs_epoch", "architectures", "early_stopping", "schedules"):
+        for trial in expand(find(name)[1], scale=Scale.CPU):
+            config = trial.config
+            assert (config.data.train_limit, config.data.test_limit) == (None, None)
+            assert config.early_stopping.patience < config.epochs
+            assert bool(config.early_stopping.patience) == (
+                trial.point.get("early_stopping.patience") != 0
+            )
+            if config.schedule.name in ("step", "multi_step"):
+                rates = [lr_at(config, epoch) for epoch in range(config.epochs)]
+                cuts = sum(later < rate for rate, later in pairwise(rates))
+                assert cuts >= 2
+    # The widest network is narrowed most.
+    widths = {
+        trial.config.model.name: trial.config.model.width
+        for trial in expand(find("architectures")[1], scale=Scale.CPU)
+    }
+    assert widths.pop("wrn_28_10") < min(widths.values())
+
+
+def test_cpu_scale_keeps_a_smaller_limit_and_a_patience_that_can_act() -> None:
+    base = reported().override({"data.train_limit": 500, "epochs": 1, "seed": 3})
+    (trial,) = expand(Sweep(base=base), scale=Scale.CPU)
+    assert trial.config.data.train_limit == 500
+    short = expand(Sweep(base=base.override({"epochs": 4, "early_stopping.patience": 99})),
+                   scale=Scale.CPU)  # fmt: skip
+    assert 0 < short[0].config.early_stopping.patience < short[0].config.epochs
 
 
 BAD = {

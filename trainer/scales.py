@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.config import TrainConfig
@@ -16,17 +16,28 @@ class Size:
 
     width: float
     """Times the configuration's own."""
-    train_images: int
-    test_images: int
     epochs: Mapping[str, float]
     """By data set, times the square root of the epochs."""
+    train_images: int | None = None
+    """At most; None: all."""
+    test_images: int | None = None
+    narrower: Mapping[str, float] = field(default_factory=dict)
+    """The `width` of architectures whose images take much longer than others', by name."""
+    shrinks_patience: bool = False
+    """Whether early stopping has as much less patience as there are fewer epochs."""
 
 
-# Smoke makes 25, 50, 100 epochs 3, 4, 6: in proportion, either the longest would take minutes or
-# the shortest would learn nothing. The digits are half as many, so they are seen twice as often.
+# Smoke makes 25, 50, 100 epochs 3, 4, 6, and cpu 4, 6, 8: in proportion, either the longest would
+# take too long or the shortest would learn nothing. The digits are few, so they are seen twice as
+# often.
 SIZES = {
-    "smoke": Size(0.125, 3000, 1000, {"cifar10": 0.6, "digits": 1.2}),
-    "cpu": Size(0.125, 5000, 2000, {"cifar10": 0.8, "digits": 1.6}),
+    "smoke": Size(0.125, {"cifar10": 0.6, "digits": 1.2}, train_images=3000, test_images=1000),
+    "cpu": Size(
+        0.25,
+        {"cifar10": 0.8, "digits": 1.6},
+        narrower={"wrn_28_10": 0.05, "vit": 0.125},
+        shrinks_patience=True,
+    ),
 }
 
 
@@ -38,23 +49,33 @@ def scaled(configs: Sequence[TrainConfig], scale: str) -> list[dict[str, Any]]:
     """
     size = SIZES[scale]
     epochs = _shrink({(config.epochs, config.data.name) for config in configs}, size)
-    return [
-        {
-            "epochs": (count := epochs[config.epochs, config.data.name]),
-            # Rounded up: five epochs of a hundred are still a warm-up.
-            "schedule.warmup_epochs": min(
-                math.ceil(config.schedule.warmup_epochs * count / config.epochs), count - 1
-            ),
-            "data.train_limit": _at_most(size.train_images, config.data.train_limit),
-            "data.test_limit": _at_most(size.test_images, config.data.test_limit),
-            "model.width": config.model.width * size.width,
-        }
-        for config in configs
-    ]
+    return [_changes(config, size, epochs[config.epochs, config.data.name]) for config in configs]
 
 
-def _at_most(images: int, limit: int | None) -> int:
-    return images if limit is None else min(images, limit)
+def _changes(config: TrainConfig, size: Size, epochs: int) -> dict[str, Any]:
+    patience = config.early_stopping.patience
+    if size.shrinks_patience and patience:
+        # Less than the epochs, or it would never act.
+        patience = min(_fewer(patience, size, config.data.name), max(1, epochs - 1))
+    return {
+        "epochs": epochs,
+        # Rounded up: five epochs of a hundred are still a warm-up.
+        "schedule.warmup_epochs": min(
+            math.ceil(config.schedule.warmup_epochs * epochs / config.epochs), epochs - 1
+        ),
+        "early_stopping.patience": patience,
+        "data.train_limit": _at_most(size.train_images, config.data.train_limit),
+        "data.test_limit": _at_most(size.test_images, config.data.test_limit),
+        "model.width": config.model.width * size.narrower.get(config.model.name, size.width),
+    }
+
+
+def _at_most(images: int | None, limit: int | None) -> int | None:
+    return min((one for one in (images, limit) if one is not None), default=None)
+
+
+def _fewer(epochs: int, size: Size, data: str) -> int:
+    return max(1, round(size.epochs[data] * math.sqrt(epochs)))
 
 
 def _shrink(epochs: set[tuple[int, str]], size: Size) -> dict[tuple[int, str], int]:
@@ -62,6 +83,6 @@ def _shrink(epochs: set[tuple[int, str]], size: Size) -> dict[tuple[int, str], i
     shrunk: dict[tuple[int, str], int] = {}
     last: dict[str, int] = {}
     for count, data in sorted(epochs):
-        last[data] = max(last.get(data, 0) + 1, round(size.epochs[data] * math.sqrt(count)))
+        last[data] = max(last.get(data, 0) + 1, _fewer(count, size, data))
         shrunk[count, data] = last[data]
     return shrunk

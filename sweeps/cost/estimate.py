@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_machine.devices import device_here, visible_gpus
+from local_machine.devices import device_here, threads_of, visible_gpus
 from local_machine.errors import InputError
 from sweeps.cost.past_runs import past_runs
 from sweeps.cost.plain_costs import PlainCosts
@@ -42,9 +42,18 @@ class CostEstimate:
         return sum(known) if len(known) == len(self.hours) else None
 
     @property
+    def core_hours(self) -> float | None:
+        """The total in hours of one core; None on a GPU, too."""
+        cores = threads_of(self.device)
+        return None if self.total is None or cores is None else cores * self.total
+
+    @property
+    def on_cpu(self) -> bool:
+        return threads_of(self.device) is not None
+
+    @property
     def unit(self) -> str:
-        on_cpu = self.device is not None and self.device.endswith(" threads")
-        return "device-hours" if on_cpu else "GPU-hours"
+        return "device-hours" if self.on_cpu else "GPU-hours"
 
     def line(self) -> str:
         """In a few words."""

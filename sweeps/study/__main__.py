@@ -4,6 +4,7 @@
     python -m sweeps.study cifar10 --scale smoke --set data.name=digits   # minutes
     python -m sweeps.study cifar10 --until architectures
     python -m sweeps.study cifar10 --from architectures     # with the choices that were made
+    python -m sweeps.study cifar10 --scale cpu --stop-after 2   # two hours of a core, today
 
 Starting again goes on. docs/study.md has the rule.
 """
@@ -23,6 +24,7 @@ from sweeps.cli.options import AtScale, ScaleName, Seeds, Settings, Where, with_
 
 if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
+    from sweeps.study.sitting import Sitting
 
 app = typer.Typer(add_completion=False)
 
@@ -46,6 +48,15 @@ def main(
         str | None,
         typer.Option("--until", metavar="STAGE", help="End there; then without a report."),
     ] = None,
+    stop_after: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HOURS",
+            min=1e-6,
+            help="Stop after so many hours of a GPU, or of a core on a CPU; the same command goes "
+            "on.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show stages, trials and cost, and touch nothing.")
     ] = False,
@@ -62,6 +73,7 @@ def main(
     from sweeps.state.access import warn_of_writers
     from sweeps.study import dry_run as outlook
     from sweeps.study.runner import StudyRunner
+    from sweeps.study.sitting import Sitting
     from sweeps.study.stages import find_study
 
     if as_json and not dry_run:
@@ -72,6 +84,7 @@ def main(
     begin, end = study.span(first, last)
     request = request_of(where)
     check_backend(request)
+    sitting = Sitting.of(stop_after, request)
     runner = StudyRunner(
         study_name, study, where.results, scale, settings or [], seeds, request, job
     )
@@ -82,10 +95,13 @@ def main(
     if dry_run:
         outlook.show(runner, begin, end, as_json)
         return EXIT_DONE
-    return _drive(runner, begin, end)
+    code = _drive(runner, begin, end, sitting)
+    if code == EXIT_INTERRUPTED and sitting.is_over:
+        sitting.tell_what_is_left(runner, begin, end)
+    return code
 
 
-def _drive(runner: StudyRunner, begin: int, end: int) -> int:
+def _drive(runner: StudyRunner, begin: int, end: int, sitting: Sitting) -> int:
     """Run the stages of these numbers while no other process drives the study, and the report after
     the last; the exit code."""
     from sweeps.state import driver_lock
@@ -99,7 +115,7 @@ def _drive(runner: StudyRunner, begin: int, end: int) -> int:
     try:
         with held as check:
             # What the stages have to say on stdout is for a person here.
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr), sitting.running():
                 code = runner.go(begin, end, check)
             if code == EXIT_INTERRUPTED:
                 return code
@@ -108,7 +124,8 @@ def _drive(runner: StudyRunner, begin: int, end: int) -> int:
                 return code
             return max(code, runner.report())
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on", file=sys.stderr)
+        if not sitting.is_over:
+            print("interrupted: the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

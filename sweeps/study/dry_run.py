@@ -17,7 +17,7 @@ from sweeps.state.trial_store import State
 from sweeps.study.runner import CHOICES, StudyRunner
 from sweeps.study.stages import Stage
 
-COLUMNS = ("stage", "kind", "trials", "done", "shared", "chooses", "hours")
+COLUMNS = ("stage", "kind", "trials", "done", "shared", "chooses")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,16 @@ class StageForecast:
     def done(self) -> int:
         return sum(one.state is State.DONE for one in self.progress)
 
-    def row(self) -> tuple[str, ...]:
+    @property
+    def left(self) -> int:
+        """Trials that it has yet to train."""
+        return max(0, self.count - self.shared - sum(one.state.is_over for one in self.progress))
+
+    def hours(self, on_cpu: bool) -> float | None:
+        """Of a core, or of the device; None where that is not known."""
+        return self.cost.core_hours if on_cpu and self.cost.total else self.cost.total
+
+    def row(self, on_cpu: bool) -> tuple[str, ...]:
         values = self.chosen or self.stage.reported
         what = ", ".join(f"{key}={value}" for key, value in values.items()) or "-"
         return (
@@ -47,7 +56,7 @@ class StageForecast:
             str(self.done),
             str(self.shared or "-"),
             what if self.chosen or not values else f"{what} (assumed)",
-            "-" if self.cost.total is None else f"{self.cost.total:.3g}",
+            "-" if (hours := self.hours(on_cpu)) is None else f"{hours:.3g}",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,7 +71,44 @@ class StageForecast:
             "assumed": dict(self.stage.reported) if assumed else None,
             "trials": [one.to_json() for one in self.progress],
             "predicted_gpu_hours": self.cost.total,
+            "predicted_core_hours": self.hours(True) if self.cost.on_cpu else None,
         }
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of some stages of a study."""
+
+    stages: Sequence[StageForecast]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether what is left runs on a CPU, whose cores some stages share among more trials than
+        others: so hours of a core are what can be summed."""
+        costs = [one.cost for one in self.stages if one.cost.device is not None]
+        return bool(costs) and all(cost.on_cpu for cost in costs)
+
+    @property
+    def total(self) -> float | None:
+        """Hours of a core on a CPU, else of the device; None where a stage's are not known."""
+        hours = [one.hours(self.on_cpu) for one in self.stages]
+        known = [one for one in hours if one is not None]
+        return sum(known) if len(known) == len(hours) else None
+
+    @property
+    def unit(self) -> str:
+        return "core-hours" if self.on_cpu else "device-hours"
+
+    def cost_line(self) -> str:
+        """In a few words."""
+        if self.total is None:
+            measure = ": measure it with python benchmarks/roofline.py" if self.on_cpu else ""
+            return f"cost not known{measure}"
+        devices = sorted({one.cost.device for one in self.stages if one.cost.device})
+        if self.on_cpu:
+            devices = sorted({one.rpartition(", ")[0] for one in devices})
+        where = " and ".join(devices) or "any device"
+        return f"at most about {self.total:.3g} {self.unit} on {where}"
 
 
 def forecasts(runner: StudyRunner, begin: int, end: int) -> Iterator[StageForecast]:
@@ -95,28 +141,27 @@ def forecasts(runner: StudyRunner, begin: int, end: int) -> Iterator[StageForeca
 
 def show(runner: StudyRunner, begin: int, end: int, as_json: bool) -> None:
     """Print it: a table and a line of totals for a person, or one JSON object."""
-    stages = list(forecasts(runner, begin, end))
-    hours = [one.cost.total for one in stages]
-    known = [one for one in hours if one is not None]
-    total = sum(known) if len(known) == len(hours) else None
-    devices = sorted({one.cost.device for one in stages if one.cost.device})
+    found = Forecast(list(forecasts(runner, begin, end)))
     if as_json:
+        hours = [one.cost.total for one in found.stages]
+        known = [one for one in hours if one is not None]
         value = {
             "schema_version": 1,
             "study": runner.name,
             "scale": str(runner.scale),
             "choices": str(runner.folder / CHOICES),
-            "stages": [one.to_json() for one in stages],
-            "predicted_gpu_hours": total,
-            "predicted_on": devices,
+            "stages": [one.to_json() for one in found.stages],
+            "predicted_gpu_hours": sum(known) if len(known) == len(hours) else None,
+            "predicted_core_hours": found.total if found.on_cpu else None,
+            "predicted_on": sorted({one.cost.device for one in found.stages if one.cost.device}),
         }
         print(json.dumps(value))
         return
-    table.show(COLUMNS, [one.row() for one in stages])
-    trials = sum(one.count for one in stages)
-    cost = "cost not known" if total is None else f"at most about {total:.3g} device-hours"
+    heading = "core-hours" if found.on_cpu else "hours"
+    table.show((*COLUMNS, heading), [one.row(found.on_cpu) for one in found.stages])
+    trials = sum(one.count for one in found.stages)
     print(
-        f"{runner.name} ({runner.scale}): {len(stages)} stages, {trials} trials; {cost} on "
-        f"{' and '.join(devices) or 'any device'}; nothing was run or written",
+        f"{runner.name} ({runner.scale}): {len(found.stages)} stages, {trials} trials; "
+        f"{found.cost_line()}; nothing was run or written",
         file=sys.stderr,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from local_machine import clock, processes
+from local_machine.devices import threads_of
 from local_machine.errors import EXIT_IO, InputError, storage_error
 from local_machine.files import read_file
 from slurm import environment
@@ -26,8 +26,6 @@ from sweeps.state.trial_store import TrialStore
 from trial_records import trial_files
 from trial_records.trial_files import Failure
 
-# What run.parquet says of a CPU: its name, and with how many threads it was used.
-_ON_CPU = re.compile(r", (\d+) threads$")
 _LOG = "worker.log"
 
 
@@ -37,12 +35,6 @@ class NotRerunError(Exception):
 
 class RefusedError(NotRerunError):
     """It was not even begun."""
-
-
-def threads_of(device: object) -> int | None:
-    """With how many threads a trial was trained on a CPU; None for any other device."""
-    found = _ON_CPU.search(device) if isinstance(device, str) else None
-    return None if found is None else int(found[1])
 
 
 def _environment(recorded: Mapping[str, Any]) -> dict[str, str]:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from local_machine import clock, origin
+from local_machine.devices import threads_of
 from local_machine.errors import InputError
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import load
 from sweeps.state.trial_store import TrialStore
 from sweeps.task import Task
 from sweeps.verify.compare import Compared, Records, compare
-from sweeps.verify.rerun import RefusedError, rerun, threads_of
+from sweeps.verify.rerun import RefusedError, rerun
 from trial_records.verified import MACHINE, Verification, attempts_of, digest_of, setting_of
 
 # What a verification says of where each of the two runs comes from.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from analysis.cifar10.comparable import why_no_evidence
 from analysis.data.study import POINT, Plan, Study
@@ -40,6 +41,21 @@ class Comparison:
         return would_words(seeds_to_tell(self.away, self.spread, single=self.single))
 
 
+class Ran(NamedTuple):
+    """What has the trials of an evidence."""
+
+    sweep: str
+    scale: str
+    seeds: int
+    devices: tuple[str, ...]
+
+
+def ran(plan: Plan) -> Ran:
+    done = plan.runs[plan.runs[TEST].notna()]
+    devices = sorted({str(one) for one in done["device"].dropna()})
+    return Ran(plan.sweep, plan.scale, int(done["seed"].nunique()), tuple(devices))
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the trials of a launch have to say to a claim."""
@@ -55,6 +71,7 @@ class Evidence:
     is_near: bool | None = None
     """Of a claim of figures: whether every reported one lies in the interval of one more run, and
     that within the margin. None for a claim of order."""
+    by: tuple[Ran, ...] = ()
 
 
 def launch(
@@ -78,7 +95,7 @@ def launch(
 _COLUMNS = [
     "trial", "seed", "fingerprint", "same_data", "repeated", TEST, VALIDATION, "test_images",
     "val_images",
-    "model.name", WEIGHT_DECAY,
+    "model.name", "device", WEIGHT_DECAY,
 ]  # fmt: skip
 
 
@@ -107,7 +124,8 @@ def over(
     if known:
         gap, name = min(known, key=lambda one: one[0].mean)
         measured += f"; {'least of the differences, ' * (len(known) > 1)}{name}: {gap}"
-    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why_not, any_value)
+    comparisons = tuple(map(compared, gaps))
+    return Evidence(measured, PAIRED, comparisons, why_not, any_value, by=(ran(plan),))
 
 
 def compared(gap: Difference | None) -> Comparison:

@@ -19,6 +19,7 @@ from analysis.cifar10.claims.evidence import (
     compared,
     figure,
     over_seeds,
+    ran,
 )
 from analysis.cifar10.comparable import why_no_evidence
 from analysis.cifar10.final_model import final
@@ -42,12 +43,12 @@ def _of_final(study: Study, known: Reported) -> tuple[Plan, tuple[str, ...], pd.
 def _final_accuracy(study: Study, known: Reported) -> Evidence | None:
     if (found := _of_final(study, known)) is None:
         return None
-    _, why, done = found
+    plan, why, done = found
     top_1, images = known["wrn_final"]["top_1"] / 100, done["test_images"].max()
     values = done[TEST].dropna().tolist()
     one, near = figure(top_1, values, POINTS, 1 / images, binomial_error(top_1, images))
     measured = f"{over_seeds(values)} % of the test images"
-    return Evidence(measured, PREDICTION, (one,), why, is_near=near)
+    return Evidence(measured, PREDICTION, (one,), why, is_near=near, by=(ran(plan),))
 
 
 def _last(plan: Plan, done: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -72,7 +73,13 @@ def _gap(study: Study, known: Reported) -> Evidence | None:
     over = [gap - most for gap in gaps]
     mean = statistics.fmean(over)
     one = Comparison(mean < 0, mean_p(over), mean, deviation(over))
-    return Evidence(measured, f"Student's t over seeds against {100 * most:g} point", (one,), why)
+    return Evidence(
+        measured,
+        f"Student's t over seeds against {100 * most:g} point",
+        (one,),
+        why,
+        by=(ran(plan),),
+    )
 
 
 def _say_gap(known: Reported) -> str:
@@ -94,7 +101,7 @@ def _late_loss(study: Study, known: Reported) -> Evidence | None:
     one, near = figure(known["wrn_final"]["val_loss"]["late"], values, NATS, 0.001)
     nats = over_seeds(values, lambda value: fixed(value, digits=3))
     measured = f"{nats} nats in the last epoch, smoothed as in training"
-    return Evidence(measured, PREDICTION, (one,), why, is_near=near)
+    return Evidence(measured, PREDICTION, (one,), why, is_near=near, by=(ran(plan),))
 
 
 def _say_loss(known: Reported) -> str:
@@ -105,14 +112,14 @@ def _say_loss(known: Reported) -> str:
 def _best_epoch(study: Study, known: Reported) -> Evidence | None:
     if (found := _of_final(study, known)) is None:
         return None
-    _, why, done = found
+    plan, why, done = found
     values = (done["best_epoch"].dropna().astype(float) + 1).tolist()
     if not values:
         return None
     one, near = figure(known["wrn_final"]["best_epoch"]["number"], values, EPOCHS, 1.0)
     seen = ", ".join(f"{value:.0f}" for value in values)
     measured = f"best epochs {seen} of {words.values(done['epochs_run'].astype(int))}"
-    return Evidence(measured, PREDICTION, (one,), why, is_near=near)
+    return Evidence(measured, PREDICTION, (one,), why, is_near=near, by=(ran(plan),))
 
 
 def _say_best_epoch(known: Reported) -> str:
@@ -135,13 +142,13 @@ def _counted(study: Study, plan: Plan, done: pd.DataFrame) -> dict[int, dict[Any
 def _all_epochs(study: Study, known: Reported) -> Evidence | None:
     if (found := _of_final(study, known)) is None:
         return None
-    _, why, done = found
+    plan, why, done = found
     values = done["epochs_run"].dropna().astype(float).tolist()
     if not values:
         return None
     one, near = figure(known["protocol"]["epochs"], values, EPOCHS, 1.0)
     seen = ", ".join(f"{value:.0f}" for value in values)
-    return Evidence(f"epochs run: {seen}", PREDICTION, (one,), why, is_near=near)
+    return Evidence(f"epochs run: {seen}", PREDICTION, (one,), why, is_near=near, by=(ran(plan),))
 
 
 def _say_all_epochs(known: Reported) -> str:
@@ -175,13 +182,13 @@ def _hardest_class(study: Study, known: Reported) -> Evidence | None:
     images = min(one[beside.CLASS, f"{hardest}, recall"].images for one in counted.values())
     gaps = [difference(other, mine, images) for other in recalls.values()]
     lowest, name = min(
-        (100 * statistics.fmean(values), name)
+        (100 * statistics.fmean(values.values()), name)
         for name, values in {**recalls, hardest: mine}.items()
         if values
     )
     measured = f"recall of {hardest} {over_seeds(list(mine.values()))} %; "
     measured += f"the lowest is that of {name}, {lowest:.2f} %"
-    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why)
+    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why, by=(ran(plan),))
 
 
 def _say_hardest_class(known: Reported) -> str:
@@ -211,7 +218,7 @@ def _largest_confusion(study: Study, known: Reported) -> Evidence | None:
     measured = f"{over_seeds(list(shares[0].values()))} % of its images are {pairs[0][1]}; "
     highest, name = max(means)
     measured += f"of the reported pairs {name} is the largest, {highest:.2f} %"
-    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why)
+    return Evidence(measured, PAIRED, tuple(map(compared, gaps)), why, by=(ran(plan),))
 
 
 def _say_confusion(known: Reported) -> str:

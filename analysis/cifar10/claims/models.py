@@ -14,6 +14,7 @@ from analysis.cifar10.claims.evidence import (
     launch,
     over,
     over_seeds,
+    ran,
 )
 from analysis.data.study import Plan, Study
 from analysis.sections.routing import Kind, kind
@@ -64,7 +65,8 @@ def _accuracies(study: Study, known: Reported) -> Evidence | None:
         near.append(is_near)
         said.append(f"{row['model']} {over_seeds(values) if values else 'no result'}")
     measured = f"test accuracy, %: {', '.join(said)}"
-    return Evidence(measured, PREDICTION, tuple(comparisons), why, is_near=all(near))
+    is_near = all(near)
+    return Evidence(measured, PREDICTION, tuple(comparisons), why, is_near=is_near, by=(ran(plan),))
 
 
 def _say_accuracies(known: Reported) -> str:

@@ -48,6 +48,18 @@ def _is_open(one: Answered) -> bool:
     return one.answer.standing is Standing.NOT_RUN
 
 
+def hours_left(one: Answered) -> float | None:
+    """GPU-hours that would answer it: of all that asks it, or of the seeds that are missing. None
+    where it is answered, or how many seeds would answer it is not known."""
+    hours, asked = H100_HOURS[one.command], int(one.command.rpartition(" ")[2])
+    if _is_open(one):
+        return hours
+    if one.answer.standing is not Standing.UNDECIDED or one.answer.p is not None:
+        return None
+    seeds = min((by.seeds for by in one.evidence.by), default=0) if one.evidence else 0
+    return hours * (1 - seeds / asked) if seeds < asked else None
+
+
 def counts(found: list[Answered]) -> str:
     """`Of 16 reported claims, 3 are reproduced and 13 not run.`"""
     if all(map(_is_open, found)):

@@ -14,6 +14,7 @@ from analysis.cifar10.claims.evidence import (
     compared,
     launch,
     over,
+    ran,
 )
 from analysis.data.study import POINT, Plan, Study
 from analysis.sections.routing import WEIGHT_DECAY, Kind, kind
@@ -145,7 +146,8 @@ def _worse_decay(study: Study, known: Reported) -> Evidence | None:
         comparisons.append(compared(gap))
         said.append(f"{model} {'not run with both' if gap is None else gap}")
     measured = f"validation accuracy, {more:g} minus {less:g}: {'; '.join(said)}"
-    return Evidence(measured, PAIRED, tuple(comparisons), tuple(why))
+    by = tuple(dict.fromkeys(ran(plan) for plan, _ in looked.values()))
+    return Evidence(measured, PAIRED, tuple(comparisons), tuple(why), by=by)
 
 
 def _say_worse_decay(known: Reported) -> str:
