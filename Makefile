@@ -22,8 +22,10 @@ demo: setup
 		--workers 2 --results demo
 	$(BIN)/python -m analysis.report grid_bs_epoch --results demo
 
+# Two for each core, at most 16: a third of a test's time is waiting for processes.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? 2 * n : 16)))
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slurm"
 
 # On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
 test-slurm: setup
@@ -38,7 +40,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slurm"
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from local_machine.errors import folder_named, quiet_while_importing
+from local_machine.errors import folder_named, need, quiet_while_importing
 
 quiet_while_importing()
 
@@ -33,10 +33,11 @@ def write_report(
         section, and the rest is used.
 
     Raises:
-        InputError: `results` or a name is unknown, no plan could be read, or `out` holds files that
-            no report wrote.
+        InputError: `results` or a name is unknown, no plan could be read, `out` holds files that
+            no report wrote, or the packages of the extra `report` are not installed.
         OSError: The report could not be written.
     """
+    need("report", "a report")
     from analysis.whole_report import write
 
     chosen = [names] if isinstance(names, str) else names

@@ -19,6 +19,7 @@ from local_machine.errors import (
     EXIT_FLAGGED,
     InputError,
     folder_named,
+    need,
     run_command,
     seldom_collect,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Compare = Annotated[
     tuple[Path, Path] | None,
@@ -84,6 +85,7 @@ def report(
     ] = False,
 ) -> int:
     """Turn the results of sweeps into a report: HTML, Markdown, tables and figures."""
+    need("report", "a report")
     from analysis.whole_report import one_line, write
 
     if watch or serve is not None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from local_machine.installed import extras
 from local_machine.terminal import (
     EXIT_DONE,
     EXIT_FLAGGED,
@@ -46,6 +47,7 @@ __all__ = [
     "folder_named",
     "move_away",
     "nearest",
+    "need",
     "print_error",
     "printable",
     "quiet_while_importing",
@@ -134,6 +136,16 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(name) for name in close) + "?"
     return "choose one of: " + ", ".join(names)
+
+
+def need(needed: str, what: str) -> None:
+    """Raises InputError where an extra, or a module of one, is not installed, which `what` needs:
+    "a report"."""
+    if (module := extras.missing(needed)) is not None:
+        raise InputError(
+            f"{what} needs the module {module}, which is not installed here",
+            f"install it: {extras.command(needed)}",
+        )
 
 
 def seldom_collect() -> None:

@@ -4,7 +4,7 @@ Progress is best effort: the work never ends because nobody can read of it. What
 stdout is data: a command that only shows ends where its reader has gone, one that works goes on.
 Nothing that a terminal would obey is passed on from a file's or another program's words.
 
-It imports nothing of the project, so that it can say what is wrong with anything.
+It imports next to nothing of the project, so that it can say what is wrong with anything.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO, cast
 
 from local_machine import signals
+from local_machine.installed import extras, import_owner
 
 EXIT_DONE = 0
 EXIT_FLAGGED = 1
@@ -186,6 +187,7 @@ def run_command(
     with _surroundings(shows, drawn="--help" in own) as out:
         try:
             _check_words(words)
+            _check_owner()
             # Else --help would name the module that is run.
             named = {"prog_name": sys.argv[0]} if sys.argv[0].startswith(TYPED) else {}
             code = app(args=words, standalone_mode=False, **named)
@@ -280,6 +282,24 @@ def _check_words(words: Iterable[str]) -> None:
             raise ValueError("embedded null character")
 
 
+class _ForeignPackageError(Exception):
+    """Another distribution's package lies in place of ours."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, what: str, help: str) -> None:
+        super().__init__(what, help)
+        self.what, self.help = what, help
+
+
+def _check_owner() -> None:
+    """Raises _ForeignPackageError; warns where it may be that another package is imported."""
+    if (problem := import_owner.problem()) is not None:
+        raise _ForeignPackageError(*problem)
+    if (warning := import_owner.warning()) is not None:
+        print(f"warning: {one_line(warning)}", file=sys.stderr, flush=True)
+
+
 def _report(error: BaseException) -> int:
     """Say what went wrong; the exit code."""
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
@@ -316,8 +336,7 @@ def explained(error: BaseException) -> tuple[str, str, int] | None:
     if isinstance(error, RuntimeError) and said.startswith("Symlink loop"):  # of Path.resolve
         return said, _PATHS, EXIT_IO
     if isinstance(error, ImportError):
-        todo = "a library is missing or damaged: run `make setup` again in the checkout"
-        return f"cannot import {error.name or 'a library'}: {said}", todo, EXIT_IO
+        return _explained_import(error)
     if isinstance(error, RecursionError):
         return "something is nested too deeply", "look for a definition or file that is", EXIT_IO
     if isinstance(error, UnicodeError):
@@ -328,6 +347,17 @@ def explained(error: BaseException) -> tuple[str, str, int] | None:
     if type(error).__name__ in ("CalledProcessError", "TimeoutExpired", "BrokenProcessPool"):
         return f"a child process failed: {said}", "look at what it said, then try again", EXIT_IO
     return None
+
+
+def _explained_import(error: ImportError) -> tuple[str, str, int]:
+    name = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and (install := extras.command(name)) is not None:
+        return f"this needs the module {name}, which is not installed here", install, EXIT_USAGE
+    todo = (
+        "a library is missing or damaged: in a checkout run `make setup` again, else "
+        f"`pip install --force-reinstall {extras.DISTRIBUTION}`"
+    )
+    return f"cannot import {error.name or 'a library'}: {error}", todo, EXIT_IO
 
 
 def _explained_os_error(error: OSError) -> tuple[str, str, int]:

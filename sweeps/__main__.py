@@ -5,6 +5,7 @@ It loads the module of the command that is typed, and no other.
 
 from __future__ import annotations
 
+import os
 import runpy
 import signal
 import sys
@@ -13,12 +14,14 @@ from typing import NoReturn
 
 from local_machine import signals
 from local_machine.errors import EXIT_DONE, EXIT_USAGE, nearest, print_error, run_command
+from local_machine.installed.extras import DISTRIBUTION
 
 # The module of each, and what it does in a line.
 COMMANDS = {
     "launch": ("sweeps.launch", "run what is left of a sweep, or of a command line, and watch it"),
     "search": ("sweeps.search", "let Optuna choose the values, and prune what lags behind"),
     "study": ("sweeps.study", "go through sweeps and searches that choose for one another"),
+    "list": ("sweeps.list", "list the sweeps, searches and studies that have a name"),
     "status": ("sweeps.status", "show how a sweep stands"),
     "logs": ("sweeps.logs", "print what a trial said"),
     "retry": ("sweeps.retry", "run failed and lost trials again"),
@@ -33,6 +36,9 @@ COMMANDS = {
     "compact": ("sweeps.compact", "gather finished trials into a few files"),
     "doctor": ("sweeps.doctor", "find what would go wrong on this machine or cluster"),
 }
+# What a shell sets when it asks how a line may go on; and what has it ask.
+_ASKED = "_SWEEPS_COMPLETE"
+_COMPLETION = ("--install-completion", "--show-completion")
 
 
 def main() -> NoReturn:
@@ -42,6 +48,11 @@ def main() -> NoReturn:
     is_module = Path(sys.argv[0]).name == "__main__.py"
     program = "python -m sweeps" if is_module else "sweeps"
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if _ASKED in os.environ or word in _COMPLETION:
+        from sweeps.cli import completion
+
+        modules = {name: module for name, (module, _) in COMMANDS.items()}
+        run_command(lambda args, standalone_mode: completion.run(modules, args), shows=True)
     if word in COMMANDS:
         sys.argv = [f"{program} {word}", *sys.argv[2:]]
         runpy.run_module(COMMANDS[word][0], run_name="__main__")
@@ -55,6 +66,7 @@ def _say(program: str, word: str) -> int:
         for name, (_, what) in COMMANDS.items():
             print(f"  {name:8}  {what}")
         print(f"\n{program} COMMAND --help has the options of one; {program} --version.")
+        print("Tab completes commands, names and options after: sweeps --install-completion")
         return EXIT_DONE
     if word == "--version":
         print(f"sweeps {_version()}")
@@ -67,7 +79,7 @@ def _version() -> str:
     from importlib import metadata
 
     try:
-        return metadata.version("sweeps")
+        return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "of a checkout that is not installed"
 

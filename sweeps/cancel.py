@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # A worker holds no trial for an instant between two, so a second look comes so much later.
 GAP_SECONDS = 1.0
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

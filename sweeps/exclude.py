@@ -14,7 +14,7 @@ import typer
 from local_machine.errors import EXIT_DONE, InputError, run_command
 from sweeps.cli.options import Results
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

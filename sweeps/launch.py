@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sweeps.state.progress import Progress
     from sweeps.state.trial_store import TrialStore
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 # What a dry run shows of our own trainer's trials, whatever varies.
 _SHOWN = {"batch": "batch_size", "model": "model.name", "seed": "seed"}
 Budget = Annotated[

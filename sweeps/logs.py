@@ -20,7 +20,7 @@ from sweeps.cli.options import Results
 if TYPE_CHECKING:
     from sweeps.state.trial_store import TrialStore
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

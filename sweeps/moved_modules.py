@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
+from typing import Any
 
 MOVED = {
     # what a sweep file imports
@@ -29,8 +29,11 @@ MOVED = {
 }
 
 
-class _Moved(MetaPathFinder, Loader):
-    """Finds a module under its old name: the same module, loaded once, also for `python -m`."""
+class _Moved:
+    """Finds a module under its old name: the same module, loaded once, also for `python -m`.
+
+    Without the base classes of importlib.abc, which take longer to import than all of typer.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -38,7 +41,11 @@ class _Moved(MetaPathFinder, Loader):
         if name not in MOVED:
             return None
         new = find_spec(MOVED[name])
-        return spec_from_loader(name, self, origin=new.origin if new else None)
+        loader: Any = self
+        return spec_from_loader(name, loader, origin=new.origin if new else None)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
 
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = importlib.import_module(MOVED[module.__name__])

@@ -15,7 +15,7 @@ import typer
 from local_machine.errors import EXIT_DONE, run_command
 from sweeps.cli.options import Results
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -6,7 +6,8 @@
     opened.wait()
     opened.runs().groupby("optimizer.lr")["val_accuracy"].mean()
 
-Every call of an opened sweep looks at the results folder again.
+Every call of an opened sweep looks at the results folder again. What gives a frame raises
+InputError where pandas, of the extra `report`, is not installed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from local_machine import clock
-from local_machine.errors import EXIT_INTERRUPTED, InputError
+from local_machine.errors import EXIT_INTERRUPTED, InputError, need
 from sweeps.spec.sweep import Sweep
 from sweeps.state.liveness import Liveness
 from sweeps.state.progress import Progress, counts, look
@@ -69,6 +70,7 @@ class OpenedSweeps:
 
         Raises as `states` does.
         """
+        need("pandas", "a data frame")
         import pandas as pd
 
         return pd.DataFrame(
@@ -95,6 +97,7 @@ class OpenedSweeps:
         Each file is verified; what is damaged is left out and added to `problems`. Raises as
         `states` does.
         """
+        need("pandas", "a data frame")
         import pandas as pd
 
         return pd.DataFrame(
@@ -107,6 +110,7 @@ class OpenedSweeps:
         """A row an epoch of every trial that has any, as its epochs.parquet has it, with the
         trial's sweep and name. What is damaged is left out, as in `runs`. Raises as `states` does.
         """
+        need("pandas", "a data frame")
         import pandas as pd
 
         from trial_records import rows, tables

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeps.state.plan import Plan
     from sweeps.state.trial_store import TrialStore
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -29,7 +29,7 @@ WATCH_SECONDS = 1.0
 # A worker holds no trial for an instant between two: so many looks in a row must find none held.
 IDLE_LOOKS = 3
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

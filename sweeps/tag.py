@@ -17,7 +17,7 @@ from sweeps.cli.options import Results
 
 _TAG = re.compile(r"\w[\w.:+/-]{0,39}")
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

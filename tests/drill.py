@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from outcome import assert_one_at_a_time, attempts, outcome, still_held
+from outcome import assert_given_back, assert_one_at_a_time, attempts, outcome
 from PIL import Image
 from saved_trials import epochs_in
 
@@ -224,7 +224,7 @@ class Drill:
         assert found == {name: whole[name] for name in found}
         assert found
         assert attempts <= assert_one_at_a_time(self.logs()) <= (most or attempts)
-        assert not still_held(self.results)
+        assert_given_back(self.results)
 
 
 def trials_of(store: TrialStore) -> list[Trial]:

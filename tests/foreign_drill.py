@@ -22,7 +22,7 @@ from pathlib import Path
 
 import kill_points  # noqa: F401 - what is forked needs it, and does not find it any more
 import pyarrow.parquet as pq
-from outcome import still_held
+from outcome import assert_given_back
 from test_kill import ROOT, kill
 
 from sweeps.state import lease as leases
@@ -295,5 +295,5 @@ class ForeignDrill:
             assert row["status"] == "done"
             assert not list(run.parent.glob("attempt-*")) + list(run.parent.glob(".running-*"))
             found.append(run.parent)
-        assert not still_held(self.results)
+        assert_given_back(self.results)
         return found

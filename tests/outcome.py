@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,14 @@ def still_held(results: Path) -> list[Path]:
     """The folders that a lease holds."""
     found = (path.parent for path in results.rglob(leases.CLAIM))
     return [folder for folder in found if leases.read(folder) is not None]
+
+
+def assert_given_back(results: Path, seconds: float = 30) -> None:
+    """No lease is held, soon: a trial is done before its lease is given back."""
+    deadline = time.monotonic() + seconds
+    while held := still_held(results):
+        assert time.monotonic() < deadline, held
+        time.sleep(0.05)
 
 
 def outcome(results: Path) -> dict[str, tuple[object, ...]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from drill import ROOT, SITE, running, wait_for
-from outcome import still_held
+from outcome import assert_given_back
 
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.search.optuna_journal import JOURNAL
@@ -110,5 +110,5 @@ def test_it_prunes_and_asks_nothing_twice_when_its_driver_is_killed(
     assert ran() <= 2 / 3 * TRIALS * EPOCHS
     best = min((one for one in told if one["state"] == "complete"), key=lambda one: one["value"])
     assert answer["best"]["trial"] == best["trial"]
-    assert not still_held(results)
+    assert_given_back(results)
     wait_for(lambda: not cluster.command("squeue", "--noheader"), 60)

@@ -16,7 +16,7 @@ from drill import Drill, wait_for
 from forked_attempts import begin, ended
 from kill_points import TRAINED, five, of_python, trained
 from killed_sweeps import DEFINITIONS, EPOCHS, FILES, result
-from outcome import assert_one_at_a_time, still_held
+from outcome import assert_given_back, assert_one_at_a_time
 
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.state.trial_store import State
@@ -67,7 +67,7 @@ def test_killed_anywhere_in_a_job_it_ends_as_if_nothing_had_been(
 ) -> None:
     drill, epochs = drills[task, ranks], EPOCHS[task]
     assert assert_one_at_a_time(drill.logs()) == 2
-    assert not still_held(drill.results)
+    assert_given_back(drill.results)
     for trial, place in zip(drill.trials, five(epochs), strict=True):
         folder = drill.store.folder_of(trial)
         begun = trained(drill.folder, trial.name)

@@ -21,7 +21,7 @@ import torch
 from saved_trials import names_in
 
 from local_machine.errors import InputError
-from sweeps.run import attempt_folder, interval, random_states
+from sweeps.run import attempt_folder, checkpoint_file, interval, random_states
 from sweeps.run.attempt import Attempt
 from sweeps.run.ends import LostTrialError, StoppedError
 from sweeps.run.handle import Run, metrics_of
@@ -130,9 +130,9 @@ def test_the_generators_go_on_where_they_were(trial: Path) -> None:
     again.save(2, generators=False)
     last = begun(trial)
     drawn()
-    before = random_states.encoded(random_states.capture())
+    before = bytes(checkpoint_file.encoded(random_states.capture()))
     assert last.load() == 2
-    assert random_states.encoded(random_states.capture()) == before
+    assert bytes(checkpoint_file.encoded(random_states.capture())) == before
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,53 @@ def test_bash_can_parse_it(script: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_without_an_environment_it_says_so(script: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "SLURM_SUBMIT_DIR": str(tmp_path)}
-    done = subprocess.run(
-        ["bash", str(script), "grid"], capture_output=True, text=True, env=environment
-    )
+@pytest.mark.parametrize("chosen", [{}, {"SWEEPS_PYTHON": "/nowhere/python"}], ids=["", "chosen"])
+def test_without_an_environment_it_says_so(
+    script: Path, chosen: dict[str, str], tmp_path: Path
+) -> None:
+    done = submitted(script, tmp_path, {"PATH": "/usr/bin:/bin", **chosen})
     assert done.returncode == 2
     error, advice = done.stderr.splitlines()
-    assert error == f"error: there is no {tmp_path}/.venv/bin/python"
-    assert advice.startswith("help: ")
+    tried = chosen.get("SWEEPS_PYTHON", "python python3 .venv/bin/python")
+    assert error == f"error: none of these has the package sweeps and what it needs: {tried}"
+    assert advice.startswith("help: activate its environment")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("place", ["path", "chosen", "folder"])
+def test_it_runs_the_interpreter_that_submits(script: Path, place: str, tmp_path: Path) -> None:
+    """The one on the PATH goes before the folder's own, and a named one before both."""
+    bins = {name: tmp_path / name for name in ("path", "chosen", ".venv/bin")}
+    for name, folder in bins.items():
+        folder.mkdir(parents=True)
+        program(folder / "python", f'[[ $1 == -c ]] || echo "{name} runs $*"')
+        program(folder / "srun", 'while [[ $1 == --* ]]; do shift; done; exec "$@"')
+    given = {"PATH": f"{bins['path']}:/usr/bin:/bin"}
+    if place == "chosen":
+        given["SWEEPS_PYTHON"] = str(bins["chosen"] / "python")
+    elif place == "folder":
+        (bins["path"] / "python").unlink()
+    done = submitted(script, tmp_path, given)
+    who = {"folder": ".venv/bin"}.get(place, place)
+    module = {"sweep": "sweeps.execution.slurm_job", "report": "analysis.report"}.get(
+        script.stem, f"sweeps.{script.stem}"
+    )
+    assert done.stdout.startswith(f"{who} runs -m {module} grid"), done.stderr
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+def submitted(
+    script: Path, folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """The script as a job runs it that was sent from the folder."""
+    environment = {"SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "1", **environment}
+    return subprocess.run(
+        ["bash", str(script), "grid"], capture_output=True, text=True, env=environment
+    )
 
 
 def test_the_worker_wants_a_job() -> None:

@@ -29,6 +29,7 @@ from local_machine.json_files import write_json
 from slurm.site import Resources, Site
 from sweeps.cli.options import ScaleName, Seeds
 from sweeps.execution.request import LaunchRequest
+from sweeps.spec import catalogue
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.expand import expand, trial_at
 from sweeps.spec.scale import Scale
@@ -534,7 +535,7 @@ def test_a_search_chooses_among_the_others(whole: Path) -> None:
 # --- definitions ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", study_stages.names())
+@pytest.mark.parametrize("name", catalogue.names("study"))
 @pytest.mark.parametrize("scale", list(Scale))
 def test_every_stage_of_every_study_can_be_made(name: str, scale: Scale) -> None:
     _, study = study_stages.find_study(name)

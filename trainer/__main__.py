@@ -20,11 +20,12 @@ from local_machine.errors import (
     EXIT_FLAGGED,
     drawn_on,
     folder_named,
+    need,
     print_error,
     run_command,
 )
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -38,6 +39,7 @@ def main(
     ],
 ) -> int:
     """Train one trial; run again, it resumes from its checkpoint."""
+    need("trainer", "training by trainer/")
     origin.begin()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_machine.errors import InputError
+from local_machine.errors import InputError, need
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
@@ -100,6 +100,7 @@ class Trainer(Task):
     def check(self, configs: Iterable[TrainConfig], ranks: int) -> None:
         from trainer.data.preflight import check
 
+        need("trainer", "training by trainer/")
         check(configs, ranks)
 
     def prepare(self, configs: Iterable[TrainConfig]) -> None:

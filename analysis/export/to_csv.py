@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.export.target import RESULT
 from analysis.export.trial import Trial, by_sweep, read
-from analysis.output.formats import csv_cell
+from analysis.text.csv_cell import csv_cell
 from local_machine.errors import InputError
 from local_machine.files import read_file, write_atomic
 

@@ -8,25 +8,20 @@ import re
 
 from markupsafe import Markup
 
-from analysis.output.model import NUMERIC, Table
+from analysis.output.model import Table
 from analysis.output.table_text import show
-
-# C0 and C1 but tab and line breaks: a terminal obeys them, XML and LaTeX refuse them. And what
-# turns the direction of the text behind it, so that it reads as another.
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
+from analysis.text.csv_cell import CONTROLS, csv_cell
 
 
 def without_controls(value: object) -> object:
     """A text without them; what is markup already, and what is not text, as it is."""
     plain = isinstance(value, str) and not isinstance(value, Markup)
-    return _CONTROLS.sub("", str(value)) if plain else value
+    return CONTROLS.sub("", str(value)) if plain else value
 
 
 def markdown(value: object) -> str:
     """Text that no Markdown reader takes for markup or a link, in a table's cell or out of it."""
-    text = _CONTROLS.sub("", str(value)).strip()
+    text = CONTROLS.sub("", str(value)).strip()
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", text)
     text = re.sub(r"^(\d+)\.", r"\1\\.", text)  # no list's first item
@@ -50,7 +45,7 @@ _LATEX = {
 
 def latex(value: object) -> str:
     """Text for LaTeX, a line break as a semicolon."""
-    text = "".join(_LATEX.get(char, char) for char in _CONTROLS.sub("", str(value)))
+    text = "".join(_LATEX.get(char, char) for char in CONTROLS.sub("", str(value)))
     return re.sub(r"[\r\n]+", "; ", text)
 
 
@@ -62,7 +57,7 @@ def latex_table(table: Table) -> str:
     sides = "".join("r" if kind == "number" else "l" for kind in table.kinds)
     return "\n".join(
         [
-            "% " + " ".join(_CONTROLS.sub("", table.caption).split()),
+            "% " + " ".join(CONTROLS.sub("", table.caption).split()),
             rf"\begin{{tabular}}{{{sides}}}",
             r"\toprule",
             " & ".join(map(latex, table.shown.columns)) + r" \\",
@@ -76,20 +71,10 @@ def latex_table(table: Table) -> str:
 
 
 def csv_table(table: Table) -> str:
-    """Every number in its own column, nothing where one is missing, a line break as a semicolon.
-
-    An apostrophe stands before text that a spreadsheet would take for a formula and run, such as a
-    trial named `=1+1`.
-    """
+    """Every number in its own column, nothing where one is missing."""
     frame = show(table.frame, merge=False, missing="")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in [frame.columns, *frame.to_numpy()]:
         writer.writerow(csv_cell(str(value)) for value in row)
     return text.getvalue()
-
-
-def csv_cell(text: str) -> str:
-    text = _CONTROLS.sub("", text)
-    formula = re.match(r"[\t\r]|\s*[=+@-]", text) and not NUMERIC.fullmatch(text)
-    return "'" * bool(formula) + re.sub(r"[\r\n]+", "; ", text)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import png, svg
 from analysis.output.table_text import show
+from analysis.text.csv_cell import NUMERIC
 from analysis.text.numbers import fixed
 
 _VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
@@ -184,10 +185,6 @@ def _anchor(text: str) -> str:
 
 
 # --- formats ---------------------------------------------------------------------------------
-
-# As table_text.show writes them: a number, a mean ± sd, an interval, n of planned.
-_PLAIN = r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|inf)"
-NUMERIC = re.compile(rf"{_PLAIN}(?: (?:±|to|of) {_PLAIN})?(?: %)?")
 
 
 def _kind(cells: list[str]) -> str:

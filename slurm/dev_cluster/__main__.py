@@ -15,7 +15,9 @@ from local_machine.errors import SlurmError, run_command
 from slurm.dev_cluster.cluster import DEFAULT_FOLDER, _say, boot, find, shut
 
 app = typer.Typer(
-    add_completion=False, help="A real Slurm on this machine, to develop and test against."
+    add_completion=False,
+    rich_markup_mode=None,
+    help="A real Slurm on this machine, to develop and test against.",
 )
 Folder = Annotated[Path, typer.Option("--dir", help="The cluster's folder.")]
 

@@ -6,12 +6,13 @@ predicted; or target and value. `logit_cat, logit_dog` name the classes.
 
 from __future__ import annotations
 
+import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -74,14 +75,36 @@ def _given(path: Path) -> dict[str, Any]:
 
 def _table(content: bytes, suffix: str) -> dict[str, Any]:
     if suffix == ".csv":
-        # Not by pyarrow: a process that has read CSV with it cannot be forked any more.
-        frame = pd.read_csv(
-            io.BytesIO(content), keep_default_na=False, na_values=["", "nan", "NaN"],
-            float_precision="round_trip",
-        )  # fmt: skip
-        return {str(name): frame[name].to_numpy() for name in frame.columns}
+        return _csv(content)
     table = pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
     return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _csv(content: bytes) -> dict[str, Any]:
+    """Not by pyarrow: a process that has read CSV with it cannot be forked any more."""
+    rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    header, cells = next(rows, []), [row for row in rows if row]
+    if not header or len(set(header)) < len(header):
+        raise ValueError("its first line does not name its columns, each once")
+    for number, row in enumerate(cells, start=1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells, and the header {len(header)}")
+    columns = zip(*cells, strict=True) if cells else [()] * len(header)
+    return dict(zip(header, map(_column, columns), strict=True))
+
+
+def _column(texts: Sequence[str]) -> Any:
+    """As whole numbers or as numbers, where all of them are; an empty cell is no number."""
+    if not any("_" in text for text in texts):  # which Python takes for a thousands separator
+        try:
+            return np.array([int(text) for text in texts], np.int64)
+        except (ValueError, OverflowError):
+            pass
+        try:
+            return np.array([float(text or "nan") for text in texts])
+        except ValueError:
+            pass
+    return np.array(texts, object)
 
 
 def _npz(content: bytes) -> dict[str, Any]:

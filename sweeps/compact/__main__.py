@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sweeps.compact.archive_writer import Gathered
     from sweeps.state.trial_store import TrialStore
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

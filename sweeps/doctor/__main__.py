@@ -29,7 +29,7 @@ import json, torch
 print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.device_count()]))
 """
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -145,6 +145,9 @@ def machine() -> Iterator[Check]:
     else:
         todo = "use --scale smoke here: at full scale a sweep would train for days on the CPU"
         yield warning("GPUs", f"none that NVIDIA's driver shows{limited}", todo)
+    if (install := missing_torch()) is not None:
+        yield ok("torch", f"not installed; what needs it: {install}")
+        return
     try:
         done = processes.run(
             [sys.executable, "-c", ASK_TORCH], capture_output=True, text=True, timeout=SECONDS,
@@ -153,7 +156,7 @@ def machine() -> Iterator[Check]:
         version, cuda, count = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
-        yield failure("torch", f"cannot be imported: {' '.join(said)}", "make setup")
+        yield failure("torch", f"cannot be imported: {' '.join(said)}", "install it again")
     else:
         found = f"{version}, {f'CUDA {cuda}' if cuda else 'no CUDA'}, sees {count} GPUs"
         if names and not count and chosen is None:
@@ -161,6 +164,13 @@ def machine() -> Iterator[Check]:
         else:
             yield ok("torch", found)
     yield ok("bf16", bf16())
+
+
+def missing_torch() -> str | None:
+    """What installs torch, which functions and commands need not; None where it is installed."""
+    from local_machine.installed import extras
+
+    return None if extras.missing("torch") is None else extras.command("torch")
 
 
 def gpus() -> list[str]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from local_machine import clock, processes
 from local_machine.errors import SlurmError
+from local_machine.installed import extras
 from local_machine.json_files import read_json, write_json
 from slurm.commands import cancel
 from slurm.job_state import Job
@@ -103,14 +104,7 @@ def told(answer: dict[str, Any], site: Site, token: str, seen: float) -> Iterato
     else:
         todo = "have one version in both (`python` in the site): it is checked here, and runs there"
         yield warning("Python there", found, todo)
-    if answer["torch"] is None:
-        todo = f"install the trainer for it, or correct `python` and `setup` in site {site.name!r}"
-        yield failure("torch there", f"cannot be imported: {answer['problem']}", todo)
-    elif answer["torch"].partition("+")[0] == metadata.version("torch").partition("+")[0]:
-        yield ok("torch there", answer["torch"])
-    else:
-        found = f"{answer['torch']} there, {metadata.version('torch')} here"
-        yield warning("torch there", found, "results may differ: have one version in both")
+    yield from _told_torch(answer, site)
     if answer["address"]:
         yield ok("node names", f"{answer['node']} resolves there, to {answer['address']}")
     else:
@@ -124,6 +118,19 @@ def told(answer: dict[str, Any], site: Site, token: str, seen: float) -> Iterato
         yield warning("clock there", found, todo)
     else:
         yield ok("clock there", found)
+
+
+def _told_torch(answer: dict[str, Any], site: Site) -> Iterator[Check]:
+    if extras.missing("torch") is not None:
+        yield ok("torch there", f"{answer['torch'] or 'not installed'}; not installed here")
+    elif answer["torch"] is None:
+        todo = f"install the trainer for it, or correct `python` and `setup` in site {site.name!r}"
+        yield failure("torch there", f"cannot be imported: {answer['problem']}", todo)
+    elif answer["torch"].partition("+")[0] == metadata.version("torch").partition("+")[0]:
+        yield ok("torch there", answer["torch"])
+    else:
+        found = f"{answer['torch']} there, {metadata.version('torch')} here"
+        yield warning("torch there", found, "results may differ: have one version in both")
 
 
 def _gpu(answer: dict[str, Any], site: Site) -> Check:

@@ -316,7 +316,7 @@ def _describe(trial: Trial, submission: str) -> None:
         log.warning("the job keeps the sweep's name: %s", error.what)
 
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

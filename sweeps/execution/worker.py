@@ -323,7 +323,7 @@ def die_with(parent: int, stop: Stop) -> None:
         stop.warned = True  # it died before we asked
 
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

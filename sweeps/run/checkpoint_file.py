@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import os
+import sys
 import zipfile
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from local_machine import json_files
-from local_machine.errors import InputError
+from local_machine.errors import InputError, need
 from local_machine.files import write_atomic
+from sweeps.run import torchless
 from sweeps.run.random_states import State
 from trial_records.log import START, Mark
 
@@ -50,9 +52,12 @@ class Saved:
     version: int = SCHEMA_VERSION
 
 
-def encoded(value: Any) -> memoryview:
-    """As torch's zip file, in memory: torch's own writer turns a full disk into a RuntimeError
-    without a cause."""
+def encoded(value: Any) -> bytes | memoryview:
+    """A zip file, in memory. It is torch's where the process has imported torch, without which no
+    value holds a tensor; torch's own writer turns a full disk into a RuntimeError without a cause.
+    """
+    if "torch" not in sys.modules:
+        return torchless.encoded(value)
     import torch
 
     buffer = io.BytesIO()
@@ -112,23 +117,31 @@ def _opened(content: bytes) -> Any:
 
 
 def decoded(content: io.BytesIO) -> Any:
-    """What `encoded` was given. Raises DamagedCheckpointError."""
-    import torch
-
+    """What `encoded` was given. Raises DamagedCheckpointError, and InputError where it takes torch,
+    which is not installed."""
     try:
         with zipfile.ZipFile(content) as archive:
             # torch reads tensors without looking at the checksums that it wrote.
             if (bad := archive.testzip()) is not None:
                 raise DamagedCheckpointError(f"checksum of {bad} is wrong")
+            if torchless.MEMBER in archive.namelist():
+                return torchless.decoded(archive)
         content.seek(0)
-        with torch.serialization.safe_globals(_of_numpy()):
-            return torch.load(content, map_location="cpu", weights_only=True)
-    except DamagedCheckpointError:
+        return _by_torch(content)
+    except (DamagedCheckpointError, InputError):
         raise
     # Flipped bits make zipfile and torch raise whatever they happen to run into.
     except Exception as error:
         first = str(error).partition("\n")[0]
         raise DamagedCheckpointError(first or type(error).__name__) from None
+
+
+def _by_torch(content: io.BytesIO) -> Any:
+    need("torch", "a checkpoint with tensors in it")
+    import torch
+
+    with torch.serialization.safe_globals(_of_numpy()):
+        return torch.load(content, map_location="cpu", weights_only=True)
 
 
 @functools.cache
@@ -194,17 +207,18 @@ def _refuse_in(state: dict[Any, Any], at: str) -> None:
 
 
 def _is_tensor(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _is_loadable(value: Any) -> bool:
     """Of what numpy or torch has made."""
     import numpy as np
-    import torch
 
     if isinstance(value, np.ndarray | np.generic):
-        return type(value.dtype) in _of_numpy() and not value.dtype.hasobject
-    plain = (torch.Tensor, torch.dtype, torch.device, torch.Size, torch.memory_format)
-    return isinstance(value, plain) and not isinstance(value, torch.memory_format)
+        # A subclass, such as a masked array, would come back without what it adds.
+        is_one = type(value) is np.ndarray or isinstance(value, np.generic)
+        return is_one and type(value.dtype) in _of_numpy() and not value.dtype.hasobject
+    if (torch := sys.modules.get("torch")) is None:
+        return False
+    return isinstance(value, (torch.Tensor, torch.dtype, torch.device, torch.Size))

@@ -287,7 +287,7 @@ class Run:
     ) -> None:
         mine = bytes([self.is_asked_to_stop()])
         if generators:
-            mine += random_states.encoded(random_states.capture())
+            mine += checkpoint_file.encoded(random_states.capture())
 
         def act(given: list[bytes]) -> Answer:
             stop = any(one[0] for one in given)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from local_machine.errors import EXIT_IO, InputError
+from local_machine.errors import EXIT_IO, InputError, need
 from sweeps.run.ends import LostTrialError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Ranks:
         return self._lead(call, mine, act, group)
 
     def _joined(self, call: str) -> dist.ProcessGroup:
+        need("torch", "a trial on several ranks")
         import torch.distributed as dist
 
         if not dist.is_available() or not dist.is_initialized():

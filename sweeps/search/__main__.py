@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, run_command
+from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, EXIT_INTERRUPTED, need, run_command
 from sweeps.cli.options import (
     AtScale,
     ScaleName,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sweeps.spec.sweep import Search
     from sweeps.state.trial_store import TrialStore
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 AtOnce = Annotated[
@@ -86,6 +86,7 @@ def main(
     from sweeps.state.liveness import Liveness
     from sweeps.state.trial_store import TrialStore
 
+    need("search", "a search")
     job = driver_lock.leave_job()
     warn_of_writers(where.results)
     fixed = parse_settings(settings)

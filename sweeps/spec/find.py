@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 
 from local_machine.errors import InputError, nearest
 from local_machine.files import read_file
 from local_machine.json_files import parse_json
+from sweeps.spec.catalogue import DEFINITIONS, STUDIES, names
 from sweeps.spec.loader import Definition, load, may_hold
 from sweeps.spec.sweep import Search, Sweep
 from sweeps.spec.task_loader import load as load_task
@@ -19,16 +19,6 @@ from trial_records.plan import FIRST_TASK, PlannedTask
 
 # So many folders up lies that of the sweep: RESULTS/SWEEP/searches/ID/best.json.
 _DEPTH = 3
-DEFINITIONS = Path(__file__).parents[1] / "definitions"
-
-
-def names(kind: str = "sweep") -> list[str]:
-    """The sweeps that come with the project; or the searches, for `search`."""
-    return sorted(
-        path.stem
-        for path in DEFINITIONS.rglob("*.py")
-        if re.search(rf"^{kind} = ", path.read_text(), re.MULTILINE)
-    )
 
 
 def find(name: str, results: Path | None = None) -> tuple[str, Sweep]:
@@ -74,7 +64,7 @@ def find_search(name: str, results: Path | None = None) -> tuple[str, Search]:
 
 def is_projects(name: str) -> bool:
     """Whether a definition, or a study, of that name comes with the project."""
-    return _of_project(name).exists() or (DEFINITIONS.parent / "studies" / f"{name}.py").exists()
+    return _of_project(name).exists() or (STUDIES / f"{name}.py").exists()
 
 
 def holds(path: Path, kind: str) -> bool:

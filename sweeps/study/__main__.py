@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
     from sweeps.study.sitting import Sitting
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -65,7 +65,7 @@ def main(
     ] = False,
 ) -> int:
     """Run a study: its stages in order, the choice that each makes, and the report."""
-    from local_machine.errors import InputError
+    from local_machine.errors import InputError, need
     from sweeps.execution.request import request_of
     from sweeps.launching import preflight
     from sweeps.search.runner import check_backend
@@ -78,6 +78,8 @@ def main(
 
     if as_json and not dry_run:
         raise InputError("--json without --dry-run", "what a study chose is in its choices.json")
+    for extra in ("search", "report"):
+        need(extra, "a study")
     job = driver_lock.leave_job()
     study_name, study = find_study(name)
     warn_of_writers(where.results)

@@ -16,13 +16,13 @@ A study is a Python file with `study` in it:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from local_machine.errors import InputError, nearest
+from sweeps.spec.catalogue import STUDIES, names
 from sweeps.spec.find import find, stem
 from sweeps.spec.grid import Point, axes_of
 from sweeps.spec.loader import guarded, load, shown
@@ -30,7 +30,6 @@ from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Sweep
 from trial_records.names import is_name
 
-STUDIES = Path(__file__).parents[1] / "studies"
 NAMES_TAKEN = ("report", "comparison")
 
 
@@ -142,15 +141,6 @@ def taking(name: str, changes: Point) -> Sweep:
     return replace(sweep, base=changed)
 
 
-def names() -> list[str]:
-    """The studies that come with the project."""
-    return sorted(
-        path.stem
-        for path in STUDIES.glob("*.py")
-        if re.search(r"^study = ", path.read_text(), re.MULTILINE)
-    )
-
-
 def find_study(name: str) -> tuple[str, Study]:
     """The study called `name`, or the one defined in the Python file at that path; with its name.
 
@@ -163,7 +153,7 @@ def find_study(name: str) -> tuple[str, Study]:
     except FileNotFoundError:
         raise InputError(
             f"no study is called {name!r}",
-            f"{nearest(name, names())} Or give the path of a study's file (.py).",
+            f"{nearest(name, names('study'))} Or give the path of a study's file (.py).",
         ) from None
     if path.stem in [stage.name for stage in study.stages]:
         raise InputError(f"{path}: a stage has the study's name", "rename the stage, or the file")

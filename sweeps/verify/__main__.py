@@ -39,7 +39,7 @@ SCHEMA_VERSION = 1
 # So many trials that cannot be run again are told of; then no other is tried.
 REFUSED = 20
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from analysis.output.model import Gallery, Part, Picture, Sample
 from analysis.sections import wording
 from analysis.text import words
 from analysis.text.numbers import count, percent
-from local_machine.errors import EXIT_IO, InputError
+from local_machine.errors import EXIT_IO, InputError, need
 from trainer.config import TrainConfig
 
 Run = Mapping[str, Any]
@@ -45,6 +45,7 @@ def parts(study: Study, plan: Plan, run: Run, predictions: Predictions) -> list[
     """
     name = words.file_name(f"{wording.name(plan)}-{run['trial']}")
     try:
+        need("trainer", "Grad-CAM and its images")
         config = tested.config(study.folder(plan, str(run["trial"])), str(run["fingerprint"]))
         data = tested.images(config.data, predictions)
     except InputError as error:

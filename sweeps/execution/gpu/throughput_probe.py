@@ -24,7 +24,7 @@ from local_machine.json_files import read_json
 WARM_STEPS = 20
 SECONDS = 4.0
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @dataclass
