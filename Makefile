@@ -21,6 +21,14 @@ demo: setup
 	$(BIN)/python -m sweeps.launch grid_bs_epoch --scale smoke --set data.name=digits \
 		--workers 2 --results demo
 	$(BIN)/python -m analysis.report grid_bs_epoch --results demo
+	@echo
+	@echo "Done: nine trials (batch size x epochs of a small network on 8x8 digits), each in a folder of"
+	@echo "demo/grid_bs_epoch/, and their report, to open in a browser: $(CURDIR)/demo/report/report.html"
+	@echo "Try next:"
+	@echo "  $(BIN)/sweeps status grid_bs_epoch --results demo     # how each trial stands"
+	@echo "  $(BIN)/sweeps launch grid_bs_epoch --scale smoke --set data.name=digits --seeds 3 \\"
+	@echo "      --workers 2 --results demo                        # two more seeds of each, minutes"
+	@echo "  $(BIN)/sweeps list                                    # what else can be launched by name"
 
 # Two for each core, at most 16: a third of a test's time is waiting for processes.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? 2 * n : 16)))

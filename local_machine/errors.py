@@ -11,11 +11,13 @@ import difflib
 import errno
 import gc
 import os
+import re
+import reprlib
 import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from local_machine.installed import extras
 from local_machine.terminal import (
@@ -45,6 +47,7 @@ __all__ = [
     "drawn_on",
     "explained",
     "folder_named",
+    "in_words",
     "move_away",
     "nearest",
     "need",
@@ -54,12 +57,16 @@ __all__ = [
     "run_command",
     "seldom_collect",
     "storage_error",
+    "without_addresses",
 ]
 
 # What a full, read-only or forbidden disk answers: the machine's trouble, not a trial's.
 STORAGE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 )
+
+
+_ADDRESS = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 
 
 class GuidedError(Exception):
@@ -127,6 +134,25 @@ def folder_named(word: str | Path) -> Path:
     except OSError as error:
         what, reason = "cannot read", error.strerror or str(error)
     raise InputError(f"{what} {path}: {reason}", another, exit_code=EXIT_IO)
+
+
+def in_words(error: BaseException) -> str:
+    """The error's type and message; of pydantic's, each field with what is wrong with it."""
+    kind = type(error).__name__
+    if kind != "ValidationError" or not hasattr(error, "title"):
+        return f"{kind}: {error}"
+    found: list[dict[str, Any]] = error.errors(include_url=False)  # type: ignore[attr-defined]
+    each = (
+        f"{'.'.join(map(str, one['loc'])) or error.title}={reprlib.repr(one['input'])}: "
+        f"{one['msg'][:1].lower()}{one['msg'][1:]}"
+        for one in found
+    )
+    return f"{kind}: {'; '.join(each)}"
+
+
+def without_addresses(text: str) -> str:
+    """A traceback without the addresses of pydantic's web pages."""
+    return _ADDRESS.sub("", text)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -92,7 +92,7 @@ def main(
     """Run what is left of a sweep, and watch it."""
     seldom_collect()
     from sweeps.execution.request import request_of
-    from sweeps.launching import dispatch
+    from sweeps.launching import dispatch, outlook
     from sweeps.spec.find import is_projects
     from sweeps.state.access import warn_of_writers
     from sweeps.state.liveness import Liveness
@@ -112,17 +112,27 @@ def main(
     # What a command line says is in its definition.
     changes = (fixed, seeds) if text is None else ({}, None)
     plan = plan_of(sweep, store, scale, *changes, command, text)
-    unread = store.readable_plans()[1]
-    for problem in unread:
-        print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
-    flag = EXIT_FLAGGED if unread else EXIT_DONE
+    flag = _told_of_unread(store)
     known: dict[str, Progress] = {}
     if dry_run or budget is not None:
         progress = look(store, plan.trials, known)
         predict(store, plan, progress, request, budget, dry_run=dry_run)
     if dry_run:
         return flag
+    if text is None:
+        outlook.tell(
+            store, plan, look(store, plan.trials, known), request,
+            lambda other: plan_of(sweep, store, ScaleName(other), *changes, command),
+        )  # fmt: skip
     return max(flag, dispatch.run(store, [plan], request, known))
+
+
+def _told_of_unread(store: TrialStore) -> int:
+    """Say which plans cannot be read; the exit code for that."""
+    unread = store.readable_plans()[1]
+    for problem in unread:
+        print(f"warning: {problem.what}\nhelp: {problem.help}", file=sys.stderr, flush=True)
+    return EXIT_FLAGGED if unread else EXIT_DONE
 
 
 def _defined(
@@ -176,7 +186,9 @@ def predict(
         if batch is not None:
             ask_slurm(batch)
     results = store.folder.parent
-    cost = estimate_cost(results, progress, request.backend, request.at_once, request.ranks)
+    cost = estimate_cost(
+        results, progress, request.backend, request.at_once, request.ranks, measure=True
+    )
     if dry_run:
         _print_plan(plan, progress, cost, dispatch.shown(batch), request.as_json)
     if budget is not None:

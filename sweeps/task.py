@@ -87,6 +87,15 @@ class CostModel(ABC):
         """What the runs, those on all devices, newest first, tell of this one; `on_slurm`: this
         machine's is another."""
 
+    def measure(self, device: str) -> None:  # noqa: B027 - a plain default
+        """Measure what an estimate needs of this machine's device, of which no run tells; say so on
+        stderr, since it takes some seconds. Does nothing where it was measured before."""
+
+    def at_least(self, config: Any) -> float:
+        """Seconds that a trial takes on any CPU, at the least; 0 where that cannot be told at
+        once."""
+        return 0.0
+
 
 class Task(ABC):
     """A training program. What a task does not say has a plain default."""

@@ -263,9 +263,14 @@ def test_the_command_shows_the_price_and_keeps_to_the_budget(
     definition.write_text(SMALL.to_json())
     results = tmp_path / "results"
     words = (definition, "--results", results, "--on", "debug")
-    assert command(sweeps.launch, *words, "--budget-gpu-hours", 1) == 2
-    said = capsys.readouterr().err
-    assert "not known" in said and "benchmarks/roofline.py" in said
+    assert device_peaks.cached(HERE) is None
+    assert command(sweeps.launch, *words, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("measuring this machine for estimates, once")
+    assert "by roofline alone" in said.err and device_peaks.cached(HERE) is not None
+    assert command(sweeps.launch, *words, "--budget-gpu-hours", 1e-6) == 2
+    said = capsys.readouterr()
+    assert "measuring" not in said.err and "by roofline alone" in said.err
     assert not results.exists()
     finish(results, SMALL.override({"seed": 3}), 1.0)
     assert command(sweeps.launch, *words, "--budget-gpu-hours", 5) == 2

@@ -188,7 +188,8 @@ class Schema(Generic[Config]):
             return typed_text.value_of(text, field.kind)
         except typed_text.NotThatTypeError as error:
             raise InputError(
-                f"{key}={error.text}: {_sentence(error.problem)}", f"{key}: {_described(field)}"
+                f"{key}={error.text}: {_sentence(error.problem)}",
+                f"write another value for {key}: {_described(field)}",
             ) from None
 
     def _json(self, values: Mapping[str, Any], where: str) -> str:
@@ -212,7 +213,7 @@ class Schema(Generic[Config]):
         prefixes = (".".join(path[:n]) for n in range(len(path), 0, -1))
         field = next((prefix for prefix in prefixes if prefix in types), None)
         if field:
-            help_line = f"{field}: {self.describe(field)}"
+            help_line = f"write another value for {field}: {self.describe(field)}"
         else:
             # A rule between fields has no one field to describe: its sentence names them.
             is_rule = problem["type"] in ("value_error", "assertion_error")

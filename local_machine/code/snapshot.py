@@ -109,6 +109,12 @@ def named(path: Path) -> Path:
     return snapshot.root / path.relative_to(snapshot.tree)
 
 
+def in_project(text: str) -> str:
+    """A text, such as a traceback, that names files of the snapshot as the project does."""
+    snapshot = here()
+    return text if snapshot is None else text.replace(str(snapshot.tree), str(snapshot.root))
+
+
 def written() -> list[str]:
     """The files that programs have written into the copy of the project, sorted: nobody keeps them.
     Those that Python leaves by itself are not among them."""

@@ -11,13 +11,15 @@ import sys
 from typing import NoReturn
 
 from local_machine.installed import import_owner
-from local_machine.terminal import EXIT_USAGE, print_error
+
+_EXIT_USAGE = 2
 
 
 def main() -> NoReturn:
     if (problem := import_owner.problem()) is not None:
-        print_error(*problem)
-        sys.exit(EXIT_USAGE)
+        what, todo = problem
+        print(f"error: {what}\nhelp: {todo}", file=sys.stderr)
+        sys.exit(_EXIT_USAGE)
     # By its name: nothing of this package imports sweeps/.
     importlib.import_module("sweeps.__main__").main()
     raise AssertionError("a command leaves with an exit code")

@@ -71,9 +71,8 @@ class CostEstimate:
         if self.total is None:
             raise InputError(
                 f"{sweep}: {self.line()}, and --budget-gpu-hours is {budget:g}",
-                "run one of its trials first (a config.json is a sweep of one trial: python -m "
-                "sweeps.launch CONFIG.json), or, to run on this machine, measure it: "
-                "python benchmarks/roofline.py",
+                "run one of its trials first: a config.json is a sweep of one trial (python -m "
+                "sweeps.launch CONFIG.json), and so is --set with one value for each axis",
             )
         if self.total > budget:
             raise InputError(
@@ -89,8 +88,11 @@ def estimate_cost(
     where: BackendName,
     workers: int | None = None,
     world: int = 1,
+    *,
+    measure: bool = False,
 ) -> CostEstimate:
-    """What is left of the trials costs where they are to run, `world` devices a trial.
+    """What is left of the trials costs where they are to run, `world` devices a trial. `measure`:
+    this machine, too, where no run tells of it.
 
     On Slurm the device is that of the newest run which Slurm had in the results folder. Reads only
     some of many past runs, and none where nothing is left to do.
@@ -98,7 +100,7 @@ def estimate_cost(
     left = [_left(one) for one in progress]
     if not any(left):
         return CostEstimate(None, [0.0] * len(left), [None] * len(left))
-    device, costs = _costs(results, progress, left, where, workers)
+    device, costs = _costs(results, progress, left, where, workers, measure=measure)
     hours: list[float | None] = []
     sources: list[str | None] = []
     for one, units in zip(progress, left, strict=True):
@@ -116,6 +118,8 @@ def _costs(
     left: Sequence[float],
     where: BackendName,
     workers: int | None,
+    *,
+    measure: bool = False,
 ) -> tuple[str | None, dict[str, DeviceCosts]]:
     """What the trials are to run on, and what is known of costs there, by task."""
     planned = {one.trial.task.name: one.trial for one in progress if one.trial.problem is None}
@@ -126,6 +130,10 @@ def _costs(
     runs = {name: past_runs(results, model) for name, model in models.items()}
     device = _device([run for some in runs.values() for run in some], where, workers, left)
     on_slurm = where is BackendName.SLURM
+    if measure and device is not None and not on_slurm:
+        for name, model in models.items():
+            if all(run.device != device for run in runs[name]):
+                model.measure(device)
     return device, {
         name: model.on(device, runs[name], on_slurm=on_slurm) for name, model in models.items()
     }

@@ -26,7 +26,13 @@ import typer
 
 from local_machine import clock, origin, processes
 from local_machine.code import packages, snapshot
-from local_machine.errors import InputError, run_command, storage_error
+from local_machine.errors import (
+    InputError,
+    in_words,
+    run_command,
+    storage_error,
+    without_addresses,
+)
 from slurm import environment
 from slurm.environment import Child
 from sweeps.code.launched import FOLDER as CODE
@@ -56,6 +62,7 @@ PATIENCE_SECONDS = 10.0
 LOOK_SECONDS = 0.5
 # What a trial takes beside its epochs as predicted: a slower node, the evaluation at its end.
 SAFETY, AROUND_SECONDS = 1.1, 10.0
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 START = "=== trial"
 END = "=== end of"
 
@@ -259,9 +266,8 @@ class Worker:
     def _failure(
         self, error: Exception, lease: Lease, about: dict[str, Any] | None, trial: Trial
     ) -> trial_files.Failure:
-        said = f"{type(error).__name__}: {error}"
-        exception = "; ".join(one for one in (said, snapshot.missing(error)) if one)
-        trace = traceback.format_exc()
+        exception = "; ".join(one for one in (in_words(error), snapshot.missing(error)) if one)
+        trace = _traceback(error)
         if isinstance(error, InputError) and trial.task.command is not None:
             # No line of ours says anything of a program that failed.
             exception, trace = error.what, f"{error.what}\nhelp: {error.help}\n"
@@ -295,6 +301,15 @@ def begin_origin(trial: Trial, sweep: Path) -> None:
         origin.begin(code)
     with contextlib.suppress(OSError):  # the disk is full: what the attempt writes will say so
         packages.keep(sweep / CODE)
+
+
+def _traceback(error: BaseException) -> str:
+    """From the task's own first line on; a file of the code snapshot as the project has it."""
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        at = at.tb_next
+    lines = traceback.format_exception(type(error), error, at or error.__traceback__)
+    return snapshot.in_project(without_addresses("".join(lines)))
 
 
 def cause_of(error: Exception) -> trial_files.Cause:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from local_machine.errors import InputError
+from local_machine.errors import InputError, in_words
 from local_machine.files import read_file
 from sweeps.spec.program import example
 from sweeps.spec.slow_import import said_while_running
@@ -147,9 +147,7 @@ def guarded(act: Callable[[], Result], where: Callable[[BaseException], str], wh
                 "that one is the launch's",
                 'put what reads its options under `if __name__ == "__main__":`, or into the task',
             ) from error
-        raise InputError(
-            f"{where(error)}: {what}{type(error).__name__}: {_said(error)}", TRACEBACK
-        ) from error
+        raise InputError(f"{where(error)}: {what}{_said(error)}", _advice(error)) from error
 
 
 def _parser_in(error: BaseException) -> str | None:
@@ -173,9 +171,18 @@ def shown(value: object) -> str:
 
 def _said(error: BaseException) -> str:
     try:
-        return str(error)
+        return in_words(error)
     except BaseException:
-        return "it cannot say why"
+        return f"{type(error).__name__}: it cannot say why"
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"install what has the module {error.name.partition('.')[0]} for {sys.executable}, or "
+            "correct the import; --debug shows the whole traceback"
+        )
+    return TRACEBACK
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-SECONDS = 10.0
+SECONDS = 2.0
 """Until it is said; then twice as long until it is said again, and so on."""
+LONG = 7.0
+"""After so many seconds what imports may be more than libraries."""
+_ADVICE = '. Where it trains when it is imported, put that under `if __name__ == "__main__":`'
 
 
 @contextlib.contextmanager
@@ -47,8 +50,7 @@ def _say(path: Path, frame: FrameType | None, waited: float) -> None:
     what = f"still importing {file}" + (f", for {path}" if file != str(path) else "")
     with contextlib.suppress(OSError, ValueError):
         print(
-            f"{what}: {waited:g} s so far. Ctrl-C ends it. Where it trains when it is imported, "
-            'put that under `if __name__ == "__main__":`',
+            f"{what}: {waited:g} s so far. Ctrl-C ends it{_ADVICE if waited > LONG else ''}",
             file=sys.stderr,
             flush=True,
         )

@@ -216,6 +216,10 @@ def prepare(config: DataConfig) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
             if not path.exists():
+                source = (
+                    "downloading CIFAR-10" if root is None else f"decoding the images of {root}"
+                )
+                print(f"{source}, once, into {path}", file=sys.stderr, flush=True)
                 decoded = _download(path.parent) if root is None else _decode(root)
                 write_atomic(path, lambda file: np.savez(file, **decoded._asdict()))
     except OSError as error:

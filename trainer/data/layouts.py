@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import open_file
 from sweeps.run.class_names import MOST, check_names
@@ -34,6 +36,8 @@ LAYOUTS = (
     "data.root must hold train-*.parquet and test-*.parquet, "
     "or train/CLASS/*.png and test/CLASS/*.png (also jpg, webp)"
 )
+# How often it is said how far decoding has come.
+_SAY_SECONDS = 2.0
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 _NAME_COLUMNS = ("label_name", "label_names", "label_text", "class_name", "class_names", "names")
 
@@ -305,9 +309,13 @@ def _list_folders(folder: Path, classes: Sequence[str]) -> _Part:
 def _read_images(sources: Iterable[tuple[str, bytes | Path]]) -> Images:
     sources = list(sources)
     images = np.empty((len(sources), SIDE, SIDE, 3), np.uint8)
+    said = clock.monotonic()
     # One thread: Pillow holds the interpreter lock for images this small, and two were slower.
     for place, (where, content) in enumerate(sources):
         images[place] = _read_image(where, content)
+        if clock.monotonic() - said > _SAY_SECONDS:
+            said = clock.monotonic()
+            print(f"decoded {place + 1:,} of {len(sources):,} images", file=sys.stderr, flush=True)
     return images
 
 

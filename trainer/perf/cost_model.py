@@ -8,6 +8,7 @@ gives the least that it could take. Imports no torch where past runs alone can t
 from __future__ import annotations
 
 import contextlib
+import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local_machine.errors import InputError
+from local_machine.installed import extras
 from sweeps.task import CostModel, Values
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.known import KNOWN
+from trainer.perf import device_peaks
 from trainer.perf.past_run import COLUMNS, PastRun, as_fast, data_of, run_of
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 # The forward pass alone, of forward and backward, which are two more products each as large.
 VALIDATION = 1 / 3
+# No CPU trains any of these networks faster, at any width that learns.
+_MOST_IMAGES_PER_SECOND = 5000
 
 
 class TrainerCosts(CostModel):
@@ -38,6 +43,24 @@ class TrainerCosts(CostModel):
 
         here = DeviceRuns([run for run in runs if run.device == device], device, on_slurm)
         return EpochCosts(here, {run.data: run.images for run in reversed(runs)})
+
+    def measure(self, device: str) -> None:
+        """The device's peaks, with as many threads as its name says."""
+        if extras.missing("torch") is not None or device_peaks.cached(device) is not None:
+            return
+        print("measuring this machine for estimates, once: some seconds ...", file=sys.stderr)
+        import torch
+
+        from trainer.perf import roofline
+
+        threads = re.search(r", (\d+) threads$", device)
+        before = torch.get_num_threads()
+        torch.set_num_threads(int(threads[1]) if threads else before)
+        roofline.peaks(torch.device("cpu" if threads else "cuda"))
+        torch.set_num_threads(before)
+
+    def at_least(self, config: TrainConfig) -> float:
+        return config.epochs * _images(config.data)[0] / _MOST_IMAGES_PER_SECOND
 
 
 @dataclass
