@@ -7,7 +7,7 @@ sweep of a plain function is launched there and looked at; then each extra is ad
 `du` says of the whole environment, with pip and with what Python has compiled. The time of `--help`
 is of the processor, the least of five.
 
-Last measured on x86-64 with Python 3.11, where two other programs ran: CORE MiB for the core, 346
+Last measured on x86-64 with Python 3.11, where two other programs ran: 303 MiB for the core, 346
 MiB with search; `sweeps launch --help` 0.15 s, `sweeps status --help` 0.13 s.
 """
 

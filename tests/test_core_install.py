@@ -128,6 +128,9 @@ def test_a_command_is_swept(typed: Type, folder: Path) -> None:
 
 
 def test_a_note_an_export_and_the_archive_need_no_more(typed: Type, swept: Path) -> None:
+    assert "broken" in typed("-m", "sweeps.logs", "mine", "lr0.5").stdout
+    typed("-m", "sweeps.cancel", "mine")
+    assert "grid_bs_epoch" in typed("-m", "sweeps", "list").stdout
     typed("-m", "sweeps.note", "mine", "a word")
     typed("-m", "analysis.export", "mine", "--to", "csv", "exported")
     assert list((swept.parent / "exported").rglob("*.csv"))

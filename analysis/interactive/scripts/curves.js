@@ -115,7 +115,7 @@ class Curves {
     if (typeof Bokeh === "undefined") {
       this.element.replaceChildren(
         make("p", {}, "No curves: the report was written without Bokeh. Install it by "),
-        make("code", {}, "pip install 'sweeps[report]'"), " and write the report again.",
+        make("code", {}, "pip install 'sweeps-hpc[report]'"), " and write the report again.",
       );
       return;
     }
