@@ -23,7 +23,7 @@ import sweeps.study.__main__
 from analysis.cifar10.task import load
 from analysis.data.study import Study
 from analysis.sections.choices import choices as chosen_section
-from local_machine.devices import device_here, threads_of
+from local_machine.devices import device_here
 from local_machine.errors import InputError, run_command
 from local_machine.json_files import write_json
 from slurm.site import Resources, Site
@@ -39,7 +39,6 @@ from sweeps.state.trial_store import Standing, State
 from sweeps.study import stages as study_stages
 from sweeps.study.runner import StudyRunner
 from sweeps.study.selection import Candidate, choose
-from sweeps.study.sitting import Sitting
 from sweeps.study.stages import SoFar
 from trainer.config import TrainConfig
 from trainer.perf import device_peaks
@@ -52,8 +51,6 @@ from trial_records import trial_files
 pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked")]
 
 ROOT = Path(__file__).parent.parent
-# Of one core that multiplies bf16, such that the roofline gives what one was measured to do.
-CORE_PEAKS = DevicePeaks("", 1.5e11, 7.5e10, 2e10, 1e-5)
 TEST_COLUMNS = ("test_accuracy", "test_loss", "top_1", "top_3", "top_5")
 TINY = """
 from sweeps import Search, Stage, Study, Sweep, grid, log_uniform
@@ -424,55 +421,6 @@ def test_a_dry_run_prices_equal_trials_once(
     assert stages["wrn_final"]["predicted_gpu_hours"] == 0
     # The reported cell of the grid, with an ablation's switch as reported.
     assert stages["mixup"]["shared"] == 3
-
-
-def test_at_cpu_scale_cifar10_takes_a_day_of_one_core_at_most(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a device of these figures, with which the roofline gives what such a core was measured to
-    do in training: CORE_PEAKS."""
-    monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
-    device_peaks.store(replace(CORE_PEAKS, device=device_here(1)))
-    words = ["cifar10", "--scale", "cpu", "--dry-run", "--on", "local", "--set", "precision=bf16"]
-    assert command(*words, "--json", "--results", tmp_path / "results") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["predicted_on"] == [device_here(1)]
-    assert 1 < found["predicted_core_hours"] <= 24
-    threads = threads_of(device_here(1)) or 0
-    assert found["predicted_core_hours"] == pytest.approx(threads * found["predicted_gpu_hours"])
-    # One seed chooses, three compare, others judge.
-    counts = {one["stage"]: one["count"] for one in found["stages"]}
-    assert (counts["grid_bs_epoch"], counts["final"]) == (9, 3)
-
-    assert command(*words, "--results", tmp_path / "results") == 0
-    told = capsys.readouterr()
-    assert "core-hours" in told.out.splitlines()[1]
-    assert f"at most about {found['predicted_core_hours']:.3g} core-hours on " in told.err
-
-
-def test_stop_after_ends_a_sitting_and_the_same_command_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its hours are over before a worker has started."""
-    definition(tmp_path)
-    assert command(*words(tmp_path, "--stop-after", "1e-6")) == 130
-    told = capsys.readouterr()
-    assert "left: 5 trials of 3 stages (sizes, decay, last), " in told.err
-    assert "go on: " in told.err.splitlines()[-1]
-    assert not told.out
-    assert runs(tmp_path) == {}
-    assert command(*words(tmp_path, "--stop-after", "10", "--until", "sizes")) == 0
-    assert len(runs(tmp_path)) == 2
-
-
-def test_stop_after_is_of_this_machine() -> None:
-    request = LaunchRequest(BackendName.SLURM, Site(), Resources())
-    with pytest.raises(InputError, match="--stop-after counts the hours of this machine") as error:
-        Sitting.of(1.0, request)
-    assert "--until STAGE" in error.value.help
-    # Four workers share the cores that one would have.
-    here = replace(request, backend=BackendName.LOCAL)
-    assert Sitting.of(1.0, replace(here, workers=4)).devices >= Sitting.of(1.0, here).devices
 
 
 def test_a_dry_run_knows_what_was_chosen(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+StopAfter = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HOURS",
+        min=1e-6,
+        help="Stop after so many hours of a GPU, or of a core on a CPU; the same command goes on.",
+    ),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="STAGE", help="Begin there; earlier choices as choices.json has them."
+    ),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="STAGE", help="End there; then without a report.")
+]
+
 
 @app.command()
 @with_where(without=("nodes", "gpus_per_node", "minutes"))
@@ -38,25 +56,9 @@ def main(
     seeds: Seeds = None,
     *,
     where: Where,
-    first: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="STAGE", help="Begin there; earlier choices as choices.json has them."
-        ),
-    ] = None,
-    last: Annotated[
-        str | None,
-        typer.Option("--until", metavar="STAGE", help="End there; then without a report."),
-    ] = None,
-    stop_after: Annotated[
-        float | None,
-        typer.Option(
-            metavar="HOURS",
-            min=1e-6,
-            help="Stop after so many hours of a GPU, or of a core on a CPU; the same command goes "
-            "on.",
-        ),
-    ] = None,
+    first: From = None,
+    last: Until = None,
+    stop_after: StopAfter = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show stages, trials and cost, and touch nothing.")
     ] = False,
@@ -97,6 +99,11 @@ def main(
     if dry_run:
         outlook.show(runner, begin, end, as_json)
         return EXIT_DONE
+    return _sat(runner, begin, end, sitting)
+
+
+def _sat(runner: StudyRunner, begin: int, end: int, sitting: Sitting) -> int:
+    """Drive the study, and say what is left where the sitting ended it; the exit code."""
     code = _drive(runner, begin, end, sitting)
     if code == EXIT_INTERRUPTED and sitting.is_over:
         sitting.tell_what_is_left(runner, begin, end)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from local_machine import processes
 from local_machine.devices import device_here, threads_of, visible_gpus
 from local_machine.errors import InputError
 from sweeps.execution.request import LaunchRequest
@@ -55,7 +56,7 @@ class Sitting:
 
     def _end(self) -> None:
         self.is_over = True
-        os.kill(os.getpid(), signal.SIGTERM)
+        processes.send_signal(os.getpid(), signal.SIGTERM)
 
     def tell_what_is_left(self, runner: StudyRunner, begin: int, end: int) -> None:
         """On stderr, what these stages have yet to train, its cost, and the line to type."""
