@@ -237,6 +237,7 @@ def test_of_a_long_table_the_page_has_the_first_or_the_best_rows_and_files_have_
     assert shown(best) == ["t501", *names[::2], *names[1:-5:2]]
     assert best.left_out.startswith("These are the best 500 by loss of 502 rows.")
     page = Page("x", [Section("s", [Part(tables=[best])])])
+    assert 'class="scroll long"' in page.html()
     assert best.left_out in page.html() and best.left_out not in page.markdown()
     files = dict(page.files())
     assert all(name in str(files["tables/long.csv"]) for name in names)

@@ -19,6 +19,7 @@ from analysis.text.numbers import fixed
 
 _VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
 _LONG_LINE = 30  # characters, above which a cell's line is broken
+_HIGH = 150  # rows
 PAGE_ROWS = 500
 """Of a longer table the page has so many rows; its CSV and LaTeX, and report.md, have all."""
 
@@ -54,6 +55,11 @@ class Table:
         values = pd.Series(self.frame[self.best[0]].to_numpy(float, na_value=math.nan))
         order = values.sort_values(ascending=self.best[1] == "minimize", kind="stable")
         return [rows[place] for place in order.index[:PAGE_ROWS]]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is higher than any window, so that its box has the height that it may have."""
+        return len(self.frame) > _HIGH
 
     @property
     def left_out(self) -> str:
