@@ -363,7 +363,7 @@ def test_a_link_leads_back_after_a_reload(
         one.get_by_label(f"Compare {trial}", exact=True).check()
     one.get_by_label("Lowest lr").fill("0.005")
     one.get_by_label("Value of kind").select_option(label=HOSTILE)
-    until(tab, "location.hash.includes('min.kind')")
+    until(tab, "['trial=', 'min.kind'].every((said) => location.hash.includes(said))")
     before = tab.evaluate(f"JSON.stringify([...sweepsCharts['{name}'].explorer.state.brushes])")
     tab.reload()
     settle(tab, name)

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from analysis.live.watch import Watch
 from analysis.output import publish
 from local_machine import clock
 from local_machine.errors import InputError, run_command
+from trial_records import tables
 
 POINTS = grid_points((64, 128), (25,))
 
@@ -75,6 +77,29 @@ def test_only_what_changed_is_drawn_again(watched: Watch, results: Path) -> None
         watched.look()
     # The curves, in three formats; not the heatmap, which has no result more.
     assert len(set(drawn)) == 1 and len(drawn) == 3
+
+
+def test_only_what_changed_is_read_again(watched: Watch, results: Path) -> None:
+    read: list[str] = []
+    original = tables.checked
+
+    def counted(path: Path, *words: Any) -> tables.Checked:
+        read.append(f"{path.parent.name}/{path.name}")
+        return original(path, *words)
+
+    name = POINTS[1][1].fingerprint[:8]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tables, "checked", counted)
+        finish(folder_of(results, POINTS[1]), POINTS[1][1])
+        watched.look()
+        # Its run says nothing of a digest of its epochs, so that these are read each time.
+        assert f"t-{name}/run.parquet" in read
+        assert not any(one.endswith("run.parquet") and name not in one for one in read)
+        read.clear()
+        finish(folder_of(results, POINTS[0]), POINTS[0][1], test_accuracy=0.5)
+        watched.look()
+        assert not any(one.endswith(f"{name}/run.parquet") for one in read)
+    assert "50.00" in page(results)
 
 
 def test_leases_checkpoints_logs_and_reports_are_no_change(results: Path) -> None:

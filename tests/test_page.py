@@ -23,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator
 from playwright.sync_api import Page as Tab
 
-from analysis.output.model import Gallery, Look, Part, Picture, Sample, Section, Table
+from analysis.output.model import PAGE_ROWS, Gallery, Look, Part, Picture, Sample, Section, Table
 from analysis.output.page import Page
 
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
@@ -218,6 +218,32 @@ def test_a_large_table_is_linked_and_not_held_twice() -> None:
     frame = pd.DataFrame({"trial": [f"trial-{i}" for i in range(20_000)]})
     page = Page("t", [Section("s", [Part(tables=[Table("large", "c", frame)])])]).html()
     assert 'href="tables/large.csv"' in page and "data:text/csv" not in page
+
+
+def test_of_a_long_table_the_page_has_the_first_or_the_best_rows_and_files_have_all() -> None:
+    names = [f"t{i}" for i in range(PAGE_ROWS + 2)]
+    frame = pd.DataFrame({"trial": names, "loss": [3.0, None] * (PAGE_ROWS // 2 + 1)})
+    frame.loc[PAGE_ROWS + 1, "loss"] = 1.0
+
+    def shown(table: Table) -> list[str]:
+        html = Page("x", [Section("s", [Part(tables=[table])])]).html()
+        return re.findall(r'data-head="trial">(t\d+)<', html)
+
+    first = Table("long", "c", frame)
+    assert shown(first) == names[:PAGE_ROWS]
+    assert first.left_out == "These are the first 500 of 502 rows. The CSV file has all of them."
+    best = Table("long", "c", frame, best=("loss", "minimize"))
+    # The lowest, then equal ones, then those without a value, each in the order of the table.
+    assert shown(best) == ["t501", *names[::2], *names[1:-5:2]]
+    assert best.left_out.startswith("These are the best 500 by loss of 502 rows.")
+    page = Page("x", [Section("s", [Part(tables=[best])])])
+    assert 'class="scroll long"' in page.html()
+    assert best.left_out in page.html() and best.left_out not in page.markdown()
+    files = dict(page.files())
+    assert all(name in str(files["tables/long.csv"]) for name in names)
+    assert all(name in str(files["report.md"]) for name in names)
+    whole = Table("long", "c", frame[:PAGE_ROWS])
+    assert len(shown(whole)) == PAGE_ROWS and whole.left_out == ""
 
 
 def test_a_page_without_an_answer_is_open() -> None:

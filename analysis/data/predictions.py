@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from analysis.data.class_names import parse
+from analysis.data.files_read import once
 from analysis.data.study import Plan, Study
 from analysis.text.numbers import percent
 from local_machine.errors import InputError
@@ -102,8 +103,11 @@ def read_once(
     known = study.predictions
     folder = study.folder(plan, str(run["trial"]))
     if folder not in known:
+        # All else that it asks the run for stands in RUN.
+        key = folder, read.__module__, str(run.get("data"))
+        files = [folder / RUN, folder / PREDICTIONS]
         try:
-            known[folder] = read(folder, run)
+            known[folder] = once(key, files, lambda: read(folder, run))
         except InputError as problem:
             study.problems.append(problem)
             known[folder] = None
@@ -119,7 +123,7 @@ def read(folder: Path, run: Mapping[str, Any]) -> Predictions | None:
     classes and test accuracy. The file is left in place.
     """
     path = folder / PREDICTIONS
-    if pd.isna(run["status"]):
+    if pd.isna(run["status"]) or not path.exists():  # that is asked before RUN is read
         return None
     try:
         table = tables.read_predictions(folder)

@@ -6,14 +6,18 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from analysis.figures.memory import remembered
 from analysis.figures.style import STYLE, Whole, alone, palette
 
 _LEGEND_LINES = 12
 _LINES = ("-", "--", "-.", ":")
+
+_Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @remembered
@@ -28,10 +32,7 @@ def curves(
         figure = Figure(figsize=(8, 4.5))
         axes = figure.subplots()
         figure.set_layout_engine("constrained")
-        groups = {
-            trial: group.drop_duplicates("at", keep="last").set_index("at")["value"].sort_index()
-            for trial, group in rows.groupby("trial", observed=True)
-        }
+        groups = _by_trial(rows)
         points: dict[str, list[str]] = {}
         for trial, label in labels.items():
             if trial in groups:
@@ -46,16 +47,16 @@ def curves(
                 "rasterized": many,
             }  # fmt: skip
             for trial in trials:
-                seed = groups[trial]
+                at, seed = groups[trial]
                 axes.plot(
-                    seed.index, seed, linewidth=0.6, alpha=0.5 if len(trials) > 1 else 1,
+                    at, seed, linewidth=0.6, alpha=0.5 if len(trials) > 1 else 1,
                     marker=".", markevery=alone(seed.tolist()), **style,
                 )  # fmt: skip
                 if trial in flagged:
-                    axes.plot(seed.index[-1:], seed[-1:], marker="x", color=colours[i])
-            mean = pd.concat([groups[trial] for trial in trials], axis=1).mean(axis=1, skipna=False)
+                    axes.plot(at[-1:], seed[-1:], marker="x", color=colours[i])
+            at, mean = _mean([groups[trial] for trial in trials])
             lines += axes.plot(
-                mean.index, mean, linewidth=0.6 if many else 1.6,
+                at, mean, linewidth=0.6 if many else 1.6,
                 marker="o", markersize=4, markevery=alone(mean.tolist()), **style,
             )  # fmt: skip
         axes.set_xlabel(x_label)
@@ -65,3 +66,28 @@ def curves(
         if lines and len(lines) <= _LEGEND_LINES:
             figure.legend(lines, list(points), loc="outside right upper", fontsize=8, frameon=False)
     return figure
+
+
+def _by_trial(rows: pd.DataFrame) -> dict[str, _Curve]:
+    """Of each trial's rows with one and the same `at` the last one."""
+    codes, names = pd.factorize(rows["trial"])
+    at, value = (rows[name].to_numpy(float, na_value=np.nan) for name in ("at", "value"))
+    order = np.lexsort((at, codes))
+    order = order[codes[order] >= 0]
+    codes, at, value = codes[order], at[order], value[order]
+    last = np.append((codes[1:] != codes[:-1]) | (at[1:] != at[:-1]), True)[: len(codes)]
+    codes, at, value = codes[last], at[last], value[last]
+    ends = np.searchsorted(codes, np.arange(len(names) + 1))
+    return {
+        name: (at[start:end], value[start:end])
+        for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)
+    }
+
+
+def _mean(curves: list[_Curve]) -> _Curve:
+    """NaN where not all of them have come so far."""
+    every = np.unique(np.concatenate([at for at, _ in curves]))
+    values = np.full((len(curves), len(every)), np.nan)
+    for row, (at, value) in zip(values, curves, strict=True):
+        row[np.searchsorted(every, at)] = value
+    return every, values.mean(axis=0)

@@ -166,6 +166,6 @@ def _drawn(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
         if figure.get_layout_engine() is not None:
             # Once and not for each format: the layout is half of what drawing takes.
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)
         figure.savefig(buffer, format=kind, dpi=144, metadata=metadata)
     return buffer.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.cifar10.task import load
+from analysis.data.files_read import FilesRead
 from analysis.data.progress import OPEN
 from analysis.data.study import Study
 from analysis.figures.memory import Memory
@@ -72,7 +73,7 @@ class Watch:
     def __init__(self, names: list[str], results: Path, out: Path, server: Server | None) -> None:
         self._names, self._results, self._out = names, results, out
         self._server = server
-        self._standings, self._memory = Standings(), Memory()
+        self._standings, self._memory, self._files = Standings(), Memory(), FilesRead()
         self._seen: tuple[dict[str, Stamp], list[str]] | None = None
         self._unwritten: Page | None = None
         self._tried_at = self._changed_at = clock.monotonic()
@@ -86,8 +87,8 @@ class Watch:
             self.look_seconds = clock.monotonic() - began
             changed = seen != self._seen and (self._seen is not None or self._may_try)
             if changed:
-                self._changed_at = clock.monotonic()
                 self.make()
+                self._changed_at = clock.monotonic()  # how long that took is no quiet
             if self._unwritten is not None and self._is_time_to_write(changed):
                 self.write()
         except (InputError, SlurmError) as error:
@@ -100,7 +101,7 @@ class Watch:
         """Read, draw, and show it to those who look at the served page."""
         files = stamps(self._results)  # before reading: what changes meanwhile is read again
         self._seen = None
-        with self._memory.recalled():
+        with self._memory.recalled(), self._files.recalled():
             self.study = load(self._results, self._names, self._standings)
             page = build(self.study)
             if self._server is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,6 +20,9 @@ from analysis.text.numbers import fixed
 
 _VECTOR_LIMIT = 300_000  # bytes of an SVG, above which a smaller PNG takes its place in the page
 _LONG_LINE = 30  # characters, above which a cell's line is broken
+_HIGH = 150  # rows
+PAGE_ROWS = 500
+"""Of a longer table the page has so many rows; its CSV and LaTeX, and report.md, have all."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Table:
     frame: pd.DataFrame
     links: tuple[str, ...] = ()
     """Anchors of the page to which the first cells of the rows lead; an empty one leads nowhere."""
+    best: tuple[str, Literal["maximize", "minimize"]] | None = None
+    """A column of numbers, and which of them are best: of a long table the page has the best rows,
+    not the first."""
 
     @property
     def anchor(self) -> str:
@@ -37,6 +45,30 @@ class Table:
     @cached_property
     def shown(self) -> pd.DataFrame:
         return show(self.frame)
+
+    @cached_property
+    def page_rows(self) -> list[tuple[tuple[str, ...], str]]:
+        """The cells of each row that the page has, and where its first cell leads."""
+        links = self.links or ("",) * len(self.shown)
+        rows = list(zip(self.shown.itertuples(index=False, name=None), links, strict=True))
+        if self.best is None or len(rows) <= PAGE_ROWS:
+            return rows[:PAGE_ROWS]
+        values = pd.Series(self.frame[self.best[0]].to_numpy(float, na_value=math.nan))
+        order = values.sort_values(ascending=self.best[1] == "minimize", kind="stable")
+        return [rows[place] for place in order.index[:PAGE_ROWS]]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is higher than any window, so that its box has the height that it may have."""
+        return len(self.frame) > _HIGH
+
+    @property
+    def left_out(self) -> str:
+        """What the page says of the rows that it does not have."""
+        if len(self.frame) <= PAGE_ROWS:
+            return ""
+        which = f"best {PAGE_ROWS} by {self.best[0]}" if self.best else f"first {PAGE_ROWS}"
+        return f"These are the {which} of {len(self.frame):,} rows. The CSV file has all of them."
 
     @cached_property
     def kinds(self) -> list[str]:

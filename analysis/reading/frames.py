@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.data.files_read import once
 from local_machine.errors import InputError
 from local_machine.files import read_file
 from trial_records import archive, rows
@@ -87,11 +88,16 @@ def read(
     said: dict[Any, str] = runs.frame.set_index("trial")[DIGESTS[EPOCHS]].dropna().to_dict()
     ours = [name for name in loose if name not in others]
     epochs = _read_all(folder, ours, EPOCHS, EPOCHS_SCHEMA, said, problems)
-    logged = [_logged(folder / name, said.get(name), problems) for name in trials if name in others]
+    logged = [
+        one
+        for name in trials
+        if name in others
+        for one in _logged(folder / name, said.get(name), problems)
+    ]
     return Records(
         _stack(runs.frame.drop(columns=DIGESTS[EPOCHS]), packed.runs, trials),
         _stack(epochs.frame, packed.epochs, trials),
-        pd.concat([pd.DataFrame(columns=_LOGGED), *logged], ignore_index=True),
+        _stacked(logged),
         runs.unread,
         runs.undigested | epochs.undigested | packed.undigested,
     )
@@ -106,32 +112,66 @@ def run_schema() -> pa.Schema:
     return pa.schema([field for field in full_run_schema() if field.name in _SHOWN])
 
 
-def _logged(folder: Path, digest: str | None, problems: list[InputError]) -> pd.DataFrame | None:
-    """As `Records.logged`, of one trial; None where it logged nothing."""
+@dataclass(frozen=True)
+class _Metric:
+    """The numbers under one name that a trial logged, in `value`; the rest as in
+    `Records.logged`."""
+
+    trial: str
+    by: str
+    metric: str
+    at: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+
+def _logged(folder: Path, digest: str | None, problems: list[InputError]) -> list[_Metric]:
+    """What one trial logged."""
     try:
-        table = _unfinished(folder) or trial_tables.read_epochs(folder, digest)
+        if digest is None:
+            return _metrics(folder, _unfinished(folder) or trial_tables.read_epochs(folder))
+        return once(
+            (folder, digest),
+            [folder / EPOCHS],
+            lambda: _metrics(folder, trial_tables.read_epochs(folder, digest)),
+        )
     except FileNotFoundError:
-        return None
+        return []
     except InputError as problem:
         problems.append(problem)
-        return None
+        return []
+
+
+def _metrics(folder: Path, table: pa.Table) -> list[_Metric]:
     by = next((one for one in reversed(STEPS) if _is_number(table, one)), "row")
-    at = table[by].to_numpy() if by in table.column_names else np.arange(table.num_rows)
-    metrics = [name for name in table.column_names if name not in STEPS and _is_number(table, name)]
-    found = [
-        pd.DataFrame(
-            {
-                "trial": folder.name,
-                "at": np.asarray(at, float)[given],
-                "by": by,
-                "metric": name,
-                "value": np.asarray(table[name].to_numpy(), float)[given],
-            }
-        )
-        for name in metrics
-        if (given := table[name].is_valid().to_numpy()).any()
-    ]
-    return pd.concat(found, ignore_index=True) if found else None
+    places = table[by].to_numpy() if by in table.column_names else np.arange(table.num_rows)
+    at = np.asarray(places, float)
+    found = []
+    for name in table.column_names:
+        if name in STEPS or not _is_number(table, name):
+            continue
+        given = table[name].is_valid().to_numpy()
+        value = np.asarray(table[name].to_numpy(), float)
+        found.append(_Metric(folder.name, by, name, at[given], value[given]))
+    return found
+
+
+def _stacked(found: list[_Metric]) -> pd.DataFrame:
+    """As `Records.logged`. In one piece: a frame for each metric of each trial takes longer than
+    reading them."""
+    rows = [len(one.at) for one in found]
+    words = {
+        name: _repeated([getattr(one, name) for one in found], rows)
+        for name in ("trial", "by", "metric")
+    }
+    numbers = {
+        name: np.concatenate([np.empty(0), *(getattr(one, name) for one in found)])
+        for name in ("at", "value")
+    }
+    return pd.DataFrame(words | numbers, columns=_LOGGED)
+
+
+def _repeated(words: list[str], times: list[int]) -> pd.Series[Any]:
+    return pd.Series(np.repeat(np.array(words, object), times), dtype=object)
 
 
 def _is_number(table: pa.Table, name: str) -> bool:
@@ -144,23 +184,26 @@ def _is_number(table: pa.Table, name: str) -> bool:
 def _read_one(path: Path, schema: pa.Schema, digest: str | None) -> Checked | InputError | None:
     """The file's columns that `schema` has; None where there is no file."""
     try:
-        if (
-            path.name == EPOCHS
-            and digest is None
-            and (table := _unfinished(path.parent)) is not None
-        ):
-            return Checked(trial_tables.conform(path, table, schema), True)
+        if path.name == EPOCHS and digest is None:
+            table = _unfinished(path.parent)
+            if table is not None:
+                return Checked(trial_tables.conform(path, table, schema), True)
+            return _checked(path, schema, None)
         if digest is not None and not path.exists():
             # Its run has it: NFS may not know yet that it was put back from a compact file.
             archive.look_anew(path.parent.parent, path.parent)
-        found = trial_tables.checked(path, read_file(path), schema.names, digest)
-        if path.name == RUN:
-            trial_tables.check_is_one_row(path, found.table)
-        return replace(found, table=trial_tables.conform(path, found.table, schema))
+        return once((path, digest), [path], lambda: _checked(path, schema, digest))
     except FileNotFoundError:
         return None
     except InputError as problem:
         return problem
+
+
+def _checked(path: Path, schema: pa.Schema, digest: str | None) -> Checked:
+    found = trial_tables.checked(path, read_file(path), schema.names, digest)
+    if path.name == RUN:
+        trial_tables.check_is_one_row(path, found.table)
+    return replace(found, table=trial_tables.conform(path, found.table, schema))
 
 
 def _unfinished(folder: Path) -> pa.Table | None:

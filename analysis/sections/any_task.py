@@ -189,6 +189,7 @@ def trials(plan: Plan) -> list[Part]:
     )
     frame = summary_tables.with_notes(frame, runs)
     caption = f"Every planned trial of {plan.sweep}; value: {plan.task.metric or 'none'}"
-    return [
-        Part(wording.title(plan), tables=[Table(f"{wording.name(plan)}-trials", caption, frame)])
-    ]
+    table = Table(
+        f"{wording.name(plan)}-trials", caption, frame, best=("value", plan.task.direction)
+    )
+    return [Part(wording.title(plan), tables=[table])]

@@ -142,17 +142,26 @@ class Curves {
       ys: curves.map((one) => one.values),
       colour: shown.map(([, colour]) => colour),
     };
-    const points = curves.flatMap((one, i) => one.at.map((at, k) => [i, at, one.values[k], one.at.length]));
-    this.points.data = {
-      x: points.map((point) => point[1]),
-      y: points.map((point) => point[2]),
-      trial: points.map((point) => this.trials.names[shown[point[0]][0]]),
-      at: points.map((point) => String(point[1])),
-      stored: points.map((point) => String(point[2])),
-      colour: points.map((point) => shown[point[0]][1]),
-      // A curve of one point is not a line.
-      alpha: points.map((point) => (point[3] === 1 ? 1 : 0)),
-    };
+    this.points.data = this.pointsOf(curves, shown);
+  }
+
+  // A column for each property; ten thousand points are not made objects of their own.
+  pointsOf(curves, shown) {
+    const points = { x: [], y: [], trial: [], at: [], stored: [], colour: [], alpha: [] };
+    curves.forEach(({ at, values }, i) => {
+      const [row, colour] = shown[i];
+      const alpha = at.length === 1 ? 1 : 0; // a curve of one point is not a line
+      for (let k = 0; k < at.length; k++) {
+        points.x.push(at[k]);
+        points.y.push(values[k]);
+        points.trial.push(this.trials.names[row]);
+        points.at.push(String(at[k]));
+        points.stored.push(String(values[k]));
+        points.colour.push(colour);
+        points.alpha.push(alpha);
+      }
+    });
+    return points;
   }
 
   list(lines, colours, state) {

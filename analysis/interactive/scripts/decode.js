@@ -20,8 +20,8 @@ async function unpack(packed) {
 
 const MISSING = "-";
 
-// A column as all else uses it: `value(row)` is a number, which orders the rows (of words: their
-// place), NaN for none; `text(row)` is what a reader sees.
+// A column as all else uses it: `numbers` order the rows (of words: their places), NaN for none, and
+// `value(row)` is one of them; `text(row)` is what a reader sees.
 async function readColumn(stored) {
   const column = { name: stored.name, role: stored.role, log: stored.log === true };
   if (stored.numbers) {
@@ -29,6 +29,7 @@ async function readColumn(stored) {
     const exact = (row) => (Number.isNaN(numbers[row]) ? MISSING : String(numbers[row]));
     return Object.assign(column, {
       words: null,
+      numbers,
       value: (row) => numbers[row],
       exact,
       text: (row) => (Number.isNaN(numbers[row]) ? MISSING : String(+numbers[row].toPrecision(6))),
@@ -36,8 +37,8 @@ async function readColumn(stored) {
   }
   const [words, codes] = await Promise.all([unpack(stored.words), unpack(stored.codes)]);
   const text = (row) => (codes[row] ? words[codes[row] - 1] : MISSING);
-  const value = (row) => (codes[row] ? codes[row] - 1 : NaN);
-  return Object.assign(column, { words, value, text, exact: text });
+  const numbers = Float64Array.from(codes, (code) => (code ? code - 1 : NaN));
+  return Object.assign(column, { words, numbers, value: (row) => numbers[row], text, exact: text });
 }
 
 // The trials of a launch. `ranked` are their rows, best first; `place[row]` is where a row stands
@@ -48,7 +49,7 @@ async function readTrials(data) {
     Promise.all(data.columns.map(readColumn)),
   ]);
   const named = {
-    name: "trial", role: "about", log: false, words: names,
+    name: "trial", role: "about", log: false, words: names, numbers: Float64Array.from(names.keys()),
     value: (row) => row, text: (row) => names[row], exact: (row) => names[row],
   };
   const trials = { names, columns: [named, ...columns], size: names.length };

@@ -46,7 +46,7 @@ class Explorer {
     const trials = await readTrials(data);
     if (text !== this.text) return;
     const first = !this.trials;
-    [this.data, this.trials] = [data, trials];
+    [this.data, this.trials, this.filter] = [data, trials, new Filter(trials)];
     this.parallel.element.hidden = !data.parallel;
     for (const part of [this.parallel, this.table]) part.set(trials);
     this.curves.set(trials, data.curves);
@@ -94,7 +94,7 @@ class Explorer {
   // Filters at once; curves when the reader pauses, since they take longer.
   async draw(isWhole) {
     const { trials, state } = this;
-    const kept = passing(trials, state);
+    const kept = this.filter.passing(state);
     const by = trials.byName.get(state.sort);
     this.sorted ??= by ? sorted(trials.ranked, by, state.descending) : trials.ranked;
     const rows = this.sorted.filter((row) => kept[row]);
@@ -104,6 +104,7 @@ class Explorer {
     this.table.draw(rows, state);
     if (!this.parallel.element.hidden) this.parallel.draw(kept, state.brushes);
     const slow = async () => {
+      this.table.settle();
       const chosen = state.chosen.map((name) => trials.rowOf.get(name)).filter((row) => row >= 0);
       await this.curves.draw(chosen.length ? chosen : rows, state);
       await this.comparison.draw(trials, this.data.predictions, chosen.map((row) => trials.names[row]));
@@ -111,7 +112,7 @@ class Explorer {
     };
     clearTimeout(this.waiting);
     if (isWhole) await slow();
-    else this.waiting = setTimeout(slow, 250);
+    else this.waiting = setTimeout(slow, 100 + this.parallel.rest);
   }
 }
 

@@ -18,34 +18,58 @@ function filterOf(column, text) {
   if (bound) return (row) => BOUNDS[bound[1]](column.value(row), Number(bound[2]));
   const range = !column.words && RANGE.exec(text);
   if (range) return rangeOf(column, [Number(range[1]), Number(range[2])]);
-  return (row) => column.exact(row).toLowerCase().includes(said);
+  return (row) => lowered(column, row).includes(said);
 }
 
-function rangeOf(column, [low, high]) {
-  return (row) => {
-    const value = column.value(row);
-    return value >= low && value <= high;
-  };
+function rangeOf({ numbers }, [low, high]) {
+  return (row) => numbers[row] >= low && numbers[row] <= high;
 }
 
-// For each row whether search, fields' filters and brushes all keep it.
-function passing(trials, state) {
-  const tests = [];
-  for (const [name, text] of state.filters) {
-    const column = trials.byName.get(name);
-    const test = column && filterOf(column, text);
-    if (test) tests.push(test);
+// The text of a row, kept: to write a number takes longer than to look into the text.
+function lowered(column, row) {
+  column.lowered ??= [];
+  return (column.lowered[row] ??= column.exact(row).toLowerCase());
+}
+
+// Which rows a reader keeps. The answers to each question are remembered for as long as it is asked,
+// so that a range that moves is the only one that is looked at again.
+class Filter {
+  constructor(trials) {
+    this.trials = trials;
+    this.answers = new Map();
   }
-  for (const [name, range] of state.brushes) {
-    const column = trials.byName.get(name);
-    if (column) tests.push(rangeOf(column, range));
+
+  // For each row whether search, fields' filters and brushes all keep it.
+  passing(state) {
+    const { trials } = this;
+    const asked = new Map();
+    const ask = (question, test) => {
+      const key = question.join("\n");
+      if (test) asked.set(key, this.answers.get(key) ?? answersOf(trials.size, test));
+    };
+    for (const [name, text] of state.filters) {
+      const column = trials.byName.get(name);
+      if (column) ask(["filter", name, text], filterOf(column, text));
+    }
+    for (const [name, range] of state.brushes) {
+      const column = trials.byName.get(name);
+      if (column) ask(["range", name, ...range], rangeOf(column, range));
+    }
+    for (const word of state.search.toLowerCase().split(/\s+/).filter(Boolean)) {
+      const texts = trials.searched();
+      ask(["word", word], (row) => texts[row].includes(word));
+    }
+    this.answers = asked;
+    const kept = new Uint8Array(trials.size).fill(1);
+    for (const answers of asked.values()) {
+      for (let row = 0; row < kept.length; row++) kept[row] &= answers[row];
+    }
+    return kept;
   }
-  const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length) {
-    const texts = trials.searched();
-    tests.push((row) => words.every((word) => texts[row].includes(word)));
-  }
-  const kept = new Uint8Array(trials.size);
-  for (let row = 0; row < trials.size; row++) kept[row] = tests.every((test) => test(row)) ? 1 : 0;
-  return kept;
+}
+
+function answersOf(size, test) {
+  const answers = new Uint8Array(size);
+  for (let row = 0; row < size; row++) answers[row] = test(row) ? 1 : 0;
+  return answers;
 }

@@ -7,7 +7,7 @@ const RAMPS = {
 };
 const SHADES = 16;
 const PAD = { top: 44, bottom: 26, side: 56 };
-const SAMPLE = 300; // lines that are drawn at once; all of them follow when the reader pauses
+const SAMPLE = 200; // lines that are drawn at once; all of them follow when the reader pauses
 const CHUNK = 500; // lines in one go, so that a page still answers meanwhile
 const HEIGHT = 320;
 
@@ -173,6 +173,11 @@ class Parallel {
     this.drawLines();
   }
 
+  // How many milliseconds without an event are a pause: somebody who holds an axis' end moves on.
+  get rest() {
+    return this.dragged ? 400 : 200;
+  }
+
   // Of many lines at first a few, evenly from the worst to the best.
   drawLines() {
     clearTimeout(this.waiting);
@@ -182,7 +187,7 @@ class Parallel {
     const every = Math.ceil(rows.length / SAMPLE);
     this.stroke(this.context(this.lines), isLast ? rows : rows.filter((_, i) => i % every === 0), rows.length);
     if (isLast) this.drawn = performance.now();
-    else this.waiting = setTimeout(() => this.drawAll(rows, turn), 150);
+    else this.waiting = setTimeout(() => this.drawAll(rows, turn), this.rest);
   }
 
   // Beside the canvas that is seen, and then all at once.

@@ -1,4 +1,5 @@
-// --- table: every trial that is kept; only the rows that can be seen are elements
+// --- table: every trial that is kept; only the rows that can be seen are elements. Out of sight it
+// follows when the reader pauses.
 
 const ROW = 31; // pixels, as the style sheet has it
 const SPARE = 2; // rows above and below
@@ -15,7 +16,14 @@ class TrialTable {
     this.element.setAttribute("role", "region");
     this.element.setAttribute("aria-label", "Trials");
     this.element.addEventListener("scroll", () => this.render());
+    this.body.addEventListener("pointerover", ({ target }) => this.tell(target.closest("td")));
     new ResizeObserver(() => this.rows && this.render()).observe(this.element);
+    this.isSeen = true;
+    const observer = new IntersectionObserver((seen) => {
+      this.isSeen = seen.at(-1).isIntersecting;
+      if (this.isSeen) this.settle();
+    });
+    observer.observe(this.element);
   }
 
   set(trials) {
@@ -60,12 +68,18 @@ class TrialTable {
       const way = state.descending ? "descending" : "ascending";
       if (name === state.sort) head.setAttribute("aria-sort", way);
     }
-    this.render();
+    this.isBehind = true;
+    if (this.isSeen) this.settle();
+  }
+
+  settle() {
+    if (this.isBehind) this.render();
   }
 
   // Rows are used again: to make them anew takes longer than to fill them.
   render() {
     const { rows, element } = this;
+    this.isBehind = false;
     const seen = Math.ceil(element.clientHeight / ROW) + 2 * SPARE;
     const first = Math.max(0, Math.min(Math.floor(element.scrollTop / ROW) - SPARE, rows.length - seen));
     const last = Math.min(first + seen, rows.length);
@@ -91,7 +105,7 @@ class TrialTable {
   emptyRow() {
     const box = make("input", { type: "checkbox" });
     box.addEventListener("change", () => this.changed.choose(box.value));
-    const cells = this.trials.columns.map(({ words }) => make("td", { className: words ? "" : "number" }));
+    const cells = this.trials.columns.map(({ words }) => make("td", { className: words ? "" : "number" }, ""));
     const tr = make("tr", {}, make("td", {}, box), ...cells);
     this.spaces[1].before(tr);
     return { tr, box, cells, row: null };
@@ -106,9 +120,13 @@ class TrialTable {
     made.row = row;
     box.value = trials.names[row];
     box.setAttribute("aria-label", `Compare ${box.value}`);
-    cells.forEach((cell, i) => {
-      cell.textContent = trials.columns[i].text(row);
-      cell.title = trials.columns[i].exact(row);
-    });
+    cells.forEach((cell, i) => (cell.firstChild.data = trials.columns[i].text(row)));
+  }
+
+  // The stored value of the cell that the mouse points at.
+  tell(cell) {
+    const made = this.pool.find(({ tr }) => tr === cell?.parentElement);
+    const column = made && this.trials.columns[made.cells.indexOf(cell)];
+    if (column) cell.title = column.exact(made.row);
   }
 }

@@ -17,6 +17,7 @@ def parts(plan: Plan, study: Study) -> list[Part]:
                     f"{wording.name(plan)}-trials",
                     f"Every planned trial of {plan.sweep}; accuracies in %, epochs from 1",
                     summary_tables.trials(plan.runs),
+                    best=("validation", "maximize"),
                 )
             ],
         )
