@@ -6,6 +6,7 @@ names the field and the nearest right one. Imports no torch, so that commands st
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -182,6 +183,11 @@ class TrainConfig(Configuration):
     """Learning rate over time."""
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """Early stopping on validation accuracy."""
+
+    def trained_on(self, images: int) -> int:
+        """Of so many images of a batch on one rank, how many `hard_fraction` leaves, rounded up."""
+        # In floats 0.1 * 30 is more than 3.
+        return min(images, math.ceil(round(self.hard_fraction * images, 6)))
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:

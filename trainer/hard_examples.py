@@ -10,7 +10,6 @@ the network sees later; the choice does not depend on the network, so beside it 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -38,11 +37,7 @@ class HardExamples:
         self._model = model.to(group.device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(self._model, config.optimizer)
         self.network: nn.Module = parallel(self._model, group)
-        self._fraction = config.hard_fraction
-
-    def count(self, images: int) -> int:
-        """Of so many images, how many are trained on."""
-        return hard_count(images, self._fraction)
+        self.count = config.trained_on
 
     @staticmethod
     def learns(step: int) -> bool:
@@ -55,12 +50,6 @@ class HardExamples:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def hard_count(images: int, fraction: float) -> int:
-    """The part of so many images that is trained on, rounded up."""
-    # In floats 0.1 * 30 is more than 3.
-    return min(images, math.ceil(round(fraction * images, 6)))
 
 
 def _changed(model: ModelConfig, changes: dict[str, Any]) -> ModelConfig:

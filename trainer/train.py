@@ -32,7 +32,7 @@ from trainer.data.preflight import check_last_batch
 from trainer.distributed import Group
 from trainer.ema import Ema
 from trainer.evaluate import Evaluation, evaluate
-from trainer.hard_examples import HardExamples, hard_count
+from trainer.hard_examples import HardExamples
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedule import EarlyStopping, lr_at, side_at
 from trainer.perf.device import device_name, forget_peak_memory
@@ -143,7 +143,7 @@ class _Training:
         """How many images of a batch, over all ranks."""
         parts = (len(part) for part in torch.tensor_split(batch, self.group.world))
         # A rank without an image takes part with one, which counts nothing.
-        return sum(hard_count(images, self.config.hard_fraction) for images in parts)
+        return sum(map(self.config.trained_on, parts))
 
 
 def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:

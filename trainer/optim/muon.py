@@ -49,6 +49,10 @@ class Muon(torch.optim.AdamW):
             if group.get("is_muon"):
                 self._update(group)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # AdamW's looks for its own states in all parameters.
+        torch.optim.Optimizer.__setstate__(self, state)
+
     def _update(self, group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in group["params"]:
