@@ -271,9 +271,9 @@ class Step:
         with process_cache.code(shape) as known:
             self._losses = _compiled(self._eager_losses, self._group.device)
             self._difficulty = _compiled(self._eager_difficulty, self._group.device)
-            for shape in () if known else self._shapes():
-                if shape.images == self._sizes[0]:
-                    self._rehearse(draws, shape)
+            for one in () if known else self._shapes():
+                if one.images == self._sizes[0]:
+                    self._rehearse(draws, one)
 
     def _shapes(self) -> list[Shape]:
         """All that a step can have."""
@@ -351,9 +351,7 @@ def _states(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _compiled(
-    function: Callable[..., tuple[Tensor, Tensor]], device: torch.device
-) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     # On a GPU, independent small kernels as one: 2 % of a ResNet's step, which has twenty weights
     # to bring to bf16.
     combined = device.type == "cuda"

@@ -56,10 +56,12 @@ class Muon(torch.optim.AdamW):
     def _update(self, group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
             by_shape.setdefault(parameter.shape, []).append(parameter)
         # Matrices of one shape at once, since alone they do not fill a GPU.
         for parameters in by_shape.values():
-            gradients = [parameter.grad for parameter in parameters]
+            gradients = [one.grad for one in parameters if one.grad is not None]
             momenta = [self._momentum_of(parameter) for parameter in parameters]
             torch._foreach_lerp_(momenta, gradients, 1 - self._momentum)
             ahead = torch._foreach_lerp(gradients, momenta, self._momentum)
