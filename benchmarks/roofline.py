@@ -29,7 +29,7 @@ from trainer.augment.batch import Augmenter, draw
 from trainer.config import TrainConfig
 from trainer.data import datasets
 from trainer.distributed import Group
-from trainer.optim import make_optimizer
+from trainer.optim.optimizers import make_optimizer
 from trainer.perf import roofline
 from trainer.perf.precision import resolve
 from trainer.recipes import ARCHITECTURES, reported

@@ -30,6 +30,10 @@ VIT = TrainConfig().override(
 UNEVEN = VIT.override({"batch_size": 179, "epochs": 2})
 # BatchNorm, whose statistics are averaged, and dropout, with a stream for each rank.
 WRN = VIT.override({"model.name": "wrn_10_1", "model.width": 0.5, "model.dropout": 0.3})
+MUON = VIT.override({"optimizer.name": "muon", "epochs": 2})
+# Each rank chooses of its own images, and has two of the last batch's, or none of 179's.
+HARD = WRN.override({"augment.first_size": 16, "hard_fraction": 0.5, "batch_size": 30})
+UNEVEN_HARD = HARD.override({"batch_size": 179, "epochs": 1})
 
 
 def said(act: Callable[[], object]) -> list[Any]:
@@ -51,6 +55,10 @@ def rank_main(folder: Path) -> None:
             shutil.copytree(folder / "wrn", folder / "resumed")
             shutil.copytree(folder / "wrn", folder / "unshared-0")
 
+    def copy_hard(row: Row) -> None:
+        if row["epoch"] == 0:
+            shutil.copytree(folder / "hard", folder / "hard-resumed")
+
     (folder / "vit.json").write_text(VIT.to_json())
     with contextlib.suppress(SystemExit):
         run_command(app, [str(folder / "vit.json"), str(folder / "vit")])
@@ -59,6 +67,10 @@ def rank_main(folder: Path) -> None:
     seen["resumed"] = train(WRN, folder / "resumed")
     seen["uneven"] = train(UNEVEN, folder / "uneven")
     seen["again"] = train(UNEVEN, folder / "uneven")
+    seen["muon"] = train(MUON, folder / "muon")
+    seen["hard"] = train(HARD, folder / "hard", copy_hard)
+    seen["hard-resumed"] = train(HARD, folder / "hard-resumed")
+    seen["hard-uneven"] = train(UNEVEN_HARD, folder / "hard-uneven")
     seen["other"] = said(lambda: train(VIT, folder / "uneven"))
     seen["file"] = said(lambda: train(VIT, Path(__file__)))
     # A checkpoint that only rank 0 sees, as on a disk that is not shared.

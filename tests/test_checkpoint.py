@@ -21,7 +21,7 @@ from sweeps.run.background import Writer
 from sweeps.run.checkpoint_file import DamagedCheckpointError, Saved
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.models import build
-from trainer.optim import make_optimizer
+from trainer.optim.optimizers import make_optimizer
 from trial_records import tables, trial_files
 from trial_records.log import Mark
 

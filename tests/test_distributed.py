@@ -16,7 +16,7 @@ import torch
 from forked import forking
 from hypothesis import given
 from hypothesis import strategies as st
-from ranks import UNEVEN, VIT, WRN
+from ranks import HARD, MUON, UNEVEN, VIT, WRN
 from saved_trials import state_of
 
 from local_machine.errors import EXIT_FLAGGED, EXIT_IO, EXIT_USAGE, InputError
@@ -87,12 +87,12 @@ def test_two_ranks(tmp_path: Path) -> None:
 
     # The same images, augmented the same, and the same learning as on one rank; with UNEVEN a
     # rank has none of the last batch's images.
-    for name, config in (("vit", VIT), ("uneven", UNEVEN)):
+    for name, config in (("vit", VIT), ("uneven", UNEVEN), ("muon", MUON)):
         train(config, tmp_path / name)
         close(epochs(ranks / name), epochs(tmp_path / name))
 
     # Every rank returns the same outcome.
-    for name in ("wrn", "resumed", "uneven", "again"):
+    for name in ("wrn", "resumed", "uneven", "again", "muon", "hard", "hard-uneven"):
         mine = {
             "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
             "peak_memory_bytes", "finished_at", "command", "attempts",
@@ -105,6 +105,8 @@ def test_two_ranks(tmp_path: Path) -> None:
     # Resume is exact.
     assert epochs(ranks / "resumed") == epochs(ranks / "wrn")
     assert weights(WRN, ranks / "resumed") == weights(WRN, ranks / "wrn")
+    assert epochs(ranks / "hard-resumed") == epochs(ranks / "hard")
+    assert weights(HARD, ranks / "hard-resumed") == weights(HARD, ranks / "hard")
     predictions = [read_predictions(ranks / name) for name in ("wrn", "resumed")]
     assert predictions[0].equals(predictions[1])
 

@@ -261,3 +261,11 @@ def test_scaled_is_the_nearest_multiple_of_8(channels: int, width: float) -> Non
 def test_the_table_is_read_without_torch() -> None:
     code = "import sys, trainer.models, trainer.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "vit"])
+@pytest.mark.parametrize("side", [16, 24])
+def test_small_images_are_for_convolutional_networks(name: str, side: int) -> None:
+    """As augment.first_size brings them."""
+    logits = small(name).train()(images(2, side))
+    assert logits.shape == (2, 10) and logits.isfinite().all()

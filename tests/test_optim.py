@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from trainer.config import EarlyStoppingConfig, ModelConfig, OptimizerConfig, TrainConfig
 from trainer.models import build
 from trainer.models.registry import MODELS
-from trainer.optim import EarlyStopping, lr_at, make_optimizer, parameter_groups
+from trainer.optim.muon import orthogonal
+from trainer.optim.optimizers import make_optimizer, parameter_groups
+from trainer.optim.schedule import EarlyStopping, lr_at, side_at
 from trainer.recipes import reported, vit_trained
 
 
@@ -260,3 +262,71 @@ def test_sgd_decays_by_l2_and_adamw_apart_from_the_gradient() -> None:
 def test_adamw_has_the_momentum_as_first_beta() -> None:
     settings = OptimizerConfig(name="adamw", momentum=0.8)
     assert make_optimizer(nn.Linear(2, 2), settings).param_groups[0]["betas"] == (0.8, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("first", "epochs", "sides"),
+    [
+        (32, 3, [32, 32, 32]), (24, 4, [24, 24, 32, 32]), (16, 6, [16, 16, 24, 24, 32, 32]),
+        (16, 4, [16, 16, 24, 32]), (16, 2, [16, 24]), (16, 1, [16]),
+    ],
+)  # fmt: skip
+def test_images_grow_in_equal_parts_of_the_epochs(
+    first: int, epochs: int, sides: list[int]
+) -> None:
+    settings = TrainConfig().override({"augment.first_size": first, "epochs": epochs})
+    assert [side_at(settings, epoch) for epoch in range(epochs)] == sides
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
+def test_muons_updates_are_near_the_nearest_orthogonal_matrix(shape: tuple[int, int]) -> None:
+    """That has the same singular vectors, and all singular values 1 (decomposed in fp64)."""
+    torch.manual_seed(0)
+    matrices = torch.randn(3, *shape)
+    found = orthogonal(matrices)
+    for matrix, update in zip(matrices.double(), found.double(), strict=True):
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        values = left.mT @ update @ right.mT
+        assert torch.allclose(values, torch.diag(values.diagonal()), atol=1e-4)
+        assert values.diagonal().min() > 0.6 and values.diagonal().max() < 1.3
+
+
+def test_muon_is_torchs_on_matrices_and_takes_kernels_as_such() -> None:
+    """torch rounds to bf16, which has eight bits."""
+    torch.manual_seed(0)
+    settings = OptimizerConfig(name="muon", lr=0.02, momentum=0.9, weight_decay=0.1)
+    kernels = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3), nn.Linear(2, 2))
+    plain = nn.Parameter(kernels[1].weight.detach().flatten(1).clone())
+    kernels = kernels.to(memory_format=torch.channels_last)
+    before = kernels[1].weight.detach().clone()
+    ours = make_optimizer(kernels, settings)
+    theirs = torch.optim.Muon(
+        [plain], lr=0.02, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(3):
+        for parameter in kernels.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        plain.grad = kernels[1].weight.grad.flatten(1)
+        ours.step()
+        theirs.step()
+    moved = kernels[1].weight.detach() - before
+    difference = kernels[1].weight.detach().flatten(1) - plain.detach()
+    assert difference.norm() < 0.03 * moved.norm()
+    # Three updates of a root mean square of 0.2 lr.
+    assert 0.3 * 0.02 < moved.square().mean().sqrt() < 0.6 * 0.02 * 1.5
+
+
+@pytest.mark.parametrize("decay_all", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_muon_has_all_weights_but_those_of_image_and_classes(name: str, decay_all: bool) -> None:
+    model = build(ModelConfig(name=name, width=0.05 if name.startswith("wrn") else 0.125), 10)
+    settings = OptimizerConfig(name="muon", weight_decay=0.5, decay_norms_and_biases=decay_all)
+    first, *rest = parameter_groups(model, settings)
+    layers = [one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+    outer = {id(one.weight) for one in layers if 3 in one.weight.shape[1:2] or one is layers[-1]}
+    products = {id(one.weight) for one in layers}
+    assert len(outer) == 2 and first["is_muon"] and first["weight_decay"] == 0.5
+    assert {id(one) for one in first["params"]} == products - outer
+    others = {id(one): group["weight_decay"] for group in rest for one in group["params"]}
+    assert others.keys() == {id(one) for one in model.parameters()} - (products - outer)
+    assert all(decay_all or (decay == 0.5) == (one in outer) for one, decay in others.items())

@@ -48,6 +48,9 @@ VARIANTS = {
         "model.name": "vit", "model.width": 0.125, "model.patch": 8, "model.dropout": 0.1,
         "optimizer.name": "adamw", "optimizer.lr": 1e-3,
     },
+    "muon": {"optimizer.name": "muon", "optimizer.lr": 1e-3, "optimizer.momentum": 0.95},
+    "sizes": {"augment.first_size": 16, "model.dropout": 0.3},
+    "hard": {"hard_fraction": 0.3, "augment.cutmix": 1.0, "batch_size": 25},
 }  # fmt: skip
 
 

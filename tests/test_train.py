@@ -22,7 +22,7 @@ from trainer.alone import train_alone as train
 from trainer.augment.batch import plain
 from trainer.config import TrainConfig
 from trainer.data.datasets import load
-from trainer.optim import lr_at
+from trainer.optim.schedule import lr_at
 from trainer.records.history import Row
 from trainer.train import NonFiniteLossError
 from trial_records import rows, tables, trial_files
@@ -54,6 +54,12 @@ VARIANTS = {
             "optimizer.name": "adamw", "optimizer.lr": 1e-3, "schedule.every": "step",
             "schedule.warmup_epochs": 1, "optimizer.decay_norms_and_biases": False, "epochs": 4,
             "early_stopping.patience": 3, "early_stopping.min_delta": 0.2,
+        }
+    ),
+    "muon, sizes, hard": TINY.override(
+        {
+            "optimizer.name": "muon", "optimizer.lr": 0.01, "augment.first_size": 16,
+            "hard_fraction": 0.5, "batch_size": 25,
         }
     ),
 }  # fmt: skip

@@ -6,6 +6,7 @@ names the field and the nearest right one. Imports no torch, so that commands st
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -59,6 +60,8 @@ class AugmentConfig(Section):
     """CutMix's alpha, drawn alike; with MixUp too, each takes half of the samples. 0: none."""
     trivial_augment: bool = False
     """TrivialAugment: one operation of random strength on each image, before crop and flip."""
+    first_size: Literal[16, 24, 32] = 32
+    """Progressive resizing: the images' side at first, which grows by 8 pixels to 32; 32: none."""
 
 
 class ModelConfig(Section):
@@ -94,16 +97,16 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    name: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum, or AdamW (Loshchilov and Hutter 2019)."""
+    name: Literal["sgd", "adamw", "muon"] = "sgd"
+    """SGD with momentum, AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024)."""
     lr: Positive = 0.1
     """Peak learning rate."""
     momentum: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.9
-    """SGD's momentum; AdamW's first beta."""
+    """SGD's and Muon's momentum; AdamW's first beta."""
     nesterov: bool = False
     """Nesterov's form of the momentum (SGD)."""
     weight_decay: NonNegative = 1e-3
-    """L2 added to the gradient (SGD), or decoupled decay (AdamW)."""
+    """L2 added to the gradient (SGD), or decoupled decay (AdamW, Muon)."""
     decay_norms_and_biases: bool = True
     """Whether weight decay also acts on biases and normalisation parameters."""
     ema_decay: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.0
@@ -160,6 +163,8 @@ class TrainConfig(Configuration):
     """Images in one optimizer step, over all ranks together."""
     label_smoothing: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.1
     """Label smoothing of the training loss."""
+    hard_fraction: Annotated[Real, Field(gt=0.0, le=1.0)] = 1.0
+    """Part of each batch that is trained on, the hardest for a narrow network beside; 1: all."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the forward pass; auto: bf16 where the device has it, recorded in the run."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -179,6 +184,11 @@ class TrainConfig(Configuration):
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """Early stopping on validation accuracy."""
 
+    def trained_on(self, images: int) -> int:
+        """Of so many images of a batch on one rank, how many `hard_fraction` leaves, rounded up."""
+        # In floats 0.1 * 30 is more than 3.
+        return min(images, math.ceil(round(self.hard_fraction * images, 6)))
+
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
@@ -186,6 +196,17 @@ class TrainConfig(Configuration):
                 f"schedule.warmup_epochs={self.schedule.warmup_epochs} must be less than "
                 f"epochs={self.epochs}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _takes_small_images(self) -> Self:
+        if self.augment.first_size < 32:
+            for what, is_it in (
+                ("a ViT", self.model.name == "vit"),
+                ("stem=imagenet", self.model.stem == "imagenet"),
+            ):
+                if is_it:
+                    raise ValueError(f"{what} takes images of 32 pixels: augment.first_size=32")
         return self
 
 

@@ -2,7 +2,7 @@
 
 `reported(model)` is the protocol of the reference study for that architecture, `strong(model)` what
 is known to go beyond it in as many epochs. `vit_trained` is a recipe under which the ViT learns,
-`vit_strong` the same with stronger augmentation.
+`vit_strong` the same with stronger augmentation; `muon(model)` has another optimizer.
 """
 
 from __future__ import annotations
@@ -62,6 +62,22 @@ def strong(model: str = "resnet18") -> TrainConfig:
             "schedule.every": "step",
             "schedule.warmup_epochs": 5,
             "augment.trivial_augment": True,
+        }
+    )
+
+
+def muon(model: str = "resnet18") -> TrainConfig:
+    """The reported protocol with Muon (Jordan et al. 2024) for SGD: its momentum, AdamW's learning
+    rate, decoupled decay on matrices only, and a learning rate that moves every step.
+    """
+    return reported(model).override(
+        {
+            "optimizer.name": "muon",
+            "optimizer.lr": 1e-3,
+            "optimizer.momentum": 0.95,
+            "optimizer.weight_decay": 0.1,
+            "optimizer.decay_norms_and_biases": False,
+            "schedule.every": "step",
         }
     )
 

@@ -3,7 +3,8 @@
 Three ways to run the same arithmetic. `eager` is plain PyTorch. `compiled` has the network and the
 loss as fused kernels (torch.compile, which sums in another order); an epoch's last batch, where it
 is shorter, stays eager: one step is not worth a compiler's minute. `graph`, on one CUDA GPU, also
-records the whole step as a CUDA graph for each batch size that an epoch has, so that a step is one
+records the whole step as a CUDA graph for each batch size that an epoch has, each side that its
+images have, and with the proxy that chooses hard examples learning or not, so that a step is one
 launch and the device never waits for Python. Which one ran is in run.parquet as `step_used`.
 """
 
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from trainer.augment.batch import Augmenter, Draws
 from trainer.config import TrainConfig
 from trainer.distributed import Group
 from trainer.ema import Ema
+from trainer.hard_examples import HardExamples
+from trainer.optim.schedule import FULL_SIDE
 from trainer.perf.precision import Precision, autocast
 
 log = logging.getLogger("trainer")
@@ -54,12 +58,22 @@ class CudaGraph:
         self._graph.replay()
 
 
+class Shape(NamedTuple):
+    """What makes two steps different work for the device."""
+
+    images: int
+    side: int
+    learns: bool
+    """Whether the proxy does, where there is one."""
+
+
 class Step:
     """Steps on one network, with the sums of the epoch on the device: nothing here waits for it.
 
     `loss` is float64 and `correct` int64, of this rank's images; under MixUp an image counts as
-    correct when its heavier label is predicted. `sizes` are the numbers of images that a step of
-    this rank can have.
+    correct when its heavier label is predicted; where `hard` chooses, they are of the chosen.
+    `sizes` are the numbers of images that a step of this rank can have, and `sides` the sides of
+    the images, in pixels.
 
     `prepare` comes first. Where the step cannot be recorded, or compiled, that is logged once and
     it runs compiled, or eagerly.
@@ -75,6 +89,8 @@ class Step:
         group: Group,
         average: Ema | None,
         sizes: set[int],
+        sides: Collection[int] = (FULL_SIDE,),
+        hard: HardExamples | None = None,
     ) -> None:
         self._network = network
         self._optimizer = optimizer
@@ -83,17 +99,23 @@ class Step:
         self._precision = precision
         self._group = group
         self._average = average
+        self._hard = hard
         self._sizes = sorted(sizes, reverse=True)
+        self._sides = sorted(sides, reverse=True)
         self._draws: Draws | None = None
+        self._side = self._sides[0]
         self._losses: Callable[..., tuple[Tensor, Tensor]] = self._eager_losses
-        self._graphs: dict[int, tuple[Tensor, CudaGraph]] = {}
+        self._difficulty: Callable[..., Tensor] = self._eager_difficulty
+        self._graphs: dict[Shape, tuple[Tensor, CudaGraph]] = {}
         self._lr = torch.zeros((), device=group.device)  # the graphs' own
         self.loss = torch.zeros((), dtype=torch.float64, device=group.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=group.device)
         self.kind = choose(config, group)
 
-    def start_epoch(self, draws: Draws, loss: float, correct: int) -> None:
-        """The epoch's parameters, and what its sums are so far."""
+    def start_epoch(self, draws: Draws, loss: float, correct: int, side: int | None = None) -> None:
+        """The epoch's parameters, what its sums are so far, and the side of its images; the largest
+        if not given."""
+        self._side = self._sides[0] if side is None else side
         if self._graphs and self._draws is not None:
             # They read the tensors that they were recorded with.
             for mine, value in zip(self._draws, draws, strict=True):
@@ -104,33 +126,61 @@ class Step:
         self.loss.fill_(loss)
         self.correct.fill_(correct)
 
-    def __call__(self, index: Tensor, weight: int, scale: float, lr: float) -> None:
+    def __call__(
+        self, index: Tensor, weight: int, scale: float, lr: float, *, learns: bool = True
+    ) -> None:
         """A step on the samples `index` (B,) at the learning rate `lr`.
 
         The loss is their sum times `scale`, and times `weight`, which is 0 where this rank has no
-        image and takes part in the sum of gradients all the same.
+        image and takes part in the sum of gradients all the same. `learns` says whether the proxy
+        learns, too, where there is one.
         """
+        shape = Shape(len(index), self._side, learns or self._hard is None)
         if self._graphs:
-            mine, graph = self._graphs[len(index)]
+            mine, graph = self._graphs[shape]
             mine.copy_(index)
             self._lr.fill_(lr)
             graph()
             return
-        for parameters in self._optimizer.param_groups:
-            parameters["lr"] = lr
+        self._set_lr(lr)
         assert self._draws is not None, "start_epoch comes first"
-        self._step(self._draws, index, weight, scale)
+        self._step(self._draws, index, weight, scale, shape)
 
-    def _step(self, draws: Draws, index: Tensor, weight: int, scale: float) -> None:
-        images = self._augmenter.batch(draws, index)
+    def _set_lr(self, lr: float | Tensor) -> None:
+        for optimizer in self._optimizers():
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = lr
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self._optimizer, *([self._hard.optimizer] if self._hard is not None else ())]
+
+    def _networks(self) -> list[nn.Module]:
+        return [self._network, *([self._hard.network] if self._hard is not None else ())]
+
+    def _step(self, draws: Draws, index: Tensor, weight: int, scale: float, shape: Shape) -> None:
         labels, partner, lam = self._augmenter.labels, draws.partner, draws.lam
-        losses = self._losses if len(index) == self._sizes[0] else self._eager_losses
-        loss, correct = losses(
-            images,
+        images = self._augmenter.batch(draws, index, shape.side)
+        targets = (
             labels[index],
             None if partner is None else labels[partner[index]],
             None if lam is None else lam[index],
         )
+        is_compiled = len(index) == self._sizes[0]
+        if self._hard is not None:
+            difficulty = self._difficulty if is_compiled else self._eager_difficulty
+            with torch.set_grad_enabled(shape.learns):
+                each = difficulty(images, *targets)
+            chosen = each.detach().topk(self._hard.count(len(index))).indices
+            if shape.learns:
+                torch.autograd.backward(each[chosen].sum() * (weight * scale))
+                self._hard.optimizer.step()
+                self._hard.optimizer.zero_grad(set_to_none=True)
+            images = images[chosen].contiguous(memory_format=torch.channels_last)
+            label, other, part = (None if one is None else one[chosen] for one in targets)
+            assert label is not None
+            targets = label, other, part
+        losses = self._losses if is_compiled else self._eager_losses
+        loss, correct = losses(images, *targets)
         torch.autograd.backward(loss * (weight * scale))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -143,15 +193,34 @@ class Step:
         self, images: Tensor, label: Tensor, other: Tensor | None, lam: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The images' summed loss, and how many are right."""
+        losses, right = self._each(self._network, images, label, other, lam)
+        return losses.sum(), right.sum()
+
+    def _eager_difficulty(
+        self, images: Tensor, label: Tensor, other: Tensor | None, lam: Tensor | None
+    ) -> Tensor:
+        """Each image's loss under the proxy."""
+        assert self._hard is not None
+        return self._each(self._hard.network, images, label, other, lam)[0]
+
+    def _each(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        label: Tensor,
+        other: Tensor | None,
+        lam: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Each image's loss, and whether it is right."""
         smoothing = self._config.label_smoothing
         with autocast(self._precision, self._group.device):
-            logits = self._network(images).float()
+            logits = network(images).float()
         losses = F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
         if other is not None and lam is not None:
             mixed = F.cross_entropy(logits, other, reduction="none", label_smoothing=smoothing)
             losses = lam * losses + (1 - lam) * mixed
             label = torch.where(lam >= 0.5, label, other)
-        return losses.sum(), (logits.argmax(1) == label).sum()
+        return losses, logits.argmax(1) == label
 
     # --- compiling and recording -----------------------------------------------------------
 
@@ -161,13 +230,15 @@ class Step:
         if self.kind == "eager":
             return
         self._draws = draws
-        self._network.train()
+        for network in self._networks():
+            network.train()
         if problem := self._attempt(self._compile, draws):
             log.warning(
                 "the training step cannot be compiled here (%s); it runs eagerly, which is slower",
                 problem,
             )
-            self._losses, self.kind = self._eager_losses, "eager"
+            self._losses, self._difficulty = self._eager_losses, self._eager_difficulty
+            self.kind = "eager"
         elif self.kind == "graph" and (problem := self._attempt(self._record, draws)):
             log.warning(
                 "the training step cannot be recorded as a CUDA graph here (%s); it runs compiled",
@@ -195,49 +266,66 @@ class Step:
         shape = (
             config.model, config.data, config.label_smoothing, config.deterministic,
             self._precision, self._group.device, self._group.world, self._sizes[0],
-            draws.partner is None, draws.lam is None,
+            config.hard_fraction, tuple(self._sides), draws.partner is None, draws.lam is None,
         )  # fmt: skip
         with process_cache.code(shape) as known:
             self._losses = _compiled(self._eager_losses, self._group.device)
-            if not known:
-                self._rehearse(draws, self._sizes[0])
+            self._difficulty = _compiled(self._eager_difficulty, self._group.device)
+            for one in () if known else self._shapes():
+                if one.images == self._sizes[0]:
+                    self._rehearse(draws, one)
 
-    def _rehearse(self, draws: Draws, size: int) -> None:
-        alone = (
-            self._network.no_sync()
-            if isinstance(self._network, DistributedDataParallel)
-            else contextlib.nullcontext()
-        )
-        with alone:
-            self._step(draws, draws.order[:size], 1, 1.0 / size)
+    def _shapes(self) -> list[Shape]:
+        """All that a step can have."""
+        learning = (True,) if self._hard is None else (True, False)
+        return [
+            Shape(images, side, learns)
+            for side in self._sides
+            for images in self._sizes
+            for learns in learning
+        ]
+
+    def _rehearse(self, draws: Draws, shape: Shape) -> None:
+        with contextlib.ExitStack() as alone:
+            for network in self._networks():
+                if isinstance(network, DistributedDataParallel):
+                    alone.enter_context(network.no_sync())
+            self._step(draws, draws.order[: shape.images], 1, self._scale(shape), shape)
+
+    def _scale(self, shape: Shape) -> float:
+        """Of the only rank, whose loss is the mean of the images that are trained on."""
+        return 1.0 / (shape.images if self._hard is None else self._hard.count(shape.images))
 
     def _record(self, draws: Draws) -> None:
-        for parameters in self._optimizer.param_groups:
-            parameters["lr"] = self._lr
+        self._set_lr(self._lr)
         # PyTorch asks for a few steps aside before a recording (its notes on CUDA graphs).
         with _aside(self._group.device):
-            for size in self._sizes:
+            for shape in self._shapes():
                 for _ in range(3):
-                    self._rehearse(draws, size)
+                    self._rehearse(draws, shape)
         self._set_capturable(True)
-        for size in self._sizes:
-            index = draws.order[:size].clone()
-            work = functools.partial(self._step, draws, index, 1, 1.0 / size)
-            self._graphs[size] = index, CudaGraph(work)
+        for shape in self._shapes():
+            index = draws.order[: shape.images].clone()
+            work = functools.partial(self._step, draws, index, 1, self._scale(shape), shape)
+            self._graphs[shape] = index, CudaGraph(work)
 
     def _set_capturable(self, value: bool) -> None:
-        """AdamW alone asks for it."""
-        for parameters in self._optimizer.param_groups:
-            if "capturable" in parameters:
-                parameters["capturable"] = value
+        """AdamW asks for it, and Muon, which has it for the other parameters."""
+        for optimizer in self._optimizers():
+            for parameters in optimizer.param_groups:
+                if "capturable" in parameters:
+                    parameters["capturable"] = value
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:
         """Whatever steps are made inside, the weights, statistics and states are as before."""
-        tensors = [*self._network.parameters(), *self._network.buffers(), self.loss, self.correct]
+        tensors = [self.loss, self.correct]
+        for network in self._networks():
+            tensors += [*network.parameters(), *network.buffers()]
         if self._average is not None:
             tensors += self._average.tensors()
-        tensors += _states(self._optimizer)
+        for optimizer in self._optimizers():
+            tensors += _states(optimizer)
         kept = [tensor.detach().clone() for tensor in tensors]
         known = {id(tensor) for tensor in tensors}
         try:
@@ -247,10 +335,11 @@ class Step:
                 for tensor, value in zip(tensors, kept, strict=True):
                     tensor.copy_(value)
                 # A momentum of zero is that of an optimizer before its first step.
-                for tensor in _states(self._optimizer):
+                for tensor in itertools.chain.from_iterable(map(_states, self._optimizers())):
                     if id(tensor) not in known:
                         tensor.zero_()
-            self._optimizer.zero_grad(set_to_none=True)
+            for optimizer in self._optimizers():
+                optimizer.zero_grad(set_to_none=True)
 
 
 def _states(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -262,9 +351,7 @@ def _states(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     ]
 
 
-def _compiled(
-    function: Callable[..., tuple[Tensor, Tensor]], device: torch.device
-) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     # On a GPU, independent small kernels as one: 2 % of a ResNet's step, which has twenty weights
     # to bring to bf16.
     combined = device.type == "cuda"

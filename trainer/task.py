@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 _FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})
 # Of augmentation; of the second kind it matters only whether they are 0.
 _FREE_AUGMENT, _SWITCHES = frozenset({"flip"}), frozenset({"mixup", "cutmix"})
-# Nothing ends a rehearsal before its time: no schedule, no early stop, no loss beyond bounds.
-_ENDLESS = {"epochs": 100_000, "early_stopping.patience": 0, "optimizer.lr": 1e-4}
+# Nothing ends a rehearsal before its time: no early stop, no loss beyond bounds. Images are whole.
+_ENDLESS = {
+    "epochs": 100_000, "early_stopping.patience": 0, "optimizer.lr": 1e-4,
+    "augment.first_size": 32,
+}  # fmt: skip
 
 
 class Trainer(Task):

@@ -32,7 +32,9 @@ from trainer.data.preflight import check_last_batch
 from trainer.distributed import Group
 from trainer.ema import Ema
 from trainer.evaluate import Evaluation, evaluate
-from trainer.optim import EarlyStopping, lr_at, make_optimizer
+from trainer.hard_examples import HardExamples
+from trainer.optim.optimizers import make_optimizer
+from trainer.optim.schedule import EarlyStopping, lr_at, side_at
 from trainer.perf.device import device_name, forget_peak_memory
 from trainer.perf.precision import Precision, resolve
 from trainer.records.history import History, Partial, Row
@@ -46,6 +48,7 @@ log = logging.getLogger("trainer")
 
 # Of what is saved: what images the trial began on.
 _CONTENT = "data_sha256"
+_PROXY = "proxy"
 
 
 class NonFiniteLossError(Exception):
@@ -107,6 +110,7 @@ class _Training:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     average: Ema | None
+    hard: HardExamples | None
     stopper: EarlyStopping
     history: History
     step: Step
@@ -131,7 +135,15 @@ class _Training:
     def state(self) -> dict[str, Any]:
         """What to save."""
         state = self.history.state(self.model, self.optimizer, self.average)
+        if self.hard is not None and not self.history.finished_training:
+            state[_PROXY] = self.hard.state_dict()
         return {**state, _CONTENT: self.data.sha256}
+
+    def trained_on(self, batch: Tensor) -> int:
+        """How many images of a batch, over all ranks."""
+        parts = (len(part) for part in torch.tensor_split(batch, self.group.world))
+        # A rank without an image takes part with one, which counts nothing.
+        return sum(map(self.config.trained_on, parts))
 
 
 def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
@@ -152,10 +164,15 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
     optimizer = make_optimizer(model, config.optimizer)
     stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
     average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
+    hard = None
+    if config.hard_fraction < 1:
+        hard = HardExamples(config, len(data.classes), data.train_images.shape[1], group)
     history = History()
     if state is not None:
         data.check_same(state.get(_CONTENT), run.attempt.trial / CHECKPOINT)
         history = History.restore(state, run.loaded_rows, model, optimizer, average)
+        if hard is not None and not history.finished_training:
+            hard.load_state_dict(state[_PROXY])
         # Version 0.1 had its rows there, and no log.
         for row in state.get("rows", ()):
             run.log(**{name: value for name, value in row.items() if value is not None})
@@ -168,10 +185,14 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
     step = Step(
         distributed.parallel(model, group), optimizer, resident.augmenter, config, precision, group,
         average, sizes=_sizes(len(data.train_labels), config.batch_size, group),
+        sides={side_at(config, epoch) for epoch in range(len(history.rows), config.epochs)}
+        or {side_at(config, config.epochs - 1)},
+        hard=hard,
     )  # fmt: skip
     return _Training(
-        config, data, group, precision, resident, model, optimizer, average, stopper, history, step
-    )
+        config, data, group, precision, resident, model, optimizer, average, hard, stopper,
+        history, step,
+    )  # fmt: skip
 
 
 def _prepare_step(training: _Training) -> None:
@@ -206,11 +227,13 @@ def _train_epoch(training: _Training, run: Run) -> Row | None:
     if not math.isfinite(seen.loss + val.loss):
         raise NonFiniteLossError(epoch)
     images = len(training.data.train_labels)
+    order = torch.empty(images)
+    trained_on = sum(map(training.trained_on, torch.split(order, config.batch_size)))
     row = {
         "epoch": epoch,
         "lr": lr_at(config, epoch, 0, training.steps),
-        "train_loss": seen.loss / images,
-        "train_accuracy": seen.correct / images,
+        "train_loss": seen.loss / trained_on,
+        "train_accuracy": seen.correct / trained_on,
         "val_loss": val.loss,
         "val_loss_smoothed": val.loss_smoothed,
         "val_accuracy": val.top(1),
@@ -246,7 +269,7 @@ def _take_steps(training: _Training, epoch: int, run: Run) -> Partial:
     batches = torch.split(draws.order, config.batch_size)
     # What was summed before a break is every rank's, and counted by the first alone.
     loss_before, correct_before = (partial.loss, partial.correct) if group.is_main else (0.0, 0)
-    step.start_epoch(draws, loss_before, correct_before)
+    step.start_epoch(draws, loss_before, correct_before, side_at(config, epoch))
     done = partial.step
     while done < len(batches) and not run.should_stop():
         batch = batches[done]
@@ -258,7 +281,9 @@ def _take_steps(training: _Training, epoch: int, run: Run) -> Partial:
             part, weight = batch[:1], 0
         # DDP averages gradients over ranks; scaled so, that is the mean over the global batch,
         # also where the ranks' parts differ in size.
-        step(part, weight, group.world / len(batch), lr_at(config, epoch, done, len(batches)))
+        scale = group.world / training.trained_on(batch)
+        lr = lr_at(config, epoch, done, len(batches))
+        step(part, weight, scale, lr, learns=HardExamples.learns(done))
         done += 1
     return Partial(done, float(group.sum(step.loss)), int(group.sum(step.correct)))
 

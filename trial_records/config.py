@@ -26,9 +26,11 @@ from trial_records.schema import HELP_FIELDS, HELP_KEYS, Schema
 # reads records has to know it, also where the field, or the trainer, is gone.
 ADDED: dict[str, Any] = {
     "augment.cutmix": 0.0,
+    "augment.first_size": 32,
     "augment.trivial_augment": False,
     "compile": "auto",
     "deterministic": False,
+    "hard_fraction": 1.0,
     "optimizer.ema_decay": 0.0,
 }
 

@@ -119,6 +119,8 @@ def _train_notes(plan: Plan, table: pd.DataFrame) -> list[str]:
             " Where there is a moving average of the weights, the tested ones are that, and train "
             "is of the weights themselves."
         )
+    if plan.runs["hard_fraction"].lt(1).any():
+        found += " Where hard images are chosen, train is of these alone."
     return [found]
 
 

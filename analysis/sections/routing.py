@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 WEIGHT_DECAY = "optimizer.weight_decay"
 # One of these alone is an ablation: what switching a part of the recipe brings.
 _ABLATED = (
-    "augment.", "schedule.", "early_stopping.", "label_smoothing", "precision", "model.stem",
-    "model.dropout", "model.patch", "optimizer.name", "optimizer.nesterov",
+    "augment.", "schedule.", "early_stopping.", "label_smoothing", "hard_fraction", "precision",
+    "model.stem", "model.dropout", "model.patch", "optimizer.name", "optimizer.nesterov",
     "optimizer.decay_norms_and_biases", "optimizer.ema_decay",
 )  # fmt: skip
 

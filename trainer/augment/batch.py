@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.augment.trivial_augment import VARIANTS, TrivialAugment, windows
@@ -148,8 +149,9 @@ class Augmenter:
         self._rows = torch.arange(size, device=device)
         self._columns = self._rows.repeat_interleave(3)
 
-    def batch(self, draws: Draws, index: Tensor) -> Tensor:
-        """The samples `index` (B,), augmented: (B, 3, S, S), channels_last."""
+    def batch(self, draws: Draws, index: Tensor, side: int | None = None) -> Tensor:
+        """The samples `index` (B,), augmented: (B, 3, S, S), channels_last; brought to `side` x
+        `side` pixels where that is not S."""
         images = self._view(draws, index)
         if draws.partner is not None and draws.lam is not None:
             # Lerp from the partner, who comes with the operation, crop, flip and cutout of its own.
@@ -158,6 +160,8 @@ class Augmenter:
             if draws.box is not None:
                 weight = self._outside(draws.box[index], weight)
             images = others.lerp_(images, weight)
+        if side is not None and side != images.shape[1]:
+            return _resized(_channels_last(images, images.dtype), side).to(self._dtype)
         return _channels_last(images, self._dtype)
 
     def _view(self, draws: Draws, index: Tensor) -> Tensor:
@@ -216,6 +220,13 @@ def _affine(
             torch.tensor(np.tile(scale, size), dtype=torch.float32, device=device),
             torch.tensor(np.tile(shift, size), dtype=torch.float32, device=device),
         )
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    """(B, 3, S, S) to (B, 3, side, side), channels_last, each pixel a mean of those that it covers
+    and that lie near."""
+    small = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return small.contiguous(memory_format=torch.channels_last)
 
 
 def _channels_last(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -33,9 +33,10 @@ def check_last_batch(config: TrainConfig, images: int, ranks: int) -> None:
     """Raise InputError where an epoch over so many images ends in a batch that is too small."""
     last = images % config.batch_size or config.batch_size
     # Its last map is 1x1, so that one image has no variance to normalise by.
-    if config.model.stem == "imagenet" and last < 2 * ranks:
+    if config.model.stem == "imagenet" and config.trained_on(last // ranks) < 2:
         raise InputError(
-            f"batch_size={config.batch_size} leaves {last} of {images} images for the last batch, "
-            f"and batch normalisation behind stem=imagenet needs two on each of {ranks} ranks",
+            f"batch_size={config.batch_size} leaves {last} of {images} images for the last batch"
+            + f", of which hard_fraction={config.hard_fraction:g}" * (config.hard_fraction < 1)
+            + f", and batch normalisation behind stem=imagenet needs two on each of {ranks} ranks",
             "choose another batch_size, or fewer ranks",
         )

@@ -18,7 +18,7 @@ _MODEL = ("model.name", "model.stem", "model.width", "model.patch", "model.dropo
 _DATA = ("data.name", "data.root", "data.val_fraction", "data.train_limit")
 COLUMNS = (
     "images_per_second", "precision_used", "step_used", "device", "world_size", "slurm_job_id",
-    "device_share",
+    "device_share", "hard_fraction",
     "train_images", "val_images", "precision", "compile", "deterministic", "batch_size",
     *_MODEL, *_DATA,
 )  # fmt: skip
@@ -53,6 +53,9 @@ def run_of(row: Mapping[str, Any]) -> PastRun | None:
     or TypeError where the row is none of the trainer's."""
     rate, world = row["images_per_second"], row["world_size"] or 1
     if not rate or not math.isfinite(rate) or rate < 0 or not row["device"]:
+        return None
+    # Of a trial that trains on some of its images, that of others does not follow.
+    if (row.get("hard_fraction") or 1.0) < 1:
         return None
     try:
         model = ModelConfig(**{key.removeprefix("model."): row[key] for key in _MODEL})

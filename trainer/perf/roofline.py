@@ -40,7 +40,8 @@ log = logging.getLogger("trainer")
 # Allocate, or look at the same bytes otherwise, without their schema saying so.
 _UNTOUCHED = {"aten::empty", "aten::empty_like", "aten::new_empty", "aten::_unsafe_view"}
 # Float32 numbers that a fused optimizer reads and writes for each parameter.
-_OPTIMIZER_NUMBERS = {"sgd": 5, "adamw": 7}
+# Of Muon's matrices without their products, which cost arithmetic too.
+_OPTIMIZER_NUMBERS = {"sgd": 5, "adamw": 7, "muon": 9}
 _EMA_NUMBERS = 3
 # A measurement's sizes grow until one call takes so long, in seconds: bf16 may be emulated.
 _LONG_ENOUGH = {"cpu": 0.02, "cuda": 0.003}

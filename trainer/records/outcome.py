@@ -12,6 +12,7 @@ from sweeps.run.class_names import join
 from trainer.config import TrainConfig
 from trainer.data.datasets import Dataset
 from trainer.evaluate import Evaluation
+from trainer.optim.schedule import side_at
 from trainer.perf.device import peak_memory_bytes
 from trainer.provenance import MACHINE, provenance, trained_by
 from trainer.records.history import History, Row
@@ -98,15 +99,18 @@ def _pace(config: TrainConfig, data: Dataset, history: History, device: torch.de
     from trainer.perf.roofline import utilisation
 
     trained, alike = trained_by(history.attempts, len(history.rows))
-    pace = statistics.median(history.rows[epoch]["images_per_second"] for epoch in alike)
-    here: Mapping[str, Any] = history.attempts[-1]
     size = data.train_images.shape[1]
+    whole = [epoch for epoch in alike if side_at(config, epoch) == size]
+    pace = statistics.median(history.rows[epoch]["images_per_second"] for epoch in whole or alike)
+    here: Mapping[str, Any] = history.attempts[-1]
+    # The arithmetic that is counted is that of whole images, each of which is trained on.
+    is_counted = bool(whole) and config.hard_fraction == 1
     used = (
         utilisation(
             config.model, len(data.classes), size, here["precision"], device, pace,
             here["world_size"],
         )
-        if all(trained.get(key) == here[key] for key in MACHINE)
+        if is_counted and all(trained.get(key) == here[key] for key in MACHINE)
         else {}
     )  # fmt: skip
     return {

@@ -1,1 +1,1 @@
-"""What is done to the training images."""
+"""What is done to the training images, and which of them are trained on."""

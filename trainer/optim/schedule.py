@@ -1,61 +1,15 @@
-"""Optimizers, learning-rate schedules and early stopping."""
+"""What moves over the epochs: learning rate and image size; and early stopping."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-import torch
-from torch import nn
+from trainer.config import EarlyStoppingConfig, TrainConfig
 
-from trainer.config import EarlyStoppingConfig, OptimizerConfig, TrainConfig
-
-
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """All trainable parameters; where norms and biases do not decay, they are a group of their own.
-
-    What decays are the weights of products: parameters called weight with two dimensions or more.
-    """
-    if config.decay_norms_and_biases:
-        return [{"params": list(model.parameters()), "weight_decay": config.weight_decay}]
-    weights: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        is_weight = parameter.ndim >= 2 and name.endswith("weight")
-        (weights if is_weight else others).append(parameter)
-    return [
-        {"params": weights, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
-# torch's optimizers import its compiler, a third of a worker's start, to say that it should leave
-# their methods alone. We compile no optimizer, so that the methods do as they are. Where another
-# version of torch does this otherwise, nothing here has an effect.
-for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
-    _method = inspect.unwrap(getattr(torch.optim.Optimizer, _name))
-    vars(_method).setdefault("__dynamo_disable", _method)
-
-
-class _SGD(torch.optim.SGD):
-    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
-
-
-class _AdamW(torch.optim.AdamW):
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
-
-
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD with L2 decay, or AdamW; fused into one kernel a step on a CPU and on CUDA alike."""
-    groups = parameter_groups(model, config)
-    if config.name == "adamw":
-        return _AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
-    return _SGD(
-        groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True
-    )
+# By how many pixels images grow. Each side is another shape to compile, so that few steps are best.
+FULL_SIDE, SIDE_STEP = 32, 8
 
 
 def lr_at(config: TrainConfig, epoch: int, step: int = 0, steps_per_epoch: int = 1) -> float:
@@ -82,6 +36,14 @@ def lr_at(config: TrainConfig, epoch: int, step: int = 0, steps_per_epoch: int =
         milestones = (max(1, round(part * total)) for part in schedule.milestones)
         return peak * schedule.gamma ** sum(now >= milestone for milestone in milestones)
     return peak
+
+
+def side_at(config: TrainConfig, epoch: int) -> int:
+    """Side of the training images in `epoch` (from 0), in pixels: small images first, which take
+    less time (Howard 2018, fast.ai's entry to DAWNBench), and the last part of the epochs at full
+    size, at which the network is evaluated."""
+    sides = range(config.augment.first_size, FULL_SIDE + 1, SIDE_STEP)
+    return sides[epoch * len(sides) // config.epochs]
 
 
 @dataclass
