@@ -1,4 +1,4 @@
-"""Study: sweeps and searches one after another, each choice made by rule, to the report.
+"""A time budget: a study stops by itself after so many hours, and the same command goes on later.
 
     python -m sweeps.study cifar10 --dry-run                              # stages, trials, cost
     python -m sweeps.study cifar10 --scale smoke --set data.name=digits   # minutes
@@ -24,7 +24,7 @@ from sweeps.cli.options import AtScale, ScaleName, Seeds, Settings, Where, with_
 
 if TYPE_CHECKING:
     from sweeps.study.runner import StudyRunner
-    from sweeps.study.sitting import Sitting
+    from sweeps.study.time_budget import TimeBudget
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -75,8 +75,8 @@ def main(
     from sweeps.state.access import warn_of_writers
     from sweeps.study import dry_run as outlook
     from sweeps.study.runner import StudyRunner
-    from sweeps.study.sitting import Sitting
     from sweeps.study.stages import find_study
+    from sweeps.study.time_budget import TimeBudget
 
     if as_json and not dry_run:
         raise InputError("--json without --dry-run", "what a study chose is in its choices.json")
@@ -88,7 +88,7 @@ def main(
     begin, end = study.span(first, last)
     request = request_of(where)
     check_backend(request)
-    sitting = Sitting.of(stop_after, request)
+    budget = TimeBudget.of(stop_after, request)
     runner = StudyRunner(
         study_name, study, where.results, scale, settings or [], seeds, request, job
     )
@@ -99,18 +99,18 @@ def main(
     if dry_run:
         outlook.show(runner, begin, end, as_json)
         return EXIT_DONE
-    return _sat(runner, begin, end, sitting)
+    return _run_within(runner, begin, end, budget)
 
 
-def _sat(runner: StudyRunner, begin: int, end: int, sitting: Sitting) -> int:
-    """Drive the study, and say what is left where the sitting ended it; the exit code."""
-    code = _drive(runner, begin, end, sitting)
-    if code == EXIT_INTERRUPTED and sitting.is_over:
-        sitting.tell_what_is_left(runner, begin, end)
+def _run_within(runner: StudyRunner, begin: int, end: int, budget: TimeBudget) -> int:
+    """Drive the study, and say what is left where its budget ended it; the exit code."""
+    code = _drive(runner, begin, end, budget)
+    if code == EXIT_INTERRUPTED and budget.is_over:
+        budget.tell_what_is_left(runner, begin, end)
     return code
 
 
-def _drive(runner: StudyRunner, begin: int, end: int, sitting: Sitting) -> int:
+def _drive(runner: StudyRunner, begin: int, end: int, budget: TimeBudget) -> int:
     """Run the stages of these numbers while no other process drives the study, and the report after
     the last; the exit code."""
     from sweeps.state import driver_lock
@@ -124,7 +124,7 @@ def _drive(runner: StudyRunner, begin: int, end: int, sitting: Sitting) -> int:
     try:
         with held as check:
             # What the stages have to say on stdout is for a person here.
-            with contextlib.redirect_stdout(sys.stderr), sitting.running():
+            with contextlib.redirect_stdout(sys.stderr), budget.running():
                 code = runner.go(begin, end, check)
             if code == EXIT_INTERRUPTED:
                 return code
@@ -133,7 +133,7 @@ def _drive(runner: StudyRunner, begin: int, end: int, sitting: Sitting) -> int:
                 return code
             return max(code, runner.report())
     except KeyboardInterrupt:
-        if not sitting.is_over:
+        if not budget.is_over:
             print("interrupted: the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
 

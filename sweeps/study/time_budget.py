@@ -1,4 +1,4 @@
-"""A sitting: a study that stops by itself after so many hours, to be gone on with another day.
+"""A time budget: a study stops by itself after so many hours, and the same command goes on later.
 
 It stops as on Ctrl-C: what trains is saved between two steps and given back.
 """
@@ -22,7 +22,7 @@ from sweeps.study.runner import StudyRunner
 
 
 @dataclass
-class Sitting:
+class TimeBudget:
     """Hours of one device; of one core, on a CPU. None: without end."""
 
     hours: float | None
@@ -31,7 +31,7 @@ class Sitting:
     is_over: bool = False
 
     @classmethod
-    def of(cls, hours: float | None, request: LaunchRequest) -> Sitting:
+    def of(cls, hours: float | None, request: LaunchRequest) -> TimeBudget:
         """Raises InputError where trials run as jobs, which go on without the study."""
         if hours is not None and request.on_slurm:
             raise InputError(

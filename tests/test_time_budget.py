@@ -1,4 +1,4 @@
-"""What a study costs on a CPU, and the sittings in which it is paid."""
+"""What a study costs on a CPU, and the time budgets that pay it part by part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from local_machine.errors import InputError
 from slurm.site import Resources, Site
 from sweeps.execution.request import LaunchRequest
 from sweeps.spec.backend_name import BackendName
-from sweeps.study.sitting import Sitting
+from sweeps.study.time_budget import TimeBudget
 from trainer.perf import device_peaks
 from trainer.perf.device_peaks import DevicePeaks
 
@@ -66,8 +66,8 @@ def test_stop_after_ends_a_sitting_and_the_same_command_goes_on(
 def test_stop_after_is_of_this_machine() -> None:
     request = LaunchRequest(BackendName.SLURM, Site(), Resources())
     with pytest.raises(InputError, match="--stop-after counts the hours of this machine") as error:
-        Sitting.of(1.0, request)
+        TimeBudget.of(1.0, request)
     assert "--until STAGE" in error.value.help
     # Four workers share the cores that one would have.
     here = replace(request, backend=BackendName.LOCAL)
-    assert Sitting.of(1.0, replace(here, workers=4)).devices >= Sitting.of(1.0, here).devices
+    assert TimeBudget.of(1.0, replace(here, workers=4)).devices >= TimeBudget.of(1.0, here).devices
