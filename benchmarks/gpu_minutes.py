@@ -87,7 +87,7 @@ def run(items: Sequence[Item], place: Place, out: Path, minutes: float, known: P
     for item in items:
         left = deadline - time.monotonic()
         if left <= 0 or (has_begun and left < 60 * item.minutes):
-            _say(f"{item.name}: for another call, {left / 60:.1f} minutes are left")
+            _say(f"{item.name}: for another call, {max(0.0, left) / 60:.1f} minutes are left")
             continue
         if item.is_benchmark and any(
             (folder / packs.SPEED / f"{item.name}.txt").exists() for folder in (place.work, known)
