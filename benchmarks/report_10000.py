@@ -3,19 +3,22 @@
     python benchmarks/report_10000.py [--trials 10000] [--out DIR]
 
 A search's launch with made-up figures: six axes, two of them logarithmic, two metrics at 100
-epochs, seeded. It is made as the frames that reading gives, since writing 20,000 files takes
-minutes and says nothing of the page. The page holds the launch's interactive charts and nothing
-else; the static table of the same trials is weighed beside it. The latency of a move of the mouse
-or of a key is from the event's time stamp to the end of the frame that follows: what is filtered
-is counted, listed and drawn by then, of many lines an even sample; `all lines` is how long the
-whole picture takes, which is drawn when the mouse rests. The same moves over an empty page say what
-of that the machine takes for itself.
+epochs, seeded. It is made of the records that reading gives, since writing 20,000 files takes
+minutes and says nothing of the page. The page is the whole report: static tables, figures and
+interactive charts; to make and write it takes 200 s of processor time. The latency of a move of
+the mouse or of a key is from the event's time stamp to the end of the frame that follows: what is
+filtered is counted and drawn by then, of many lines an even sample, and listed where the list is in
+sight; `all lines` is how long the whole picture takes, which is drawn when the mouse rests. The
+processor time of the page's main thread is that of 50 ms from the event on (of keys 150), in which
+all that follows is done. The same moves over an empty page say what of that the machine takes for
+itself.
 
-Last measured on two cores that nine other processes shared (an empty page: p50 13 ms, p95 27), so
-that the 95th percentiles are the machine's more than the page's; Chromium 1280 x 900 without a GPU:
-page 4.13 MB (data 2.80, Bokeh 1.27), first paint 60 ms, charts drawn 1.8 s, brush p50 31 to 38 ms,
-p95 133 to 171, all lines 0.5 s, search p50 21 (p95 80), filter p50 16 (p95 80). The processor time
-of the page's main thread was 23 ms for each move of a brush. The static table adds 1.96 MB.
+Last measured on two cores that twelve other processes shared (an empty page: p50 10 ms, p95 17; its
+main thread 0 and 13), Chromium 1280 x 900 without a GPU: page 5.10 MB (data of the charts 2.80,
+Bokeh 1.27), first paint 312 ms, charts drawn 3.1 s after they are opened; brushes p50 39 to 58 ms,
+p95 71 to 98, main thread p50 21 to 25 ms, p95 25 to 55; search p50 52 (p95 88), main thread 24
+(37); filter p50 56 (p95 127), main thread 23 (55). Processor time itself is about twice as long
+under such load. On idle cores it is not measured yet.
 """
 
 from __future__ import annotations
@@ -24,25 +27,32 @@ import argparse
 import shutil
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
 from analysis.cifar10.task import trainer
+from analysis.data.progress import Progress
 from analysis.data.search_space import Choice, Range, Search
-from analysis.data.study import POINT, Plan, Study, Sweep
-from analysis.interactive.parts import charts
-from analysis.output.model import Part, Section
-from analysis.output.page import Page
-from analysis.sections import any_task
-from trial_records.plan import PlannedTask
+from analysis.data.study import Study, Sweep
+from analysis.reading import exclusions, frames, launch_frame
+from analysis.reading.launches import Launch
+from analysis.reading.unfinished import Ends
+from analysis.whole_report import build
+from trial_records.config import content_of, fingerprint_of
+from trial_records.history.marks import Marks
+from trial_records.plan import PlanFile, PlannedTask, PlannedTrial
+from trial_records.tables import DIGESTS
+from trial_records.trial_files import EPOCHS as EPOCHS_FILE
 
 EPOCHS = 100
+_FRAMES = 50  # milliseconds: what follows from a move is drawn by then
 TASK = PlannedTask(
     name="made up", reference="made_up.py:task", metric="val_loss", direction="minimize"
 )
@@ -75,16 +85,13 @@ def made_up(trials: int) -> Study:
         "batch_size": draw.choice([32, 64, 128, 256], trials),
         "optimizer": draw.choice(["sgd", "adamw", "lion"], trials),
     }
-    names = [
-        f"lr{lr:.4g}-depth{depth}-{fingerprint:08x}"
-        for lr, depth, fingerprint in zip(
-            points["lr"], points["depth"], draw.integers(0, 2**32, trials), strict=True
-        )
-    ]
     end = 0.3 + np.abs(np.log10(points["lr"]) + 1.5) / 3 + draw.gamma(2, 0.05, trials)
     epochs = np.arange(EPOCHS)
     loss = end[:, None] + 2 * np.exp(-epochs / 12) + draw.normal(0, 0.02, (trials, EPOCHS))
     accuracy = np.exp(-loss) + draw.normal(0, 0.004, loss.shape)
+    values = zip(*(found.tolist() for found in points.values()), strict=True)
+    planned = [_planned(dict(zip(points, row, strict=True))) for row in values]
+    names = [one.name for one in planned]
     rows = {
         "trial": np.repeat(np.array(names, object), EPOCHS),
         "at": np.tile(epochs.astype(float), trials),
@@ -94,31 +101,71 @@ def made_up(trials: int) -> Study:
         pd.DataFrame(rows | {"metric": name, "value": values.ravel()})
         for name, values in (("val_loss", loss), ("val_accuracy", accuracy))
     ]
-    runs = pd.DataFrame({"trial": names} | {POINT + axis: found for axis, found in points.items()})
-    runs = runs.assign(
-        objective=loss.min(axis=1), state="done", seed=0, failure="", predictions_sha256=None,
-        seconds=draw.gamma(9, 20, trials).round(3), exactness="", contradicted=False,
+    outcomes: dict[str, Any] = dict.fromkeys(frames.run_schema().names) | {
+        "trial": names, "status": "done", "objective": loss.min(axis=1),
+        "seconds": draw.gamma(9, 20, trials).round(3),
+    }  # fmt: skip
+    file = PlanFile(
+        schema_version=2, task=TASK, id="0000000a", scale="full", overrides={}, axes=list(SPACE),
+        seeds=[0], created="2026-01-01T00:00:00+00:00", command="", trials=planned,
     )  # fmt: skip
-    runs["flags"] = [[] for _ in names]
-    about: dict[str, Any] = {"pruner": "none", "objective": "best", "seed": 0}
-    search = Search(sampler="random", trials=trials, space=SPACE, **about)
-    plan = Plan(
-        "made_up", "0000000a", "full", {}, list(SPACE), [0], "2026-01-01T00:00:00+00:00", "",
-        runs, pd.DataFrame(), search, task=TASK, logged=pd.concat(logged, ignore_index=True),
-        is_of_today=False,
+    search = Search(
+        sampler="random", pruner="none", objective="best", trials=trials, seed=0, space=SPACE
+    )
+    plan = launch_frame.plan_of(
+        "made_up", Launch(file, search), pd.DataFrame(outcomes).drop(columns=DIGESTS[EPOCHS_FILE]),
+        (pd.DataFrame({"trial": []}), pd.concat(logged, ignore_index=True)),
+        Progress(), Ends({}, {}), {}, trainer(),
     )  # fmt: skip
+    plan = exclusions.told(plan, Marks())
     return Study(Path("nowhere"), [Sweep("made_up", [plan], [])], [], trainer())
+
+
+def _planned(point: dict[str, Any]) -> PlannedTrial:
+    fingerprint = fingerprint_of(content_of(point, TASK.name))
+    name = f"lr{point['lr']:.4g}-depth{point['depth']}-{fingerprint[:8]}"
+    return PlannedTrial(name=name, fingerprint=fingerprint, point=point, config=point)
+
+
+class MainThread:
+    """The processor time of the thread on which a page's scripts run, layout and painting with
+    them. Other programs on the machine disturb it less than the time that passes."""
+
+    def __init__(self, browser: Browser) -> None:
+        told = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+        pages = [one for one in told["processInfo"] if one["type"] == "renderer"]
+        pid = max(pages, key=lambda one: float(one["cpuTime"]))["id"]
+        self._path = Path(f"/proc/{pid}/task/{pid}/schedstat")
+
+    @property
+    def ms(self) -> float:
+        return int(self._path.read_text().split()[0]) / 1e6
 
 
 def quantiles(found: Sequence[float]) -> str:
     p95 = statistics.quantiles(found, n=20)[-1]
-    return f"p50 {statistics.median(found):.0f} ms, p95 {p95:.0f} ms, n {len(found)}"
+    return f"p50 {statistics.median(found):.0f} ms, p95 {p95:.0f} ms"
 
 
-def took(tab: Tab) -> list[float]:
+def told(what: str, tab: Tab, acts: Sequence[Callable[[], None]], pause: int) -> None:
+    """What the acts took, one after the other, and then again with pauses between them, in which
+    the page does all that follows from each."""
+    tab.evaluate("took.length = 0")
+    for act in acts:
+        act()
+        if pause > _FRAMES:
+            tab.wait_for_timeout(pause)
     tab.wait_for_timeout(300)
-    found: list[float] = tab.evaluate("took.splice(0)")
-    return found
+    passed = tab.evaluate("took.splice(0)")
+    browser = tab.context.browser
+    assert browser is not None
+    thread, spent = MainThread(browser), []
+    for act in acts:
+        before = thread.ms
+        act()
+        tab.wait_for_timeout(max(pause, _FRAMES))
+        spent.append(thread.ms - before)
+    print(f"{what}: {quantiles(passed)}; processor of the main thread {quantiles(spent)}")
 
 
 def until(tab: Tab, condition: str) -> None:
@@ -134,53 +181,48 @@ def floor(tab: Tab) -> None:
     """What the same moves take where nothing listens: the machine's own share."""
     tab.goto("about:blank")
     tab.evaluate(LATENCY, "pointermove")
-    for step in range(120):
-        tab.mouse.move(300, 200 + 3 * step)
-    print(f"an empty page: {quantiles(took(tab))}")
+    told("an empty page", tab, moves(tab, 300, 500), 0)
+
+
+def moves(tab: Tab, x: float, bottom: float) -> list[Callable[[], None]]:
+    """Of the mouse, straight up and down again."""
+    places = [bottom - 3.8 * step for step in (*range(60), *range(60, 0, -1))]
+    return [partial(tab.mouse.move, x, place) for place in places]
 
 
 def drive(tab: Tab, url: str, name: str) -> None:
     tab.goto(url)
     until(tab, "performance.getEntriesByName('first-contentful-paint').length > 0")
     paint = tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    until(tab, f"sweepsCharts['{name}'].explorer?.drawn > 0")
+    tab.wait_for_timeout(1000)
+    explorer = f"sweepsCharts['{name}'].explorer"
+    begun = tab.evaluate(f"location.hash = '{name}', performance.now()")
+    until(tab, f"{explorer}?.drawn > 0")
     ready = tab.evaluate("performance.now()")
-    print(f"first paint {paint:.0f} ms, charts drawn {ready:.0f} ms")
-    over = tab.locator(".axes")
+    print(f"first paint {paint:.0f} ms; charts drawn {ready - begun:.0f} ms after they are opened")
+    over = tab.locator(f"#{name} .axes")
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     assert box is not None
     tab.evaluate(LATENCY, "pointermove")
-    explorer = f"sweepsCharts['{name}'].explorer"
     axes = tab.evaluate(f"{explorer}.parallel.axes.map((_, i) => {explorer}.parallel.x(i))")
     for place in (0, 2, len(axes) - 1):
         x = box["x"] + axes[place]
         tab.mouse.move(x, box["y"] + 285)
         tab.mouse.down()
-        tab.evaluate("took.length = 0")
-        for step in range(60):
-            tab.mouse.move(x, box["y"] + 280 - 3.8 * step)
-        found = took(tab)
+        told(f"brush on axis {place + 1}", tab, moves(tab, x, box["y"] + 280), 0)
         tab.mouse.up()
-        print(f"brush on axis {place + 1}: {quantiles(found)}")
         tab.mouse.click(x, box["y"] + 150)
     tab.wait_for_timeout(500)
     tab.evaluate(f"window.start = performance.now(); {explorer}.parallel.drawLines()")
-    tab.wait_for_timeout(1000)
+    until(tab, f"{explorer}.parallel.drawn > start")
     print(f"all lines: {tab.evaluate(f'{explorer}.parallel.drawn - start'):.0f} ms")
     tab.evaluate(LATENCY, "input")
     for label, text in (("Search trials", "depth=1 adamw"), ("Filter lr", "0.01..0.1")):
-        field = tab.get_by_label(label)
-        field.focus()
-        tab.evaluate("took.length = 0")
-        for _ in range(3):
-            for letter in text:
-                tab.keyboard.type(letter)
-                tab.wait_for_timeout(150)
-            for _ in text:
-                tab.keyboard.press("Backspace")
-                tab.wait_for_timeout(150)
-        print(f"{label}: {quantiles(took(tab))}")
+        tab.get_by_label(label).focus()
+        typed = [partial(tab.keyboard.press, key) for key in text]
+        erased = [partial(tab.keyboard.press, "Backspace")] * len(text)
+        told(label, tab, [*typed, *erased] * 3, 150)
 
 
 def main() -> None:
@@ -189,15 +231,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     study = made_up(given.trials)
-    (plan,) = study.plans
     out = given.out or Path(tempfile.mkdtemp()) / "report"
-    (chart,) = charts(plan, study)
-    page = Page("10,000 trials", [Section("Every trial", [Part(interactive=[chart])])])
+    page = build(study)
+    (chart,) = (one for part in page.parts for one in part.interactive)
     path = page.write(out)
-    print(f"page {path.stat().st_size / 1e6:.2f} MB, of it data {len(chart.data) / 1e6:.2f} MB, "
-          f"scripts {sum(map(len, chart.scripts)) / 1e6:.2f} MB")  # fmt: skip
-    table = Page("t", [Section("Every trial", any_task.trials(plan))]).html()
-    print(f"the static table of the same trials: {len(table) / 1e6:.2f} MB")
+    sizes = {
+        "page": path.stat().st_size,
+        "data of the charts": len(chart.data),
+        "Bokeh": len(chart.scripts[0]),
+    }
+    print(", ".join(f"{what} {size / 1e6:.2f} MB" for what, size in sizes.items()))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
