@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from analysis.data.study import POINT
 from analysis.stats.intervals import ALPHA, POWER, prediction_p, seeds_to_tell
-from analysis.stats.seed_values import difference, family, judged, would_tell
+from analysis.stats.seed_values import at, difference, family, judged, places, points, would_tell
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,18 @@ def test_what_is_undecided_says_how_many_seeds_would_tell() -> None:
     # Among more comparisons it takes more, and too few seeds now are one comparison as well.
     many = family([two, a, a, None])
     assert [one and one.family for one in many] == [3, 2, 2, None]
+
+
+VALUES = st.sampled_from([0.1, 1, 1.0, 2, "1", "sgd", None, float("nan"), True])
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=12))
+def test_each_point_has_the_places_of_its_rows(rows: list[tuple[object, object]]) -> None:
+    columns = {
+        POINT + name: list(held) for name, held in zip("ab", zip(*rows, strict=True), strict=True)
+    }
+    plan: Any = SimpleNamespace(axes=["a", "b"], runs=pd.DataFrame(columns, dtype=object))
+    for point, found in zip(points(plan), places(plan), strict=True):
+        assert plan.runs.iloc[found].index.tolist() == at(plan, point).index.tolist()
+    alone: Any = SimpleNamespace(axes=[], runs=plan.runs)
+    assert [one.tolist() for one in places(alone)] == [list(range(len(rows)))]

@@ -105,10 +105,12 @@ def best(plan: Plan) -> dict[str, Any] | None:
 def _ranked(plan: Plan) -> pd.DataFrame:
     """`points`, whose index says where each stands in the launch."""
     rows = []
-    for point in seed_values.points(plan):
-        runs = seed_values.at(plan, point)
-        # One that only repeats another seed's result says nothing new.
-        found = _finite(runs[~runs["repeated"]])
+    measured = plan.runs["objective"].to_numpy(float)
+    # One that only repeats another seed's result says nothing new.
+    counts = np.isfinite(measured) & ~plan.runs["repeated"].to_numpy(bool)
+    flags = plan.runs["flags"].tolist()
+    for point, at in zip(seed_values.points(plan), seed_values.places(plan), strict=True):
+        found = measured[at[counts[at]]].tolist()
         low, high = seed_interval(found) or (None, None)
         rows.append(
             {
@@ -118,8 +120,8 @@ def _ranked(plan: Plan) -> pd.DataFrame:
                 "from": _rounded(low),
                 "to": _rounded(high),
                 "n": len(found),
-                "planned": len(runs),
-                "flags": ", ".join(sorted({code for codes in runs["flags"] for code in codes})),
+                "planned": len(at),
+                "flags": ", ".join(sorted({code for one in at for code in flags[one]})),
             }
         )
     table = pd.DataFrame(rows)
@@ -141,14 +143,9 @@ def first(plan: Plan) -> str:
     return f"The best mean, {mean}, has {seed_values.words(point)}."
 
 
-def _finite(runs: pd.DataFrame) -> list[float]:
-    found = runs["objective"].astype(float)
-    return found[np.isfinite(found)].tolist()
-
-
 def _without(plan: Plan) -> list[str]:
     done = plan.runs[plan.runs["state"] == "done"]
-    missing = len(done) - len(_finite(done))
+    missing = len(done) - int(np.isfinite(done["objective"].astype(float)).sum())
     if not missing:
         return []
     return [

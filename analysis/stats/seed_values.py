@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.data.study import POINT, Plan
@@ -57,6 +58,16 @@ def at(plan: Plan, point: Point, columns: Sequence[str] = ()) -> pd.DataFrame:
         found = runs[POINT + key if POINT + key in runs else key]
         here &= (found.isna() if pd.isna(value) else found == value).to_numpy(bool)
     return (runs[list(columns)] if columns else runs)[here]
+
+
+def places(plan: Plan) -> list[npt.NDArray[np.intp]]:
+    """Of each of `points`, where its rows stand in `plan.runs`; in one pass over them."""
+    columns = [POINT + axis for axis in plan.axes]
+    if not columns:
+        return [np.arange(len(plan.runs))]
+    number = plan.runs.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
 
 
 def by_seed(plan: Plan, point: Point, column: str = "val_accuracy") -> dict[int, float]:
