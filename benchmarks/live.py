@@ -10,7 +10,7 @@ anything changes. The files of the report's folder are written later, when nothi
 
 Last measured on two cores that ten other processes shared, which makes processor time itself
 longer: a function's sweep 0.92 s (0.87 to 0.99), the trainer's 1.59 s (1.21 to 1.95). At the same
-time the version before took 1.55 and 2.33 s, which read every file anew and made a frame for each
+time the version before took 1.55 and 2.33 s, which read every file again and made a frame for each
 trial. What is left is one figure of curves, which a new point changes, and the tables of sections.
 """
 

@@ -87,7 +87,7 @@ def compare(options: argparse.Namespace, group: Group) -> None:
     precision = resolve(options.precision, device)
     torch.backends.cudnn.benchmark = True
 
-    peaks = roofline.peaks(device, anew=True)
+    peaks = roofline.peaks(device, again=True)
     peak = peaks.flops_per_second(precision)
     print(
         f"{peaks.device}, torch {torch.__version__}: {peak / 1e9:,.0f} GFLOP/s in {precision}, "

@@ -5,7 +5,7 @@
         [--variants channels_last channels_last+bf16 channels_last+bf16+compile]
         [--ours precision=fp32]
 
-timm comes from PyPI and is no dependency of ours: install it where this is run, or put it on
+timm comes from PyPI and is not a dependency of ours: install it where this is run, or put it on
 PYTHONPATH. The package has the pieces of its training script and not the script: timm_loop.py puts
 them together as that does. --variants adds its own options for speed. The figures are those of
 training.py.

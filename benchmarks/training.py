@@ -10,7 +10,7 @@ CHECKOUT is https://github.com/kuangliu/pytorch-cifar. Each contender is a proce
 first optimizer step, what compiling adds to it, and images/s once warm.
 
 The peer is its own main.py, executed: its ResNet18 (dla34: its DLA), transforms, DataLoader with
-two workers that it starts anew in each epoch, SGD, and a progress bar that reads loss and accuracy
+two workers that it starts over in each epoch, SGD, and a progress bar that reads loss and accuracy
 after each step. Changed are the line that names the model, the batch size, its loop over epochs,
 and CIFAR10 (peers.py). --variants adds what its users add by hand. --width narrows both networks.
 

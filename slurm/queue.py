@@ -108,7 +108,7 @@ class Queue:
         return list(self._mine.rows)
 
     def forget(self) -> None:
-        """Ask anew at the next question, however soon it comes: after submitting, or cancelling."""
+        """Ask again at the next question, however soon it comes: after submitting or cancelling."""
         self._asked = None
 
     def _stale(self) -> bool:
@@ -269,7 +269,7 @@ def _bases(ids: list[str]) -> list[str]:
 
 
 def _separator() -> str:
-    """Drawn anew for each question, so that no name or comment can hold it.
+    """Drawn again for each question, so that no name or comment can hold it.
 
     It begins with no digit, which squeue would take for a width.
     """

@@ -155,7 +155,7 @@ class OpenedSweeps:
             clock.sleep(min(WAIT_SECONDS, left))
 
     def _look(self) -> list[tuple[TrialStore, Progress]]:
-        """Every trial of every plan, each once; and anew what is a problem."""
+        """Every trial of every plan, each once; and again what is a problem."""
         self.problems = []
         found = []
         for store in self.stores:

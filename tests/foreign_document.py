@@ -1,5 +1,5 @@
 """The examples in docs/tasks.md are the files in tests/foreign/: `python tests/foreign_document.py`
-writes them into it anew."""
+writes them into it again."""
 
 from __future__ import annotations
 

@@ -488,7 +488,7 @@ def test_a_smoke_report_says_that_it_is_no_evidence(tmp_path: Path) -> None:
     finish(folder_of(tmp_path, points[0]), points[0][1])
     run("--results", tmp_path)
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "no evidence about the study (smoke scale, another data set, overrides)" in page
+    assert "not evidence about the study (smoke scale, another data set, overrides)" in page
     assert "2 for 25" in page
     assert "reported 81.38" not in page  # which stands beside full scale alone
 

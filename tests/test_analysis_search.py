@@ -259,7 +259,7 @@ def test_only_launches_that_vary_the_field_alone_are_drawn_over_a_search(tmp_pat
     launch_in(tmp_path, {1e-3: {1: 0.92, 2: 0.94}, 1e-4: {1: 0.9, 2: None}, 5e-3: {1: "ERROR"}})
     launch_in(tmp_path, {1e-3: {1: 0.1}}, id="00000002", label_smoothing=0.0)
     launch_in(tmp_path, {1e-3: {1: 0.92}, 1e-4: {2: "ERROR"}}, sweep="again", id="00000003")
-    # What another search asked for is no launch of a grid, and what did not finish has no value.
+    # What another search asked for is not a launch of a grid, and what did not finish has no value.
     search_in(tmp_path, [(4e-3, 0.99)], id="07e40000")
     launch_in(tmp_path, {1e-3: {3: {"status": "partial", "val_accuracy": 0.1}}}, id="00000004")
     plan, others = searched(tmp_path)

@@ -124,7 +124,7 @@ def test_a_tie_is_called_a_tie() -> None:
 
 
 def test_values_that_are_counted_in_steps_are_not_sure() -> None:
-    """Three equal differences of one example of a hundred each are no proof."""
+    """Three equal differences of one example of a hundred each are not proof."""
     plan = plan_of({1: [0.11, 0.12, 0.13], 2: [0.10, 0.11, 0.12]})
     assert answer(plan).sure is not Sure.CLEAR
 

@@ -316,7 +316,7 @@ def test_what_is_shown_follows_from_the_file(
             place = place[key]
         place[path[-1]] = new
         expected[path] = f"{new:,}" if isinstance(new, int) else f"{new:g}", f"{new:.{digits}f}"
-    # Recalls make the totals of images; what is left out of the sum is no figure of its own.
+    # Recalls make the totals of images; what is left out of the sum is not a figure of its own.
     text = says(monkeypatch, once, other)
     assert not [path for path, forms in expected.items() if not any(one in text for one in forms)]
 

@@ -17,7 +17,7 @@ from trial_records.plan import PlannedCommand, PlannedTask
 
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
 
-# It reads a file beside it by a relative path, resumes by a flag alone, and without it begins anew.
+# It reads a file beside it by a relative path, resumes by a flag alone, and without it starts over.
 TRAIN = """
 import argparse, os, sys, time
 parser = argparse.ArgumentParser()

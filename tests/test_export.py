@@ -277,7 +277,7 @@ def test_two_exports_at_once_are_refused(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_log_and_of_a_finished_trial_have_one_digest(results: Path) -> None:
-    """Else each trial would be written anew when it ends."""
+    """Else each trial would be written again when it ends."""
     folder = results / SWEEP / NAMES[3]
     writer = log_of(folder)
     for number, loss in enumerate([2.0, 1.0]):

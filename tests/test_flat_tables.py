@@ -49,7 +49,7 @@ def test_one_pattern_finds_all_trials_compacted_or_not(results: Path, name: str)
     assert not list(results.glob(f"mine/*-*/{name}"))
     pd.testing.assert_frame_equal(every(results, name), before, check_dtype=False)
     (part,) = archive.parts(results / "mine")
-    # What was lost is made anew.
+    # What was lost is made again.
     (flat_tables.folder_of(part) / name).unlink()
     compact(results)
     pd.testing.assert_frame_equal(every(results, name), before, check_dtype=False)

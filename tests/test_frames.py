@@ -306,12 +306,12 @@ def test_a_point_holds_what_its_fields_take(tmp_path: Path) -> None:
 def test_a_sweep_whose_name_is_no_text_is_left_out(tmp_path: Path) -> None:
     bad = os.fsdecode(b"b\xffad")
     write_plan(tmp_path, seeds(1), sweep=bad)
-    with pytest.raises(InputError, match="is no UTF-8"):
+    with pytest.raises(InputError, match="is not UTF-8"):
         load(tmp_path, [])
     write_plan(tmp_path, seeds(1))
     study = load(tmp_path, [])
     assert [plan.sweep for plan in study.plans] == ["grid"]
     (problem,) = study.problems
-    assert r"b\xffad/plans/00000001.json is no UTF-8" in str(problem)
+    assert r"b\xffad/plans/00000001.json is not UTF-8" in str(problem)
     str(problem).encode()
     assert (tmp_path / bad).is_dir()

@@ -276,7 +276,7 @@ def write(folder: Path, objective: Objective, rows: list[Any], returned: Any = N
 def test_a_trial_is_told_by_the_searchs_objective(
     tmp_path: Path, run_for: Objective, objective: Objective, value: float
 ) -> None:
-    """Whatever it was run for: that is no part of what a trial is."""
+    """Whatever it was run for: that is not part of what a trial is."""
     write(tmp_path / "trial", run_for, ROWS, {"loss": 0.25})
     assert outcome(search(objective), tmp_path / "trial", FINGERPRINT) == (value, None)
 

@@ -1,4 +1,4 @@
-"""The journal: what a killed driver leaves is mended, and a seeded sampler goes on."""
+"""The journal: what a killed driver leaves is repaired, and a seeded sampler goes on."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def test_one_more_run_of_the_same_recipe_is_what_seeds_explain() -> None:
         reported_tables.told_from_reported([(nan, ours, 10_000), (0.85, ours[:2], 10_000)])
         == [None] * 2
     )
-    # One family: with eight others that are no different it takes more.
+    # One family: with eight others that do not differ it takes more.
     many = reported_tables.told_from_reported([(0.85, ours, 10_000), *[(0.905, ours, 10_000)] * 8])
     assert many[0] == pytest.approx(9 * outside)
 

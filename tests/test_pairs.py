@@ -43,7 +43,7 @@ def test_mcnemar_is_the_exact_two_sided_binomial_test(a: int, b: int) -> None:
     assert mcnemar(a, b) == pytest.approx(
         scipy_stats.binomtest(a, n, 0.5, alternative="two-sided").pvalue, rel=1e-9
     )
-    # All splits that are no likelier than the one that was seen, in whole numbers.
+    # All splits that are not likelier than the one that was seen, in whole numbers.
     seen = math.comb(n, a)
     total = sum(c for k in range(n + 1) if (c := math.comb(n, k)) <= seen)
     assert mcnemar(a, b) == pytest.approx(total / 2**n, rel=1e-9)

@@ -93,7 +93,7 @@ def test_a_folder_that_others_may_write_is_refused_where_the_user_chose_it(
 
 
 def test_what_a_parent_chose_is_no_choice_of_the_users(tmp_path: Path) -> None:
-    """A job on another machine, or a worker that outlives its launch, chooses anew."""
+    """A job on another machine, or a worker that outlives its launch, chooses again."""
     (there, _) = folders(HOME=str(tmp_path / "a"))
     code = f"{SAY}\nimport subprocess, sys\nos.environ['HOME'] = {str(tmp_path / 'b')!r}\n"
     code += f"subprocess.run([sys.executable, '-c', {SAY!r}])"

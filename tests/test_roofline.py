@@ -170,7 +170,7 @@ def test_peaks_are_measured_once_and_a_damaged_file_anew(cache: Path) -> None:
     assert device_peaks.cached("another device") is None
     faster = DevicePeaks(found.device, 1e18, 1e18, 1e18, 1e-12)
     device_peaks.store(faster)
-    assert roofline.peaks(CPU, anew=True) == faster == device_peaks.cached(found.device)
+    assert roofline.peaks(CPU, again=True) == faster == device_peaks.cached(found.device)
 
 
 def test_the_better_of_two_measurements_is_the_peak() -> None:

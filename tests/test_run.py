@@ -187,7 +187,7 @@ def test_what_is_damaged_is_set_aside_and_all_begins_anew(
     again = begun(trial)
     with caplog.at_level(logging.WARNING):
         assert again.load() is None
-    assert "starts anew" in caplog.text
+    assert "starts over" in caplog.text
     assert seen(trial) == []
     assert (trial / f"{trial_files.CHECKPOINT}.damaged").exists()
 

@@ -172,7 +172,7 @@ def test_another_space_under_the_same_journal_is_refused(
     assert command(sweeps.search.__main__, *given) == 2
     error, help_line = capsys.readouterr().err.splitlines()[-2:]
     assert "log_uniform(1e-06, 0.01) now, log_uniform(1e-05, 0.01) there" in error
-    assert help_line.startswith("help: go back to that definition, or start anew")
+    assert help_line.startswith("help: go back to that definition, or start over")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_what_once_failed(line: str) -> None:
 
 @pytest.mark.parametrize("line", kept("known.txt"))
 def test_what_is_known_to_fail(line: str) -> None:
-    """So that who mends it hears of it, and puts the line among the others."""
+    """So that who fixes it hears of it, and puts the line among the others."""
     assert play(parsed(line)).violations
 
 

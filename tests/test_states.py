@@ -363,7 +363,7 @@ def test_a_forged_claim_cancels_no_other_job(
     said = capsys.readouterr().err
     assert cluster.slurm.calls("scancel") == []
     if comment == "0" * 12:
-        # That of another submission: the number was given anew, and the trial is lost.
+        # That of another submission: the number was given again, and the trial is lost.
         assert cluster.now()[0] is State.LOST
         return
     assert f"its comment does not begin with {TOKEN}; if it is yours: scancel 7" in said

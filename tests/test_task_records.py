@@ -162,7 +162,7 @@ def test_each_changed_byte_is_noticed(tmp_path: Path, name: str) -> None:
     content = (folder / name).read_bytes()
 
     def read() -> str:
-        """A column without any value but NaN may go missing: for a digest that is no value."""
+        """A column without any value but NaN may go missing: for a digest that is not a value."""
         if name == RUN:
             rows = [tables.read_run(folder, FINGERPRINT)]
         else:

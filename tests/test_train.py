@@ -302,7 +302,7 @@ def test_a_damaged_checkpoint_is_set_aside(
     with caplog.at_level(logging.WARNING):
         train(config, tmp_path)
     (warning,) = [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
-    assert f"{trial_files.CHECKPOINT} is damaged" in warning and "starts anew" in warning
+    assert f"{trial_files.CHECKPOINT} is damaged" in warning and "starts over" in warning
     assert (tmp_path / f"{trial_files.CHECKPOINT}.damaged").read_bytes() == rest
     assert what_was_computed(config, tmp_path) == what_was_computed(config, undisturbed("resnet"))
 

@@ -163,7 +163,7 @@ def test_exact_is_said_only_where_it_is_declared_and_was_found() -> None:
         "unverified",
         "resumed; rerun within 5 % on 2026-11-30 by other code on another device or other versions",
     )
-    # Of a run that was trained anew since, it says nothing.
+    # Of a run that was trained again since, it says nothing.
     assert said(replace(NOTE, run="b" * 64))[0] == "exact"  # but as any other trial alike
     assert said(replace(NOTE, run="b" * 64, attempts=1))[0] == "unverified"
 

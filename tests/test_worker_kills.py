@@ -61,7 +61,7 @@ def survive(folder: Path, trials: int) -> str:
     (plan,) = store.plans()
     assert len(plan.trials) == trials
     assert {one.state for one in store.standings(plan.trials)} == {"done"}
-    # One killed between its trial's record and giving it back leaves a lease, which is nobody's.
+    # One killed between its trial's record and giving it back leaves a lease, which nobody holds.
     left = [lease for one in plan.trials if (lease := read(store.folder_of(one))) is not None]
     assert not any(map(store.liveness.is_alive, left))
     assert len(left) <= kills

@@ -61,7 +61,7 @@ class NonFiniteLossError(Exception):
 
 def train(config: TrainConfig, run: Run, on_epoch: Callable[[Row], None] | None = None) -> Row:
     """Run the trial, or what is left of it; the metrics that it ends with, by column of
-    run.parquet. What is no number of these is in `run.record`.
+    run.parquet. What is not one of these numbers is in `run.record`.
 
     Under torchrun (or any launcher that sets the env:// variables) all ranks call it alike.
     `on_epoch` gets each row once it is saved, on rank 0, on a GPU perhaps while it still is on its

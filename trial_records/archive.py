@@ -171,7 +171,7 @@ def _refuse(path: Path, what: str) -> NoReturn:
     raise InputError(
         f"{path} {what}",
         "it may be all that there is of its trials: put it back from a backup or a snapshot; where "
-        f"there is none, move it away, and a launch runs them anew: {move_away(path)}",
+        f"there is none, move it away, and a launch runs them again: {move_away(path)}",
         exit_code=EXIT_IO,
     )
 

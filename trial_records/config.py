@@ -79,7 +79,7 @@ def as_before(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_of(values: Mapping[str, Any], fingerprint: str) -> bool:
     """Whether the stored values of a configuration are those that the fingerprint names; also where
-    another tool wrote them anew and made 0 of 0.0, which only a declared schema can tell."""
+    another tool wrote them again and made 0 of 0.0, which only a declared schema can tell."""
     if fingerprint_of(values) == fingerprint:
         return True
     for schema in _declared:

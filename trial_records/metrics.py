@@ -99,8 +99,8 @@ def objective(
     direction: Literal["maximize", "minimize"],
     reduction: Literal["best", "last", "final"],
 ) -> float | None:
-    """The value of a finished trial by an objective: as its run says it, or anew where it was run
-    for another one, which is no part of what a trial is.
+    """The value of a finished trial by an objective: as its run says it, or again where it was run
+    for another one, which is not part of what a trial is.
 
     `run` is the row of its run.parquet; `rows` reads what it logged, where that is needed. None
     where the trial measured nothing of the name.

@@ -72,7 +72,7 @@ def write_copy(path: Path, table: pa.Table, whose: Mapping[str, str]) -> str:
     rest = table.drop_columns([name for name in NAMED if name in table.column_names])
     is_predictions = path.name == PREDICTIONS
     if is_of_trainer(table):
-        # Another tool may have written it anew, with other types.
+        # Another tool may have written it again, with other types.
         rest = conform(path, rest, PREDICTIONS_SCHEMA if is_predictions else EPOCHS_SCHEMA)
     return _write_values(path, rest, whose, rest.column_names if is_predictions else None)
 

@@ -4,7 +4,7 @@ results/<sweep>/verified/<trial>.<8 hex digits>.json
 
 A file for each rerun, written once, beside the trials' folders: so two commands at once lose
 nothing, and compaction leaves it alone. It speaks of one run, by the digest of its run.parquet's
-row, and of none that was trained anew since.
+row, and of none that was trained again since.
 """
 
 from __future__ import annotations

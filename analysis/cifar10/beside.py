@@ -302,7 +302,7 @@ def footnotes(figures: Sequence[Figure]) -> list[str]:
             f"detail and of the reported one, adjusted by Holm for all {compared} figures that "
             f"have one; {NETWORKS} are told apart where it is at most {ALPHA:g}. It is about these "
             "two trained networks and says nothing of other seeds of their recipes; F1 and the "
-            "averages are no share of images and have none. "
+            "averages are not a share of images and have none. "
             f"{LARGER}: under {MIN_SEEDS} seeds nothing is said."
         )
     return found

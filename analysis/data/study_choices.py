@@ -91,7 +91,7 @@ def read_all(results: Path, problems: list[InputError]) -> Iterator[tuple[Path, 
             problems.append(
                 InputError(
                     f"{path} does not say what was chosen: {where}: {first['msg']}",
-                    "it was left in place; move it away, and the study's command writes it anew: "
+                    "it was left in place; move it away, and the study's command writes it again: "
                     + move_away(path),
                     exit_code=EXIT_IO,
                 )

@@ -1,7 +1,7 @@
 """Exported: what a destination has of each trial, so that a second export adds only what is new.
 
 DEST/.exported/SWEEP.json, sealed. It is written before trials grow, without them, and after: a
-trial that the destination has and this does not was broken off, and is written anew.
+trial that the destination has and this does not was broken off, and is written again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def read(dest: Path, sweep: str, tool: str) -> dict[str, Mark]:
     except (ValidationError, KeyError, TypeError):
         raise InputError(
             f"{path} is not a record of an export",
-            f"move it away, and everything is exported anew: {move_away(path)}",
+            f"move it away, and everything is exported again: {move_away(path)}",
             exit_code=EXIT_IO,
         ) from None
 

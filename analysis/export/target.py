@@ -20,7 +20,7 @@ class Target(Protocol):
     """A tool's store in the destination folder, which one process writes at a time."""
 
     appends: bool
-    """Whether rows can be added to a trial that is there; else it is written anew, whole."""
+    """Whether rows can be added to a trial that is there; else it is written again, whole."""
 
     def has(self, trial: Trial) -> bool:
         """Whether the store has anything of the trial."""

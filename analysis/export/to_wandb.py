@@ -1,6 +1,6 @@
 """Offline runs of W&B: DEST/wandb/offline-run-*, a project for each sweep and a run for each trial.
 
-Nothing is sent; `wandb sync DEST/wandb/offline-run-*` does that. A run that grew is written anew
+Nothing is sent; `wandb sync DEST/wandb/offline-run-*` does that. A run that grew is written again
 under its id, since an offline run cannot be opened again.
 """
 

@@ -21,7 +21,7 @@ class Counts:
 
     new: int = 0
     grown: int = 0
-    replaced: int = 0  # they did not only grow: a trial that was trained anew, an export broken off
+    replaced: int = 0  # they did not only grow: a trial was trained again, an export broken off
     unchanged: int = 0
     not_begun: int = 0
     rows: int = 0  # that were written

@@ -64,7 +64,7 @@ def _has_names(axis: Axis) -> bool:
 
 
 def _prepare_ticks(axis: Axis, names: dict[str, str]) -> None:
-    """Ticks take their texts anew from their formatter whenever they are drawn."""
+    """Ticks take their texts again from their formatter whenever they are drawn."""
     if not _has_names(axis):
         return
     texts = [label.get_text() for label in axis.get_ticklabels()]

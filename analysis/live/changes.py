@@ -14,7 +14,7 @@ _DEPTH = 5
 # What jobs said, the code that they ran, the journals of searches; and, but of an attempt that has
 # them still, a program's own files.
 _NOT_READ = frozenset(("logs", "code", "searches", "files"))
-# A checkpoint is no record; a lease is touched every few seconds, and Standings reads it.
+# A checkpoint is not a record; a lease is touched every few seconds, and Standings reads it.
 _UNREAD = ("checkpoint", "claim.", ".")
 
 Stamp = tuple[int, int, int]

@@ -88,7 +88,7 @@ class Watch:
             changed = seen != self._seen and (self._seen is not None or self._may_try)
             if changed:
                 self.make()
-                self._changed_at = clock.monotonic()  # how long that took is no quiet
+                self._changed_at = clock.monotonic()  # how long that took does not count as quiet
             if self._unwritten is not None and self._is_time_to_write(changed):
                 self.write()
         except (InputError, SlurmError) as error:

@@ -63,7 +63,7 @@ def read(path: Path) -> Launch:
         # Neither a page nor a table can hold the name as it is.
         shown = os.fsencode(path).decode(errors="backslashreplace")
         raise InputError(
-            f"the name of {shown} is no UTF-8",
+            f"the name of {shown} is not UTF-8",
             "it was left in place; rename it to be in the report",
             exit_code=EXIT_IO,
         ) from None

@@ -157,8 +157,8 @@ def _curves(plan: Plan) -> list[Picture]:
         f"{count(len(labels), 'seed')} of {plan.sweep} over epochs: loss and "
         "accuracy on training and validation images, learning rate, and training minus "
         f"validation accuracy in points. Training figures are running means over {images} while "
-        f"the weights move, so that a gap below 0 is no mistake.{losses} A dot is the best epoch "
-        "by validation accuracy."
+        f"the weights move, so that a gap below 0 is not a mistake.{losses} A dot is the best "
+        "epoch by validation accuracy."
     )
     figure = panels(plan.epochs, labels, best, smoothing=smoothing, mixed=mixed)
     return [Picture(f"{wording.name(plan)}-panels", caption, figure)]

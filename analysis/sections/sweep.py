@@ -96,7 +96,7 @@ def _effects(plan: Plan) -> tuple[list[Table], list[str]]:
 
 
 def choice(plan: Plan) -> str:
-    """Which point validation selects, lest a reader pick one by its test accuracy, and whether
+    """Which point validation selects, so that nobody picks one by its test accuracy, and whether
     seeds separate it from the next best."""
     ranked = seed_values.ranked(plan)
     if not ranked:

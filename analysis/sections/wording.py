@@ -29,7 +29,7 @@ def preface(plan: Plan, why_no_evidence: Sequence[str] = ()) -> str:
         f"{values(runs['seed'])}. Overrides: {overrides(plan)}."
     )
     if why_no_evidence:
-        words += f" These figures are no evidence about the study ({', '.join(why_no_evidence)})."
+        words += f" These figures are not evidence about the study ({', '.join(why_no_evidence)})."
     if not runs["same_data"].all():
         others = count(int((~runs["same_data"]).sum()), "trial")
         words += (

@@ -172,7 +172,7 @@ def _diverged(runs: pd.DataFrame) -> pd.Series[bool]:
     chance = pd.Series([1 / (count or 1) for count in counts], index=runs.index)
     images = runs["test_images"].astype(float).where(lambda counts: counts > 0)
     bar = chance + 3 * (chance * (1 - chance) / images).map(math.sqrt, na_action="ignore")
-    # A finished run without a test accuracy is no better than chance either.
+    # A finished run without a test accuracy is not better than chance either.
     at_chance = ~(runs["test_accuracy"].astype(float) > bar)
     fell = runs["val_accuracy_last"].astype(float) < runs["val_accuracy"].astype(float) / 2
     return at_chance | fell

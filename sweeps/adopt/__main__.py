@@ -77,7 +77,7 @@ Seed = Annotated[
 ]
 Ignored = Annotated[
     list[str] | None,
-    typer.Option(metavar="FIELD", help="Is no part of a configuration; may be repeated."),
+    typer.Option(metavar="FIELD", help="Is not part of a configuration; may be repeated."),
 ]
 Done = Annotated[str | None, typer.Option(metavar="GLOB", help="Only runs that have this file.")]
 
@@ -97,7 +97,7 @@ def main(
     ignore: Ignored = None,
     done: Done = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Take in anew the runs whose files changed.")
+        bool, typer.Option("--update", help="Take in again the runs whose files changed.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would enter, and write nothing.")

@@ -209,7 +209,7 @@ def members_of(
     except (OSError, EOFError, ValueError):
         content = b""
     if hashlib.sha256(content).hexdigest() != digest:
-        raise RefusedError(f"{archive} is damaged", "launch the sweep again: it writes it anew")
+        raise RefusedError(f"{archive} is damaged", "launch the sweep again: it writes it again")
     files: list[tuple[tarfile.TarInfo, bytes]] = []
     links: list[tuple[str, str]] = []
     with tarfile.open(fileobj=io.BytesIO(content)) as members:

@@ -94,7 +94,7 @@ def _csv(content: bytes) -> dict[str, Any]:
 
 
 def _column(texts: Sequence[str]) -> Any:
-    """As whole numbers or as numbers, where all of them are; an empty cell is no number."""
+    """As whole numbers or as numbers, where all of them are; an empty cell is not a number."""
     if not any("_" in text for text in texts):  # which Python takes for a thousands separator
         try:
             return np.array([int(text) for text in texts], np.int64)

@@ -4,7 +4,7 @@ results/<sweep>/compact/<16 hex digits>/run.parquet and epochs.parquet
 
 They stand beside the compact file from which they are made, and have the columns of the trials' own
 files, so that one pattern, `results/**/run.parquet`, finds every trial. No command of the project
-reads them. Where some are missing, the next `compact` makes them anew.
+reads them. Where some are missing, the next `compact` makes them again.
 """
 
 from __future__ import annotations

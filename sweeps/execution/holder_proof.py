@@ -40,7 +40,7 @@ def against_process(sweep: Path, folder: Path, lease: Lease) -> str | None:
         ours = _is_worker(words, sweep, lease)
     else:
         ours = _COMMANDS.fullmatch(module) is not None and _names(words, sweep, lease)
-    # It may have ended, and its number been given anew, while we looked.
+    # It may have ended, and its number been given again, while we looked.
     if ours and lease.is_own_process:
         return None
     return "its command line is not that of a worker of this sweep"

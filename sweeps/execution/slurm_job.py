@@ -359,7 +359,7 @@ def _first_start(logs: Path, array: str) -> float:
     """When the first task of the array began, seconds since 1970, by a file that it leaves.
 
     It is the launch of all of them, and of what Slurm starts again: a trial that failed since is
-    not begun anew by each task that comes later. Raises SlurmError.
+    not started over by each task that comes later. Raises SlurmError.
     """
     job = Queue().jobs([_job_id()])[_job_id()]
     sent = job.submitted if job is not None else None

@@ -83,7 +83,7 @@ class AttemptFiles:
     # From where it goes on
 
     def resume(self) -> Saved | None:
-        """What was saved last, with the log cut to what it commits; None to start anew, with an
+        """What was saved last, with the log cut to what it commits; None to start over, with an
         empty log. What is damaged is set aside. Raises as `open` does."""
         if self._log is not None:
             raise InputError("run.load was called after run.log or run.save", "call it before them")
@@ -130,7 +130,7 @@ class AttemptFiles:
         path = files / CHECKPOINT
         with guarded(files):
             aside = set_aside(path, "damaged", self._attempt.trial)
-        _logger.warning("%s is damaged (%s): kept as %s, the trial starts anew", path, error, aside)
+        _logger.warning("%s is damaged (%s): kept as %s, the trial starts over", path, error, aside)
 
     def _begin_log(self, files: Path, begin: bytes, began: float | None = None) -> LogWriter:
         self._watch.look()

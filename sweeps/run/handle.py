@@ -88,7 +88,7 @@ class Run:
         """What was saved last, on the CPU; None where nothing was. Restores the random generators:
         call it when all else is made that draws from them, or `restore_generators` then.
 
-        A damaged checkpoint is set aside and the trial starts anew. Raises InputError where a rank
+        A damaged checkpoint is set aside and the trial starts over. Raises InputError where a rank
         does not see what rank 0 sees; OSError.
         """
         answer = self.ranks.agree("load", b"", self._find)

@@ -108,7 +108,7 @@ class Driver:
         self._write_best()
 
     def _keep(self, plans: list[Plan], asked: set[str]) -> None:
-        """Where the journal was begun anew, what the old one had asked for stays in a plan."""
+        """Where the journal was started over, what the old one had asked for stays in a plan."""
         for plan in plans:
             left = [trial for trial in plan.trials if trial.name not in asked]
             if plan.id == self.plan.id and left:

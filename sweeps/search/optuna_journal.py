@@ -77,7 +77,7 @@ class Journal:
         for point in _first_points(self.search):
             if _word(point) not in known:
                 self.study.enqueue_trial(point)
-        # Whoever starts again has mended what failed, as with a launch.
+        # Whoever starts again has fixed what failed, as with a launch.
         failed = [one for one in trials if one.state is TrialState.FAIL]
         retried = self.study.user_attrs.get(RETRIED, [])
         for one in failed:
@@ -99,13 +99,13 @@ class Journal:
         if differences:
             raise InputError(
                 f"{self.path} is of another search: {'; '.join(differences)}",
-                "go back to that definition, or start anew beside it (what is asked again is not "
+                "go back to that definition, or start over beside it (what is asked again is not "
                 f"trained again): {move_away(folder, 'before')}",
             )
 
     def ask(self) -> Trial:
         """The next trial, its values chosen. One that was begun and not finished comes first."""
-        # A generator anew for each trial: a driver that starts again goes on as if it had not
+        # A new generator for each trial: a driver that starts again goes on as if it had not
         # been away, where one generator would repeat its first numbers.
         self.study.sampler = _sampler(self.search, self._count)
         return self._suggested(self.study.ask())

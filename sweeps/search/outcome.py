@@ -62,7 +62,7 @@ def value_of(run: Mapping[str, Any], folder: Path, goal: Objective) -> float:
         what = f"no row has the metric {goal.metric!r}; the rows have"
     raise NoMetricError(
         f"{folder.name}: {what} {', '.join(found) or 'nothing'}",
-        "correct the objective, and begin the search anew (what is done is not trained again)",
+        "correct the objective, and start the search over (what is done is not trained again)",
     )
 
 

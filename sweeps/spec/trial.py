@@ -83,7 +83,7 @@ class Trial:
             why = f"{self.name}: it was planned without {', '.join(more) or 'a field of today'}"
         return InputError(
             f"this version cannot train {why}",
-            "train it with the version that planned it, or launch the sweep anew from a definition",
+            "train it with the version that planned it, or launch it again from a definition",
         )
 
     def stored(self, key: str) -> Any:

@@ -244,7 +244,7 @@ def clear(folder: Path) -> None:
 
 
 def leave(folder: Path, lease: Lease) -> None:
-    """Give back the lease on a folder that is no trial's, with nothing left of it. A person may not
+    """Give back the lease on a folder that is not a trial's, with nothing left of it. Nobody may
     say of its holder that it is gone just while it does this."""
     if read(folder) == lease:
         clear(folder)
@@ -297,7 +297,7 @@ def silence(folder: Path) -> float | None:
 
 def since(heard: float | None) -> str:
     """`, nothing heard since 14:05 (2 h)`, by this machine's clock, for people alone; "" where that
-    is no time at all."""
+    takes no time."""
     if heard is None or (seconds := clock.now() - heard) < QUIET_SECONDS:
         return ""
     form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"

@@ -58,7 +58,7 @@ class Liveness:
             return self._submitted.get(f"{lease.submission} {lease.task}")
         job = self._jobs.get(lease.job)
         if job is not None and _TOKEN.fullmatch(word := submission_of(job)):
-            # A controller that lost its latest jobs, or a new cluster, gives their numbers anew.
+            # A controller that lost its latest jobs, or a new cluster, gives their numbers again.
             return job if word == lease.submission else None
         return job
 

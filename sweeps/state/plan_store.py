@@ -96,7 +96,7 @@ class PlanStore:
             )
 
     def rewrite_plan(self, plan: Plan, trials: Iterable[str]) -> None:
-        """Write a search's plan anew: it has more trials now, each given as `trial_to_json` has it,
+        """Rewrite a search's plan: it has more trials now, each given as `trial_to_json` has it,
         in JSON. To encode a thousand again for each one that is added would take longer than all
         else.
 

@@ -6,7 +6,7 @@ The records of a finished trial change no more, and reading those of 10,000 take
 what a status shows of them is kept beside the stamp of the files that it was read from: inode, size
 and time of change, or the name of a compact file. Where a stamp differs, the files are read. The
 last of several commands that write the file wins; it may be removed at any time, and where its seal
-does not hold (seal.py), or it cannot be written, all is read anew.
+does not hold (seal.py), or it cannot be written, all is read again.
 """
 
 from __future__ import annotations

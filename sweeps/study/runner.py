@@ -1,6 +1,6 @@
 """The runner of a study: each stage run to its end, and its choice made and written down.
 
-Everything is derived anew from what lies in the results: trials that are done are not run again,
+Everything is derived again from what lies in the results: trials that are done are not run again,
 and a choice is made from their records. So a study that was killed goes on where it was, and one
 whose definition changed runs what the change makes new.
 """

@@ -278,7 +278,7 @@ def _check_same_images(store: TrialStore, runs: Iterable[dict[str, Any]]) -> Non
             f"{store.sweep}: its trials are of different images, by data_sha256 in run.parquet "
             f"({told}): no choice can be made between them",
             "move away the folders of those that are not of the images under data.root, then the "
-            "same command trains them anew",
+            "same command trains them again",
             exit_code=EXIT_FLAGGED,
         )
 

@@ -1,7 +1,7 @@
 """A simulated Slurm: a controller that queues, starts, requeues and forgets jobs, and its accounts.
 
 `slurm_commands` is how our code talks to it. The controller may take a node for dead whose
-processes live on, lose its latest jobs and give their numbers anew, or not answer.
+processes live on, lose its latest jobs and give their numbers again, or not answer.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class Cluster:
 
     def forget_latest(self, random: Random) -> None:
         """The controller comes back with an older state: it knows nothing of its latest jobs, ends
-        what runs of them, and gives their numbers anew."""
+        what runs of them, and gives their numbers again."""
         since = self.now - 10 ** random.uniform(0, 2.5)
         lost = [job for job in self.jobs if job.history[0][0] > since and not job.forgotten]
         for job in lost:

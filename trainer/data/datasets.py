@@ -79,7 +79,7 @@ class Dataset:
             raise InputError(
                 f"{path} is of a trial that began on other images than those that data.root holds "
                 f"now (content {str(sha256)[:8]}, now {self.sha256[:8]})",
-                "put those images back; or begin the trial anew on these, with its folder moved "
+                "put those images back; or start the trial over on these, with its folder moved "
                 f"away: {move_away(path.parent, 'other-data')}",
                 exit_code=EXIT_IO,
             )

@@ -22,14 +22,14 @@ def device_name(device: torch.device) -> str:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Count the peak anew: one process may run trial after trial."""
+    """Count the peak again: one process may run trial after trial."""
     # What a trial before this one held is in cycles, which nothing else collects in time.
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        # Linux's word for: begin anew with the peak of the resident size.
+        # Linux's word for: start over with the peak of the resident size.
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 

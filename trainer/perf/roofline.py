@@ -252,14 +252,14 @@ def _seconds(run: Callable[[], object], kind: str) -> float:
     return min(found[1:])
 
 
-def peaks(device: torch.device, *, anew: bool = False) -> DevicePeaks:
+def peaks(device: torch.device, *, again: bool = False) -> DevicePeaks:
     """The device's peaks: those in the cache, or measured now, which fills it.
 
-    Measured `anew`, each is the better one of the two: what slowed a measurement was other work.
+    Measured `again`, each is the better one of the two: what slowed a measurement was other work.
     A damaged file is replaced, and a cache that cannot be written is done without.
     """
     known = cached(device_name(device))
-    if known is not None and not anew:
+    if known is not None and not again:
         return known
     found = measure(device)
     best = found if known is None else found.or_better(known)
@@ -289,7 +289,7 @@ def utilisation(
         peak = world * peaks(device).flops_per_second(precision)
         if flops * images_per_second > peak:
             # No run is faster than its device: other work slowed the measurement.
-            peak = world * peaks(device, anew=True).flops_per_second(precision)
+            peak = world * peaks(device, again=True).flops_per_second(precision)
     # A finished run must not be lost over a figure about it.
     except Exception as error:
         log.warning("no utilisation is recorded: %s: %s", type(error).__name__, error)

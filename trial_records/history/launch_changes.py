@@ -1,7 +1,7 @@
 """Launches of one sweep, one after the other: which trials appeared, which vanished, which stayed.
 
 A definition that gained or lost values launches another set of trials; what an earlier launch has
-trained stays on disk, and is no part of the later one.
+trained stays on disk, and is not part of the later one.
 """
 
 from __future__ import annotations

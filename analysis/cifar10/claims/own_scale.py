@@ -1,6 +1,6 @@
 """Own scale: what trials below full scale answer to the claims of order, of their scale alone.
 
-They are no evidence about the reported study, whose networks, epochs or images are others: a claim
+They are not evidence about the reported study, whose networks, epochs or images are others: a claim
 that holds here may not hold there.
 """
 

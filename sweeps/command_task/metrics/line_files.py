@@ -39,7 +39,7 @@ class _Read:
 
 class LineFiles(ABC):
     """Files of a folder by a name that may have wildcards, in the order of their names. A file that
-    was written anew is read from its beginning."""
+    was written again is read from its beginning."""
 
     def __init__(self, folder: Path, glob: str, position: Position) -> None:
         self._folder, self._glob = folder, glob
@@ -155,7 +155,7 @@ class JsonLines(LineFiles):
 
 
 class CsvFiles(LineFiles):
-    """With a header line; an empty cell is no value. A row that is too short, as a killed program
+    """With a header line; an empty cell has no value. A row that is too short, as a killed program
     leaves it, is skipped."""
 
     has_head = True

@@ -10,7 +10,7 @@ t = random.uniform(-1, 1, 120)
 y = np.sin(3 * t) + 0.1 * random.normal(size=120)
 x = np.vander(t, degree + 1)
 w = np.zeros(degree + 1)
-with open(f"{out}/metrics.csv", "w") as file:  # it has no checkpoint: it begins anew each time
+with open(f"{out}/metrics.csv", "w") as file:  # it has no checkpoint: it starts over each time
     file.write("epoch,val_rmse\n")
 
 for epoch in range(epochs):

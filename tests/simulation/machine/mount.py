@@ -3,7 +3,7 @@
 What a host learned of a name or of a file's attributes it believes for a while, as Linux's NFS
 client does: until the folder's attributes are due (3 to 60 s), until an answer of the server shows
 that the folder has changed, or until the file that it knows under the name is gone. Opening a file
-always asks the server for what is in it. A host that changes a folder itself sees that one anew.
+always asks the server for what is in it. A host that changes a folder itself sees that one again.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ class Mount:
         return list(known.listing)
 
     def changed(self, *folders: Node) -> None:
-        """This host has changed the folders: it sees them anew."""
+        """This host has changed the folders: it sees them again."""
         for folder in folders:
             self._known.pop(folder, None)
 
     def refused(self, folder: Node, name: str) -> None:
-        """The server has refused to change the name: the host asks it anew what that is."""
+        """The server has refused to change the name: the host asks it again what that is."""
         if folder in self._known:
             self._known[folder].names.pop(name, None)
 
@@ -103,7 +103,7 @@ class Mount:
         return known
 
     def asked(self, node: Node) -> None:
-        """The host has opened or changed the file: it knows its attributes anew."""
+        """The host has opened or changed the file: it knows its attributes again."""
         self._attributes.pop(node, None)
 
     # Paths
