@@ -16,7 +16,7 @@ import typer
 from local_machine import clock
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, run_command, seldom_collect
 from sweeps.cli.options import Results
-from sweeps.cli.trial_table import columns, summed_up, view
+from sweeps.cli.trial_table import columns, summed_up
 
 if TYPE_CHECKING:
     from local_machine.errors import InputError
@@ -234,10 +234,10 @@ def _print_failures(progress: list[Progress]) -> None:
 
 def _watch(stores: list[TrialStore]) -> int:
     """Redraw until every trial is over; off a terminal, print a line whenever something changed."""
-    from rich.console import Group
     from rich.live import Live
 
     from sweeps.cli import table
+    from sweeps.cli.fitted_view import fitted
     from sweeps.state.progress import summary
 
     known: dict[str, dict[str, Progress]] = {store.sweep: {} for store in stores}
@@ -251,8 +251,7 @@ def _watch(stores: list[TrialStore]) -> int:
             if problems and not plans:
                 raise problems[0]
             if sys.stdout.isatty():
-                height = live.console.height
-                live.update(Group(*(view(*pair, height) for pair in plans)), refresh=True)
+                live.update(fitted(plans, live.console), refresh=True)
             else:
                 now = "\n".join(f"{plan.sweep}: {summary(ones)}" for plan, ones in plans)
                 if now != last:

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.live import Live
 
 from sweeps.cli import table
-from sweeps.cli.trial_table import view
+from sweeps.cli.fitted_view import fitted
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress
 
@@ -44,8 +44,7 @@ class Display:
     def show(self, plan: Plan, progress: list[Progress], over: int, total: int) -> None:
         """How the trials stand; `over` of `total` have ended."""
         if self.live:
-            shown = view(plan, progress, self.drawing.console.height)
-            self.drawing.update(shown, refresh=True)
+            self.drawing.update(fitted([(plan, progress)], self.drawing.console), refresh=True)
         else:
             self._say_changes(progress, over, total)
 

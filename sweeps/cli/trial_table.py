@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from sweeps.state.plan import Plan
     from sweeps.state.progress import Progress
 
@@ -20,15 +18,16 @@ def columns(plan: Plan) -> tuple[str, ...]:
     return ("trial", "state", unit, "best", "left", "note")
 
 
-def view(plan: Plan, progress: list[Progress], height: int) -> RenderableType:
-    """The table of one plan's trials, under a line that sums them up, for a terminal of that
-    height, which shows no more rows."""
-    from rich.console import Group
-
-    from sweeps.cli import table
-
-    line, rows = summed_up(plan, progress)
-    return Group(table.text(line), table.make(columns(plan), rows[:height]))
+def row(one: Progress) -> tuple[str, ...]:
+    """A trial's cells under `columns`."""
+    return (
+        one.trial.name,
+        str(one.state),
+        f"{one.epochs_done}/{one.trial.epochs or '-'}",
+        "-" if one.best is None else one.best_in_words,
+        duration(one.eta_seconds),
+        one.note,
+    )
 
 
 def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str, ...]]]:
@@ -36,17 +35,6 @@ def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str
     from sweeps.cost.tally import tally
     from sweeps.state.progress import eta_seconds, summary
 
-    rows: list[tuple[str, ...]] = [
-        (
-            one.trial.name,
-            str(one.state),
-            f"{one.epochs_done}/{one.trial.epochs or '-'}",
-            "-" if one.best is None else one.best_in_words,
-            duration(one.eta_seconds),
-            one.note,
-        )
-        for one in progress
-    ]
     line = f"{plan.sweep} ({plan.setting}): {summary(progress)}"
     if (left := eta_seconds(progress)) is not None:
         line += f"; about {duration(left)} left"
@@ -55,7 +43,7 @@ def summed_up(plan: Plan, progress: list[Progress]) -> tuple[str, list[tuple[str
     line += f", {hours_in_words(to_come)} to come" if spent and to_come else ""
     if (top := best_of_all(progress)) is not None:
         line += f"; best {top.what} {top.best_in_words} ({top.trial.name})"
-    return line, rows
+    return line, [row(one) for one in progress]
 
 
 def hours_in_words(hours: float) -> str:
