@@ -19,7 +19,7 @@ from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Sweep, Trial
 from sweeps.state.trial_store import TrialStore
 from trainer.config import TrainConfig
-from trainer.optim import lr_at
+from trainer.optim.schedule import lr_at
 from trainer.recipes import reported
 from trial_records import trial_files
 from trial_records.names import is_name

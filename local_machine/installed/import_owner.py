@@ -53,7 +53,7 @@ def _others(folders: Iterator[Path] | list[Path]) -> Iterator[str]:
     """The distributions called `sweeps`, with their versions, whose package lies in a folder. This
     project's own had that name, too, and as an editable one has no package there."""
     for folder in folders:
-        for metadata in folder.glob(f"{OTHER}-*.dist-info"):
+        for metadata in _metadata(folder):
             try:
                 lists = (metadata / "RECORD").read_text()
             except (OSError, UnicodeDecodeError):
@@ -61,3 +61,11 @@ def _others(folders: Iterator[Path] | list[Path]) -> Iterator[str]:
             if f"{OTHER}/__init__.py," in lists:
                 version = metadata.name.removesuffix(".dist-info").partition("-")[2]
                 yield f"{OTHER} {version} (Weights & Biases)"
+
+
+def _metadata(folder: Path) -> list[Path]:
+    """Of distributions called so; none in a folder that this user may not list."""
+    try:
+        return list(folder.glob(f"{OTHER}-*.dist-info"))
+    except OSError:
+        return []

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from local_machine.devices import visible_gpus
 from local_machine.errors import InputError
 from sweeps.cost.estimate import CostEstimate, estimate_cost
+from sweeps.execution import preparation
 from sweeps.execution.request import LaunchRequest
 from sweeps.spec.task_loader import load
 from sweeps.state.plan import Plan
@@ -27,7 +28,8 @@ def tell(
     at_scale: Callable[[str], Plan],
 ) -> None:
     """Say on stderr how long the trials take here, and how long at each smaller scale; nothing
-    where that is short or nobody knows. `at_scale` makes the plan of another scale."""
+    where that is short or nobody knows. `at_scale` makes the plan of another scale. Raises
+    InputError for what a task refuses."""
     if request.on_slurm or plan.scale != "full" or visible_gpus():
         return
     model = load(plan.task).cost
@@ -36,6 +38,8 @@ def tell(
     least = 0.0 if model is None else sum(model.at_least(one.trial.config) for one in open_ones)
     if least / at_once < SECONDS:
         return
+    # What the task refuses is said before anything is measured.
+    preparation.check([one.trial for one in open_ones], request.ranks)
     print(f"{store.sweep}: estimating how long that takes here ...", file=sys.stderr, flush=True)
     cost = _cost(store, progress, request)
     if cost.total is None:
