@@ -30,10 +30,12 @@ demo: setup
 	@echo "      --workers 2 --results demo                        # two more seeds of each, minutes"
 	@echo "  $(BIN)/sweeps list                                    # what else can be launched by name"
 
-# Two for each core, at most 16: a third of a test's time is waiting for processes.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? 2 * n : 16)))
+# One more than cores, at most 16: some of a test's time is waiting. A file's tests share what is made
+# once, so that one process runs them all.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 16 ? n + 1 : 16)))
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slurm"
+	$(PYTEST) -m "not slurm"
 
 # On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
 test-slurm: setup
@@ -48,7 +50,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slurm"
+	$(PYTEST) -m "not slurm"
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -45,19 +45,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a file's tests share is made once: one process runs them all."""
-    for item in items:
-        shares = isinstance(item, pytest.Function) and any(
-            fixture.scope == "module" and name not in ("forked", "no_images")
-            for name, fixtures in item._fixtureinfo.name2fixturedefs.items()
-            for fixture in fixtures
-        )
-        if shares and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 def pytest_collection_finish() -> None:
     """What was imported by now stays: each trial that is trained here looks for garbage first."""
     gc.freeze()

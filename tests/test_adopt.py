@@ -27,7 +27,7 @@ from sweeps.state.trial_store import State, TrialStore
 from trainer.train import train
 from trial_records import tables, trial_files
 
-pytestmark = [pytest.mark.xdist_group("adopt"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parent.parent
 TINY = """

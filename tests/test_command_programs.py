@@ -15,7 +15,7 @@ from sweeps.state.progress import units_after
 from trial_records import tables
 from trial_records.plan import PlannedCommand, PlannedTask
 
-pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 # It reads a file beside it by a relative path, resumes by a flag alone, and without it starts over.
 TRAIN = """

@@ -18,7 +18,7 @@ from test_kill import ROOT, kill, workers_of
 
 from trial_records import tables
 
-pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 # Each case is a way to end.
 CASES = r"""

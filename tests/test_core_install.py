@@ -52,7 +52,6 @@ sweep = Sweep(command=["bash", "-c", 'echo "loss {lr}"'], base={"lr": 0.1},
               space=grid({"lr": [0.1, 0.2]}), metrics="output: loss {loss}",
               objective=minimize("loss"))
 """
-pytestmark = pytest.mark.xdist_group("core")
 Type = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -36,8 +36,6 @@ from trainer.records import saved_weights
 from trial_records.trial_files import CHECKPOINT, CONFIG
 
 # In one process, for its trained trials are what takes time.
-pytestmark = pytest.mark.xdist_group("explain")
-
 
 # --- what is on disk ---------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from foreign_drill import (
 from test_kill import ROOT
 
 pytestmark = [
-    pytest.mark.xdist_group("foreign"),
     pytest.mark.timeout(300),
     pytest.mark.usefixtures("forked"),
 ]

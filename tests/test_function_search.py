@@ -31,8 +31,6 @@ from sweeps.task import Objective
 from trial_records import tables, trial_files
 from trial_records.metrics import measured, whose
 
-pytestmark = pytest.mark.xdist_group("search")
-
 ROOT = Path(__file__).parent.parent
 # The further its rate is from 0.1, the higher is its loss; and one that lags waits to be stopped.
 DEFINITION = """

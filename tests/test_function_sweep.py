@@ -17,7 +17,7 @@ from sweeps.spec.sweep import Trial
 from sweeps.state.trial_store import TrialStore
 from trial_records import rows, tables
 
-pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 # Each epoch leaves a line in `trained` when it begins. What it draws must follow from the seed,
 # also in an attempt that goes on where another was killed.

@@ -26,7 +26,7 @@ import gpu_minutes  # noqa: E402
 from gpu import merging, packs  # noqa: E402
 from gpu.items import ITEMS, Place, Trials  # noqa: E402
 
-pytestmark = [pytest.mark.usefixtures("forked"), pytest.mark.xdist_group("gpu_minutes")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 TINY = {
     "data.name": "digits", "data.train_limit": "150", "data.test_limit": "100", "epochs": "1",

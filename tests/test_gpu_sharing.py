@@ -115,7 +115,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return by_content(definition.with_suffix(""))
 
 
-@pytest.mark.xdist_group("neighbours")  # in one process, for what both are compared with
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("cause", NEIGHBOURS)
 def test_a_neighbour_that_fails_changes_no_bit(tmp_path: Path, cause: str, alone: Whole) -> None:

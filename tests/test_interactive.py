@@ -34,8 +34,6 @@ HOSTILE = "</script><b onclick=x> \" ' --> $$x$$ & é"
 UNFOLD = "for (const one of document.querySelectorAll('details:not(.explorer *)')) one.open = true"
 
 # One browser for all of them, also where tests run in several processes.
-pytestmark = pytest.mark.xdist_group("page")
-
 # Twelve trials on three axes. The deeper a network, the more of the 60 examples it gets wrong.
 DEFINITION = """
 import numpy as np

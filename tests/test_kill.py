@@ -17,7 +17,7 @@ from saved_trials import epochs_of_all
 
 # A group, and with test_worker_kills.py one of two: pytest-xdist deals the larger groups first, and
 # a long test that was dealt last would run on while the other core idles.
-pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 ROOT = Path(__file__).parent.parent
 # Dropout and MixUp are on, since they too must be drawn alike after a resume.

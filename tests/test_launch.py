@@ -30,7 +30,7 @@ from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 
 # In one process, for its one launch is what takes time.
-pytestmark = [pytest.mark.xdist_group("launch"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 ROOT = Path(__file__).parent.parent
 TINY = """

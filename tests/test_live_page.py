@@ -6,11 +6,8 @@ import os
 from pathlib import Path
 
 import live_sweep
-import pytest
 from chromium import chromium
 from live_sweep import EPOCHS, end, start, wait_for, watched
-
-pytestmark = pytest.mark.xdist_group("page")
 
 
 def test_each_epoch_is_soon_on_the_page_and_the_last_page_is_the_report(tmp_path: Path) -> None:

@@ -18,8 +18,6 @@ from analysis.output.model import Part, Section, Table
 from analysis.output.page import Page
 from local_machine.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("page")
-
 
 def page(*epochs: int, more: bool = False) -> Page:
     """A section for each number, tall enough to scroll; `more` puts one before them."""

@@ -29,8 +29,6 @@ from analysis.output.page import Page
 HOSTILE = "</script></style><b onclick=x>\" ' --> <img src=x onerror=alert(1)> $x_1$ | `q`"
 
 # One browser for all of them, also where tests run in several processes.
-pytestmark = pytest.mark.xdist_group("page")
-
 
 # --- a page ----------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 
 # In one process, for its one search is what takes time.
-pytestmark = [pytest.mark.xdist_group("search"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 ROOT = Path(__file__).parent.parent
 TINY = """

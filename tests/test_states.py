@@ -34,8 +34,6 @@ from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 
 # In one process, which imports torch once.
-pytestmark = pytest.mark.xdist_group("states")
-
 TOKEN = "0123456789ab"
 DEFINITION = """
 from sweeps import Sweep

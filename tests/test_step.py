@@ -210,7 +210,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrainCo
         yield config, out
 
 
-@pytest.mark.xdist_group("compiled")
 def test_a_compiled_step_is_the_eager_one(
     compiled: tuple[TrainConfig, Path], tmp_path: Path
 ) -> None:
@@ -221,7 +220,6 @@ def test_a_compiled_step_is_the_eager_one(
     same(computed(config, out), computed(plain, tmp_path / "eager"), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.xdist_group("compiled")
 def test_a_compiled_step_resumes_exactly(
     compiled: tuple[TrainConfig, Path], tmp_path: Path
 ) -> None:
@@ -230,7 +228,6 @@ def test_a_compiled_step_resumes_exactly(
     same(computed(config, tmp_path / "broken"), computed(config, out), rtol=0, atol=0)
 
 
-@pytest.mark.xdist_group("compiled")
 def test_the_second_trial_of_a_shape_compiles_nothing(
     compiled: tuple[TrainConfig, Path], tmp_path: Path
 ) -> None:
@@ -247,7 +244,6 @@ def test_the_second_trial_of_a_shape_compiles_nothing(
     same(computed(config, tmp_path / "second"), computed(config, out), rtol=0, atol=0)
 
 
-@pytest.mark.xdist_group("compiled")
 def test_without_a_compiler_it_runs_eagerly_and_says_so_once(
     compiled: tuple[TrainConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

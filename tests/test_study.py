@@ -48,7 +48,7 @@ from trial_records import tables as trial_tables
 from trial_records import trial_files
 
 # In one process, for its one study is what takes time.
-pytestmark = [pytest.mark.xdist_group("study"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 ROOT = Path(__file__).parent.parent
 TEST_COLUMNS = ("test_accuracy", "test_loss", "top_1", "top_3", "top_5")

@@ -29,8 +29,6 @@ from trial_records import rows, tables, trial_files
 from trial_records.tables import read_epochs, read_predictions, read_table
 
 # In one process, for the undisturbed trials are what takes time.
-pytestmark = pytest.mark.xdist_group("train")
-
 TINY = TrainConfig().override(
     {
         "data.name": "digits",

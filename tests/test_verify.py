@@ -27,8 +27,6 @@ from sweeps.state.trial_store import TrialStore
 from trial_records import tables, verified
 from trial_records.trial_files import RUN
 
-pytestmark = pytest.mark.xdist_group("kills")
-
 # Each trial is killed once, after its second epoch. What the one of lr 0.3 logs last follows from
 # no seed; `seconds` does not either, and the task says so.
 DEFINITION = """

@@ -19,7 +19,7 @@ from test_kill import kill, start, workers_of
 from sweeps.state.lease import read
 from sweeps.state.trial_store import TrialStore
 
-pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.usefixtures("forked")]
+pytestmark = pytest.mark.usefixtures("forked")
 
 DEFINITION = """
 from sweeps import Sweep, grid
