@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import time
 from collections.abc import Iterable
@@ -20,7 +21,8 @@ ATTEMPT = re.compile(r"=== trial (\S+), attempt \d+$")
 
 def still_held(results: Path) -> list[Path]:
     """The folders that a lease holds."""
-    found = (path.parent for path in results.rglob(leases.CLAIM))
+    # Unlike glob, it passes over a folder that is removed meanwhile.
+    found = (Path(at) for at, _, names in os.walk(results) if leases.CLAIM in names)
     return [folder for folder in found if leases.read(folder) is not None]
 
 

@@ -33,6 +33,6 @@ def test_each_epoch_of_a_job_is_soon_on_the_page_and_the_last_page_is_the_report
     load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
     print(f"seconds from an epoch to the page, with {load:.1f} programs a core: {said}")
     assert len(took) == len(RATES) * EPOCHS
-    # How long the longest takes is the machine's load as well.
-    assert statistics.median(took) < 2
+    # Beside other programs the page has only a part of a core.
+    assert statistics.median(took) < 2 * max(1.0, load)
     assert took[-1] < 2 * max(2.0, load)
