@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from task_results import TASK, begin, finish, trials, write_plan
 
 from analysis.export import exported, target, to_csv, transfer
 from analysis.export.__main__ import app
-from analysis.export.trial import Trial, by_sweep, digest, read
+from analysis.export.to_tensorboard import TensorBoard
+from analysis.export.trial import Point, Trial, by_sweep, digest, read
 from local_machine.errors import InputError, run_command
 from trial_records.log import LogWriter
 from trial_records.trial_files import ATTEMPT, FILES, LOG, Failure
@@ -196,6 +198,21 @@ def test_what_was_broken_off_is_written_anew(
     assert (again["replaced"], again["new"]) == (3, 0)
     found = READERS["tensorboard"](tmp_path / "out", SWEEP)
     compare("tensorboard", found[NAMES[0]], expected(0, [2.0, 1.0, math.nan]))
+
+
+def test_tensorboard_reads_files_of_one_second_in_the_order_in_which_they_were_written(
+    tmp_path: Path,
+) -> None:
+    """Their names have a counter, of which TensorBoard takes 10 to be before 9."""
+    trial: Any = SimpleNamespace(
+        sweep=SWEEP, name="grown", config={}, results={}, is_over=False, began=0.0
+    )
+    points = [Point(step, {"loss": float(step)}) for step in range(12)]
+    written = TensorBoard(tmp_path)
+    for since in range(3):
+        written.write(trial, points[: since + 1], since)
+    names = sorted(path.name for path in (tmp_path / SWEEP / "grown").iterdir())
+    assert len({name.split(".")[3] for name in names}) == 3
 
 
 def test_a_damaged_trial_is_left_out_and_named(

@@ -37,6 +37,7 @@ class TensorBoard:
     def write(self, trial: Trial, points: Sequence[Point], since: int) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        self._wait_for_a_later_name(trial)
         writer = EventFileWriter(str(self._folder(trial)))
         try:
             for event in _events(trial, points, since):
@@ -46,6 +47,15 @@ class TensorBoard:
 
     def close(self) -> None:
         pass
+
+    def _wait_for_a_later_name(self, trial: Trial) -> None:
+        """TensorBoard reads a folder's files in the order of their names. These have the second in
+        them, and after it a counter that is compared as text, 10 before 9."""
+        now = clock.now()
+        if any(
+            path.name.startswith(f"{_FILES[:-1]}{int(now):010}.") for path in self._files(trial)
+        ):
+            clock.sleep(1.0 - now % 1.0)
 
     def _folder(self, trial: Trial) -> Path:
         return self._dest / trial.sweep / trial.name
