@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from read_back import READERS, Found, cells
 from task_results import TASK, begin, finish, trials, write_plan
 
 from analysis.export import exported, target, to_csv, transfer
-from analysis.export.__main__ import app
+from analysis.export.__main__ import WATCH_SECONDS, app
 from analysis.export.to_tensorboard import TensorBoard
 from analysis.export.trial import Point, Trial, by_sweep, digest, read
 from local_machine.errors import InputError, run_command
@@ -238,7 +239,10 @@ def test_watch_adds_rows_as_they_come_and_ends_with_the_last_trial(
     writer = log_of(results / SWEEP / NAMES[3])
     seen: list[list[tuple[int, float]]] = []
 
-    def sleeps(_: float) -> None:
+    def sleeps(seconds: float) -> None:
+        if seconds != WATCH_SECONDS:  # for a later name of a file
+            time.sleep(seconds)
+            return
         found = READERS["tensorboard"](tmp_path / "out", SWEEP)
         seen.append(list(found[NAMES[3]].metrics["loss"]) if NAMES[3] in found else [])
         number = len(seen)
