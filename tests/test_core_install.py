@@ -35,7 +35,7 @@ def train(config, run):
     np.random.seed(config.seed)
     state = run.load() or {"epoch": 0, "weight": np.ones(3), "seen": set(), "shape": (3,)}
     for epoch in range(state["epoch"], config.epochs):
-        if config.lr == 0.5 and epoch == 2 and not Path(__file__).with_name("mended").exists():
+        if config.lr == 0.5 and epoch == 2 and not Path(__file__).with_name("fixed").exists():
             raise ValueError("broken")
         weight = state["weight"] * config.lr + random.random() + np.random.rand()
         state = {"epoch": epoch + 1, "weight": weight, "seen": state["seen"] | {epoch},
@@ -100,7 +100,7 @@ def swept(typed: Type, folder: Path) -> Path:
     done = typed("-m", "sweeps.launch", "mine.py", "--on", "local", code=1)
     assert "1 failed, 1 done" in done.stderr, done.stderr
     assert "broken" in typed("-m", "sweeps.status", "mine", "--failures", code=1).stdout
-    (folder / "mended").touch()
+    (folder / "fixed").touch()
     again = typed("-m", "sweeps.retry", "mine", "--on", "local")
     assert "2 done" in again.stderr, again.stderr
     return folder / "results"

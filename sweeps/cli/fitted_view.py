@@ -25,7 +25,7 @@ _ORDER = (
 )  # fmt: skip
 _BAR = 20
 _GAP = "  "
-# Under its headings a table has lines for the counts and the bar, and over the fold for the rest.
+# Lines of a plan beside its trials: the counts, the bar, the headings and what is not shown.
 _AROUND = 4
 _SHORTEST_NAME, _SHORTEST_NOTE = 16, 20
 
