@@ -18,6 +18,7 @@ from local_machine.errors import EXIT_IO, InputError, move_away
 
 # The plan of a million trials has fewer bytes. A file with holes may claim any number.
 LARGEST = 2**31
+_LOOKS = 100
 
 
 def open_file(path: Path) -> io.FileIO:
@@ -92,6 +93,21 @@ def read_regular(path: Path) -> bytes:
         if facts.st_size > LARGEST_REGULAR:
             raise OSError(errno.EFBIG, "it is far too large", str(path))
         return file.readall()
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Paths in a folder that fit a pattern of `Path.glob`, in no order; none without the folder.
+
+    Others remove folders while we look: then `Path.glob` raises in Python 3.11 and 3.12, so
+    we look again. Raises OSError where that does not end, or where a folder cannot be listed.
+    """
+    for _ in range(_LOOKS):
+        try:
+            return list(folder.glob(pattern))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+                raise
+    return list(folder.glob(pattern))
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from local_machine import processes
 from local_machine.code import git, imports, packages, snapshot
+from local_machine.files import matching
 from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
@@ -122,7 +123,7 @@ def hash_of(package: Path) -> str | None:
     None where they cannot be read, as in a zip file.
     """
     digest = hashlib.sha256()
-    files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    files = {path.relative_to(package).as_posix(): path for path in matching(package, "**/*.py")}
     if _is_file(package):
         folder = package.parent
         files = {Path(os.path.relpath(one, folder)).as_posix(): one for one in _imported(package)}

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from local_machine.errors import printable
+from local_machine.files import matching
 
 Process = subprocess.Popen
 # For a simulation to replace.
@@ -60,7 +61,7 @@ def machine() -> str:
     """
     try:
         identity = Path("/etc/machine-id").read_text().strip()
-        cards = Path("/sys/class/net").glob("*/device")
+        cards = matching(Path("/sys/class/net"), "*/device")
         addresses = sorted((card.parent / "address").read_text().strip() for card in cards)
     except OSError:
         return ""

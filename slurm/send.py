@@ -20,6 +20,7 @@ from pathlib import Path
 from submitit import SlurmExecutor
 
 from local_machine.errors import EXIT_USAGE, SlurmError
+from local_machine.files import matching
 from slurm import environment
 from slurm.commands import run_slurm
 from slurm.environment import Child
@@ -52,7 +53,7 @@ class Batch:
             # which nobody finds in an empty folder.
             with environment.within(Child.JOB, PATH=private), suppress(FileNotFoundError):
                 executor.submit(_nothing)
-            (file,) = Path(private).glob("*.sh")
+            (file,) = matching(Path(private), "*.sh")
             # Its folder, of which a job reads nothing, has another name each time.
             return file.read_text().replace(private, shlex.quote(os.fspath(self.logs)))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from local_machine.errors import EXIT_USAGE, SlurmError
-from local_machine.files import read_regular
+from local_machine.files import matching, read_regular
 from slurm.site_checks import count_problem, problem_of
 
 SITES = Path(__file__).parent / "sites"
@@ -120,7 +120,7 @@ class Resources:
 
 def sites() -> list[str]:
     """The names that find_site knows, sorted."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.toml")})
+    return sorted({path.stem for folder in _folders() for path in matching(folder, "*.toml")})
 
 
 def find_site(name_or_path: str | Path) -> Site:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
-from local_machine.files import read_file
+from local_machine.files import matching, read_file
 from sweeps.cli.options import Results
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def main(
     folder = store.folder / LOGS
     jobs = _jobs(store, found[0])
     own = {path for job in jobs for path in logs_of(folder, job)}
-    found_logs = [*folder.glob("*.log"), *folder.glob("*_log.out")]  # of local workers, and of jobs
+    found_logs = [
+        *matching(folder, "*.log"),
+        *matching(folder, "*_log.out"),
+    ]  # of local workers, and of jobs
     logs = [path for path in found_logs if path.is_file()]
     logs.sort(key=lambda path: path.stat().st_mtime)
     empty = True
@@ -76,7 +79,7 @@ def _jobs(store: TrialStore, name: str) -> list[str]:
     from sweeps.state.plan import LOGS
 
     found: list[str] = []
-    for path in (store.folder / LOGS).glob(".*.json"):
+    for path in matching(store.folder / LOGS, ".*.json"):
         # Other hidden files are there, and a damaged note must not hide what can be printed.
         with contextlib.suppress(InputError, OSError):
             note = job_entry.read_note(path)

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from outcome import assert_given_back
 from test_kill import ROOT, kill
 
+from local_machine.files import matching
 from sweeps.state import lease as leases
 from trial_records import tables
 from trial_records.trial_files import RUN
@@ -179,7 +180,7 @@ class ForeignDrill:
             launch.wait()
 
     def told(self) -> str:
-        logs = self.results.glob("*/logs/*.log")
+        logs = matching(self.results, "*/logs/*.log")
         texts = [path.read_text(errors="replace") for path in (self.folder / "launch.log", *logs)]
         return "\n".join(texts)
 
@@ -187,7 +188,7 @@ class ForeignDrill:
         """How many epochs each trial has begun, in all its attempts."""
         found: dict[str, int] = {}
         for files in ("files", "attempt-*/files/files"):
-            for path in (self.results / self.example.name).glob(f"*/{files}/begun.txt"):
+            for path in matching(self.results / self.example.name, f"*/{files}/begun.txt"):
                 trial = path.relative_to(self.results).parts[1]
                 with contextlib.suppress(FileNotFoundError):  # it went to the next attempt
                     found[trial] = found.get(trial, 0) + len(path.read_text().split())
@@ -233,7 +234,7 @@ class ForeignDrill:
         self.seen.update(now if what == "launch" else {trial: now.get(trial, 0)})
 
     def trial_of(self, worker: int) -> str:
-        for path in (self.results / self.example.name).glob("*/claim.json"):
+        for path in matching(self.results / self.example.name, "*/claim.json"):
             lease = leases.read(path.parent)
             if lease is not None and lease.pid == worker:
                 return path.parent.name

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from analysis.live.served_page import served
+from local_machine.files import matching
 from trial_records.trial_files import EPOCHS as EPOCHS_FILE
 
 ROOT = Path(__file__).parent.parent
@@ -146,7 +147,7 @@ def delays(seen: dict[str, float], results: Path) -> list[float]:
     """The seconds from each row that a trial logged, by its own word, to the page that had it, or a
     later one of the trial, or the trial as done; of rows since the page was opened."""
     found = []
-    for folder in results.glob("lr*"):
+    for folder in matching(results, "lr*"):
         at = pd.read_parquet(folder / EPOCHS_FILE)["at"].tolist()
         shown = [seen.get(f"{folder.name} {epoch}", math.inf) for epoch in range(1, len(at) + 1)]
         shown.append(min(seen.get(f"{folder.name} done", math.inf), seen["over"]))

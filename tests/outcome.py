@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from local_machine.files import matching
 from sweeps.state import lease as leases
 from trial_records import tables, trial_files
 
@@ -37,7 +38,7 @@ def assert_given_back(results: Path, seconds: float = 30) -> None:
 def outcome(results: Path) -> dict[str, tuple[object, ...]]:
     """Each trial's epochs without their timing, its predictions' bytes, its weights' bytes."""
     found: dict[str, tuple[object, ...]] = {}
-    for run in results.rglob(trial_files.RUN):
+    for run in matching(results, f"**/{trial_files.RUN}"):
         folder = run.parent
         epochs = [
             {key: value for key, value in row.items() if key not in TIMING}

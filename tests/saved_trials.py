@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from local_machine.files import matching
 from sweeps.run import attempt_folder
 from trainer.records import saved_weights
 from trial_records import log, rows, trial_files
@@ -57,4 +58,4 @@ def epochs_in(trial: Path) -> int:
 
 def epochs_of_all(results: Path) -> int:
     """How many rows all of the trials have."""
-    return sum(epochs_in(path.parent) for path in results.glob(f"*/*/{trial_files.CONFIG}"))
+    return sum(epochs_in(path.parent) for path in matching(results, f"*/*/{trial_files.CONFIG}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -311,3 +312,16 @@ def test_looking_at_a_sweep_loads_no_pyarrow() -> None:
         "sweeps.state.progress"
     )
     assert not loaded_by(code) & {"torch", "numpy", "pyarrow", "pandas"}
+
+
+def test_paths_are_looked_for_in_one_way() -> None:
+    """`Path.glob` raises where somebody removes a folder meanwhile; `matching` looks again."""
+    found = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in files(package)
+        if re.search(r"\.r?glob\(", path.read_text())
+    }
+    installed = "local_machine/installed/import_owner.py"  # imported by what `files` imports
+    own = {"local_machine/files.py", "sweeps/command_task/metrics/kinds.py", installed}
+    assert found == own

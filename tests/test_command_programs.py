@@ -10,6 +10,7 @@ from test_command_sweep import is_gone, launch, logs, wait_until
 from test_kill import kill, workers_of
 
 from local_machine.errors import InputError
+from local_machine.files import matching
 from sweeps import Sweep, minimize
 from sweeps.state.progress import units_after
 from trial_records import tables
@@ -65,10 +66,10 @@ def test_a_program_that_resumes_by_a_flag_alone_is_killed_and_goes_on(tmp_path: 
     definition.write_text(DEFINITION.format(directory=home))
     first = launch(definition, "--workers", "1")
     results = tmp_path / "results/public"
-    begins = lambda: [one for path in results.glob("lr2*/files") for one in begun(path)]  # noqa: E731
+    begins = lambda: [one for path in matching(results, "lr2*/files") for one in begun(path)]  # noqa: E731
 
     def is_saved() -> bool:
-        return any(path.read_text() == "3" for path in results.glob("lr2*/files/save-1.txt"))
+        return any(path.read_text() == "3" for path in matching(results, "lr2*/files/save-1.txt"))
 
     wait_until(is_saved)
     (worker,) = workers_of(first.pid)

@@ -27,6 +27,7 @@ from foreign_drill import (
 )
 from test_kill import kill
 
+from local_machine.files import matching
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.state import lease as leases
 
@@ -71,7 +72,7 @@ class SlurmDrill(ForeignDrill):
             )  # fmt: skip
 
     def is_done(self) -> bool:
-        return len(list((self.results / self.example.name).glob("*/run.parquet"))) == TRIALS
+        return len(list(matching(self.results / self.example.name, "*/run.parquet"))) == TRIALS
 
     def step(self, cluster: Cluster, in_queue: Sequence[str] | None) -> None:
         """Kill something, where there is something; launch again where no job is in the queue."""

@@ -20,6 +20,7 @@ from optuna.study import load_study
 
 import sweeps.search.__main__
 from local_machine.errors import InputError, run_command
+from local_machine.files import matching
 from sweeps import Search, log_uniform, maximize, minimize
 from sweeps.search.optuna_journal import JOURNAL, STUDY, Journal
 from sweeps.search.outcome import NoMetricError, outcome
@@ -109,8 +110,8 @@ def test_killed_and_started_again_it_comes_to_its_end(
     with subprocess.Popen(
         program(path), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
-        wait_for(lambda: list(results.rglob(trial_files.RUN)))
-        wait_for(lambda: len(list(results.rglob(trial_files.CONFIG))) > 1)
+        wait_for(lambda: list(matching(results, f"**/{trial_files.RUN}")))
+        wait_for(lambda: len(list(matching(results, f"**/{trial_files.CONFIG}"))) > 1)
         os.killpg(process.pid, signal.SIGKILL)
     done = finished(path, "--json")
     assert done.returncode == 0, done.stderr

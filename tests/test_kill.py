@@ -15,6 +15,8 @@ import pytest
 from outcome import assert_one_at_a_time, outcome
 from saved_trials import epochs_of_all
 
+from local_machine.files import matching
+
 # A group, and with test_worker_kills.py one of two: pytest-xdist deals the larger groups first, and
 # a long test that was dealt last would run on while the other core idles.
 pytestmark = pytest.mark.usefixtures("forked")
@@ -80,7 +82,7 @@ def test_killed_and_resumed_is_bit_for_bit_what_was_undisturbed(tmp_path: Path) 
         with start(definition, results, 2) as process:
             wait_for_an_epoch(process, results)
             time.sleep(moment.uniform(0.0, 0.3))
-            if len(list(results.rglob("run.parquet"))) == 2:
+            if len(list(matching(results, "**/run.parquet"))) == 2:
                 break  # both trials were done before ten kills
             victims = workers_of(process.pid)
             # In turn: everything at once, a worker alone, the launch alone.

@@ -25,7 +25,7 @@ import sweeps.status
 from local_machine import processes
 from local_machine.devices import visible_gpus
 from local_machine.errors import run_command
-from local_machine.files import set_aside
+from local_machine.files import matching, set_aside
 from sweeps.state.trial_store import State, TrialStore
 from trial_records import trial_files
 
@@ -297,7 +297,7 @@ def test_detached_workers_go_on_alone(tmp_path: Path) -> None:
     done = launch(definition, "--results", results, "--detach")
     assert done.returncode == 0
     assert "sweeps.status tiny" in done.stderr
-    wait_for(lambda: len(list(results.rglob(trial_files.RUN))) == 2)
+    wait_for(lambda: len(list(matching(results, f"**/{trial_files.RUN}"))) == 2)
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

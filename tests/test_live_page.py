@@ -9,6 +9,8 @@ import live_sweep
 from chromium import chromium
 from live_sweep import EPOCHS, end, start, wait_for, watched
 
+from local_machine.files import matching
+
 
 def test_each_epoch_is_soon_on_the_page_and_the_last_page_is_the_report(tmp_path: Path) -> None:
     live_sweep.write(tmp_path, [0.1, 0.2])
@@ -16,7 +18,7 @@ def test_each_epoch_is_soon_on_the_page_and_the_last_page_is_the_report(tmp_path
     words = ("mine.py", "--results", "results", "--workers", "1")
     launched = start("sweeps.launch", *words, at=tmp_path)
     try:
-        wait_for(lambda: any((tmp_path / "results" / "mine").glob("lr*/claim.json")))
+        wait_for(lambda: any(matching(tmp_path / "results" / "mine", "lr*/claim.json")))
         with chromium() as browser:
             took = watched(tmp_path, browser)
     finally:

@@ -25,6 +25,7 @@ from test_cancel import LONG, wait_for
 from test_liveness import LATE, TRIAL, age, write
 
 from local_machine import processes
+from local_machine.files import matching
 from local_machine.private_folder import CODE_CACHES
 from sweeps.spec.expand import expand
 from sweeps.spec.sweep import Sweep
@@ -179,10 +180,14 @@ def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Pa
             assert owner.st_gid == 2000, path
             assert mode & 0o020, path  # the group may write it
         sane(two.run("sweeps.cancel", *words, "--yes"), 0)
-        wait_for(lambda: all(leases.read(path.parent) is None for path in results.rglob(CLAIM)))
+        wait_for(
+            lambda: all(
+                leases.read(path.parent) is None for path in matching(results, f"**/{CLAIM}")
+            )
+        )
         assert states(sane(one.run("sweeps.status", *words, "--json"), 0)) == ["pending"]
     finally:
-        for path in results.rglob(CLAIM):
+        for path in matching(results, f"**/{CLAIM}"):
             if (held := leases.read(path.parent)) is not None:
                 os.kill(held.pid, signal.SIGKILL)
 

@@ -14,6 +14,7 @@ import pytest
 
 import sweeps
 from local_machine.errors import InputError
+from local_machine.files import matching
 from sweeps import OpenedSweeps, Sweep, grid
 from sweeps.state.trial_store import State
 from trainer.recipes import reported
@@ -39,7 +40,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
          "--results", str(folder / "results")],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while not list((folder / "results").glob("two/plans/*.json")):
+    while not list(matching(folder / "results", "two/plans/*.json")):
         assert launch.poll() is None
         time.sleep(0.01)
     return launch

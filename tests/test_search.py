@@ -24,6 +24,7 @@ import sweeps.launch
 import sweeps.search.__main__
 import sweeps.status
 from local_machine.errors import run_command
+from local_machine.files import matching
 from sweeps.search.optuna_journal import JOURNAL, STUDY
 from trainer.config import TrainConfig
 from trial_records import tables, trial_files
@@ -223,7 +224,7 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(
         with subprocess.Popen(
             program(*words(path)), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
-            wait_for(lambda file=file: list((tmp_path / "results").rglob(file)))
+            wait_for(lambda file=file: list(matching(tmp_path / "results", f"**/{file}")))
             time.sleep(chance.uniform(0.0, 1.0))
             os.killpg(process.pid, signal.SIGKILL)
     done = subprocess.run(program(*words(path, "--json")), cwd=ROOT, capture_output=True, text=True)

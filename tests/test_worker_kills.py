@@ -16,6 +16,7 @@ import pytest
 from outcome import assert_one_at_a_time, attempts
 from test_kill import kill, start, workers_of
 
+from local_machine.files import matching
 from sweeps.state.lease import read
 from sweeps.state.trial_store import TrialStore
 
@@ -50,7 +51,7 @@ def survive(folder: Path, trials: int) -> str:
         with start(definition, results, WORKERS) as launch:
             while (code := launch.poll()) is None:
                 time.sleep(moment.uniform(0.0, 0.4))
-                now = len(list(results.glob("*/*/run.parquet")))
+                now = len(list(matching(results, "*/*/run.parquet")))
                 if now >= done + TRIALS_BETWEEN and (victims := workers_of(launch.pid)):
                     kill(moment.choice(victims))
                     kills, done = kills + 1, now

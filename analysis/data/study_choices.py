@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from local_machine.errors import EXIT_IO, InputError, move_away
+from local_machine.files import matching
 from local_machine.json_files import read_json
 from trial_records.config import TRAINER
 
@@ -80,7 +81,7 @@ class Choices(_Record):
 
 def read_all(results: Path, problems: list[InputError]) -> Iterator[tuple[Path, Choices]]:
     """The choices of every study in a results folder; what is damaged is added to the problems."""
-    for path in sorted(results.glob(f"*/{FILE}")):
+    for path in sorted(matching(results, f"*/{FILE}")):
         try:
             yield path, Choices.model_validate(read_json(path))
         except InputError as problem:

@@ -15,6 +15,7 @@ from typing import Any
 from analysis.export.target import RESULT, required
 from analysis.export.trial import Point, Trial
 from local_machine import clock
+from local_machine.files import matching
 
 _FILES = "events.out.tfevents.*"
 
@@ -62,7 +63,7 @@ class TensorBoard:
 
     def _files(self, trial: Trial) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
-            yield from self._folder(trial).glob(_FILES)
+            yield from matching(self._folder(trial), _FILES)
 
 
 def _events(trial: Trial, points: Sequence[Point], since: int) -> Iterator[Any]:

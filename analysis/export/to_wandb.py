@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.export.target import RESULT, renamed, required
 from analysis.export.trial import Point, Trial
 from local_machine.errors import EXIT_IO, InputError
+from local_machine.files import matching
 
 # A name that begins with "_" is W&B's own.
 _ALLOWED = re.compile(r"[^_].*")
@@ -67,8 +68,8 @@ class WandB:
     def close(self) -> None:
         self._wandb.teardown()
 
-    def _folders(self, trial: Trial) -> Iterator[Path]:
-        return (self._dest / "wandb").glob(f"offline-run-*-{_id(trial)}")
+    def _folders(self, trial: Trial) -> list[Path]:
+        return matching(self._dest / "wandb", f"offline-run-*-{_id(trial)}")
 
 
 def _id(trial: Trial) -> str:

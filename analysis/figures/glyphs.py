@@ -17,6 +17,8 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+from local_machine.files import matching
+
 _PACKAGE = "notojp_matplotlib"
 BASE = "DejaVu Sans"  # comes with matplotlib
 
@@ -122,7 +124,7 @@ def _add_packaged_fonts() -> None:
     is found and not imported, since importing it changes how all figures are drawn."""
     package = find_spec(_PACKAGE)
     for folder in (package and package.submodule_search_locations) or ():
-        for path in sorted(Path(folder, "fonts").glob("*.otf")):
+        for path in sorted(matching(Path(folder, "fonts"), "*.otf")):
             font_manager.fontManager.addfont(path)
 
 

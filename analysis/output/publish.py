@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from local_machine.errors import InputError, move_away, storage_error
-from local_machine.files import read_file, write_atomic
+from local_machine.files import matching, read_file, write_atomic
 
 # Lists a report's files, for `sha256sum --check` and for the next report to know them by.
 MANIFEST = "report.sha256"
@@ -41,7 +41,7 @@ def check_out(out: Path) -> None:
         )
     listed(folder)
     # They would be moved, perhaps while a sweep writes to them.
-    if any(folder.rglob("plans/*.json")):
+    if any(matching(folder, "**/plans/*.json")):
         raise InputError(f"{folder} holds results of sweeps", another)
 
 
@@ -112,11 +112,11 @@ def _settle(old: Path, folder: Path) -> None:
 def _recover(folder: Path, new: Path) -> None:
     """Finish what a report that was killed has left beside `folder`."""
     hidden = f".{glob.escape(folder.name)}.*"
-    for old in sorted(folder.parent.glob(f"{hidden}.old")):
+    for old in sorted(matching(folder.parent, f"{hidden}.old")):
         _settle(old, folder)
     # By the file server's own clock, which this machine's need not agree with.
     now = new.stat().st_mtime
-    for part in folder.parent.glob(f"{hidden}.part"):
+    for part in matching(folder.parent, f"{hidden}.part"):
         # Younger ones can be of a report that is being written now.
         with suppress(FileNotFoundError):
             if now - part.stat().st_mtime > 3600:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from local_machine.files import matching
 from local_machine.own_modules import PACKAGES
 
 
@@ -13,7 +14,7 @@ def closure(code: Path, root: Path) -> list[Path]:
     """The file, or the files of the package, and every module beneath `root` that they import,
     theirs included; sorted. What cannot be read or parsed imports nothing; our own packages, which
     a checkout of ours has, are not the project's."""
-    files = sorted(code.rglob("*.py")) if code.is_dir() else [code]
+    files = sorted(matching(code, "**/*.py")) if code.is_dir() else [code]
     found = set(files)
     while files:
         file = files.pop()

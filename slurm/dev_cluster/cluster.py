@@ -35,7 +35,7 @@ from typing import Any
 
 from local_machine import clock, processes
 from local_machine.errors import SlurmError
-from local_machine.files import read_regular
+from local_machine.files import matching, read_regular
 from slurm.dev_cluster import config
 from slurm.dev_cluster import folder as cluster_folder
 from slurm.dev_cluster.config import ACCOUNT, CLUSTER, LOOPBACK, Machine, Shape
@@ -65,7 +65,7 @@ def missing_packages(path: str | None = None, libraries: Path = Path("/usr/lib")
     """The Debian packages that this machine lacks; `path` is like $PATH, with sbin by default."""
     path = system_path() if path is None else path
     found = [package for name, package in PACKAGES.items() if not shutil.which(name, path=path)]
-    if not any(libraries.glob(f"*/{PLUGIN[0]}")):
+    if not any(matching(libraries, f"*/{PLUGIN[0]}")):
         found.append(PLUGIN[1])
     return list(dict.fromkeys(found))
 

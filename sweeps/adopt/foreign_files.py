@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from local_machine.errors import InputError, printable
-from local_machine.files import open_file, unreadable
+from local_machine.files import matching, open_file, unreadable
 from sweeps.command_task.metrics.kinds import is_in_folder
 
 MOST_BYTES = 2**28
@@ -30,7 +30,7 @@ def folders_of(root: Path, glob: str) -> list[Path]:
         if not root.is_dir():
             raise InputError(f"{root} is not a folder", "give the folder that has the runs in it")
         os.listdir(root)  # noqa: PTH208 - a glob is silent about what it cannot read
-        found = [path for path in sorted(root.glob(glob)) if path.is_dir()]
+        found = [path for path in sorted(matching(root, glob)) if path.is_dir()]
     except OSError as error:
         raise unreadable(root, error) from None
     return [
@@ -49,9 +49,9 @@ def check_glob(option: str, glob: str) -> None:
         )
 
 
-def matching(folder: Path, glob: str) -> list[Path]:
+def files_matching(folder: Path, glob: str) -> list[Path]:
     """Raises OSError."""
-    return [path for path in sorted(folder.glob(glob)) if not path.is_dir()]
+    return [path for path in sorted(matching(folder, glob)) if not path.is_dir()]
 
 
 def check_inside(root: Path, path: Path) -> None:

@@ -82,7 +82,7 @@ def read(folder: Path, asked: Asked) -> ForeignRun | None:
         source.end(is_whole=False)
         measured = source.files()
         if asked.output is not None:
-            measured = foreign_files.matching(folder, asked.output)
+            measured = foreign_files.files_matching(folder, asked.output)
         configs = [
             path
             for glob in asked.configs
@@ -123,7 +123,7 @@ def _stamp(path: Path, most: int) -> tuple[int, int]:
 
 def _one_file(folder: Path, glob: str) -> list[Path]:
     """The file of that pattern, or none. Raises InputError for several."""
-    found = foreign_files.matching(folder, glob)
+    found = foreign_files.files_matching(folder, glob)
     if len(found) > 1:
         raise InputError(
             f"{folder} has {len(found)} files that --config {glob} names",
@@ -139,7 +139,7 @@ def _check_complete(folder: Path, asked: Asked, measured: Sequence[Path]) -> Non
             f"{folder} has no file of metrics: {asked.output or asked.metrics}",
             "name what it has: --metrics GLOB",
         )
-    if asked.done is not None and not foreign_files.matching(folder, asked.done):
+    if asked.done is not None and not foreign_files.files_matching(folder, asked.done):
         raise InputError(
             f"{folder} is not complete: it has no {asked.done}", "adopt it when it has ended"
         )

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from local_machine.errors import EXIT_DONE
+from local_machine.files import matching
 from sweeps.spec import catalogue
 
 PROGRAM = "sweeps"
@@ -88,14 +89,14 @@ def _results(ctx: Any) -> Path:
 
 def _launched(ctx: Any, _: str) -> list[str]:
     """The sweeps and searches of the results folder."""
-    return [path.parent.name for path in _results(ctx).glob("*/plans")]
+    return [path.parent.name for path in matching(_results(ctx), "*/plans")]
 
 
 def _trials_of(sweep: Path) -> set[str]:
     """Those of all plans, whether they have a folder yet or are compacted."""
     return {
         one["name"]
-        for path in sweep.glob("plans/*.json")
+        for path in matching(sweep, "plans/*.json")
         for one in json.loads(path.read_text())["trials"]
     }
 

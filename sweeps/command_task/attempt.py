@@ -9,6 +9,7 @@ from typing import Any
 from local_machine import clock
 from local_machine.code import snapshot
 from local_machine.errors import InputError
+from local_machine.files import matching
 from sweeps.command_task import leftovers
 from sweeps.command_task.command import OWN_FOLDER
 from sweeps.command_task.metrics import output_bound
@@ -152,10 +153,12 @@ class ProgramAttempt:
         name, directory = self._command.metrics, self._directory()
         if not isinstance(name, str) or ":" in name or directory == self._folder:
             return ""
-        return name if any(directory.glob(name)) else ""
+        return name if any(matching(directory, name)) else ""
 
     def _has_checkpoint(self) -> bool:
-        return bool(self._command.checkpoint and any(self._folder.glob(self._command.checkpoint)))
+        return bool(
+            self._command.checkpoint and any(matching(self._folder, self._command.checkpoint))
+        )
 
     def _count(self) -> int:
         return 0 if self._collector is None else len(self._collector.rows)
@@ -189,7 +192,7 @@ class ProgramAttempt:
         self._collector.poll()
         self._commit()
         done = self._command.done
-        if (self._folder / DONE_FILE).exists() or (done and any(self._folder.glob(done))):
+        if (self._folder / DONE_FILE).exists() or (done and any(matching(self._folder, done))):
             return True
         if isinstance(budget, bool) or not isinstance(budget, int | float):
             return False

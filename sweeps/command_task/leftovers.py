@@ -16,6 +16,7 @@ from pathlib import Path
 
 from local_machine import clock, processes
 from local_machine.errors import InputError
+from local_machine.files import matching
 from local_machine.json_files import read_json, write_sealed_json
 from sweeps.run.attempt import BOUND_SECONDS
 
@@ -41,7 +42,7 @@ def end(trial: Path, token: str, rank: int) -> None:
 def settle(trial: Path, folder: Path, should_stop: Callable[[], bool]) -> bool:
     """See that no program of an attempt before this one works in the folder any more; False where
     this attempt was asked to stop meanwhile. Raises OSError."""
-    marks = list(trial.glob(f"{_MARK}*"))
+    marks = matching(trial, f"{_MARK}*")
     if not all(_is_here(mark) for mark in marks):
         log.info(
             "an attempt before this one ran elsewhere, and did not say that its program has ended: "
@@ -74,7 +75,7 @@ def kill_here(folder: Path) -> None:
 
 def kill_by(variable: str, value: str) -> None:
     """Kill every process of this user's on this machine that was started with the variable."""
-    for entry in processes.PROC.glob("[0-9]*"):
+    for entry in matching(processes.PROC, "[0-9]*"):
         pid = int(entry.name)
         is_own = pid != os.getpid() and processes.owner(pid) == os.getuid()
         if is_own and processes.variables(pid).get(variable) == value:

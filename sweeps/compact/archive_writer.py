@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
-from local_machine.files import read_file, set_aside, sync, unreadable, write_atomic
+from local_machine.files import matching, read_file, set_aside, sync, unreadable, write_atomic
 from sweeps.compact import flat_tables
 from sweeps.run import attempt_folder
 from sweeps.spec.sweep import Trial
@@ -101,7 +101,7 @@ def held(store: TrialStore) -> Iterator[Path]:
             f"wait for it; where it is gone, remove its lease: rm {folder / CLAIM}",
         )
     try:
-        for part in folder.glob(".*.part"):
+        for part in matching(folder, ".*.part"):
             part.unlink(missing_ok=True)  # of one that was killed
         with Watch(folder, taken):
             yield folder

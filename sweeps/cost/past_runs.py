@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_machine.errors import InputError
+from local_machine.files import matching
 from trial_records import archive, trial_files
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ def past_runs(results: Path, model: CostModel) -> list[PastRun]:
 
 def _files(results: Path) -> dict[str, _File]:
     """Each run.parquet, by its path."""
-    compacted = set(results.glob(f"*/{archive.FOLDER}/"))
-    files = dict(_loose(results.glob(f"*/*/{trial_files.RUN}")))
+    compacted = set(matching(results, f"*/{archive.FOLDER}/"))
+    files = dict(_loose(matching(results, f"*/*/{trial_files.RUN}")))
     # What is compacted meanwhile is there now, and what is put back meanwhile in its folder.
-    for sweep in {path.parent for path in compacted | set(results.glob(f"*/{archive.FOLDER}/"))}:
+    for sweep in {
+        path.parent for path in compacted | set(matching(results, f"*/{archive.FOLDER}/"))
+    }:
         files |= dict(_compacted(sweep))
-        files = dict(_loose(sweep.glob(f"*/{trial_files.RUN}"))) | files
+        files = dict(_loose(matching(sweep, f"*/{trial_files.RUN}"))) | files
     return files
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from local_machine import clock, processes
 from local_machine.errors import SlurmError
+from local_machine.files import matching
 from local_machine.installed import extras
 from local_machine.json_files import read_json, write_json
 from slurm.commands import cancel
@@ -217,7 +218,7 @@ def _silence(number: str, job: Job | None, folder: Path, seconds: float) -> Chec
         found = f"job {number} runs on {job.nodes} and did not answer in {seconds:.0f} s"
         return warning(name, f"{found}; it was cancelled", f"a slow start, or {NODES_SEE}")
     found = f"job {number} ended without an answer: {job.state if job else 'gone'}"
-    logs = sorted(folder.glob(f"{number}_*.out"))
+    logs = sorted(matching(folder, f"{number}_*.out"))
     lines = logs[0].read_text(errors="replace").splitlines() if logs else []
     if said := [line.strip() for line in lines if line.strip()][-3:]:
         return failure(

@@ -24,6 +24,7 @@ import typer
 
 from local_machine import clock, origin, signals
 from local_machine.errors import EXIT_IO, InputError, SlurmError, run_command
+from local_machine.files import matching
 from local_machine.json_files import write_json
 from slurm import environment
 from slurm.commands import describe, requeue
@@ -371,7 +372,7 @@ def _first_start(logs: Path, array: str) -> float:
     mark = logs / mark_of_array(array, sent)
     if job is not None and job.restarts:
         # It says when the job was put back. The array of this number that was sent last is ours.
-        mark = max(logs.glob(f"{mark_of(array)}-*"), key=lambda path: path.name, default=mark)
+        mark = max(matching(logs, f"{mark_of(array)}-*"), key=lambda path: path.name, default=mark)
     with contextlib.suppress(FileExistsError):
         mark.touch(exist_ok=False)
     return mark.stat().st_mtime

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local_machine.errors import InputError
+from local_machine.files import matching
 from sweeps.code.other_code import trained_by_other
 from sweeps.spec.sweep import Trial
 from sweeps.state import lease as leases
@@ -66,5 +67,5 @@ def _move(folder: Path, home: Path) -> None:
     aside = next(name for name in names if not name.exists())
     folder.rename(aside)
     # Also what a launch that was killed here has left.
-    for path in home.glob("*/*.parquet"):
+    for path in matching(home, "*/*.parquet"):
         path.rename(path.with_name(f"{path.name}.old"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from local_machine import clock, origin
 from local_machine.devices import device_here
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import read_file, set_aside, sync, write_atomic
+from local_machine.files import matching, read_file, set_aside, sync, write_atomic
 from sweeps.run import attempt_folder, checkpoint_file
 from sweeps.run.attempt import Attempt, Watcher
 from sweeps.run.attempt_folder import guarded
@@ -109,7 +109,7 @@ class AttemptFiles:
             return
         self._watch.look()
         with guarded(files):
-            for old in (*trial.glob(f"{_FOLDER}*"), trial / CHECKPOINT):
+            for old in (*matching(trial, f"{_FOLDER}*"), trial / CHECKPOINT):
                 os.rename(old, files / old.name)  # noqa: PTH104
 
     def _committed(self, files: Path, saved: Saved) -> bytes:
@@ -217,7 +217,7 @@ class AttemptFiles:
     def begin_part(self) -> Path:
         """An empty folder, for `commit`."""
         files = self.open()
-        taken = {one.name.removesuffix(".part") for one in files.glob(f"{_FOLDER}*")}
+        taken = {one.name.removesuffix(".part") for one in matching(files, f"{_FOLDER}*")}
         names = (f"{_FOLDER}{number}" for number in itertools.count(1))
         part = files / f"{next(name for name in names if name not in taken)}.part"
         with guarded(files):
@@ -227,13 +227,13 @@ class AttemptFiles:
     @staticmethod
     def sync_all(folder: Path) -> None:
         """What lies in the folder is on the disk. Raises OSError."""
-        for path in (*folder.rglob("*"), folder):
+        for path in (*matching(folder, "**/*"), folder):
             if path.is_file() or path.is_dir():
                 sync(path)
 
     @staticmethod
     def _remove_folders(files: Path, kept: str) -> None:
-        for path in files.glob(f"{_FOLDER}*"):
+        for path in matching(files, f"{_FOLDER}*"):
             if path.name != kept and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -335,7 +335,7 @@ def settle(trial: Path, files: Path, config: str) -> None:
     LostTrialError."""
     # Of a writer of version 0.1 that was killed.
     for name in (CHECKPOINT, CONFIG, EPOCHS, PREDICTIONS, RUN):
-        for part in trial.glob(f".{name}.*.part"):
+        for part in matching(trial, f".{name}.*.part"):
             part.unlink(missing_ok=True)
     if not (trial / CONFIG).exists():
         with guarded(files):

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import sync
+from local_machine.files import matching, sync
 from sweeps.run.ends import LostTrialError
 from trial_records.trial_files import ATTEMPT, FILES, RUN
 
@@ -62,7 +62,7 @@ def take_over(trial: Path, token: str) -> Path:
     files = own / FILES
     with guarded(own):
         files.mkdir(exist_ok=True)
-        for part in files.glob(".*.part"):
+        for part in matching(files, ".*.part"):
             if not part.is_dir():
                 part.unlink(missing_ok=True)  # of a writer that was killed
         for folder in (own, trial):

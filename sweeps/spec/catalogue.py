@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_machine.files import matching
+
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 STUDIES = DEFINITIONS.with_name("studies")
 _KINDS = re.compile(r"^(sweep|search|study) = ", re.MULTILINE)
@@ -28,12 +30,12 @@ class Listed:
 
 def of_project() -> list[Listed]:
     """What comes with the project; a file that holds two has two entries."""
-    return _listed([*DEFINITIONS.rglob("*.py"), *STUDIES.glob("*.py")])
+    return _listed([*matching(DEFINITIONS, "**/*.py"), *matching(STUDIES, "*.py")])
 
 
 def of_results(results: Path) -> list[Listed]:
     """What command lines have defined in a results folder."""
-    return _listed(path for path in results.glob("*/*.py") if path.stem == path.parent.name)
+    return _listed(path for path in matching(results, "*/*.py") if path.stem == path.parent.name)
 
 
 def names(kind: str = "sweep") -> list[str]:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from local_machine.errors import InputError, nearest
-from local_machine.files import read_file
+from local_machine.files import matching, read_file
 from local_machine.json_files import parse_json
 from sweeps.spec.catalogue import DEFINITIONS, STUDIES, names
 from sweeps.spec.loader import Definition, load, may_hold
@@ -118,7 +118,7 @@ def _of_project(name: str) -> Path:
     """The file of that name, in whichever folder of the project's definitions it lies."""
     file = f"{name}.py"
     return next(
-        (path for path in DEFINITIONS.rglob("*.py") if path.name == file), DEFINITIONS / file
+        (path for path in matching(DEFINITIONS, "**/*.py") if path.name == file), DEFINITIONS / file
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError, nearest
+from local_machine.files import matching
 from slurm.job_state import Job
 from sweeps.run.attempt import BOUND_SECONDS
 from sweeps.state import lease as leases
@@ -104,9 +105,8 @@ def _advice(folder: Path) -> str:
 def _held(folder: Path) -> Iterator[tuple[Path, Lease]]:
     """Every folder beneath a sweep's that somebody holds, itself included; what cannot be read is
     left to those who want it."""
-    places: Iterable[Path] = (
-        found.parent for pattern in ("", "*/", "*/*/") for found in folder.glob(pattern + CLAIM)
-    )
+    patterns = (CLAIM, f"*/{CLAIM}", f"*/*/{CLAIM}")
+    places = (found.parent for pattern in patterns for found in matching(folder, pattern))
     for place in sorted(places):
         try:
             lease = leases.read(place)

@@ -28,6 +28,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from local_machine import clock, processes
 from local_machine.errors import EXIT_IO, InputError, printable
+from local_machine.files import matching
 from local_machine.json_files import read_json
 from sweeps.state.access import PROBE, probe
 from trial_records import rows
@@ -239,7 +240,7 @@ def clear(folder: Path) -> None:
     """Remove the leases of a trial that is done: whoever still wants it sees that, once it holds
     it. Raises OSError."""
     (folder / CLAIM).unlink(missing_ok=True)
-    for path in folder.glob(f".{CLAIM}.*.next"):
+    for path in matching(folder, f".{CLAIM}.*.next"):
         path.unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_machine.files import matching
 from slurm.commands import available, config
 from slurm.job_state import Job, JobState
 from slurm.queue import Queue
@@ -131,7 +132,7 @@ def marks(logs: Path) -> set[str]:
     """Of whom this user's marks in the log folder say that they are workers of the sweep."""
     if (ours := probe(logs)) is None:
         return set()
-    paths = logs.glob(f".{WORKER}*")
+    paths = matching(logs, f".{WORKER}*")
     return {path.name[1:] for path in paths if path.lstat().st_uid == ours.st_uid}
 
 

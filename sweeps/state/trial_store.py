@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from local_machine.errors import EXIT_IO, InputError, move_away, nearest
-from local_machine.files import unreadable
+from local_machine.files import matching, unreadable
 from slurm.job_state import Job
 from sweeps.run import attempt_folder
 from sweeps.run.ends import LostTrialError
@@ -234,7 +234,7 @@ class TrialStore(PlanStore):
     def drivers(self) -> tuple[dict[str, Lease], list[InputError]]:
         """The leases of the drivers that its searches have now, by folder; and damaged ones."""
         found, problems = {}, []
-        for folder in sorted(self.folder.glob(f"{SEARCHES}/*/")):
+        for folder in sorted(matching(self.folder, f"{SEARCHES}/*/")):
             try:
                 lease = leases.read(folder)
             except (InputError, OSError) as error:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from local_machine import clock
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import open_file
+from local_machine.files import matching, open_file
 from sweeps.run.class_names import MOST, check_names
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def files(root: Path) -> list[Path]:
     """Every file that the data come from."""
     if layout(root) == "parquet":
         return _shards(root, "train") + _shards(root, "test")
-    return sorted(root.glob("train/*/*")) + sorted(root.glob("test/*/*"))
+    return sorted(matching(root, "train/*/*")) + sorted(matching(root, "test/*/*"))
 
 
 def labels(root: Path) -> Labels:
@@ -116,7 +116,7 @@ def _read(root: Path, *, images: bool) -> tuple[Labels, _Part, _Part]:
 
 
 def _shards(root: Path, part: str) -> list[Path]:
-    return sorted(root.glob(f"{part}-*.parquet"))
+    return sorted(matching(root, f"{part}-*.parquet"))
 
 
 def _check_complete(root: Path, part: str, paths: Sequence[Path]) -> None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from local_machine import json_files
 from local_machine.errors import InputError
+from local_machine.files import matching
 from local_machine.private_folder import cache_file
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.data import datasets
@@ -122,6 +123,6 @@ def _file(step: Step) -> Path:
 def _code() -> str:
     """Changes with whatever counts, or is counted."""
     here = Path(__file__).parent
-    models = sorted((here.parent / "models").glob("*.py"))
+    models = sorted(matching(here.parent / "models", "*.py"))
     files = [here / "step_cost.py", here / "roofline.py", *models]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

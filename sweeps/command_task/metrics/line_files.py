@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_machine.files import matching
 from sweeps.command_task.metrics.source import Position, Raw
 from trial_records.fields.sections import leaves
 
@@ -60,7 +61,7 @@ class LineFiles(ABC):
     output: Path | None = None
 
     def files(self) -> list[Path]:
-        return [path for path in sorted(self._folder.glob(self._glob)) if path.is_file()]
+        return [path for path in sorted(matching(self._folder, self._glob)) if path.is_file()]
 
     def read(self) -> Sequence[Raw]:
         found: list[Raw] = []

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from local_machine.files import matching
 from sweeps.command_task.metrics.source import Position, Raw
 
 
@@ -25,9 +26,9 @@ class TensorBoardEvents:
     def files(self) -> list[Path]:
         paths = {
             path
-            for folder in (self._folder, *self._folder.glob(self._glob))
+            for folder in (self._folder, *matching(self._folder, self._glob))
             if folder.is_dir()
-            for path in folder.glob("events.out.tfevents.*")
+            for path in matching(folder, "events.out.tfevents.*")
         }
         return sorted(paths, key=lambda path: path.name)
 

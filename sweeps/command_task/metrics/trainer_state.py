@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from local_machine.files import matching
 from sweeps.command_task.metrics.source import Position, Raw
 
 
@@ -25,7 +26,7 @@ class TrainerState:
         return [] if newest is None else [Path(newest[1])]
 
     def _newest(self) -> tuple[int, str] | None:
-        found = self._folder.glob(self._glob)
+        found = matching(self._folder, self._glob)
         return max(((one.stat().st_mtime_ns, str(one)) for one in found), default=None)
 
     def read(self) -> Sequence[Raw]:
