@@ -339,6 +339,7 @@ HARD = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("outcomes", HARD.values(), ids=HARD)
 def test_every_search_has_its_part_and_its_pictures(
     tmp_path: Path, outcomes: list[tuple[Any, Any]]
@@ -356,6 +357,7 @@ def test_every_search_has_its_part_and_its_pictures(
     assert "Launches with optimizer.weight_decay 0 have no place on a logarithmic axis" in page
 
 
+@pytest.mark.long
 def test_the_summary_counts_pruned_trials_and_explains_the_flag(tmp_path: Path) -> None:
     search_in(tmp_path, [(1e-3, 0.95), (1e-5, [0.2])])
     launch_in(tmp_path, {1e-5: {42: [0.2]}}, id="ffffffff")
@@ -374,6 +376,7 @@ def test_the_summary_counts_pruned_trials_and_explains_the_flag(tmp_path: Path) 
     assert pd.read_csv(out / "tables" / "flags.csv")["flag"].tolist() == ["PRUNED"]
 
 
+@pytest.mark.long
 def test_same_search_same_bytes_without_torch_and_without_a_word(tmp_path: Path) -> None:
     search_in(tmp_path, [*grid_of(4), ({"optimizer.lr": 1.0, "augment.cutout": 1}, [0.3])], TWO)
     code = """

@@ -156,6 +156,7 @@ def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
     assert plan.id == "00000000"
 
 
+@pytest.mark.long
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

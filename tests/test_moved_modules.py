@@ -36,6 +36,7 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_a_sweep_file_of_version_0_1_launches(tmp_path: Path) -> None:
     (tmp_path / "old.py").write_text(OLD)
     words = ["-m", "sweeps.launch", str(tmp_path / "old.py"), "--dry-run", "--on", "local"]

@@ -199,6 +199,7 @@ def test_bad_input(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.long
 def test_a_second_driver_is_told_who_the_first_is(
     unforked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +214,7 @@ def test_a_second_driver_is_told_who_the_first_is(
     assert not still_held(tmp_path / "results")
 
 
+@pytest.mark.long
 def test_killed_at_random_instants_it_comes_to_the_same_end(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_interrupted_it_gives_its_trials_back(tmp_path: Path) -> None:
     assert [one.state.name for one in told(tmp_path / "results")] == ["RUNNING"]
 
 
+@pytest.mark.long
 def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
