@@ -263,6 +263,7 @@ def test_five_hundred_queued_trials_cost_one_squeue(
         value = json.loads(drill.command("status", "--json").stdout)
     print(f"status of 500 queued trials: {time.monotonic() - started:.2f} s")
     assert value["counts"]["queued"] == 500
+    assert "you hold it: scontrol release" in value["trials"][0]["note"]
     said = calls.read_text().split()
     assert said.count("squeue") == 1
     assert said.count("sacct") <= 1
