@@ -16,7 +16,7 @@ from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, r
 from sweeps.cli.options import Results
 
 if TYPE_CHECKING:
-    from sweeps.cli.trial_log import TrialLog
+    from sweeps.execution.trial_log import TrialLog
     from sweeps.spec.trial import Trial
     from sweeps.state.trial_store import TrialStore
 
@@ -35,7 +35,7 @@ def main(
     ] = False,
 ) -> int:
     """Print everything that was logged while the trial ran, attempt after attempt."""
-    from sweeps.cli.trial_log import TrialLog
+    from sweeps.execution.trial_log import TrialLog
     from sweeps.state.liveness import Liveness
     from sweeps.state.plan import LOGS
     from sweeps.state.trial_store import resolve

@@ -55,6 +55,7 @@ ALLOWED = {
     "sweeps": {
         "slurm",
         "slurm.queue",
+        "slurm.waiting",
         "slurm.commands",
         "slurm.job_state",
         "slurm.site",
