@@ -21,6 +21,7 @@ import pyarrow as pa
 from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import matching, read_file, set_aside, sync, unreadable, write_atomic
+from local_machine.terminal import counted
 from sweeps.compact import flat_tables
 from sweeps.run import attempt_folder
 from sweeps.spec.sweep import Trial
@@ -126,7 +127,7 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
     waiting: list[_Row] = []
     size = 0
     trials = [trial for trial in trials if trial.name not in known]
-    for standing in store.standings(trials):
+    for standing in counted(store.standings(trials), len(trials), "gathered {} of {} trials"):
         path = store.folder_of(standing.trial)
         try:
             if standing.problem is not None:
