@@ -230,12 +230,9 @@ def _see_others_through(
     known: dict[str, Progress],
 ) -> int:
     """Watch what jobs and other launches run; the command's exit code."""
-    print(
-        f"{store.sweep}: jobs or another launch run what is left; Ctrl-C ends this command alone",
-        file=sys.stderr,
-        flush=True,
-    )
+    what = "jobs or another launch run what is left; Ctrl-C ends this command alone"
     try:
+        print(f"{store.sweep}: {what}", file=sys.stderr, flush=True)
         wait(store, plans[0], request, trials)
     except KeyboardInterrupt:
         return ending.interrupted(store, goes_on=True)
