@@ -357,11 +357,9 @@ def put_back(store: TrialStore) -> int:
                 # A link may lead out of the results folder.
                 folder.mkdir(exist_ok=not folder.is_symlink())
             except FileExistsError:
-                raise InputError(
-                    f"{folder} is not a folder",
-                    f"move it away: {move_away(folder)}",
-                    exit_code=EXIT_IO,
-                ) from None
+                help_line = f"move it away: {move_away(folder)}"
+                what = f"{folder} is not a folder"
+                raise InputError(what, help_line, exit_code=EXIT_IO) from None
             _remove_parts(folder, files)
             # As a trial does it: whoever sees run.parquet sees all.
             for file in sorted(files, key=lambda file: file == trial_files.RUN):
