@@ -148,6 +148,7 @@ def _end(driver: Driver, as_json: bool) -> int:
 
 def _print_search(asked: Asked, store: TrialStore, as_json: bool) -> int:
     from sweeps.cli import table
+    from sweeps.spec.space.search_space import RANGE
     from sweeps.state.plan import SEARCHES
 
     search, folder = asked.search, store.folder / SEARCHES / asked.identity
@@ -156,7 +157,7 @@ def _print_search(asked: Asked, store: TrialStore, as_json: bool) -> int:
         value = {"schema_version": 1, "folder": str(folder), "search": described, "trials": []}
         print(json.dumps(value, indent=2))
         return EXIT_DONE
-    rows = [(key, str(values)) for key, values in search.space.items()]
+    rows = [(key.removeprefix(RANGE), text) for key, text in search.searched.described().items()]
     table.show(("field", "range"), rows)
     budget = search.trained_by.budget
     most = f", of at most {asked.epochs} {budget} each" if budget else ""

@@ -23,7 +23,7 @@ from local_machine.files import read_file, write_atomic
 from sweeps.cli.live_view import Display
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.watch import watch
-from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
+from sweeps.search.optuna_journal import CAUSE, TRIAL, Journal, cause_of
 from sweeps.search.outcome import NoMetricError, outcome
 from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
@@ -97,7 +97,7 @@ class Driver:
                 if frozen.state is not TrialState.FAIL:
                     self._told.add(told.name)
         # Not all: to read the files of a thousand takes seconds.
-        best = [self._trial_of(frozen.params) for frozen in self.journal.complete()[:SHOWN]]
+        best = [self._trial_of(frozen) for frozen in self.journal.complete()[:SHOWN]]
         for progress in look(self.store, {one.name: one for one in best}.values(), {}):
             self.known[progress.trial.name] = progress
         for one in self.journal.running():
@@ -117,7 +117,7 @@ class Driver:
     def _possible(self, frozen: FrozenTrial) -> Trial | None:
         """A told trial; None for one whose values go together in no configuration."""
         try:
-            return self._trial_of(frozen.params)
+            return self._trial_of(frozen)
         except InputError:
             return None
 
@@ -184,18 +184,19 @@ class Driver:
         None where its values go together in no configuration: it is told as failed.
         """
         try:
-            ours = self._trial_of(trial.params)
+            ours = self._trial_of(trial)
         except InputError as error:
             self._tell_failure(trial, error.what)
             return None
         self.running[trial.number] = (trial, ours)
         reported = self.journal.frozen(trial).intermediate_values
         self._reported[trial.number] = max(reported, default=0)
-        trial.set_user_attr("trial", ours.name)
+        trial.set_user_attr(TRIAL, ours.name)
         return ours
 
-    def _trial_of(self, params: Mapping[str, Any]) -> Trial:
-        trial = trial_at(self.search, params, self.scale, self.overrides)
+    def _trial_of(self, asked: OptunaTrial | FrozenTrial) -> Trial:
+        point = self.journal.point_of(asked)
+        trial = trial_at(self.search, point, self.scale, self.overrides)
         return trial.renamed(self._names.setdefault(trial.fingerprint, trial.name))
 
     def _note(self, trials: Iterable[Trial]) -> None:
@@ -323,7 +324,7 @@ class Driver:
         complete = self.journal.complete()
         if not complete:
             return
-        text = self._trial_of(complete[0].params).to_json()
+        text = self._trial_of(complete[0]).to_json()
         path = self.folder / BEST
         if not path.is_file() or read_file(path) != text.encode():
             write_atomic(path, lambda file: file.write(text.encode()))

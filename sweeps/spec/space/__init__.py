@@ -1,0 +1,1 @@
+"""Spaces: what a search may try."""
