@@ -125,8 +125,7 @@ def test_killed_again_and_again_nothing_is_asked_twice_or_lost(
     assert results_folder.run("--results", results, "--out", out) == 0
     text = (out / "report.md").read_text()
     assert "Every file was read." in text and not re.search(r"\bnan\b", text)
-    condition = "(in some trials)" if kind == "function" else "(where optimizer is sgd)"
-    assert kind == "function" or f"momentum from 0 to 0.99 {condition}" in text
+    assert ("in some trials" if kind == "function" else "where optimizer is sgd") in text
 
 
 def refused(study: Any) -> int:
@@ -146,6 +145,6 @@ def test_a_dry_run_shows_each_branch(forked: None, tmp_path: Path) -> None:
     path = definition(tmp_path, "data")
     done = subprocess.run(program(path, "--dry-run"), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = [line.split(maxsplit=1) for line in map(str.rstrip, done.stdout.splitlines())]
-    assert ["lr", "where optimizer=adamw  log_uniform(1e-05, 0.1)"] in rows
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "lr where optimizer=adamw log_uniform(1e-05, 0.1)" in rows
     assert not (tmp_path / "results").exists()
