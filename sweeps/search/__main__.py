@@ -34,6 +34,7 @@ from sweeps.without_file.words import CommandBehindDashes, SearchWords, command_
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver
+    from sweeps.search.warm_start import WarmStart
     from sweeps.spec.sweep import Search
     from sweeps.state.trial_store import TrialStore
 
@@ -66,6 +67,14 @@ def main(
     words: SearchWords,
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="How many trials in all.")
+    ] = None,
+    warm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="SWEEP",
+            help="A sweep or search whose finished trials it is told of first; may be repeated.",
+        ),
     ] = None,
     pruner: Annotated[
         str, typer.Option(help="Instead of the definition's: successive_halving, ..., none.")
@@ -104,9 +113,12 @@ def main(
         preflight.check_elsewhere(asked.ends)
     if request.on_slurm:
         preflight.check_jobs(request.site, request.resources, store, asked.ends[0].task)
+    told = _told(asked, warm, where.results)
     if dry_run:
+        if told is not None:
+            told.say()
         return _print_search(asked, store, as_json)
-    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job)
+    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job, told)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
 
@@ -130,6 +142,15 @@ def _defined(
     given = {key: value for key, value in more.items() if value is not None}
     made = search_of(words, command, fixed, given, results)
     return made.name, made.made, made.text
+
+
+def _told(asked: Asked, sweeps: list[str] | None, results: Path) -> WarmStart | None:
+    """What the search is told before it begins. Raises InputError."""
+    if not sweeps:
+        return None
+    from sweeps.search.warm_start import WarmStart
+
+    return WarmStart.of(asked, sweeps, results)
 
 
 def _end(driver: Driver, as_json: bool) -> int:

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,9 @@ CAUSE = "cause"
 RETRIED = "retried"
 # Of a trial: the name of the store's that it is.
 TRIAL = "trial"
+# Of a trial that another sweep has trained: which one of it; and whether it was given by --from, or
+# asked for later.
+FROM, GIVEN = "from", "given"
 # Of a trial: its point, where that is not what Optuna calls its params.
 POINT = "point"
 # The constraint of Optuna's that a refused point breaks.
@@ -47,12 +50,18 @@ class Journal:
     """The study of one search. The caller holds the lease on the folder."""
 
     def __init__(
-        self, folder: Path, search: Search, definition: Mapping[str, Any], epochs: int
+        self,
+        folder: Path,
+        search: Search,
+        definition: Mapping[str, Any],
+        epochs: int,
+        given: Sequence[FrozenTrial] = (),
     ) -> None:
         """Open the study, or make it. `epochs` is how long a trial that is not pruned runs, in
         units of its task's budget.
 
         `definition` is what a journal must agree with: base configuration, space and objective.
+        `given` are finished trials, which it is told of once.
         Raises InputError where the journal is damaged or of another definition, OSError where the
         folder cannot be written.
         """
@@ -67,6 +76,7 @@ class Journal:
             self.study = _open(self.path, search.goal.direction)
             self.study.pruner = _pruner(search.pruner, epochs)
             self._agree(folder, definition)
+            self.added = self._add(given)
             self._enqueue()
         except (OSError, InputError):
             raise
@@ -77,6 +87,15 @@ class Journal:
                 f"start a new one beside what it found: {move_away(folder)}",
                 exit_code=EXIT_IO,
             ) from None
+
+    def _add(self, given: Sequence[FrozenTrial]) -> int:
+        """Tell the study of those that it does not know; how many they are."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
+        known |= {_word(one.params) for one in trials}
+        new = [one for one in given if _word(one.params) not in known]
+        self.study.add_trials(new)
+        return len(new)
 
     def _enqueue(self) -> None:
         """Queue the points that come first, and those that failed before, each once."""
@@ -109,7 +128,8 @@ class Journal:
             raise InputError(
                 f"{self.path} is of another search: {'; '.join(differences)}",
                 "go back to that definition, or start over beside it (what is asked again is not "
-                f"trained again): {move_away(folder, 'before')}",
+                f"trained again, and --from {folder.parent.parent} tells it of what fits): "
+                f"{move_away(folder, 'before')}",
             )
 
     def ask(self) -> Trial:
@@ -175,7 +195,8 @@ class Journal:
 
     @property
     def asked(self) -> int:
-        """How many were asked, less those that failed and are asked again.
+        """How many were asked, less those that failed and are asked again. What it was given is
+        not asked.
 
         With sampler grid, how many of its points: another sampler's trials may be among them.
         """
@@ -188,7 +209,13 @@ class Journal:
                 if one.state is not TrialState.WAITING and one.number not in retried
             }
             return len(asked & {_word(one.params) for one in self.search.first})
-        return self._count - self.refused - len(self.study.user_attrs.get(RETRIED, []))
+        less = self.refused + self.given + len(self.study.user_attrs.get(RETRIED, []))
+        return self._count - less
+
+    @property
+    def given(self) -> int:
+        """How many it was told of by --from."""
+        return sum(GIVEN in one.user_attrs for one in self.study.get_trials(deepcopy=False))
 
     def told(self) -> list[FrozenTrial]:
         """The finished trials, in the order of asking; no refused points."""

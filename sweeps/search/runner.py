@@ -18,6 +18,7 @@ from sweeps.spec.backend_name import BackendName
 if TYPE_CHECKING:
     from sweeps.execution.request import LaunchRequest
     from sweeps.search.driver import Driver
+    from sweeps.search.warm_start import WarmStart
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Trial
     from sweeps.state.plan import Plan
@@ -126,9 +127,15 @@ class Asked:
 
 
 def through(
-    asked: Asked, store: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
+    asked: Asked,
+    store: TrialStore,
+    request: LaunchRequest,
+    command: str,
+    job: dict[str, Any],
+    warm: WarmStart | None = None,
 ) -> Driver | None:
-    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's.
+    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's,
+    `warm` what it is told before it begins.
 
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
@@ -153,7 +160,10 @@ def through(
     ):
         backend.code = dispatch.captured(store, asked.ends, request)
         preparation.prepare(asked.ends)
-        journal = Journal(folder, asked.search, asked.definition, asked.epochs)
+        given = warm.taken if warm is not None else ()
+        journal = Journal(folder, asked.search, asked.definition, asked.epochs, given)
+        if warm is not None:
+            warm.say(journal.added)
         if journal.repaired:
             print(f"warning: {journal.repaired}", file=sys.stderr)
         plan = _plan(asked, store, command)

@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sweeps.search.optuna_journal import Journal, cause_of
+from sweeps.search.optuna_journal import FROM, Journal, cause_of
 from sweeps.spec.distributions import Numbers
 from sweeps.spec.space.search_space import Searched
 from sweeps.task import Objective
@@ -28,6 +28,8 @@ class SearchSummary:
     """The trials that trained to a value, the best first."""
     points: dict[int, dict[str, Any]]
     """Of the told trials, by number: the values of the fields that each has."""
+    given: int
+    """How many of them it was told of by --from."""
     refused: int
     """How many points the search's `where` refused."""
     space: Mapping[str, Searched]
@@ -42,7 +44,7 @@ class SearchSummary:
         definition, told = journal.search, journal.told()
         return cls(
             search, told, journal.complete(), {one.number: journal.point_of(one) for one in told},
-            journal.refused, definition.searched.fields, config, definition.goal,
+            journal.given, journal.refused, definition.searched.fields, config, definition.goal,
             definition.is_trainers,
         )  # fmt: skip
 
@@ -87,6 +89,8 @@ class SearchSummary:
         """For a person."""
         words = ", ".join(f"{count} {state}" for state, count in self.states.items())
         lines = [f"{len(self.told)} trials: {words}"]
+        if self.given:
+            lines.append(f"{self.given} of them: given by --from")
         if self.refused:
             lines.append(f"{self.refused} points beside them did not satisfy `where`")
         lines += [f"{count} of them: {cause}" for cause, count in self.causes]
@@ -112,6 +116,7 @@ class SearchSummary:
             "schema_version": 1,
             "search": self.search,
             "counts": self.states,
+            "given": self.given,
             "refused": self.refused,
             "metric": self.goal.metric,
             "direction": self.goal.direction,
@@ -132,6 +137,7 @@ class SearchSummary:
                     "value": one.value,
                     "params": self.points[one.number],
                     "trial": one.user_attrs.get("trial"),
+                    "from": one.user_attrs.get(FROM),
                     "cause": cause_of(one) or None,
                 }
                 for one in self.told

@@ -7,7 +7,7 @@ says what it is for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -314,12 +314,13 @@ class Search:
             raise InputError(f"start: {readable(point)} does not satisfy where", "leave it out")
         return one
 
-    @property
-    def first(self) -> Iterator[Drawn]:
+    @functools.cached_property
+    def first(self) -> Sequence[Drawn]:
         """The points that it begins with, those of sampler grid included."""
-        yield from map(self._started, self.start)
+        found = [*map(self._started, self.start)]
         if self.sampler == "grid" and isinstance(self.searched, RangeTree):
-            yield from (one for one in self.searched.every() if self.allows(one.point))
+            found += [one for one in self.searched.every() if self.allows(one.point)]
+        return found
 
     @property
     def trained_by(self) -> Task:
