@@ -323,6 +323,13 @@ def test_a_branch_that_no_configuration_can_have_is_refused_at_the_definition() 
     with pytest.raises(InputError, match="batch_size"):
         search(function)
 
+    def by_number(trial: Any) -> dict[str, Any]:
+        rate = trial.suggest_float("lr", 0, 1)
+        return {"lr": rate} | ({"batch_size": "x"} if 0.2 < rate < 0.9 else {})
+
+    with pytest.raises(InputError, match="batch_size"):
+        search(by_number)
+
 
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -93,9 +93,9 @@ class Driver:
         asked = []
         told_before = self.journal.told()
         elsewhere = [one for one in told_before if FROM in one.user_attrs]
-        for one in elsewhere:
-            if (given := self._possible(one)) is not None:
-                self._given[given.fingerprint] = one
+        for frozen in elsewhere:
+            if (given := self._possible(frozen)) is not None:
+                self._given[given.fingerprint] = frozen
         for frozen in (one for one in told_before if FROM not in one.user_attrs):
             if (told := self._possible(frozen)) is not None:
                 asked.append(told)

@@ -28,10 +28,10 @@ def drawn(space: SearchSpace, allows: Allows, source: random.Random) -> Drawn:
 
 
 def examples(space: SearchSpace, allows: Allows) -> Sequence[Drawn]:
-    """Points at the ends of the ranges in every branch, each if it is allowed, else a random one of
-    its branch that is. Raises InputError where none is allowed."""
+    """Points at the ends of the ranges in every branch, then samples; each if it is allowed, else a
+    random one of its branch that is. Raises InputError where none is allowed."""
     source, found = random.Random(0), []
-    for one in space.explored:
+    for one in [*space.explored, *space.samples]:
         if allows(one.point):
             found.append(one)
             continue

@@ -30,7 +30,8 @@ class FunctionSpace(SearchSpace):
         """Raises InputError where the function fails, or gives no point."""
         self.function = function
         source = random.Random(0)
-        seen = [*self.explored, *(self.drawn(source) for _ in range(DRAWS))]
+        self.samples = [self.drawn(source) for _ in range(DRAWS)]
+        seen = [*self.explored, *self.samples]
         self.asked: dict[str, Range] = {}
         for one in seen:
             for name, asked in one.asked.items():

@@ -94,6 +94,8 @@ class Drawn(NamedTuple):
 class SearchSpace(ABC):
     """What a search may try. All that it says follows from its definition alone."""
 
+    samples: Sequence[Drawn] = ()
+    """Random points to look at beside those at the ends of ranges."""
     fields: Mapping[str, Searched]
     """Those that a search varies, and whose values are the ones that Optuna chose."""
 
