@@ -19,11 +19,11 @@ from local_machine.errors import InputError
 from sweeps import Search, choice, integers, log_integers, log_uniform, minimize, uniform
 from sweeps.search.optuna_journal import JOURNAL, WHERE, Journal, grid_size, is_refused
 from sweeps.search.runner import Asked
-from sweeps.spec.distributions import Choice, Range
+from sweeps.search_space.base import SearchSpace
+from sweeps.search_space.distributions import Choice, Range
+from sweeps.search_space.given import space_of
+from sweeps.search_space.tree import RangeTree
 from sweeps.spec.scale import Scale
-from sweeps.spec.space.given import space_of
-from sweeps.spec.space.search_space import SearchSpace
-from sweeps.spec.space.tree import RangeTree
 
 
 @dataclass

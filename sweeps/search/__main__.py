@@ -51,6 +51,15 @@ AtOnce = Annotated[
     ),
 ]
 
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="SWEEP",
+        help="A sweep or search whose finished trials it is told of first; may be repeated.",
+    ),
+]
+
 
 @app.command(cls=CommandBehindDashes)
 @with_options(SearchWords, "words")
@@ -68,14 +77,7 @@ def main(
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="How many trials in all.")
     ] = None,
-    warm: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from",
-            metavar="SWEEP",
-            help="A sweep or search whose finished trials it is told of first; may be repeated.",
-        ),
-    ] = None,
+    warm: From = None,
     pruner: Annotated[
         str, typer.Option(help="Instead of the definition's: successive_halving, ..., none.")
     ] = "",
@@ -115,9 +117,7 @@ def main(
         preflight.check_jobs(request.site, request.resources, store, asked.ends[0].task)
     told = _told(asked, warm, where.results)
     if dry_run:
-        if told is not None:
-            told.say()
-        return _print_search(asked, store, as_json)
+        return _print_search(asked, store, told, as_json)
     driver = through(asked, store, request, typed_after("python -m sweeps.search"), job, told)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
@@ -167,12 +167,14 @@ def _end(driver: Driver, as_json: bool) -> int:
     return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
-def _print_search(asked: Asked, store: TrialStore, as_json: bool) -> int:
+def _print_search(asked: Asked, store: TrialStore, told: WarmStart | None, as_json: bool) -> int:
     from sweeps.cli import table
-    from sweeps.spec.space.search_space import RANGE
+    from sweeps.search_space.base import RANGE
     from sweeps.state.plan import SEARCHES
 
     search, folder = asked.search, store.folder / SEARCHES / asked.identity
+    if told is not None:
+        told.say()
     if as_json:
         described = asked.describe()
         value = {"schema_version": 1, "folder": str(folder), "search": described, "trials": []}

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file
-from sweeps.spec.space.allowed import drawn
+from sweeps.search_space.allowed import drawn
 from sweeps.spec.sweep import Search
 
 JOURNAL = "journal.log"
@@ -170,7 +170,8 @@ class Journal:
         if known.user_attrs.keys() & {POINT, TRIAL}:  # what was asked stays what it was
             return True
         if not self.search.allows(point):
-            trial.set_constraint(WHERE, 1.0)
+            if WHERE not in known.constraints:  # by a driver that was killed then
+                trial.set_constraint(WHERE, 1.0)
             self.study.tell(trial.number, state=TrialState.PRUNED)
             return False
         if point != known.params:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_machine import signals
@@ -18,6 +19,7 @@ from sweeps.spec.backend_name import BackendName
 if TYPE_CHECKING:
     from sweeps.execution.request import LaunchRequest
     from sweeps.search.driver import Driver
+    from sweeps.search.optuna_journal import Journal
     from sweeps.search.warm_start import WarmStart
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Trial
@@ -145,7 +147,6 @@ def through(
     from sweeps.execution.worker import PATIENCE_SECONDS
     from sweeps.launching import dispatch
     from sweeps.search.driver import Driver
-    from sweeps.search.optuna_journal import Journal
     from sweeps.state import driver_lock
     from sweeps.state.plan import SEARCHES
 
@@ -160,12 +161,7 @@ def through(
     ):
         backend.code = dispatch.captured(store, asked.ends, request)
         preparation.prepare(asked.ends)
-        given = warm.taken if warm is not None else ()
-        journal = Journal(folder, asked.search, asked.definition, asked.epochs, given)
-        if warm is not None:
-            warm.say(journal.added)
-        if journal.repaired:
-            print(f"warning: {journal.repaired}", file=sys.stderr)
+        journal = _journal(asked, folder, warm)
         plan = _plan(asked, store, command)
         room = backend.room(asked.ends)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
@@ -190,6 +186,19 @@ def through(
             print(f"interrupted: {goes}; the same command goes on", file=sys.stderr)
             return None
         return driver
+
+
+def _journal(asked: Asked, folder: Path, warm: WarmStart | None) -> Journal:
+    """The search's, which is told what it is given. Says what was repaired and told."""
+    from sweeps.search.optuna_journal import Journal
+
+    given = warm.taken if warm is not None else ()
+    journal = Journal(folder, asked.search, asked.definition, asked.epochs, given)
+    if journal.repaired:
+        print(f"warning: {journal.repaired}", file=sys.stderr)
+    if warm is not None:
+        warm.say(journal.added)
+    return journal
 
 
 def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], bool]) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from sweeps.search.optuna_journal import FROM, Journal, cause_of
-from sweeps.spec.distributions import Numbers
-from sweeps.spec.space.search_space import Searched
+from sweeps.search_space.base import Searched
+from sweeps.search_space.distributions import Numbers
 from sweeps.task import Objective
 
 

@@ -16,14 +16,14 @@ from slurm.site import Resources
 from sweeps.command_task.command import CommandOptions
 from sweeps.command_task.task import CommandTask
 from sweeps.function_task import FunctionTask
-from sweeps.spec.distributions import Range
+from sweeps.search_space.allowed import examples
+from sweeps.search_space.base import Drawn, MissingError, SearchSpace, readable
+from sweeps.search_space.distributions import Range
+from sweeps.search_space.function import SpaceFunction
+from sweeps.search_space.given import space_of
+from sweeps.search_space.tree import RangeTree
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
 from sweeps.spec.loader import guarded, shown
-from sweeps.spec.space.allowed import examples
-from sweeps.spec.space.function import SpaceFunction
-from sweeps.spec.space.given import space_of
-from sweeps.spec.space.search_space import Drawn, MissingError, SearchSpace, readable
-from sweeps.spec.space.tree import RangeTree
 from sweeps.spec.task_loader import keep, task_of
 from sweeps.spec.trial import Trial as Trial
 from sweeps.spec.trial import by_task as by_task
@@ -143,8 +143,8 @@ class Search:
 
     base: Any
     space: Mapping[str, Range] | SpaceFunction
-    """The fields that are searched, by dotted key; see sweeps.spec.distributions. Or a function of
-    an Optuna trial that returns the point: {field: value}."""
+    """The fields that are searched, by dotted key; see sweeps.search_space. Or a function of an
+    Optuna trial that returns the point: {field: value}."""
     trials: int = 20
     """How many are asked for in all."""
     sampler: str = "tpe"
@@ -243,7 +243,10 @@ class Search:
     @functools.cached_property
     def searched(self) -> SearchSpace:
         """Its space, as what it can say. Raises InputError for what is not a valid one."""
-        return space_of(self.space)
+        given = self.space
+        if not callable(given):
+            return space_of(given)
+        return space_of(lambda trial: guarded(lambda: given(trial), lambda _: "space", ""))
 
     def allows(self, point: Point) -> bool:
         """Whether the point satisfies `where`. Raises InputError where that cannot be said."""

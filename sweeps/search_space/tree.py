@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Choice, Numbers, Range, Value
-from sweeps.spec.space.search_space import RANGE, Drawn, Searched, SearchSpace, merged
+from sweeps.search_space.base import RANGE, Drawn, Searched, SearchSpace, merged
+from sweeps.search_space.distributions import Choice, Numbers, Range, Value
 
 
 class RangeTree(SearchSpace):

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Choice
-from sweeps.spec.grid import Point
-from sweeps.spec.space.search_space import Drawn, SearchSpace
+from sweeps.search_space.base import Drawn, SearchSpace
+from sweeps.search_space.distributions import Choice
 
-Allows = Callable[[Point], bool]
+Allows = Callable[[Mapping[str, Any]], bool]
 # Points drawn for one that is allowed; of these choices, and of any.
 OF_A_BRANCH, OF_ALL = 100, 5000
 

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import random
+import reprlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Choice, Numbers, Range, Value
-from sweeps.spec.grid import Point
-from sweeps.spec.loader import shown
+from sweeps.search_space.distributions import Choice, Numbers, Range, Value
 
 # In words, before a field.
 RANGE = "the range of "
@@ -188,7 +187,7 @@ class SearchSpace(ABC):
             value = values[field]
             if not one.holds(value):
                 raise InputError(
-                    f"{field}={shown(value)} lies outside of {one}",
+                    f"{field}={reprlib.repr(value)} lies outside of {one}",
                     "widen the range, or start within it",
                 )
             return float(value) if isinstance(one, Numbers) and one.kind == "float" else value
@@ -197,15 +196,15 @@ class SearchSpace(ABC):
         for key, value in one.point.items():
             if key in values and values[key] != value:
                 raise InputError(
-                    f"{key}={shown(values[key])}, where the space has {shown(value)}",
+                    f"{key}={reprlib.repr(values[key])}, where the space has {reprlib.repr(value)}",
                     "give the values that the space can have",
                 )
         return one
 
 
-def readable(point: Point) -> str:
+def readable(point: Mapping[str, Any]) -> str:
     """In a line."""
-    words = [f"{key}={v if isinstance(v, str) else shown(v)}" for key, v in point.items()]
+    words = [f"{key}={v if isinstance(v, str) else reprlib.repr(v)}" for key, v in point.items()]
     return ", ".join(words)[:200]
 
 

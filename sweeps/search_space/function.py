@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Range
-from sweeps.spec.loader import guarded, shown
-from sweeps.spec.space.search_space import RANGE, Drawn, Searched, SearchSpace, merged
+from sweeps.search_space.base import RANGE, Drawn, Searched, SearchSpace, merged
+from sweeps.search_space.distributions import Range
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as OptunaTrial
@@ -27,7 +27,7 @@ class FunctionSpace(SearchSpace):
     its choices, at both ends of its numbers, and at random."""
 
     def __init__(self, function: SpaceFunction) -> None:
-        """Raises InputError where the function fails, or gives no point."""
+        """Raises InputError where the function gives no point, and whatever it raises."""
         self.function = function
         source = random.Random(0)
         self.samples = [self.drawn(source) for _ in range(DRAWS)]
@@ -54,16 +54,16 @@ class FunctionSpace(SearchSpace):
             )
 
     def suggest(self, trial: Any) -> dict[str, Any]:
-        found = guarded(lambda: self.function(trial), lambda _: "space", "")
+        found = self.function(trial)
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
             raise InputError(
-                f"space: the function returns {shown(found)}, not a point",
+                f"space: the function returns {reprlib.repr(found)}, not a point",
                 'return {field: value}: {"lr": trial.suggest_float("lr", 1e-4, 1, log=True)}',
             )
         for key, value in found.items():
             if value is not None and not isinstance(value, (str, int, float, bool)):
                 raise InputError(
-                    f"space: {key} is a {type(value).__name__}: {shown(value)}",
+                    f"space: {key} is a {type(value).__name__}: {reprlib.repr(value)}",
                     "return texts, numbers or bools",
                 )
         return dict(found)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Choice, Numbers, Range
-from sweeps.spec.loader import shown
-from sweeps.spec.space.function import FunctionSpace, SpaceFunction
-from sweeps.spec.space.search_space import SearchSpace
-from sweeps.spec.space.tree import RangeTree
+from sweeps.search_space.base import SearchSpace
+from sweeps.search_space.distributions import Choice, Numbers, Range
+from sweeps.search_space.function import FunctionSpace, SpaceFunction
+from sweeps.search_space.tree import RangeTree
 
 
 def space_of(given: Mapping[str, Range] | SpaceFunction) -> SearchSpace:
@@ -23,9 +23,10 @@ def space_of(given: Mapping[str, Range] | SpaceFunction) -> SearchSpace:
         )
     for key, values in given.items():
         if not isinstance(key, str):
-            raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
+            raise InputError(f"{reprlib.repr(key)} is not a field", 'name it: "optimizer.lr"')
         if not isinstance(values, (Numbers, Choice)):
             raise InputError(
-                f"{key}: {shown(values)} is not a range", "make it with log_uniform, choice, ..."
+                f"{key}: {reprlib.repr(values)} is not a range",
+                "make it with log_uniform, choice, ...",
             )
     return RangeTree(given)

@@ -1,1 +1,0 @@
-"""Spaces: what a search may try."""
