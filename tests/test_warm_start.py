@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,12 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_driver import DECAY, EPOCHS, Killed, Writer, search
 from test_function_search import fresh as fresh
 from test_function_search import program
 
 import sweeps.search.__main__
 from local_machine.errors import run_command
 from local_machine.files import matching
+from sweeps import Sweep, choice, grid
+from sweeps.search.driver import Driver, drive
+from sweeps.search.optuna_journal import Journal
+from sweeps.search.runner import Asked
+from sweeps.search.warm_start import WarmStart
+from sweeps.spec.expand import expand
+from sweeps.spec.scale import Scale
+from sweeps.state.plan import Plan
+from sweeps.state.trial_store import TrialStore
+from trainer.recipes import reported
 from trial_records import trial_files
 
 ROOT = Path(__file__).parent.parent
@@ -117,6 +129,41 @@ def test_what_a_sweep_has_finished_is_told_once_and_not_trained(
     gridded = run("search", path, "results", "--from", "mine", "--json")
     assert answer(gridded)["counts"] == {"complete": 5}
     assert len(trained(path, "results")) == 8 + 1
+
+
+def test_a_point_that_was_given_is_not_trained_when_it_is_asked_for(tmp_path: Path) -> None:
+    """The trainer's, from a grid in another results folder; a driver that is killed and goes on."""
+    base = reported("resnet18").override({"epochs": EPOCHS})
+    there = TrialStore(tmp_path / "cpu", "decays")
+    trials = expand(Sweep(base=base, space=grid({DECAY: [1e-4, 1e-3, 1e-2, 0.5]})))
+    there.write_plan(Plan("decays", trials, "full", {}, [DECAY], "c"))
+    for trial in trials[:-2]:
+        Writer(there)._run(trial, 1.0)
+    wanted = search(space={DECAY: choice([1e-4, 1e-3, 1e-2])}, sampler="random", seed=1)
+    asked = Asked.of(wanted, Scale.FULL, {})
+    warm = WarmStart.of(asked, [str(there.folder)], tmp_path)
+    assert [one.params[DECAY] for one in warm.taken] == [1e-4, 1e-3]
+    assert [*warm.left_out] == ["not finished"] and len(warm.left_out["not finished"]) == 2
+    assert [one.user_attrs["val_images"] for one in warm.taken] == [500, 500]
+    store = TrialStore(tmp_path / "here", "s")
+    for kill_at in (3, 5, -1):
+        writer = Writer(store, kill_at)
+        folder = store.folder / "searches" / "00000000"
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(folder, wanted, {}, EPOCHS, warm.taken)
+        plan = Plan("s", [], "full", {}, [DECAY], "c", search={}, search_id="00000000")
+        with contextlib.suppress(Killed):
+            made = Driver(
+                store, folder, wanted, Scale.FULL, {}, 12, 2, journal, writer, plan
+            )  # fmt: skip
+            drive(made, lambda: False, lambda _: None)
+    assert made.journal.given == 2 and made.journal.asked == 12
+    assert len(made.journal.told()) == 14
+    assert {made.journal.point_of(one)[DECAY] for one in made.journal.told()} == {1e-4, 1e-3, 1e-2}
+    # The third value alone was trained here, once, and is all that the plan has.
+    assert [one.point[DECAY] for one in store.plan("00000000").trials] == [1e-2]
+    assert len([*matching(tmp_path / "here", f"*/*/{trial_files.RUN}")]) == 1
+    assert made.journal.complete()[0].params[DECAY] == 1e-3
 
 
 def test_no_such_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
