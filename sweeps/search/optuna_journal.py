@@ -164,7 +164,7 @@ class Journal:
 
     def _is_allowed(self, trial: Trial) -> bool:
         """Have the trial's values chosen; a point that `where` refuses is told as one that breaks a
-        constraint, from which samplers learn."""
+        constraint, from which TPE learns."""
         point = self.search.searched.suggest(trial)
         known = self.frozen(trial)
         if known.user_attrs.keys() & {POINT, TRIAL}:  # what was asked stays what it was
