@@ -76,4 +76,4 @@ def test_the_documented_names_load_nothing_that_takes_long() -> None:
     code = "import sys, sweeps; print(sorted(sys.modules.keys() & {'pydantic', 'torch', 'typer'}))"
     assert python("-c", code).stdout == "[]\n"
     code = "import sys; from sweeps import *; print(Sweep.__name__, choice.__module__)"
-    assert python("-c", code).stdout == "Sweep sweeps.spec.distributions\n"
+    assert python("-c", code).stdout == "Sweep sweeps.search_space.distributions\n"

@@ -6,8 +6,8 @@ says what it is for.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -16,9 +16,14 @@ from slurm.site import Resources
 from sweeps.command_task.command import CommandOptions
 from sweeps.command_task.task import CommandTask
 from sweeps.function_task import FunctionTask
-from sweeps.spec.distributions import Choice, Numbers, Range
+from sweeps.search_space.allowed import examples
+from sweeps.search_space.base import Drawn, MissingError, SearchSpace, readable
+from sweeps.search_space.distributions import Range
+from sweeps.search_space.function import SpaceFunction
+from sweeps.search_space.given import space_of
+from sweeps.search_space.tree import RangeTree
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
-from sweeps.spec.loader import shown
+from sweeps.spec.loader import guarded, shown
 from sweeps.spec.task_loader import keep, task_of
 from sweeps.spec.trial import Trial as Trial
 from sweeps.spec.trial import by_task as by_task
@@ -137,8 +142,9 @@ class Search:
     """
 
     base: Any
-    space: Mapping[str, Range]
-    """The fields that are searched, by dotted key; see sweeps.spec.distributions."""
+    space: Mapping[str, Range] | SpaceFunction
+    """The fields that are searched, by dotted key; see sweeps.search_space. Or a function of an
+    Optuna trial that returns the point: {field: value}."""
     trials: int = 20
     """How many are asked for in all."""
     sampler: str = "tpe"
@@ -156,12 +162,14 @@ class Search:
     """What a Slurm job asks for; the command line wins."""
     task: Task | None = None
     """What trains; not given where the configuration's class says it, as a TrainConfig does."""
+    where: Callable[[Point], bool] | None = None
+    """Which points of the space may be trained; None: all."""
 
     def __init__(
         self,
         first: Any = None,
         /,
-        space: Mapping[str, Range] | None = None,
+        space: Mapping[str, Range] | SpaceFunction | None = None,
         trials: int = 20,
         sampler: str = "tpe",
         pruner: str = "successive_halving",
@@ -171,6 +179,7 @@ class Search:
         resources: Resources = Resources(),  # noqa: B008 - frozen
         task: Task | None = None,
         *,
+        where: Callable[[Point], bool] | None = None,
         base: Any = None,
         command: str | Sequence[str] | None = None,
         **options: Unpack[CommandOptions],
@@ -180,12 +189,16 @@ class Search:
         two, `objective` says what is best. Raises InputError for what is not a valid search."""
         _refuse_options_alone(command, options)
         if command is not None:
-            ends = {key: one.ends[0] for key, one in (space or {}).items() if hasattr(one, "ends")}
+            ranges = space if isinstance(space, Mapping) else {}
+            ends = {key: one.ends[0] for key, one in ranges.items() if hasattr(one, "ends")}
             base = _values_for(command, first, base, ends)
             task = CommandTask.of(command, base, objective, options, "search")
         else:
             base, task = _trained(first, base, objective, task, "search")
-        given = (base, space, trials, sampler, pruner, objective, seed, start, resources, task)
+        given = (
+            base, {} if space is None else space, trials, sampler, pruner, objective, seed, start,
+            resources, task, where,
+        )  # fmt: skip
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
         object.__setattr__(self, "objective", self._objective())
@@ -210,11 +223,6 @@ class Search:
         return task.objective
 
     def _check(self) -> None:
-        if not isinstance(self.space, Mapping) or not self.space:
-            raise InputError(
-                "an empty space: the search varies nothing",
-                'give it a field: space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)}',
-            )
         for word, choices, what in (
             (self.sampler, SAMPLERS, "sampler"),
             (self.pruner, PRUNERS, "pruner"),
@@ -232,24 +240,53 @@ class Search:
         self._check_space(self.trained_by)
         self._check_start(self.trained_by)
 
+    @functools.cached_property
+    def searched(self) -> SearchSpace:
+        """Its space, as what it can say. Raises InputError for what is not a valid one."""
+        given = self.space
+        if not callable(given):
+            return space_of(given)
+        return space_of(lambda trial: guarded(lambda: given(trial), lambda _: "space", ""))
+
+    def allows(self, point: Point) -> bool:
+        """Whether the point satisfies `where`. Raises InputError where that cannot be said."""
+        if self.where is None:
+            return True
+        condition = self.where
+        found = guarded(
+            lambda: condition(dict(point)), lambda _: f"where, at {readable(point)}", ""
+        )
+        if found is None:
+            raise InputError(
+                f"where, at {readable(point)}: it returns None", "return True or False"
+            )
+        return bool(found)
+
+    @functools.cached_property
+    def examples(self) -> Sequence[Drawn]:
+        """Allowed points at the ends of the ranges, of every branch; the lowest one first."""
+        return examples(self.searched, self.allows)
+
     def _check_space(self, task: Task) -> None:
-        for key, values in self.space.items():
-            if not isinstance(key, str):
-                raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
-            if not isinstance(values, (Numbers, Choice)):
-                raise InputError(
-                    f"{key}: {shown(values)} is not a range",
-                    "make it with log_uniform, choice, ...",
-                )
-            if self.sampler == "grid" and not isinstance(values, Choice):
+        space = self.searched
+        if self.where is not None and not callable(self.where):
+            raise InputError(
+                f"where is {shown(self.where)}",
+                'give a function: where=lambda point: point["lr"] < 1',
+            )
+        if self.sampler == "grid":
+            if not isinstance(space, RangeTree):
+                raise InputError("sampler grid takes no function", 'space={"lr": choice([...])}')
+            check_count(space.count() * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
+            for key, values in space.numbers():
                 raise InputError(
                     f"{key}: sampler grid takes no {values}", f'"{key}": choice([...])'
                 )
-            for value in values.ends:
-                task.override(self.base, {key: value})
-        if self.sampler == "grid":
-            product = math.prod(len(values.ends) for values in self.space.values())
-            check_count(product * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
+        points = [one.point for one in self.examples]
+        if isinstance(space, RangeTree) and self.where is None:
+            points = [*space.single_ends(), *(() if space.is_flat else points)]
+        for point in points:
+            task.override(self.base, point)
 
     def _check_start(self, task: Task) -> None:
         if isinstance(self.start, Mapping) or not isinstance(self.start, Sequence):
@@ -257,18 +294,36 @@ class Search:
                 f"start is a {type(self.start).__name__}", "give a list of points: start=[{...}]"
             )
         for point in self.start:
-            if not isinstance(point, Mapping) or set(point) != set(self.space):
-                raise InputError(
-                    f"start: {shown(point)}: not the fields of the space",
-                    f"give a value to each of: {', '.join(self.space)}",
-                )
-            for key, value in point.items():
-                if not self.space[key].holds(value):
-                    raise InputError(
-                        f"start: {key}={shown(value)} lies outside of {self.space[key]}",
-                        "widen the range, or start within it",
-                    )
-            task.override(self.base, point)
+            task.override(self.base, self._started(point).point)
+
+    def _started(self, point: Point) -> Drawn:
+        """A point to start with, as the space has it. Raises InputError where it has not."""
+        fields = self.searched.fields
+        what = f"start: {shown(point)}: not the fields of the space"
+        if not isinstance(point, Mapping):
+            raise InputError(what, f"give a value to each of: {', '.join(fields)}")
+        try:
+            one = self.searched.at(point)
+        except MissingError:
+            raise InputError(what, f"give a value to each of: {', '.join(fields)}") from None
+        except InputError as error:
+            raise InputError(f"start: {error.what}", error.help) from None
+        if more := [key for key in point if key not in {*one.point, *one.params}]:
+            raise InputError(
+                f"start: {readable(point)}: the space has no {shown(more[0])} there",
+                f"give a value to each of: {', '.join(one.point)}",
+            )
+        if not self.allows(one.point):
+            raise InputError(f"start: {readable(point)} does not satisfy where", "leave it out")
+        return one
+
+    @functools.cached_property
+    def first(self) -> Sequence[Drawn]:
+        """The points that it begins with, those of sampler grid included."""
+        found = [*map(self._started, self.start)]
+        if self.sampler == "grid" and isinstance(self.searched, RangeTree):
+            found += [one for one in self.searched.every() if self.allows(one.point)]
+        return found
 
     @property
     def trained_by(self) -> Task:
