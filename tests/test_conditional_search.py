@@ -83,6 +83,7 @@ def program(path: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "sweeps.search", str(path), *words]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", DEFINITIONS)
 def test_killed_again_and_again_nothing_is_asked_twice_or_lost(
     forked: None, tmp_path: Path, kind: str

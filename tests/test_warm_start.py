@@ -93,6 +93,7 @@ def answer(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_what_a_sweep_has_finished_is_told_once_and_not_trained(
     forked: None, tmp_path: Path
 ) -> None:
