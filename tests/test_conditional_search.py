@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 import results_folder
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.study import load_study
 from test_function_search import fresh as fresh
 from test_function_search import wait_for
 
 from local_machine.files import matching
-from sweeps.search.optuna_journal import JOURNAL, STUDY, is_refused
+from sweeps.search.optuna_journal import JOURNAL, is_refused, load
 from trial_records import trial_files
 
 ROOT = Path(__file__).parent.parent
@@ -117,9 +115,8 @@ def test_killed_again_and_again_nothing_is_asked_twice_or_lost(
     assert all(one["params"]["optimizer"] == "lion" for one in told if names[one["trial"]] > 1)
     # What optuna-dashboard opens.
     (journal,) = results.rglob(JOURNAL)
-    study = load_study(
-        study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(journal)))
-    )  # fmt: skip
+    study = load(journal)
+    assert study.study_name == f"mine-{journal.parent.name}"
     assert len(study.trials) == TRIALS + answer["refused"] == TRIALS + refused(study)
     assert study.best_trial.value == pytest.approx(answer["best"]["value"])
     out = tmp_path / "report"

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.study import load_study
 from outcome import still_held
 from saved_trials import epochs_of_all
 
@@ -25,7 +23,7 @@ import sweeps.search.__main__
 import sweeps.status
 from local_machine.errors import run_command
 from local_machine.files import matching
-from sweeps.search.optuna_journal import JOURNAL, STUDY
+from sweeps.search.optuna_journal import JOURNAL, load
 from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 
@@ -71,8 +69,7 @@ def program(*given: str) -> list[str]:
 
 def told(results: Path) -> list[Any]:
     (path,) = results.rglob(JOURNAL)
-    storage = JournalStorage(JournalFileBackend(str(path)))
-    return load_study(study_name=STUDY, storage=storage).trials
+    return load(path).trials
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90) -> None:

@@ -24,7 +24,6 @@ from sweeps.search_space.allowed import drawn
 from sweeps.spec.sweep import Search
 
 JOURNAL = "journal.log"
-STUDY = "search"
 DEFINITION = "definition"
 # Of a trial: why it failed or diverged.
 CAUSE = "cause"
@@ -251,14 +250,20 @@ def is_refused(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.PRUNED and trial.constraints.get(WHERE, 0.0) > 0
 
 
-def _open(path: Path, direction: Literal["maximize", "minimize"]) -> optuna.Study:
+def load(path: Path) -> optuna.Study:
+    """The study of a journal, under whatever name: earlier versions called each one "search".
+    Raises LookupError where there is none, and what Optuna raises for a damaged one."""
     storage = JournalStorage(JournalFileBackend(str(path)))
-    try:
-        return optuna.load_study(storage=storage, study_name=STUDY)
-    except KeyError:
-        if path.exists() and path.stat().st_size:
-            raise
-        return optuna.create_study(storage=storage, study_name=STUDY, direction=direction)
+    return optuna.load_study(storage=storage, study_name=optuna.get_all_study_names(storage)[0])
+
+
+def _open(path: Path, direction: Literal["maximize", "minimize"]) -> optuna.Study:
+    if path.exists() and path.stat().st_size:
+        return load(path)
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    # results/SWEEP/searches/ID: optuna-dashboard shows several journals by these names.
+    name = f"{path.parents[2].name}-{path.parent.name}"
+    return optuna.create_study(storage=storage, study_name=name, direction=direction)
 
 
 def grid_size(search: Search) -> int | None:
