@@ -74,18 +74,22 @@ def test_what_is_no_journal_is_refused(tmp_path: Path, content: bytes) -> None:
     assert (tmp_path / JOURNAL).read_bytes() == content
 
 
-def test_a_journal_of_another_study_or_definition_is_refused(tmp_path: Path) -> None:
+def test_a_journal_without_our_definition_is_refused(tmp_path: Path) -> None:
     opened(tmp_path)
     text = (tmp_path / JOURNAL).read_text()
-    for damaged in (
-        text.replace('"search"', '"seareh"'),
-        text.replace('{"objective"', '5,"x":{"o"'),
-    ):
-        assert damaged != text
-        (tmp_path / JOURNAL).write_text(damaged)
-        with pytest.raises(InputError):
-            opened(tmp_path)
-        assert (tmp_path / JOURNAL).read_text() == damaged
+    damaged = text.replace('{"objective"', '5,"x":{"o"')
+    assert damaged != text
+    (tmp_path / JOURNAL).write_text(damaged)
+    with pytest.raises(InputError):
+        opened(tmp_path)
+    assert (tmp_path / JOURNAL).read_text() == damaged
+
+
+def test_a_journal_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    name = opened(tmp_path).study.study_name
+    text = (tmp_path / JOURNAL).read_text()
+    (tmp_path / JOURNAL).write_text(text.replace(f'"{name}"', '"search"'))
+    assert opened(tmp_path).study.study_name == "search" != name
 
 
 def test_a_dead_drivers_lock_stops_nobody(tmp_path: Path) -> None:
