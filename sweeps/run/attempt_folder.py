@@ -112,7 +112,7 @@ def guarded(folder: Path) -> Iterator[None]:
 def publish(files: Path, trial: Path, names: Iterable[str]) -> None:
     """Move files into the trial's folder, where they count; run.parquet last, when all the others
     are on the disk. Raises LostTrialError where the trial was lost, OSError."""
-    # The checkpoint before its folder: an attempt that finds it here looks here for the folder, too.
+    # The checkpoint before its folder: an attempt that finds it here takes the folder from here.
     names = sorted(names, key=lambda name: (name == RUN, name != CHECKPOINT, name))
     for name in names:
         if name == RUN:
