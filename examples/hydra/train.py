@@ -1,5 +1,5 @@
-"""Softmax regression on scikit-learn's digits, as a Hydra app that nobody has changed for a sweep: it
-works in the folder of its run, writes a CSV there, and goes on from its checkpoint where it finds one."""
+"""Softmax regression on scikit-learn's digits, as a Hydra app in which no line is changed: it works
+in the folder of its run, writes a CSV there, and goes on from its checkpoint where it finds one."""
 
 import csv
 from pathlib import Path
