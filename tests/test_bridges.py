@@ -174,6 +174,7 @@ def test_lightning_is_told_where_to_resume_from(tmp_path: Path) -> None:
 def by_hugging_face(**options: Any) -> Train:
     def train(run: Run, on_batch: Callable[[], None]) -> None:
         callback = hugging_face.SweepsCallback(run)
+        checkpoint = callback.checkpoint  # on several ranks, before run.folder
         early = [EarlyStoppingCallback(4)] if "load_best_model_at_end" in options else []
         given = {
             "num_train_epochs": 4, "logging_steps": 2, "eval_strategy": "epoch",
@@ -194,7 +195,7 @@ def by_hugging_face(**options: Any) -> Train:
             model, arguments, train_dataset=rows[:24], eval_dataset=rows[24:],
             callbacks=[callback, *early],
         )  # fmt: skip
-        trainer.train(resume_from_checkpoint=callback.checkpoint)
+        trainer.train(resume_from_checkpoint=checkpoint)
 
     return train
 

@@ -40,8 +40,9 @@ class Perceptron(L.LightningModule):
 def main(config, callback):  # changed: was main(config)
     L.seed_everything(config["seed"])
     images, labels = load_digits(return_X_y=True)
-    data = TensorDataset(torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels))
-    train, val, test = random_split(data, [1297, 250, 250])
+    digits = TensorDataset(torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels))
+    train, val, test = random_split(digits, [1297, 250, 250])
+    data = DataLoader(train, config["batch_size"], shuffle=True), DataLoader(val, 250)
     model = Perceptron(config["width"], config["lr"])
     trainer = L.Trainer(
         max_epochs=config["epochs"],
@@ -51,11 +52,7 @@ def main(config, callback):  # changed: was main(config)
         enable_progress_bar=False,
         callbacks=[callback],  # changed: was not there
     )
-    trainer.fit(
-        model,
-        DataLoader(train, config["batch_size"], shuffle=True),
-        DataLoader(val, 250),
-        ckpt_path=callback.checkpoint,  # changed: was not there
-    )
+    # changed: was trainer.fit(model, *data)
+    trainer.fit(model, *data, ckpt_path=callback.checkpoint, weights_only=True)
     (measured,) = trainer.test(model, DataLoader(test, 250))
     return measured

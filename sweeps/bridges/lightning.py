@@ -2,7 +2,7 @@
 
     callback = SweepsCallback(run)
     trainer = Trainer(max_epochs=20, callbacks=[callback])
-    trainer.fit(model, data, ckpt_path=callback.checkpoint)
+    trainer.fit(model, data, ckpt_path=callback.checkpoint, weights_only=True)
 
 It commits between two epochs and after the last, when all other callbacks and the schedulers are
 done with the epoch: Lightning's checkpoint, the random generators, and whether training is over.
