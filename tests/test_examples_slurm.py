@@ -13,14 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from drill import ROOT, Drill, held, wait_for
 from outcome import assert_given_back
-from test_examples import EXAMPLES, runs
+from test_examples import EXAMPLES, importing, runs  # noqa: F401 - importing is a fixture
 from test_kill import kill
 
 from slurm.dev_cluster.cluster import Cluster
 from sweeps.state.trial_store import State
 from trial_records.trial_files import RUN
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("importing", "forked"),
+]
 
 # So many epochs that none is over before it was killed.
 DEFINITION = """
@@ -28,7 +32,7 @@ from {name} import sweep as example, train
 from sweeps import Sweep
 
 base = {{**example.base, "epochs": 40, "lr": 0.01}}
-sweep = Sweep(train, base=base, objective=example.trained_by.objective)
+sweep = Sweep(train, base=base, objective=example.task.objective)
 """
 
 
