@@ -57,5 +57,6 @@ def test_preempted_and_killed_as_a_job_it_ends_with_the_rows_of_an_undisturbed_r
     wait_for(lambda: drill.standing().state is State.DONE, 240, told=drill.told)
     assert runs(drill.results) == runs(whole)
     (run,) = pq.read_table(drill.store.folder_of(drill.trials[0]) / RUN).to_pylist()
-    assert len(json.loads(run["attempts"])) == 3
+    # The one that was killed is named only if it has committed something.
+    assert len(json.loads(run["attempts"])) in (2, 3)
     assert_given_back(drill.results)
