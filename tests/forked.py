@@ -122,5 +122,6 @@ def _surround(how: dict[str, Any]) -> None:
     sys.path[0] = str(Path.cwd())
     if {"HANGS_AT", "DIES_ONCE"} & {*os.environ}:
         importlib.import_module("kill_points").watch()
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115

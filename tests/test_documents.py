@@ -11,11 +11,18 @@ import pytest
 import typer.main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PACKAGES = "local_machine|trial_records|trainer|sweeps|analysis|slurm|tests|benchmarks|docs"
+OTHERS = ("docs/*.md", "examples/**/README.md")
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(path for one in OTHERS for path in sorted(ROOT.glob(one))),
+]
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+PACKAGES = (
+    "local_machine|trial_records|trainer|sweeps|analysis|slurm|tests|benchmarks|docs|examples"
+)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
 def test_every_file_that_a_document_names_is_there(path: Path) -> None:
     text = path.read_text()
     named = set(re.findall(rf"(?<![\w/])(?:{PACKAGES})/[\w/]+\.\w+", text))
@@ -35,7 +42,7 @@ def commands(path: Path) -> list[str]:
     return [one.strip() for one in (*lines, *spans) if "[" not in one]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
 def test_every_command_that_a_document_gives_is_understood(path: Path) -> None:
     """By the command's own parser, with all its words: it would run them."""
     for line in commands(path):

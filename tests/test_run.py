@@ -252,6 +252,31 @@ def test_a_folder_is_committed_whole_or_not_at_all(trial: Path) -> None:
     assert begun(trial).load() is None
 
 
+@pytest.mark.parametrize("moved", range(4))
+def test_a_kill_among_the_files_of_a_trials_end_costs_no_checkpoint(
+    trial: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(trial)
+    run.load()
+    run.log(epoch=0)
+    with run.checkpoint({"epoch": 1}) as folder:
+        (folder / "weights").write_text("w")
+    replace, left = os.replace, iter(range(moved))
+
+    def until_killed(old: Path, new: Path) -> None:
+        if Path(new).parent == trial and next(left, None) is None:
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", until_killed)
+        run.finish({})
+    again = begun(trial)
+    assert again.load() == {"epoch": 1}
+    found = again.load_checkpoint()
+    assert found is not None and (found / "weights").read_text() == "w"
+
+
 def test_files_of_a_tasks_own_take_no_name_of_ours(trial: Path) -> None:
     run = begun(trial)
     run.load()

@@ -21,7 +21,7 @@ from pathlib import Path
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import matching, sync
 from sweeps.run.ends import LostTrialError
-from trial_records.trial_files import ATTEMPT, FILES, RUN
+from trial_records.trial_files import ATTEMPT, CHECKPOINT, FILES, RUN
 
 # So often it looks for folders of others: each of them is made but once.
 _LOOKS = 1000
@@ -112,7 +112,8 @@ def guarded(folder: Path) -> Iterator[None]:
 def publish(files: Path, trial: Path, names: Iterable[str]) -> None:
     """Move files into the trial's folder, where they count; run.parquet last, when all the others
     are on the disk. Raises LostTrialError where the trial was lost, OSError."""
-    names = sorted(names, key=lambda name: (name == RUN, name))
+    # The checkpoint before its folder: an attempt that finds it here takes the folder from here.
+    names = sorted(names, key=lambda name: (name == RUN, name != CHECKPOINT, name))
     for name in names:
         if name == RUN:
             sync(trial)
