@@ -134,6 +134,7 @@ LIGHTNING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", LIGHTNING)
 def test_lightning(tmp_path: Path, case: str) -> None:
     train = by_lightning(**LIGHTNING[case])
@@ -145,6 +146,7 @@ def test_lightning(tmp_path: Path, case: str) -> None:
     assert measured <= {name for row in whole for name in row}
 
 
+@pytest.mark.long
 def test_lightning_ends_an_epoch_in_which_it_is_asked_to_stop(tmp_path: Path) -> None:
     """Its own handler of SIGTERM would end it in the middle, and call that an exit."""
     asked: list[int] = []
@@ -212,6 +214,7 @@ HUGGING_FACE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", HUGGING_FACE)
 def test_hugging_face(tmp_path: Path, case: str) -> None:
     train = by_hugging_face(**HUGGING_FACE[case])

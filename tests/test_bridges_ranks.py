@@ -71,6 +71,7 @@ def attempted(trial: Path, number: int, train: Train, batch: int = 0, how: str =
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("framework", TRAINS)
 def test_on_two_ranks(tmp_path: Path, framework: str) -> None:
     train = TRAINS[framework]

@@ -70,6 +70,7 @@ def runs(results: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", SMALL)
 def test_it_runs_from_its_folder_and_is_found_from_the_repository(
     example: str, tmp_path: Path
@@ -95,6 +96,7 @@ def is_stopped(process: int) -> bool:
     return "\nState:\tT" in Path(f"/proc/{process}/status").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", ["lightning/lightning_digits", "hugging_face/tiny_gpt"])
 def test_preempted_and_killed_it_ends_with_the_rows_of_an_undisturbed_run(
     example: str, tmp_path: Path
