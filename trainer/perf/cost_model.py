@@ -19,7 +19,8 @@ from local_machine.errors import InputError
 from local_machine.installed import extras
 from sweeps.task import CostModel, Values
 from trainer.config import DataConfig, TrainConfig
-from trainer.data.known import KNOWN
+from trainer.data.known import CIFAR10, KNOWN
+from trainer.optim.schedule import FULL_SIDE
 from trainer.perf import device_peaks
 from trainer.perf.past_run import COLUMNS, PastRun, as_fast, data_of, run_of
 
@@ -72,15 +73,17 @@ class EpochCosts:
     """Of training and of validation, by what decides them, as past runs on any device had them."""
     _paces: dict[Any, list[float]] = field(default_factory=dict)
     _counted: dict[DataConfig, tuple[int, int]] = field(default_factory=dict)
+    _sides: dict[DataConfig, int] = field(default_factory=dict)
 
     def alike(self, config: TrainConfig) -> float | None:
         if not self._paces:
             for run in self.here.runs:
                 asked = (run.asked_precision, *run.arithmetic[1:])
-                key = (run.model, run.batch, asked)
+                key = (run.model, run.side, run.batch, asked)
                 self._paces.setdefault(key, []).append(run.seconds_per_image)
         asked = (config.precision, config.compile, config.deterministic)
-        pace = self._paces.get((as_fast(config.model), config.batch_size, asked))
+        shape = as_fast(config.model), self._side(config.data), config.batch_size, asked
+        pace = self._paces.get(shape)
         if pace is None:
             return None
         if config.data not in self._counted:
@@ -89,13 +92,18 @@ class EpochCosts:
         return statistics.median(pace) * (train + VALIDATION * val)
 
     def seconds(self, config: TrainConfig, ranks: int) -> tuple[float, str] | None:
-        found = self.here.seconds_per_image(config, ranks)
+        found = self.here.seconds_per_image(config, self._side(config.data), ranks)
         if found is None:
             return None
         if (key := data_of(config.data)) not in self.images:
             self.images[key] = _images(config.data)
         train, val = self.images[key]
         return (train + VALIDATION * val) * found[0], found[1]
+
+    def _side(self, config: DataConfig) -> int:
+        if config not in self._sides:
+            self._sides[config] = side(config)
+        return self._sides[config]
 
 
 def _images(config: DataConfig) -> tuple[int, int]:
@@ -106,6 +114,16 @@ def _images(config: DataConfig) -> tuple[int, int]:
         # Where they are not here, or bad, that is for others to say: this is an estimate.
         with contextlib.suppress(InputError, OSError):
             return check(config)[:2]
-    images = min(KNOWN[config.name].train_images, config.train_limit or sys.maxsize)
+    images = min(KNOWN.get(config.name, CIFAR10).train_images, config.train_limit or sys.maxsize)
     val = round(images * config.val_fraction)
     return images - val, val
+
+
+def side(config: DataConfig) -> int:
+    """Of the images, in pixels, as far as it can be told."""
+    if config.root is not None and config.size is None:
+        from trainer.data.datasets import facts
+
+        with contextlib.suppress(InputError, OSError):
+            return facts(config).side
+    return config.size or FULL_SIDE
