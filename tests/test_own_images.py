@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -501,6 +502,35 @@ def test_trained_at_64_pixels_and_recorded(tmp_path: Path) -> None:
     assert row["data_sha256"] == load(config.data).sha256
 
 
+@pytest.mark.parametrize("name", ["flowers.py"])
+def test_the_documents_example_runs_as_it_stands(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sweeps.launch
+    from local_machine.errors import run_command
+
+    page = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    (text,) = re.findall(rf"^```python\n# {re.escape(name)}\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / name).write_text(text)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    root = write_folders(
+        tmp_path / "flowers", {"rose": 20, "oak": 20}, content=photos, ending="jpg"
+    )
+    small = ["epochs=1", "schedule.warmup_epochs=0", "model.width=0.0625", "batch_size=16"]
+    words = [word for one in small for word in ("--set", one)]
+    with pytest.raises(SystemExit) as end:
+        run_command(sweeps.launch.app, [name, "--on", "debug", "--results", "results", *words])
+    assert not end.value.code and f"    python -m sweeps.launch {name}\n" in page
+    runs = [pq.read_table(one, partitioning=None).to_pylist()[0]
+            for one in Path("results").glob("*/*/run.parquet")]  # fmt: skip
+    assert [run["classes"] for run in runs] == ["oak,rose"] * 2
+    found = load(own(root, size=64))
+    assert {(run["data.name"], run["image_size"], run["data_sha256"]) for run in runs} == {
+        ("flowers", 64, found.sha256)
+    }
+
+
 # --- decoding and its cache -----------------------------------------------------------------------
 
 
@@ -560,6 +590,31 @@ def test_memory_does_not_grow_with_the_images(
         finally:
             tracemalloc.stop()
         assert peak < 5e6 + 500 * images < images * side * side * 3 / 2, peak
+
+
+def test_a_copy_is_not_decoded_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "own", {"a": 4, "b": 4})
+    first = load(own(root))
+    assert capsys.readouterr().err.startswith("decoding")
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(root / "a" / "000.png", (1, 1))
+    for same in (own(root), own(tmp_path / "copy")):
+        assert load(same).sha256 == first.sha256
+        assert not capsys.readouterr().err
+    # Another content of the same name, size and time is another data set.
+    image = Image.fromarray(picture(32, seed=77))
+    content = saved(image, "BMP")
+    for seed in (1, 2):
+        path = tmp_path / "same" / str(seed)
+        write_folders(path, {"a": 4, "b": 4})
+        changed = content[:-1] + bytes([seed])
+        (path / "a" / "000.png").write_bytes(changed)
+        os.utime(path / "a" / "000.png", (1, 1))
+    one, other = (load(own(tmp_path / "same" / str(seed))) for seed in (1, 2))
+    assert one.sha256 != other.sha256
+    (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"cannot read .*a/gone\.png"):
+        load(own(root))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")

@@ -1,8 +1,9 @@
 """The cache of decoded images: where it is, who may have written it, how it is written and read.
 
 Named by the files that the images come from (their names, sizes and times) and by what decoding
-depends on; it holds a hash of the content. A file that another user could have written is not used:
-its images would be trained on as if they were the user's own.
+depends on, so that it is found at once; and, as a link, by what is in these files, so that a copy
+of them is not decoded again. A file that another user could have written is not used: its images
+would be trained on as if they were the user's own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import open_file, write_atomic
+from local_machine.files import open_file, unreadable, write_atomic
 from local_machine.private_folder import cache_home
 
 _CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
@@ -33,10 +35,23 @@ _CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded cha
 def cache_file(root: Path | None, files: Iterable[Path], decoded_by: Sequence[Any]) -> Path:
     """Where the decoded form of these very files is, or will be: a changed file is another cache.
     `decoded_by` is what else decides it. Where another user's file is in its place, the name has
-    this user's number.
-    """
-    path = cache_home() / f"images-{_key(root, files, decoded_by)}.npz"
-    own = path.with_name(f"{path.stem}-{os.geteuid()}.npz")
+    this user's number."""
+    return _own(cache_home() / f"images-{_key(root, files, decoded_by)}.npz")
+
+
+def content_file(root: Path, files: Iterable[Path], decoded_by: Sequence[Any]) -> Path:
+    """The same, named by what is in the files, and by their names below the root. Raises
+    InputError where one cannot be read."""
+    whole = hashlib.sha256(json.dumps([_CACHE_FORMAT, decoded_by]).encode())
+    for path in files:
+        with open_file(path) as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(json.dumps([os.path.relpath(path, root), content]).encode())
+    return _own(cache_home() / f"content-{whole.hexdigest()[:32]}.images")
+
+
+def _own(path: Path) -> Path:
+    own = path.with_name(f"{path.stem}-{os.geteuid()}{path.suffix}")
     with contextlib.suppress(OSError):
         # One of this user's that others may write is written again.
         return path if path.lstat().st_uid in (0, os.geteuid()) else own
@@ -48,7 +63,10 @@ def _key(root: Path | None, files: Iterable[Path], decoded_by: Sequence[Any]) ->
     source = json.dumps([_CACHE_FORMAT, None if root is None else str(root)])[:-1]
     whole = hashlib.sha256(f"{source}, [".encode())
     for number, path in enumerate(files):
-        facts = path.stat()
+        try:
+            facts = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from None
         one = [os.path.relpath(path, root), facts.st_size, facts.st_mtime_ns]
         whole.update((", " * (number > 0) + json.dumps(one)).encode())
     more = f", {json.dumps(decoded_by)}" if any(one is not None for one in decoded_by) else ""
@@ -71,6 +89,26 @@ def _is_private(facts: os.stat_result) -> bool:
     return not facts.st_mode & stat.S_IWGRP or facts.st_gid == facts.st_uid == os.geteuid()
 
 
+def is_whole(cache: Path) -> bool:
+    """Whether it is there, and no bit of it has flipped."""
+    try:
+        with _opened(cache) as file:
+            return file.testzip() is None
+    # Flipped bits make zipfile raise whatever they happen to run into.
+    except Exception:
+        return False
+
+
+def link(cache: Path, path: Path) -> None:
+    """Have the cache under this name, too; a copy where the disk has no links. Raises OSError."""
+    path.unlink(missing_ok=True)
+    try:
+        path.hardlink_to(cache)
+    except OSError:
+        with cache.open("rb") as whole:
+            write_atomic(path, lambda file: _copy(whole, file))
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
@@ -89,15 +127,24 @@ def write_cache(cache: Path, members: Iterable[tuple[str, Write]]) -> None:
     OSError."""
 
     def write(file: BinaryIO) -> None:
-        # Where modes cannot be changed, whoever reads it says so.
-        with contextlib.suppress(OSError):
-            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & ~0o022)
+        _keep_private(file)
         with zipfile.ZipFile(file, "w") as archive:
             for name, write_member in members:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     write_member(member)
 
     write_atomic(cache, write)
+
+
+def _copy(whole: BinaryIO, file: BinaryIO) -> None:
+    _keep_private(file)
+    shutil.copyfileobj(whole, file)
+
+
+def _keep_private(file: BinaryIO) -> None:
+    # Where modes cannot be changed, whoever reads it says so.
+    with contextlib.suppress(OSError):
+        os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & ~0o022)
 
 
 def array(values: npt.NDArray[Any]) -> Write:

@@ -10,37 +10,37 @@ are held at once. Imports no torch.
 from __future__ import annotations
 
 import contextlib
-import functools
 import gzip
-import hashlib
 import importlib.util
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from local_machine.errors import EXIT_IO, InputError, move_away, printable
-from sweeps.run.class_names import check_names
+from local_machine.errors import EXIT_IO, InputError, move_away
 from trainer.config import DataConfig
 from trainer.data import layouts
 from trainer.data.cache import (
-    Write,
     array,
-    begin_array,
     cache_file,
+    content_file,
     is_there,
+    is_whole,
+    link,
     locked,
     read_cache,
     shape_of,
     write_cache,
 )
-from trainer.data.decoding import Progress, decoded, side_of
+from trainer.data.content import content_sha256 as content_sha256
+from trainer.data.decoding import side_of
+from trainer.data.folder_images import FolderImages, class_names
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
 from trainer.data.labels import Images, Indices, Labels
@@ -231,41 +231,6 @@ def _check_classes(
             )
 
 
-def content_sha256(
-    train_images: Images, train_labels: Indices, test_images: Images, test_labels: Indices
-) -> str:
-    """Of a whole data set: what its training and test images are and how they are labelled, in any
-    order, since files and downloads have orders of their own.
-
-    The SHA-256 of each image (its label, height, width and channels as 64-bit little-endian
-    integers, then its bytes), sorted within each part; the SHA-256 of their number and of them, the
-    training images first, a data set's own validation images among them.
-    """
-    return _sha256_of(
-        [
-            _digest(label, image.shape[0], image.tobytes())
-            for image, label in zip(*part, strict=True)
-        ]
-        for part in ((train_images, train_labels), (test_images, test_labels))
-    )
-
-
-def _digest(label: int, side: int, pixels: bytes | memoryview) -> bytes:
-    whole = hashlib.sha256(np.array([label, side, side, 3], "<i8").tobytes())
-    whole.update(pixels)
-    return whole.digest()
-
-
-def _sha256_of(parts: Iterable[list[bytes]]) -> str:
-    whole = hashlib.sha256()
-    for digests in parts:
-        whole.update(np.array(len(digests), "<i8").tobytes())
-        digests.sort()
-        for digest in digests:
-            whole.update(digest)
-    return whole.hexdigest()
-
-
 def cache(config: DataConfig) -> Path | None:
     """Where the decoded images are, or will be; None for the digits, which need none.
 
@@ -279,8 +244,12 @@ def _cache(config: DataConfig, layout: Layout | None) -> Path | None:
         return None
     if layout is None:
         return cache_file(None, (), ())
-    options = config.size, config.image_column, config.label_column
-    return cache_file(layout.root, layout.files(), options)
+    return cache_file(layout.root, layout.files(), _options(config))
+
+
+def _options(config: DataConfig) -> tuple[object, ...]:
+    """What decides what is decoded, beside the files."""
+    return config.size, config.image_column, config.label_column
 
 
 def _layout(config: DataConfig) -> Layout | None:
@@ -311,6 +280,13 @@ def prepare(config: DataConfig) -> Path | None:
         with locked(path.with_suffix(".lock")):
             if not is_there(path):
                 _fill(path, config, layout)
+                if not is_there(path):
+                    raise InputError(
+                        f"{path.parent} does not tell whose its files are: another user could have "
+                        "written the decoded images",
+                        "choose a folder on another disk: export SWEEPS_CACHE=FOLDER",
+                        exit_code=EXIT_IO,
+                    )
     except OSError as error:
         raise InputError(
             f"cannot write the decoded images to {path}: {error.strerror or error}",
@@ -322,15 +298,21 @@ def prepare(config: DataConfig) -> Path | None:
 
 
 def _fill(path: Path, config: DataConfig, layout: Layout | None) -> None:
-    what = "downloading CIFAR-10" if layout is None else f"decoding the images of {layout.root}"
-    print(f"{what}, once, into {path}", file=sys.stderr, flush=True)
     if layout is None:
+        print(f"downloading CIFAR-10, once, into {path}", file=sys.stderr, flush=True)
         members = _download(path.parent)._asdict()
         write_cache(path, [(name, array(values)) for name, values in members.items()])
         return
-    decode = _Decode(layout, config.size)
-    write_cache(path, decode.members())
-    print(decode.summary(config.name), file=sys.stderr, flush=True)
+    # A copy of the folder, or one whose files were touched, has the same content.
+    whole = content_file(layout.root, layout.files(), _options(config))
+    if not is_whole(whole):
+        print(
+            f"decoding the images of {layout.root}, once, into {path}", file=sys.stderr, flush=True
+        )
+        images = FolderImages(layout, config.size)
+        write_cache(whole, images.members())
+        print(images.summary(config.name), file=sys.stderr, flush=True)
+    link(whole, path)
 
 
 def _megabytes(config: DataConfig, layout: Layout | None) -> int:
@@ -338,68 +320,6 @@ def _megabytes(config: DataConfig, layout: Layout | None) -> int:
     if layout is not None:
         images = len(layout.labels.train) + len(layout.labels.test)
     return 10 + 3 * images * side**2 // 10**6
-
-
-@dataclass
-class _Decode:
-    """A folder's images on their way into the cache."""
-
-    layout: Layout
-    size: int | None
-    side: int | None = None
-    sha256: str = ""
-    _digests: list[list[bytes]] = field(default_factory=list)
-
-    def members(self) -> Iterator[tuple[str, Write]]:
-        """Of `_Decoded`. Raises InputError for bad data, as writing the images does."""
-        labels = self.layout.labels
-        progress = Progress(len(labels.train) + len(labels.test))
-        parts: tuple[tuple[layouts.Part, Indices], ...]
-        parts = ("train", labels.train), ("test", labels.test)
-        for part, numbers in parts:
-            yield f"{part}_images", functools.partial(self._write, part, numbers, progress)
-            yield f"{part}_labels", array(numbers)
-        self.sha256 = _sha256_of(self._digests)
-        yield "classes", array(np.array(_class_names(labels.classes, self.sha256)))
-        yield "sha256", array(np.array([self.sha256]))
-        if labels.val:
-            yield "val", array(np.array([labels.val]))
-
-    def _write(
-        self, part: layouts.Part, labels: Indices, progress: Progress, member: IO[bytes]
-    ) -> None:
-        count, digests = len(labels), list[bytes]()
-        items = self.layout.items(part)
-        for picture in decoded(items, count, self.size, progress, self.side):
-            if not digests:
-                self.side = picture.side
-                begin_array(member, (count, picture.side, picture.side, 3))
-            if len(digests) < count:
-                digests.append(_digest(labels[len(digests)], picture.side, picture.pixels))
-                member.write(picture.pixels)
-        if len(digests) < count or next(items, None) is not None:
-            raise InputError(
-                f"data.root={self.layout.root} changed while it was decoded",
-                "launch again when nobody writes there",
-                exit_code=EXIT_IO,
-            )
-        self._digests.append(digests)
-
-    def summary(self, name: str) -> str:
-        labels, unused = self.layout.labels, self.layout.unused
-        val = f" and {labels.val:,} to validate" * (labels.val > 0)
-        lines = [
-            f"found {len(labels.classes):,} classes, {len(labels.train) - labels.val:,} images to "
-            f"train on{val}, {len(labels.test):,} to test, of {self.side}x{self.side} pixels"
-        ]
-        if unused:
-            more = f" and {len(unused) - 5} more" * (len(unused) > 5)
-            lines.append(f"not used: {', '.join(map(printable, unused[:5]))}{more}")
-        if name == KNOWN_CIFAR10.name and self.sha256 != KNOWN_CIFAR10.sha256:
-            lines.append(
-                "these images are not CIFAR-10: --set data.name=NAME gives them a name in records"
-            )
-        return "\n".join(lines)
 
 
 def _read(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
@@ -480,14 +400,10 @@ def _decoded(
     test_labels: Indices,
     classes: Sequence[str],
 ) -> _Decoded:
-    """With the hash; what is CIFAR-10 by content has CIFAR-10's class names."""
+    """With the hash."""
     content = train_images, train_labels, test_images, test_labels
     sha256 = content_sha256(*content)
-    return _Decoded(*content, np.array(_class_names(classes, sha256)), np.array([sha256]))
-
-
-def _class_names(classes: Sequence[str], sha256: str) -> tuple[str, ...]:
-    return CIFAR10 if sha256 == KNOWN_CIFAR10.sha256 else check_names(classes, "data")
+    return _Decoded(*content, np.array(class_names(classes, sha256)), np.array([sha256]))
 
 
 def _download(folder: Path) -> _Decoded:

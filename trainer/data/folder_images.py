@@ -1,0 +1,85 @@
+"""What the images of a folder become in the cache: pixels, labels, class names and their hash."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+
+from local_machine.errors import EXIT_IO, InputError, printable
+from sweeps.run.class_names import check_names
+from trainer.data.cache import Write, array, begin_array
+from trainer.data.content import digest, sha256_of
+from trainer.data.decoding import Progress, decoded
+from trainer.data.known import CIFAR10
+from trainer.data.labels import Indices
+from trainer.data.layouts import Layout, Part
+
+
+@dataclass
+class FolderImages:
+    """A folder's images on their way into the cache."""
+
+    layout: Layout
+    size: int | None
+    side: int | None = None
+    sha256: str = ""
+    _digests: list[list[bytes]] = field(default_factory=list)
+
+    def members(self) -> Iterator[tuple[str, Write]]:
+        """By name. Raises InputError for bad data, as writing the images does."""
+        labels = self.layout.labels
+        progress = Progress(len(labels.train) + len(labels.test))
+        parts: tuple[tuple[Part, Indices], ...]
+        parts = ("train", labels.train), ("test", labels.test)
+        for part, numbers in parts:
+            yield f"{part}_images", functools.partial(self._write, part, numbers, progress)
+            yield f"{part}_labels", array(numbers)
+        self.sha256 = sha256_of(self._digests)
+        yield "classes", array(np.array(class_names(labels.classes, self.sha256)))
+        yield "sha256", array(np.array([self.sha256]))
+        if labels.val:
+            yield "val", array(np.array([labels.val]))
+
+    def _write(self, part: Part, labels: Indices, progress: Progress, member: IO[bytes]) -> None:
+        count, digests = len(labels), list[bytes]()
+        items = self.layout.items(part)
+        for picture in decoded(items, count, self.size, progress, self.side):
+            if not digests:
+                self.side = picture.side
+                begin_array(member, (count, picture.side, picture.side, 3))
+            if len(digests) < count:
+                digests.append(digest(labels[len(digests)], picture.side, picture.pixels))
+                member.write(picture.pixels)
+        if len(digests) < count or next(items, None) is not None:
+            raise InputError(
+                f"data.root={self.layout.root} changed while it was decoded",
+                "launch again when nobody writes there",
+                exit_code=EXIT_IO,
+            )
+        self._digests.append(digests)
+
+    def summary(self, name: str) -> str:
+        labels, unused = self.layout.labels, self.layout.unused
+        val = f" and {labels.val:,} to validate" * (labels.val > 0)
+        lines = [
+            f"found {len(labels.classes):,} classes, {len(labels.train) - labels.val:,} images to "
+            f"train on{val}, {len(labels.test):,} to test, of {self.side}x{self.side} pixels"
+        ]
+        if unused:
+            more = f" and {len(unused) - 5} more" * (len(unused) > 5)
+            lines.append(f"not used: {', '.join(map(printable, unused[:5]))}{more}")
+        if name == CIFAR10.name and self.sha256 != CIFAR10.sha256:
+            lines.append(
+                "these images are not CIFAR-10: --set data.name=NAME gives them a name in records"
+            )
+        return "\n".join(lines)
+
+
+def class_names(classes: Sequence[str], sha256: str) -> tuple[str, ...]:
+    """What is CIFAR-10 by content has CIFAR-10's names. Raises InputError for one that cannot be
+    shown."""
+    return CIFAR10.classes if sha256 == CIFAR10.sha256 else check_names(classes, "data")
