@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import IO, NamedTuple, cast
 
 from local_machine import clock
 from local_machine.devices import cores_here
 from local_machine.errors import EXIT_IO, InputError
+from local_machine.processes import start
 from trainer.data import pixels
 from trainer.data.pixels import BadImageError
 
@@ -184,9 +185,8 @@ class _Decoder:
     def __init__(self, size: int | None) -> None:
         # -P: what lies beside the program is nothing that it may import.
         command = [sys.executable, "-P", str(Path(pixels.__file__)), str(size or 0)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        # A group of its own: Ctrl-C is for this process, which then closes it.
+        self._process = start(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, process_group=0)
 
     def ask(self, chunk: list[Item]) -> list[bytes]:
         process = self._process

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import stat
 import struct
 import sys
@@ -179,8 +178,6 @@ def opened(reply: bytes) -> tuple[int, int, memoryview]:
 
 
 def _main() -> None:
-    # Ctrl-C is for who reads the answers, who then closes our input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     side = int(sys.argv[1]) or None
     while True:
         try:
