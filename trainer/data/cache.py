@@ -32,21 +32,23 @@ from local_machine.private_folder import cache_home
 _CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
 
 
-def cache_file(root: Path | None, files: Iterable[Path], decoded_by: Sequence[Any]) -> Path:
+def cache_file(root: Path | None, files: Iterable[str], decoded_by: Sequence[Any]) -> Path:
     """Where the decoded form of these very files is, or will be: a changed file is another cache.
     `decoded_by` is what else decides it. Where another user's file is in its place, the name has
     this user's number."""
     return _own(cache_home() / f"images-{_key(root, files, decoded_by)}.npz")
 
 
-def content_file(root: Path, files: Iterable[Path], decoded_by: Sequence[Any]) -> Path:
+def content_file(root: Path, files: Iterable[str], decoded_by: Sequence[Any]) -> Path:
     """The same, named by what is in the files, and by their names below the root. Raises
     InputError where one cannot be read."""
     whole = hashlib.sha256(json.dumps([_CACHE_FORMAT, decoded_by]).encode())
     for path in files:
-        with open_file(path) as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(json.dumps([os.path.relpath(path, root), content]).encode())
+        content = hashlib.sha256()
+        with open_file(Path(path)) as file:
+            while read := file.read(2**20):
+                content.update(read)
+        whole.update(json.dumps([_below(path, root), content.hexdigest()]).encode())
     return _own(cache_home() / f"content-{whole.hexdigest()[:32]}.images")
 
 
@@ -58,20 +60,25 @@ def _own(path: Path) -> Path:
     return path
 
 
-def _key(root: Path | None, files: Iterable[Path], decoded_by: Sequence[Any]) -> str:
+def _key(root: Path | None, files: Iterable[str], decoded_by: Sequence[Any]) -> str:
     # As the JSON of a list, in pieces: there may be a million files.
     source = json.dumps([_CACHE_FORMAT, None if root is None else str(root)])[:-1]
     whole = hashlib.sha256(f"{source}, [".encode())
     for number, path in enumerate(files):
         try:
-            facts = path.stat()
+            facts = os.stat(path)  # noqa: PTH116 - a Path takes longer to make than this
         except OSError as error:
-            raise unreadable(path, error) from None
-        one = [os.path.relpath(path, root), facts.st_size, facts.st_mtime_ns]
+            raise unreadable(Path(path), error) from None
+        one = [_below(path, root), facts.st_size, facts.st_mtime_ns]
         whole.update((", " * (number > 0) + json.dumps(one)).encode())
     more = f", {json.dumps(decoded_by)}" if any(one is not None for one in decoded_by) else ""
     whole.update(f"]{more}]".encode())
     return whole.hexdigest()[:16]
+
+
+def _below(path: str, root: Path | None) -> str:
+    """What the root is followed by; a file that is the root itself has any name."""
+    return path[len(str(root)) + 1 :] or "."
 
 
 def is_there(cache: Path) -> bool:

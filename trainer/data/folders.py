@@ -26,11 +26,10 @@ class ClassFolders:
     parts: Mapping[str, Path]
     """By part, the folder with its class folders."""
 
-    def files(self) -> Iterator[Path]:
-        """Part by part, class by class, sorted."""
-        for folder in self.parts.values():
-            for name in subfolders(folder):
-                yield from (folder / name / file for file in _images(folder / name))
+    def files(self) -> Iterator[str]:
+        """Paths, part by part, class by class, sorted."""
+        for part in self.parts:
+            yield from (item.where for item in self.items(part))
 
     def labels(self) -> tuple[dict[str, Indices], tuple[str, ...]]:
         """By part; and the class names, sorted, which is CIFAR-10's own order for its names.
@@ -47,9 +46,9 @@ class ClassFolders:
     def items(self, part: str) -> Iterator[Item]:
         folder = self.parts[part]
         for name in subfolders(folder):
+            start = str(folder / name) + os.sep
             for file in _images(folder / name):
-                path = f"{folder}{os.sep}{name}{os.sep}{file}"
-                yield Item(path, path)
+                yield Item(start + file, start + file)
 
     def _classes(self) -> tuple[str, ...]:
         (first, names), *others = ((folder, subfolders(folder)) for folder in self.parts.values())

@@ -53,8 +53,9 @@ class Layout:
     unused: tuple[str, ...] = ()
     """What lies beside its files, and looks as if it were some of them."""
 
-    def files(self) -> Iterator[Path]:
-        """Every file that the data come from, in an order of their own."""
+    def files(self) -> Iterator[str]:
+        """The path of every file that the data come from, in an order of their own. All begin with
+        the root."""
         return self.source.files()
 
     @functools.cached_property

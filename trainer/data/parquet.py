@@ -59,9 +59,9 @@ class ParquetFiles:
     parts: Mapping[str, Sequence[Path]]
     columns: Columns
 
-    def files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[str]:
         for paths in self.parts.values():
-            yield from paths
+            yield from map(str, paths)
 
     def labels(self) -> tuple[dict[str, Indices], tuple[str, ...]]:
         """By part; and the class names. Raises InputError for bad labels or names."""
