@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from local_machine.errors import EXIT_IO, InputError
-from local_machine.files import open_file, unreadable, write_atomic
+from local_machine.files import matching, open_file, unreadable, write_atomic
 from local_machine.private_folder import cache_home
 
 _CACHE_FORMAT = 2  # part of the cache's name: raise it when what is decoded changes
@@ -50,6 +50,11 @@ def content_file(root: Path, files: Iterable[str], decoded_by: Sequence[Any]) ->
                 content.update(read)
         whole.update(json.dumps([_below(path, root), content.hexdigest()]).encode())
     return _own(cache_home() / f"content-{whole.hexdigest()[:32]}.images")
+
+
+def may_be_a_copy() -> bool:
+    """Whether there is any file of `content_file`."""
+    return bool(matching(cache_home(), "content-*"))
 
 
 def _own(path: Path) -> Path:

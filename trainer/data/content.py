@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trainer.data.labels import Images, Indices
+from trainer.data.pixels import digest
 
 
 def content_sha256(
@@ -21,16 +22,12 @@ def content_sha256(
     training images first, a data set's own validation images among them.
     """
     return sha256_of(
-        [digest(label, image.shape[0], image.tobytes()) for image, label in zip(*part, strict=True)]
-        for part in ((train_images, train_labels), (test_images, test_labels))
+        [
+            digest(label, image.shape[0], image.shape[1], image.tobytes())
+            for image, label in zip(images, labels, strict=True)
+        ]
+        for images, labels in ((train_images, train_labels), (test_images, test_labels))
     )
-
-
-def digest(label: int, side: int, pixels: bytes | memoryview) -> bytes:
-    """Of one image of side x side pixels."""
-    whole = hashlib.sha256(np.array([label, side, side, 3], "<i8").tobytes())
-    whole.update(pixels)
-    return whole.digest()
 
 
 def sha256_of(parts: Iterable[list[bytes]]) -> str:
@@ -39,6 +36,6 @@ def sha256_of(parts: Iterable[list[bytes]]) -> str:
     for digests in parts:
         whole.update(np.array(len(digests), "<i8").tobytes())
         digests.sort()
-        for digest in digests:
-            whole.update(digest)
+        for one in digests:
+            whole.update(one)
     return whole.hexdigest()

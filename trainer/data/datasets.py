@@ -29,10 +29,7 @@ from trainer.data import layouts
 from trainer.data.cache import (
     array,
     cache_file,
-    content_file,
     is_there,
-    is_whole,
-    link,
     locked,
     read_cache,
     shape_of,
@@ -42,7 +39,7 @@ from trainer.data.content import content_sha256 as content_sha256
 from trainer.data.counts import Counts as Counts
 from trainer.data.counts import counts as counts
 from trainer.data.decoding import side_of
-from trainer.data.folder_images import FolderImages, class_names
+from trainer.data.folder_images import class_names, fill
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
 from trainer.data.labels import Images, Indices, Labels
@@ -236,16 +233,7 @@ def _fill(path: Path, config: DataConfig, layout: Layout | None) -> None:
         members = _download(path.parent)._asdict()
         write_cache(path, [(name, array(values)) for name, values in members.items()])
         return
-    # A copy of the folder, or one whose files were touched, has the same content.
-    whole = content_file(layout.root, layout.files(), _options(config))
-    if not is_whole(whole):
-        print(
-            f"decoding the images of {layout.root}, once, into {path}", file=sys.stderr, flush=True
-        )
-        images = FolderImages(layout, config.size)
-        write_cache(whole, images.members())
-        print(images.summary(config.name), file=sys.stderr, flush=True)
-    link(whole, path)
+    fill(path, layout, config, _options(config))
 
 
 def _megabytes(config: DataConfig, layout: Layout | None) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import struct
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -23,7 +24,6 @@ from local_machine.devices import cores_here
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.processes import start
 from trainer.data import pixels
-from trainer.data.pixels import BadImageError
 
 SMALLEST, LARGEST = 8, 1024
 """Sides of images that are trained on, in pixels."""
@@ -48,11 +48,14 @@ class Item(NamedTuple):
     """The file's path, or what is in it."""
 
 
-class Picture(NamedTuple):
-    """A decoded image: uint8 (side, side, 3)."""
+class Batch(NamedTuple):
+    """Decoded images that follow each other."""
 
     side: int
-    pixels: memoryview
+    digests: list[bytes]
+    """Of each image with its label, as the content's hash has it."""
+    pixels: bytes
+    """uint8 (images, side, side, 3)."""
 
 
 class Progress:
@@ -71,61 +74,76 @@ class Progress:
 
 def side_of(item: Item) -> int:
     """Of an image that is taken as it is. Raises InputError as `decoded` does."""
-    return _picture(item, pixels.answer(_request(item), None), None, None).side
+    return _batch([item], pixels.answer(_request([item], [0]), None), None, None).side
 
 
 def decoded(
     items: Iterable[Item],
-    count: int,
+    labels: Sequence[int],
     size: int | None,
     progress: Progress,
     side: int | None = None,
-) -> Iterator[Picture]:
-    """The images, in their order: about `count`, brought to `size` x `size` pixels, or as they are.
+) -> Iterator[Batch]:
+    """The images, in their order, brought to `size` x `size` pixels, or as they are; as many as
+    there are both items and labels.
 
     Raises InputError, which names the image, for one that cannot be decoded, or that without a size
     is not square or not of the given side, else not as large as the first.
     """
-    processes = min(cores_here(), _MOST_PROCESSES, count // _IMAGES_A_PROCESS)
-    chunks = _chunks(items, 3 * (size or side or _UNKNOWN_SIDE) ** 2)
+    processes = min(cores_here(), _MOST_PROCESSES, len(labels) // _IMAGES_A_PROCESS)
+    chunks = _chunks(items, labels, 3 * (size or side or _UNKNOWN_SIDE) ** 2)
     replies = _here(chunks, size) if processes < 2 else _by_processes(chunks, size, processes)
     with contextlib.closing(replies):
-        for chunk, answers in replies:
-            for item, reply in zip(chunk, answers, strict=True):
-                picture = _picture(item, reply, size, side)
-                side = picture.side
-                yield picture
-            progress.step(len(chunk))
+        for chunk, reply in replies:
+            batch = _batch(chunk.items, reply, size, side)
+            side = batch.side
+            yield batch
+            progress.step(len(chunk.items))
 
 
-def _chunks(items: Iterable[Item], decoded_bytes: int) -> Iterator[list[Item]]:
+class _Chunk(NamedTuple):
+    items: list[Item]
+    labels: list[int]
+
+
+def _chunks(items: Iterable[Item], labels: Iterable[int], decoded_bytes: int) -> Iterator[_Chunk]:
     """Of images that have about so many bytes when they are decoded."""
-    chunk, held = list[Item](), 0
-    for item in items:
-        chunk.append(item)
+    chunk, held = _Chunk([], []), 0
+    # In this order no item is taken that has no label.
+    for label, item in zip(labels, items, strict=False):
+        chunk.items.append(item)
+        chunk.labels.append(label)
         held += decoded_bytes + (len(item.source) if isinstance(item.source, bytes) else 0)
-        if len(chunk) == _CHUNK or held > _CHUNK_BYTES:
+        if len(chunk.items) == _CHUNK or held > _CHUNK_BYTES:
             yield chunk
-            chunk, held = [], 0
-    if chunk:
+            chunk, held = _Chunk([], []), 0
+    if chunk.items:
         yield chunk
 
 
-def _request(item: Item) -> bytes:
-    source = item.source
-    return b"b" + source if isinstance(source, bytes) else b"p" + os.fsencode(source)
+def _request(items: Sequence[Item], labels: Sequence[int]) -> list[bytes]:
+    sources = (item.source for item in items)
+    return pixels.request(
+        labels,
+        [b"b" + one if isinstance(one, bytes) else b"p" + os.fsencode(one) for one in sources],
+    )
 
 
-def _picture(item: Item, reply: bytes, size: int | None, before: int | None) -> Picture:
-    try:
-        width, height, found = pixels.opened(reply)
-    except BadImageError as error:
+def _batch(
+    items: Sequence[Item], reply: list[bytes], size: int | None, before: int | None
+) -> Batch:
+    if (bad := pixels.check(reply)) is not None:
+        number, error = bad
         # Bytes that are no image are damaged, as a disk or a copy leaves them; others are refused.
         code = {"exit_code": EXIT_IO} if error.is_damaged else {}
-        raise InputError(f"{item.where}: {error.what}", error.remedy, **code) from None
+        raise InputError(f"{items[number].where}: {error.what}", error.remedy, **code)
+    _, sizes, digests, found = reply
     if size is None:
-        _check_taken_as_is(item.where, width, height, before)
-    return Picture(width, found)
+        for item, (width, height) in zip(items, struct.iter_unpack("<II", sizes), strict=True):
+            _check_taken_as_is(item.where, width, height, before)
+            before = width
+    (side,) = struct.unpack_from("<I", sizes)
+    return Batch(side, [digests[at : at + 32] for at in range(0, len(digests), 32)], found)
 
 
 def _check_taken_as_is(where: str, width: int, height: int, before: int | None) -> None:
@@ -145,19 +163,19 @@ def _check_taken_as_is(where: str, width: int, height: int, before: int | None) 
     )
 
 
-_Replies = Generator[tuple[list[Item], list[bytes]], None, None]
+_Replies = Generator[tuple[_Chunk, list[bytes]], None, None]
 
 
-def _here(chunks: Iterator[list[Item]], size: int | None) -> _Replies:
+def _here(chunks: Iterator[_Chunk], size: int | None) -> _Replies:
     for chunk in chunks:
-        yield chunk, [pixels.answer(_request(item), size) for item in chunk]
+        yield chunk, pixels.answer(_request(*chunk), size)
 
 
-def _by_processes(chunks: Iterator[list[Item]], size: int | None, count: int) -> _Replies:
+def _by_processes(chunks: Iterator[_Chunk], size: int | None, count: int) -> _Replies:
     idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
-    work: deque[tuple[list[Item], Future[list[bytes]]]] = deque()
+    work: deque[tuple[_Chunk, Future[list[bytes]]]] = deque()
 
-    def ask(chunk: list[Item]) -> list[bytes]:
+    def ask(chunk: _Chunk) -> list[bytes]:
         decoder = idle.get()
         try:
             return decoder.ask(chunk)
@@ -188,15 +206,15 @@ class _Decoder:
         # A group of its own: Ctrl-C is for this process, which then closes it.
         self._process = start(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, process_group=0)
 
-    def ask(self, chunk: list[Item]) -> list[bytes]:
+    def ask(self, chunk: _Chunk) -> list[bytes]:
         process = self._process
         try:
-            pixels.send(cast(IO[bytes], process.stdin), [_request(item) for item in chunk])  # type: ignore[arg-type]
+            pixels.send(cast(IO[bytes], process.stdin), _request(*chunk))  # type: ignore[arg-type]
             return pixels.receive(cast(IO[bytes], process.stdout))  # type: ignore[arg-type]
         except (OSError, EOFError):
             raise InputError(
                 f"a process that decodes images ended by itself (exit code {process.wait()}) "
-                f"between {chunk[0].where} and {chunk[-1].where}",
+                f"between {chunk.items[0].where} and {chunk.items[-1].where}",
                 "look whether memory ran out, or which of these images is damaged",
                 exit_code=EXIT_IO,
             ) from None

@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from local_machine.errors import EXIT_IO, InputError, printable
 from sweeps.run.class_names import check_names
-from trainer.data.cache import Write, array, begin_array
-from trainer.data.content import digest, sha256_of
+from trainer.config import DataConfig
+from trainer.data.cache import (
+    Write,
+    array,
+    begin_array,
+    content_file,
+    is_whole,
+    link,
+    may_be_a_copy,
+    write_cache,
+)
+from trainer.data.content import sha256_of
 from trainer.data.decoding import Progress, decoded
 from trainer.data.known import CIFAR10
 from trainer.data.labels import Indices
 from trainer.data.layouts import Layout, Part
+
+
+def fill(path: Path, layout: Layout, config: DataConfig, options: Sequence[object]) -> None:
+    """The cache of a folder's images; `options` are what of the configuration decides it. Raises
+    InputError for bad data, OSError where it cannot be written."""
+    is_over = threading.Event()
+    files = itertools.takewhile(lambda _: not is_over.is_set(), layout.files())
+    with ThreadPoolExecutor(1) as beside:
+        content = beside.submit(content_file, layout.root, files, options)
+        try:
+            # A copy of the folder, or one whose files were touched, has the same content.
+            if may_be_a_copy() and is_whole(content.result()):
+                link(content.result(), path)
+                return
+            what = f"decoding the images of {layout.root}, once, into {path}"
+            print(what, file=sys.stderr, flush=True)
+            images = FolderImages(layout, config.size)
+            write_cache(path, images.members())
+            link(path, content.result())
+            print(images.summary(config.name), file=sys.stderr, flush=True)
+        finally:
+            is_over.set()
 
 
 @dataclass
@@ -47,13 +84,12 @@ class FolderImages:
     def _write(self, part: Part, labels: Indices, progress: Progress, member: IO[bytes]) -> None:
         count, digests = len(labels), list[bytes]()
         items = self.layout.items(part)
-        for picture in decoded(items, count, self.size, progress, self.side):
+        for batch in decoded(items, labels.tolist(), self.size, progress, self.side):
             if not digests:
-                self.side = picture.side
-                begin_array(member, (count, picture.side, picture.side, 3))
-            if len(digests) < count:
-                digests.append(digest(labels[len(digests)], picture.side, picture.pixels))
-                member.write(picture.pixels)
+                self.side = batch.side
+                begin_array(member, (count, batch.side, batch.side, 3))
+            digests += batch.digests
+            member.write(batch.pixels)
         if len(digests) < count or next(items, None) is not None:
             raise InputError(
                 f"data.root={self.layout.root} changed while it was decoded",

@@ -11,6 +11,7 @@ ours, so that it starts at once.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -29,7 +30,6 @@ SUFFIXES = frozenset(
 # Of a file's content, whatever its name says: Pillow would run Ghostscript for an EPS.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-_HEAD = struct.Struct("<II")
 
 
 class BadImageError(Exception):
@@ -48,18 +48,13 @@ def pixels(source: str | bytes, side: int | None) -> tuple[int, int, bytes]:
     from PIL import Image
 
     try:
-        with (
-            io.BytesIO(source) if isinstance(source, bytes) else _opened(source) as file,
-            warnings.catch_warnings(),
-        ):
-            # What is odd about a file's metadata concerns nobody here.
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=_FORMATS) as image:
-                if side is not None and image.format == "JPEG":
-                    # Decoded at a half, a quarter or an eighth where that is more than enough.
-                    image.draft("RGB", (2 * side, 2 * side))
-                whole = _squared(_rgb(_upright(image)), side)
-                return whole.width, whole.height, whole.tobytes()
+        content = source if isinstance(source, bytes) else _read(source)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            if side is not None and image.format == "JPEG":
+                # Decoded at a half, a quarter or an eighth where that is more than enough.
+                image.draft("RGB", (2 * side, 2 * side))
+            whole = _squared(_rgb(_upright(image)), side)
+            return whole.width, whole.height, whole.tobytes()
     except BadImageError:
         raise
     except MemoryError:
@@ -73,14 +68,18 @@ def pixels(source: str | bytes, side: int | None) -> tuple[int, int, bytes]:
         ) from None
 
 
-def _opened(path: str) -> BinaryIO:
+def _read(path: str) -> bytes:
     try:
         # To open a FIFO would wait for a writer that never comes.
-        file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return file
-        file.close()
-        reason = "it is not a regular file"
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            facts = os.fstat(descriptor)
+            if stat.S_ISREG(facts.st_mode):
+                with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                    return file.readall()
+            reason = "it is not a regular file"
+        finally:
+            os.close(descriptor)
     except OSError as error:
         reason = error.strerror or str(error)
     raise BadImageError(f"cannot read it: {reason}", "correct that", is_damaged=True)
@@ -152,39 +151,61 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
     return content
 
 
-def answer(request: bytes, side: int | None) -> bytes:
-    """Of one image: `b` and a file's content, or `p` and its path; width, height and pixels, or two
-    zeros and what is wrong, as `opened` takes it apart."""
-    try:
-        content = request[1:]
-        width, height, found = pixels(
-            content if request[:1] == b"b" else os.fsdecode(content), side
-        )
-    except BadImageError as error:
-        text = f"{int(error.is_damaged)}{error.what}\0{error.remedy}"
-        return _HEAD.pack(0, 0) + text.encode(errors="replace")
-    return _HEAD.pack(width, height) + found
+def digest(label: int, height: int, width: int, found: bytes | memoryview) -> bytes:
+    """SHA-256 of one image as content_sha256 has it: its label, height, width and channels as
+    64-bit little-endian integers, then its pixels."""
+    whole = hashlib.sha256(struct.pack("<4q", label, height, width, 3))
+    whole.update(found)
+    return whole.digest()
 
 
-def opened(reply: bytes) -> tuple[int, int, memoryview]:
-    """Width, height and pixels of an answer. Raises BadImageError."""
-    width, height = _HEAD.unpack_from(reply)
-    rest = memoryview(reply)[_HEAD.size :]
-    if width:
-        return width, height, rest
-    text = bytes(rest).decode()
-    what, _, remedy = text[1:].partition("\0")
-    raise BadImageError(what, remedy, is_damaged=text[0] == "1")
+def request(labels: Sequence[int], images: Sequence[bytes]) -> list[bytes]:
+    """To decode these: each `b` and a file's content, or `p` and its path."""
+    return [struct.pack(f"<{len(labels)}q", *labels), *images]
+
+
+def answer(asked: Sequence[bytes], side: int | None) -> list[bytes]:
+    """Of a request: nothing; each image's width and height, each one's digest, and their pixels. Or
+    what is wrong with the first that cannot be used, as `check` takes it apart."""
+    # What is odd about a file's metadata concerns nobody here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _answer(struct.unpack(f"<{len(asked) - 1}q", asked[0]), asked[1:], side)
+
+
+def _answer(labels: Sequence[int], images: Sequence[bytes], side: int | None) -> list[bytes]:
+    sizes, digests, every = list[int](), list[bytes](), list[bytes]()
+    for number, (label, image) in enumerate(zip(labels, images, strict=True)):
+        content = image[1:]
+        try:
+            width, height, found = pixels(
+                content if image[:1] == b"b" else os.fsdecode(content), side
+            )
+        except BadImageError as error:
+            words = (str(number), str(int(error.is_damaged)), error.what, error.remedy)
+            return ["\0".join(words).encode(errors="replace")]
+        sizes += width, height
+        digests.append(digest(label, height, width, found))
+        every.append(found)
+    return [b"", struct.pack(f"<{len(sizes)}I", *sizes), b"".join(digests), b"".join(every)]
+
+
+def check(reply: Sequence[bytes]) -> tuple[int, BadImageError] | None:
+    """The first image that could not be used, by its number in the request, and why."""
+    if not reply[0]:
+        return None
+    number, is_damaged, what, remedy = reply[0].decode().split("\0", 3)
+    return int(number), BadImageError(what, remedy, is_damaged=is_damaged == "1")
 
 
 def _main() -> None:
     side = int(sys.argv[1]) or None
     while True:
         try:
-            requests = receive(sys.stdin.buffer)
+            asked = receive(sys.stdin.buffer)
         except EOFError:
             return
-        send(sys.stdout.buffer, [answer(request, side) for request in requests])
+        send(sys.stdout.buffer, answer(asked, side))
 
 
 if __name__ == "__main__":
