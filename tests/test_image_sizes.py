@@ -16,6 +16,7 @@ from local_machine.errors import InputError
 from trainer.config import TrainConfig
 from trainer.data import preflight
 from trainer.data.datasets import load
+from trainer.scales import scaled
 
 
 def test_a_name_of_ones_own_needs_images_of_ones_own() -> None:
@@ -36,7 +37,7 @@ def test_a_name_of_ones_own_needs_images_of_ones_own() -> None:
         ({"model.name": "dla34"}, 36, "dla34 with stem=cifar takes images whose side is a multi"),
         ({"model.name": "dla34", "model.stem": "imagenet"}, 48, "a multiple of 32 pixels, not 48"),
         ({"augment.first_size": 16}, 64, "augment.first_size=16 is for images of 32 pixels"),
-        ({"augment.crop_padding": 8}, 8, "augment.crop_padding=8 pixels would cover"),
+        ({"augment.crop_padding": 9}, 8, "augment.crop_padding=9 pixels would cover"),
         ({"augment.cutout": 12}, 8, "augment.cutout=12 pixels would cover"),
     ],
 )
@@ -56,6 +57,22 @@ def test_what_cannot_take_the_size_is_refused_with_the_remedy(
     assert remedies or "another" in told.value.help
     for name, value in remedies:
         preflight.check([config.override({name: value})], 1)
+
+
+def test_what_trained_on_32_pixels_before_still_does() -> None:
+    config = TrainConfig()
+    for changes in (
+        {"augment.cutout": 32, "augment.crop_padding": 16}, {"augment.first_size": 16},
+        {"model.name": "vit", "model.patch": 16}, {"model.name": "dla34"},
+        {"model.name": "dla34", "model.stem": "imagenet"},
+    ):  # fmt: skip
+        preflight.check_fits(config.override(changes), 32, 45_000, 1)
+
+
+def test_images_of_ones_own_are_scaled_as_cifar10_is() -> None:
+    config = TrainConfig()
+    named = config.override({"data.name": "flowers", "data.root": "/flowers"})
+    assert scaled([named], "smoke") == scaled([config], "smoke")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def check_fits(config: TrainConfig, side: int, images: int, ranks: int) -> None:
             f"set augment.first_size={FULL_SIDE}, or data.size={FULL_SIDE}",
         )
     for field in ("crop_padding", "cutout"):
-        if (value := getattr(augment, field)) >= side:
+        if (value := getattr(augment, field)) > side:
             raise InputError(
                 f"augment.{field}={value} pixels would cover whole images of {side} pixels",
                 f"set augment.{field}={side // 8 if field == 'crop_padding' else side // 3}",
