@@ -16,6 +16,8 @@ from local_machine.errors import InputError
 from trainer.config import TrainConfig
 from trainer.data import preflight
 from trainer.data.datasets import load
+from trainer.perf import cost_model
+from trainer.perf.past_run import run_of
 from trainer.scales import scaled
 
 
@@ -73,6 +75,19 @@ def test_images_of_ones_own_are_scaled_as_cifar10_is() -> None:
     config = TrainConfig()
     named = config.override({"data.name": "flowers", "data.root": "/flowers"})
     assert scaled([named], "smoke") == scaled([config], "smoke")
+
+
+def test_an_estimate_is_of_the_size_of_the_images(tmp_path: Path) -> None:
+    root = write_folders(
+        tmp_path / "own", {"a": 5, "b": 5}, content=lambda seed: encoded(picture(48, seed=seed))
+    )
+    assert cost_model.side(own(root)) == 48 and cost_model.side(own(root, size=64)) == 64
+    assert cost_model.side(own(tmp_path / "nowhere")) == cost_model.side(TrainConfig().data) == 32
+    row = {"images_per_second": 100.0, "device": "d", "device_share": None, "world_size": 1,
+           "slurm_job_id": None, "precision_used": "fp32", "step_used": "eager", "train_images": 4,
+           "val_images": 4, **TrainConfig().flat()}  # fmt: skip
+    old, new = run_of(row), run_of(row | {"image_size": 64})
+    assert old is not None and new is not None and (old.side, new.side) == (32, 64)
 
 
 @pytest.mark.parametrize(

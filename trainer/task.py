@@ -129,6 +129,7 @@ class Trainer(Task):
     def describe_data(self, folder: Path) -> str:
         from trainer.data.datasets import check
 
+        need("trainer", "looking at images")
         found = check(DataConfig(root=str(folder)))
         return (
             f"{found.train:,} images to train on, {found.val:,} to validate, {found.test:,} to test"

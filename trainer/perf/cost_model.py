@@ -8,6 +8,7 @@ gives the least that it could take. Imports no torch where past runs alone can t
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import statistics
 import sys
@@ -43,7 +44,10 @@ class TrainerCosts(CostModel):
         from trainer.perf.device_runs import DeviceRuns
 
         here = DeviceRuns([run for run in runs if run.device == device], device, on_slurm)
-        return EpochCosts(here, {run.data: run.images for run in reversed(runs)})
+        sides: dict[tuple[Any, ...], set[int]] = {}
+        for run in runs:
+            sides.setdefault(run.data, set()).add(run.side)
+        return EpochCosts(here, {run.data: run.images for run in reversed(runs)}, sides)
 
     def measure(self, device: str) -> None:
         """The device's peaks, with as many threads as its name says."""
@@ -71,9 +75,10 @@ class EpochCosts:
     here: DeviceRuns
     images: dict[tuple[Any, ...], tuple[int, int]]
     """Of training and of validation, by what decides them, as past runs on any device had them."""
+    sides: dict[tuple[Any, ...], set[int]]
+    """Of their images, in pixels, by the same."""
     _paces: dict[Any, list[float]] = field(default_factory=dict)
     _counted: dict[DataConfig, tuple[int, int]] = field(default_factory=dict)
-    _sides: dict[DataConfig, int] = field(default_factory=dict)
 
     def alike(self, config: TrainConfig) -> float | None:
         if not self._paces:
@@ -101,9 +106,10 @@ class EpochCosts:
         return (train + VALIDATION * val) * found[0], found[1]
 
     def _side(self, config: DataConfig) -> int:
-        if config not in self._sides:
-            self._sides[config] = side(config)
-        return self._sides[config]
+        """As past runs had it, since to look at a folder takes long."""
+        if config.size is None and len(known := self.sides.get(data_of(config), set())) == 1:
+            return min(known)
+        return side(config)
 
 
 def _images(config: DataConfig) -> tuple[int, int]:
@@ -112,18 +118,20 @@ def _images(config: DataConfig) -> tuple[int, int]:
         from trainer.data.datasets import check
 
         # Where they are not here, or bad, that is for others to say: this is an estimate.
-        with contextlib.suppress(InputError, OSError):
+        with contextlib.suppress(InputError, OSError, ImportError):
             return check(config)[:2]
     images = min(KNOWN.get(config.name, CIFAR10).train_images, config.train_limit or sys.maxsize)
     val = round(images * config.val_fraction)
     return images - val, val
 
 
+@functools.cache
 def side(config: DataConfig) -> int:
-    """Of the images, in pixels, as far as it can be told."""
+    """Of the images, in pixels, as far as it can be told; looked for once a process."""
     if config.root is not None and config.size is None:
         from trainer.data.datasets import facts
 
-        with contextlib.suppress(InputError, OSError):
+        # Where this machine lacks Pillow, too: this is an estimate.
+        with contextlib.suppress(InputError, OSError, ImportError):
             return facts(config).side
     return config.size or FULL_SIDE
