@@ -41,6 +41,9 @@ OTHER: dict[str, Any] = {
     "deterministic": True,
     "data.name": "digits",
     "data.root": "/data/cifar10",
+    "data.size": 64,
+    "data.image_column": "picture",
+    "data.label_column": "kind",
     "data.val_fraction": 0.2,
     "data.split_seed": 43,
     "data.train_limit": 1000,
@@ -73,7 +76,12 @@ OTHER: dict[str, Any] = {
     "early_stopping.patience": 0,
     "early_stopping.min_delta": 0.0,
 }
-BESIDE = {"model.dropout": {"model.name": "vit"}}
+BESIDE = {
+    "model.dropout": {"model.name": "vit"},
+    "data.size": {"data.root": "/data"},
+    "data.image_column": {"data.root": "/data"},
+    "data.label_column": {"data.root": "/data"},
+}
 
 
 def reals(low: float, high: float, **more: Any) -> st.SearchStrategy[float]:
@@ -100,6 +108,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "data.name": st.sampled_from(["cifar10", "digits"]),
     # none and null are how a missing root is written in an override.
     "data.root": st.none() | text.filter(lambda word: word.lower() not in ("none", "null")),
+    # For images of one's own alone.
+    "data.size": st.none(),
+    "data.image_column": st.none(),
+    "data.label_column": st.none(),
     "data.val_fraction": inside,
     "data.split_seed": wholes(0),
     "data.train_limit": st.none() | wholes(100),

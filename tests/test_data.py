@@ -276,12 +276,18 @@ def test_a_damaged_parquet_file_is_named(parquet: Path) -> None:
         ([encoded(pixels(1, 0)[0])], [10], {}, "class '10' has 0 training images"),
         ([encoded(pixels(1, 0)[0])], [2**40], {}, "row 0: label 1099511627776 is outside"),
         ([encoded(pixels(1, 0)[0])], [-1], {}, "row 0: label -1 is outside"),
-        ([encoded(pixels(1, 0)[0])], ["cat"], {}, "column 'label' must hold integers"),
-        ([encoded(pixels(1, 0)[0])], [None], {}, "column 'label' must hold integers"),
-        ([encoded(pixels(1, 0)[0, :16])], [0], {}, "is 32x16 RGB, not 32x32 RGB"),
-        ([encoded(pixels(1, 0)[0, ..., 0])], [0], {}, "is 32x32 L, not 32x32 RGB"),
+        ([encoded(pixels(1, 0)[0])], ["cat"], {}, "has numbers for labels, and .* has names"),
+        ([encoded(pixels(1, 0)[0])], [None], {}, "column 'label' must hold integers or names"),
+        ([encoded(pixels(1, 0)[0])], [0.5], {}, "column 'label' must hold integers or names"),
+        ([encoded(pixels(1, 0)[0, :16])] * 10, range(10), {}, "row 0: the image is 32x16"),
+        ([encoded(pixels(1, 0)[0, :16, :16])] * 10, range(10), {}, "is 16x16, but .* are 32x32"),
         ([encoded(pixels(1, 0)[0])], [0], {"image": "photo"}, "no column img or image"),
-        ([encoded(pixels(1, 0)[0])], [0], {"label": "y"}, "no column label or fine_label"),
+        (
+            [encoded(pixels(1, 0)[0])],
+            [0],
+            {"label": "y"},
+            "no column label or labels or fine_label",
+        ),
         ([], np.array([], np.int64), {}, "no test images"),
     ],
 )
@@ -305,17 +311,13 @@ def test_a_missing_shard_is_no_smaller_data_set(parquet: Path) -> None:
 
 def test_bad_class_folders(folders: Path) -> None:
     config = from_root(folders, val_fraction=0.5)
-    odd = folders / "train" / "cat" / "grey.png"
-    odd.write_bytes(encoded(pixels(1, 0)[0, ..., 0]))
-    with pytest.raises(InputError, match="L, not 32x32 RGB") as caught:
-        load(config)
-    assert str(odd) in caught.value.what
+    odd = folders / "train" / "cat" / "odd.png"
     odd.write_bytes(b"no image")
     with pytest.raises(InputError, match="damaged") as caught:
         load(config)
     assert str(odd) in caught.value.what
     odd.rename(odd.with_suffix(".txt"))
-    with pytest.raises(InputError, match=r"grey\.txt is not an image"):
+    with pytest.raises(InputError, match=r"odd\.txt is not an image"):
         load(config)
     odd.with_suffix(".txt").unlink()
     (folders / "test" / "cow").mkdir()

@@ -89,6 +89,25 @@ def test_a_last_batch_of_one_is_refused_by_the_dry_run(
     assert run(sweeps.launch, monkeypatch, "cutout", *words, "--set", "batch_size=90") == 0
 
 
+def test_images_of_another_shape_are_refused_by_the_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = encoded(np.zeros((48, 64, 3), np.uint8), "JPEG")
+    for label in range(12):
+        folder = tmp_path / "own" / f"kind {label}"
+        folder.mkdir(parents=True)
+        for number in range(30):
+            (folder / f"{number}.jpg").write_bytes(image)
+    words = ["cutout", "--set", f"data.root={tmp_path / 'own'}", "--dry-run"]
+    assert run(sweeps.launch, monkeypatch, *words) == 2
+    said = capsys.readouterr().err
+    assert "0.jpg: the image is 64x48, not square" in said and "--set data.size=48" in said
+    odd = ["--set", "data.size=36", "--set", "model.name=dla34"]
+    assert run(sweeps.launch, monkeypatch, *words, *odd) == 2
+    assert "set data.size=32, or choose another model.name" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
 def test_doctor_looks_at_a_folder(tmp_path: Path) -> None:
     found = sweeps.doctor.__main__.images(data_set(tmp_path / "own", 10, 30))
     assert found.state == "ok" and "270 images to train on, 30 to validate, 20 to test" in (

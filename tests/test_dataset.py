@@ -92,6 +92,15 @@ def test_old_runs_are_told_by_what_they_recorded(
     assert note.startswith("1 of 1 results are of a version that recorded no hash")
 
 
+def test_images_have_the_name_that_a_person_gave_them() -> None:
+    run = OWN | {"status": "done", "data.name": "flowers"}
+    named = dataset.of(run, trainer().data_sets)
+    assert named == ("5" * 64, "flowers, 5 classes, content 55555555")
+    assert dataset.of(run | {"data_sha256": CIFAR10.sha256}, trainer().data_sets) == (
+        CIFAR10.sha256, "cifar10",
+    )  # fmt: skip
+
+
 def test_old_and_new_runs_of_one_data_set_are_the_same_data(tmp_path: Path) -> None:
     plan = launch(tmp_path, [final(42), final(43)], [OLD, {}])
     assert plan.runs["same_data"].all() and not any(plan.runs["flags"])

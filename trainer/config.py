@@ -33,10 +33,16 @@ Milestones = tuple[Annotated[Real, Field(gt=0.0, lt=1.0)], ...]
 
 
 class DataConfig(Section):
-    name: Literal["cifar10", "digits"] = "cifar10"
-    """The data set: cifar10, or scikit-learn's digits brought to 32x32 RGB (needs no download)."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "cifar10"
+    """The data set: cifar10, scikit-learn's digits (no download), or your name for data.root's."""
     root: Annotated[str, Field(min_length=1)] | None = None
-    """A folder of Parquet files or of class folders; none: the cache, downloaded into at need."""
+    """A folder of class folders or of Parquet files; none: the cache, downloaded into at need."""
+    size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side to which images are resized, their centre cropped, in pixels; none: all as they are."""
+    image_column: Annotated[str, Field(min_length=1)] | None = None
+    """Parquet's column of images; none: image or img."""
+    label_column: Annotated[str, Field(min_length=1)] | None = None
+    """Parquet's column of labels; none: label, labels or fine_label."""
     val_fraction: Annotated[Real, Field(gt=0.0, lt=1.0)] = 0.1
     """The part of the training images held out for validation, the same for every class."""
     split_seed: Annotated[Integer, Field(ge=0)] = 42
@@ -45,6 +51,20 @@ class DataConfig(Section):
     """Keep at most so many training images, before the split, balanced over classes; none: all."""
     test_limit: Annotated[Integer, Field(ge=100)] | None = None
     """Keep at most so many test images, balanced over classes; none: all."""
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Self:
+        if self.root is not None:
+            return self
+        if self.name not in ("cifar10", "digits"):
+            raise ValueError(
+                f"{self.name} is a name for images of your own: say where they are, "
+                f"data.root=FOLDER, or choose cifar10 or digits"
+            )
+        for field in ("size", "image_column", "label_column"):
+            if (value := getattr(self, field)) is not None:
+                raise ValueError(f"{field}={value} is for images of your own: data.root=FOLDER")
+        return self
 
 
 class AugmentConfig(Section):

@@ -17,7 +17,7 @@ class Size:
     width: float
     """Times the configuration's own."""
     epochs: Mapping[str, float]
-    """By data set, times the square root of the epochs."""
+    """By data set, times the square root of the epochs; images of one's own are as CIFAR-10."""
     train_images: int | None = None
     """At most; None: all."""
     test_images: int | None = None
@@ -75,7 +75,8 @@ def _at_most(images: int | None, limit: int | None) -> int | None:
 
 
 def _fewer(epochs: int, size: Size, data: str) -> int:
-    return max(1, round(size.epochs[data] * math.sqrt(epochs)))
+    factor = size.epochs.get(data, size.epochs["cifar10"])
+    return max(1, round(factor * math.sqrt(epochs)))
 
 
 def _shrink(epochs: set[tuple[int, str]], size: Size) -> dict[tuple[int, str], int]:

@@ -15,7 +15,7 @@ from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
 from trainer.config import DataConfig, TrainConfig
 from trainer.models.registry import MODELS
-from trainer.perf.cost_model import TrainerCosts
+from trainer.perf.cost_model import TrainerCosts, side
 from trainer.scales import scaled
 from trial_records.config import as_before
 from trial_records.plan import FIRST_TASK
@@ -129,6 +129,7 @@ class Trainer(Task):
     def describe_data(self, folder: Path) -> str:
         from trainer.data.datasets import check
 
+        need("trainer", "looking at images")
         found = check(DataConfig(root=str(folder)))
         return (
             f"{found.train:,} images to train on, {found.val:,} to validate, {found.test:,} to test"
@@ -172,7 +173,8 @@ class Trainer(Task):
 
     def shape(self, config: TrainConfig) -> list[Any]:
         model = config.model.model_dump(mode="json")
-        return [[model, config.batch_size, config.precision], config.compile]
+        images = [config.data.root, config.data.size] if config.data.root else []
+        return [[model, config.batch_size, config.precision, *images], config.compile]
 
     def memory(self, config: TrainConfig) -> float:
         """The bytes that a step moves, which are near to what it holds."""
@@ -180,7 +182,8 @@ class Trainer(Task):
 
         # Behind an ImageNet stem one image has no variance to normalise by.
         batch = max(2, config.batch_size)
-        return count(config.model, "fp32", batch).bytes_per_image * batch
+        cost = count(config.model, "fp32", batch, image_size=side(config.data))
+        return cost.bytes_per_image * batch
 
     def rehearse(self, config: TrainConfig, should_stop: Callable[[], bool]) -> int:
         from trainer.alone import train_alone

@@ -28,7 +28,7 @@ from trainer import distributed, models, process_cache
 from trainer.augment.batch import Draws, draw
 from trainer.config import TrainConfig
 from trainer.data.datasets import Dataset
-from trainer.data.preflight import check_last_batch
+from trainer.data.preflight import check_fits
 from trainer.distributed import Group
 from trainer.ema import Ema
 from trainer.evaluate import Evaluation, evaluate
@@ -121,7 +121,7 @@ class _Training:
         return math.ceil(len(self.data.train_labels) / self.config.batch_size)
 
     def draw(self, epoch: int) -> Draws:
-        images, size = len(self.data.train_labels), self.data.train_images.shape[1]
+        images, size = len(self.data.train_labels), self.data.side
         seed, device = self.config.seed, self.group.device
         return draw(self.config.augment, images, size, seed, epoch, device=device)
 
@@ -150,7 +150,7 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
     """Where the trial was saved, or at its beginning."""
     state = run.load()
     data = process_cache.dataset(config.data)
-    check_last_batch(config, len(data.train_labels), group.world)
+    check_fits(config, data.side, len(data.train_labels), group.world)
     device = group.device
     precision = resolve(config.precision, device)
     _set_kernels(config.deterministic)
@@ -159,14 +159,14 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
     resident = process_cache.resident(config.data, config.augment, device, dtype)
 
     torch.manual_seed(config.seed)
-    model = models.build(config.model, len(data.classes), data.train_images.shape[1])
+    model = models.build(config.model, len(data.classes), data.side)
     model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, config.optimizer)
     stopper = EarlyStopping(config.early_stopping, len(data.val_labels))
     average = Ema(model, decay) if (decay := config.optimizer.ema_decay) else None
     hard = None
     if config.hard_fraction < 1:
-        hard = HardExamples(config, len(data.classes), data.train_images.shape[1], group)
+        hard = HardExamples(config, len(data.classes), data.side, group)
     history = History()
     if state is not None:
         data.check_same(state.get(_CONTENT), run.attempt.trial / CHECKPOINT)
@@ -182,12 +182,12 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
         "device": device_name(device), "precision": precision, "world_size": group.world,
     }  # fmt: skip
     history.begin({**origin.attempt(**run.attempt.facts), **machine})
+    # At least that of the last epoch: what is left to do may be the evaluation alone.
+    epochs = range(min(len(history.rows), config.epochs - 1), config.epochs)
     step = Step(
         distributed.parallel(model, group), optimizer, resident.augmenter, config, precision, group,
         average, sizes=_sizes(len(data.train_labels), config.batch_size, group),
-        sides={side_at(config, epoch) for epoch in range(len(history.rows), config.epochs)}
-        or {side_at(config, config.epochs - 1)},
-        hard=hard,
+        sides={side_at(config, epoch, data.side) for epoch in epochs}, hard=hard,
     )  # fmt: skip
     return _Training(
         config, data, group, precision, resident, model, optimizer, average, hard, stopper,
@@ -269,7 +269,7 @@ def _take_steps(training: _Training, epoch: int, run: Run) -> Partial:
     batches = torch.split(draws.order, config.batch_size)
     # What was summed before a break is every rank's, and counted by the first alone.
     loss_before, correct_before = (partial.loss, partial.correct) if group.is_main else (0.0, 0)
-    step.start_epoch(draws, loss_before, correct_before, side_at(config, epoch))
+    step.start_epoch(draws, loss_before, correct_before, side_at(config, epoch, training.data.side))
     done = partial.step
     while done < len(batches) and not run.should_stop():
         batch = batches[done]

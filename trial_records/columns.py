@@ -125,8 +125,9 @@ _TRAINER = [
     pa.field("test_images", pa.int32()),
     pa.field("split_sha256", pa.string()),  # of the training and validation indices
     pa.field("classes", pa.string()),  # names by label, one line of CSV
-    # These four came later; files from before them lack them.
+    # These five came later; files from before them lack them.
     pa.field("num_classes", pa.int32()),
+    pa.field("image_size", pa.int32()),  # side of the images in pixels; before it was added: 32
     pa.field("data_sha256", pa.string()),  # of all images: trainer.data.datasets.content_sha256
     # What images were normalised by, red, green, blue: without it the weights are of no use.
     pa.field("data_mean", pa.string()),

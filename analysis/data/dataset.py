@@ -43,7 +43,11 @@ def of(run: Mapping[str, Any], known: Sequence[KnownData]) -> DataSet:
     count = class_count(classes, run.get("num_classes"))
     if isinstance(sha256, str) and sha256:
         names = (one.name for one in known if one.sha256 == sha256)
-        return DataSet(sha256, next(names, f"{count} classes, content {sha256[:8]}"))
+        own = run.get("data.name")
+        # A name that a person gave; that of a known one is a default, and says nothing.
+        is_own = isinstance(own, str) and all(one.name != own for one in known)
+        title = f"{f'{own}, ' * is_own}{count} classes, content {sha256[:8]}"
+        return DataSet(sha256, next(names, title))
     for one in known:
         if one.name == str(run.get("data.name")) and _is_recorded_as(one, run):
             return DataSet(one.sha256, one.name)

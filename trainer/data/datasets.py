@@ -3,14 +3,14 @@
 Images come from a folder (layouts.py) or, for CIFAR-10, from a download. They are decoded once into
 a cache that every worker then reads in a fraction of a second. The digits of scikit-learn come with
 it. Everything depends on the DataConfig alone, never on a trial's seed. A hash of the content tells
-what the images are; it is taken once and kept in the cache. Imports no torch.
+what the images are; it is taken once and kept in the cache. While images are decoded, few of them
+are held at once. Imports no torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import importlib.util
 import socket
 import sys
@@ -18,29 +18,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from local_machine.errors import EXIT_IO, InputError, move_away
-from local_machine.files import write_atomic
-from local_machine.private_folder import cache_home
-from sweeps.run.class_names import check_names
 from trainer.config import DataConfig
 from trainer.data import layouts
-from trainer.data.cache import locked, read_cache, source_key
+from trainer.data.cache import (
+    array,
+    cache_file,
+    is_there,
+    locked,
+    read_cache,
+    shape_of,
+    write_cache,
+)
+from trainer.data.content import content_sha256 as content_sha256
+from trainer.data.counts import Counts as Counts
+from trainer.data.counts import counts as counts
+from trainer.data.decoding import side_of
+from trainer.data.folder_images import class_names, fill
 from trainer.data.known import CIFAR10 as KNOWN_CIFAR10
 from trainer.data.known import CIFAR10_MEAN, CIFAR10_STD, DIGITS, Channels
+from trainer.data.labels import Images, Indices, Labels
 from trainer.data.layouts import SIDE as SIDE
-from trainer.data.layouts import Images, Indices, Labels
+from trainer.data.layouts import Layout
+from trainer.data.parquet import Columns
 from trainer.data.split import (
     TEST_LIMIT,
     TRAIN_LIMIT,
+    VAL_LIMIT,
     balanced,
-    class_quota,
-    count_held_out,
-    images_needed,
     split,
     split_sha256,
 )
@@ -52,7 +62,7 @@ _DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED = 0.2, 1797
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set, decoded, limited and split. Images are uint8 (N, 32, 32, 3), contiguous."""
+    """One data set, decoded, limited and split. Images are uint8 (N, side, side, 3), contiguous."""
 
     train_images: Images
     train_labels: Indices
@@ -71,6 +81,11 @@ class Dataset:
     """Of the training, then the validation indices, into the full training set."""
     sha256: str
     """`content_sha256` of the whole data set, before limits and split."""
+
+    @property
+    def side(self) -> int:
+        """Of the images, in pixels."""
+        return int(self.train_images.shape[1])
 
     def check_same(self, sha256: str | None, path: Path) -> None:
         """Raise InputError where the file `path` is of a trial that began on other images than
@@ -93,104 +108,57 @@ class _Decoded(NamedTuple):
     classes: npt.NDArray[np.str_]
     sha256: npt.NDArray[np.str_]
     """One text."""
+    val: npt.NDArray[np.int64] = np.zeros(1, np.int64)
+    """One number: `Labels.val`."""
 
 
-class Counts(NamedTuple):
-    """How many images a configuration leaves."""
+class Facts(NamedTuple):
+    """What is known of a data set before it is decoded."""
 
-    train: int
-    val: int
-    test: int
+    labels: Labels
+    side: int
+    """Of its images, in pixels, as far as the first one tells."""
 
 
 def check(config: DataConfig) -> Counts:
-    """What a trial will have, without decoding an image. Touches nothing.
+    """What a trial will have, without decoding its images. Touches nothing.
 
     Raises InputError where data.root has no data in it, and where no trial can be made of them:
     a class without images in a part, names that cannot be shown, a split or a limit that leaves a
     class without images.
     """
-    return counts(labels(config), config)
+    return counts(facts(config).labels, config)
 
 
-def labels(config: DataConfig) -> Labels:
-    """Of the whole data set: from the cache where they are decoded, else from their source."""
-    path = cache(config)
+def facts(config: DataConfig) -> Facts:
+    """Of the whole data set: from the cache where it is decoded, else from its source. Raises
+    InputError where there is no data, or data with bad labels, or a first image that cannot be
+    used."""
+    layout = _layout(config)
+    path = _cache(config, layout)
     if path is None:
         digits = _digits()
-        return Labels(digits.train_labels, digits.test_labels, DIGITS.classes)
-    if path.exists():
-        found = read_cache(path, ("train_labels", "test_labels", "classes"))
-        return Labels(found[0], found[1], tuple(map(str, found[2])))
-    root = _root(config)
-    if root is not None:
-        return layouts.labels(root)
-    each = np.arange(len(CIFAR10), dtype=np.int64)
-    train, test = KNOWN_CIFAR10.train_images, KNOWN_CIFAR10.test_images
-    return Labels(each.repeat(train // len(each)), each.repeat(test // len(each)), CIFAR10)
+        return Facts(Labels(digits.train_labels, digits.test_labels, DIGITS.classes), SIDE)
+    if is_there(path):
+        found = _Decoded(
+            train_images=np.empty(0, np.uint8), test_images=np.empty(0, np.uint8),
+            **_read(path, ("train_labels", "test_labels", "classes", "sha256")),
+        )  # fmt: skip
+        return Facts(_labels(found), shape_of(path, "train_images")[1])
+    if layout is None:
+        each = np.arange(len(CIFAR10), dtype=np.int64)
+        train, test = KNOWN_CIFAR10.train_images, KNOWN_CIFAR10.test_images
+        labels = Labels(each.repeat(train // len(each)), each.repeat(test // len(each)), CIFAR10)
+        return Facts(labels, SIDE)
+    labels = layout.labels
+    # Too few images, or classes, are told before too large ones.
+    counts(labels, config)
+    return Facts(labels, config.size or side_of(next(layout.items("train"))))
 
 
-def counts(full: Labels, config: DataConfig) -> Counts:
-    """What the configuration's limits and split leave of a data set. Raises InputError as `check`
-    does."""
-    classes = full.classes
-    train, test = (np.bincount(part, minlength=len(classes)) for part in full[:2])
-    _check_classes(classes, train, test)
-    kept = np.minimum(train, class_quota(len(full.train), config.train_limit, len(classes)))
-    if kept.sum() < len(full.train):
-        enough = len(classes) * images_needed(config.val_fraction)
-        limited = f" under data.train_limit={config.train_limit}"
-        remedy = f"raise data.train_limit to at least {enough}"
-        val = count_held_out(kept, classes, config.val_fraction, limited, remedy)
-    else:
-        val = count_held_out(kept, classes, config.val_fraction)
-    tested = np.minimum(test, class_quota(len(full.test), config.test_limit, len(classes)))
-    if not tested.all():
-        raise InputError(
-            f"data: data.test_limit={config.test_limit} leaves class "
-            f"{classes[tested.argmin()]!r} without test images",
-            f"raise data.test_limit to at least {len(classes)}",
-        )
-    return Counts(int(kept.sum() - val.sum()), int(val.sum()), int(tested.sum()))
-
-
-def _check_classes(classes: Sequence[str], train: Indices, test: Indices) -> None:
-    """Of so many training and test images of each class. Raises InputError where one has none."""
-    if len(classes) < 2:
-        raise InputError(
-            f"data: {len(classes)} class: there is nothing to tell apart",
-            "a data set needs images of two classes or more",
-        )
-    for part, images in (("training", train), ("test", test)):
-        if not images.all():
-            label = int(images.argmin())
-            raise InputError(
-                f"data: class {classes[label]!r} has 0 {part} images ({train[label]} training "
-                f"images and {test[label]} test images)",
-                f"add {part} images of it, or leave the class out; labels run from 0 without a gap",
-            )
-
-
-def content_sha256(
-    train_images: Images, train_labels: Indices, test_images: Images, test_labels: Indices
-) -> str:
-    """Of a whole data set: what its training and test images are and how they are labelled, in any
-    order, since files and downloads have orders of their own.
-
-    The SHA-256 of each image (its label, height, width and channels as 64-bit little-endian
-    integers, then its bytes), sorted within each part; the SHA-256 of their number and of them, the
-    training images first.
-    """
-    whole = hashlib.sha256()
-    for images, numbers in ((train_images, train_labels), (test_images, test_labels)):
-        shape = np.array(images.shape[1:], "<i8").tobytes()
-        heads = [number.tobytes() + shape for number in numbers.astype("<i8")]
-        digests = sorted(
-            hashlib.sha256(head + image.tobytes()).digest()
-            for head, image in zip(heads, images, strict=True)
-        )
-        whole.update(np.array(len(digests), "<i8").tobytes() + b"".join(digests))
-    return whole.hexdigest()
+def _labels(found: _Decoded) -> Labels:
+    classes = tuple(map(str, found.classes))
+    return Labels(found.train_labels, found.test_labels, classes, int(found.val[0]))
 
 
 def cache(config: DataConfig) -> Path | None:
@@ -198,8 +166,33 @@ def cache(config: DataConfig) -> Path | None:
 
     Raises InputError where data.root is not a folder with data in it. Touches nothing.
     """
-    root = _root(config)
-    return None if config.name == "digits" else cache_home() / f"images-{source_key(root)}.npz"
+    return _cache(config, _layout(config))
+
+
+def _cache(config: DataConfig, layout: Layout | None) -> Path | None:
+    if config.name == "digits":
+        return None
+    if layout is None:
+        return cache_file(None, (), ())
+    return cache_file(layout.root, layout.files(), _options(config))
+
+
+def _options(config: DataConfig) -> tuple[object, ...]:
+    """What decides what is decoded, beside the files."""
+    return config.size, config.image_column, config.label_column
+
+
+def _layout(config: DataConfig) -> Layout | None:
+    """None where the images are not in a folder of the user's."""
+    if config.root is None:
+        return None
+    if config.name == "digits":
+        raise InputError(
+            f"data.root={config.root}: the digits come with scikit-learn, not from a folder",
+            "drop data.root, or give these images a name of their own: data.name=NAME",
+        )
+    root = Path(config.root).expanduser().resolve()
+    return layouts.find(root, Columns(config.image_column, config.label_column))
 
 
 def prepare(config: DataConfig) -> Path | None:
@@ -208,27 +201,52 @@ def prepare(config: DataConfig) -> Path | None:
     Returns the cache's file; None for the digits, which need none. Processes that start together
     decode once. Raises InputError for bad data and where the cache cannot be written.
     """
-    path = cache(config)
-    if path is None or path.exists():
+    layout = _layout(config)
+    path = _cache(config, layout)
+    if path is None or is_there(path):
         return path
-    root = _root(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
-            if not path.exists():
-                source = (
-                    "downloading CIFAR-10" if root is None else f"decoding the images of {root}"
-                )
-                print(f"{source}, once, into {path}", file=sys.stderr, flush=True)
-                decoded = _download(path.parent) if root is None else _decode(root)
-                write_atomic(path, lambda file: np.savez(file, **decoded._asdict()))
+            if not is_there(path):
+                _fill(path, config, layout)
+                if not is_there(path):
+                    raise InputError(
+                        f"{path.parent} does not tell whose its files are: another user could have "
+                        "written the decoded images",
+                        "choose a folder on another disk: export SWEEPS_CACHE=FOLDER",
+                        exit_code=EXIT_IO,
+                    )
     except OSError as error:
         raise InputError(
             f"cannot write the decoded images to {path}: {error.strerror or error}",
-            "choose a folder with 200 MB of room that you may write: export SWEEPS_CACHE=FOLDER",
+            f"choose a folder with {_megabytes(config, layout):,} MB of room that you may write: "
+            "export SWEEPS_CACHE=FOLDER",
             exit_code=EXIT_IO,
         ) from None
     return path
+
+
+def _fill(path: Path, config: DataConfig, layout: Layout | None) -> None:
+    if layout is None:
+        print(f"downloading CIFAR-10, once, into {path}", file=sys.stderr, flush=True)
+        members = _download(path.parent)._asdict()
+        write_cache(path, [(name, array(values)) for name, values in members.items()])
+        return
+    fill(path, layout, config, _options(config))
+
+
+def _megabytes(config: DataConfig, layout: Layout | None) -> int:
+    images, side = KNOWN_CIFAR10.train_images + KNOWN_CIFAR10.test_images, config.size or SIDE
+    if layout is not None:
+        images = len(layout.labels.train) + len(layout.labels.test)
+    return 10 + 3 * images * side**2 // 10**6
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Members of the cache; of an older one, without `val`."""
+    more = {"val": np.zeros(1, np.int64)}
+    return dict(zip((*names, *more), read_cache(path, names, more), strict=True))
 
 
 def content_of(config: DataConfig) -> str:
@@ -241,14 +259,13 @@ def content_of(config: DataConfig) -> str:
 def load(config: DataConfig) -> Dataset:
     """The configuration's images: prepared, limited, split. Raises InputError for bad data."""
     path = prepare(config)
-    full = _digits() if path is None else _Decoded(*read_cache(path, _Decoded._fields))
-    classes = tuple(str(name) for name in full.classes)
-    counts(Labels(full.train_labels, full.test_labels, classes), config)
+    full = _digits() if path is None else _Decoded(**_read(path, _Decoded._fields[:-1]))
+    labels = _labels(full)
+    classes = labels.classes
+    counts(labels, config)
     sha256 = str(full.sha256[0])
     seed = config.split_seed
-    kept = balanced(full.train_labels, config.train_limit, len(classes), seed, TRAIN_LIMIT)
-    train, val = split(full.train_labels[kept], classes, config.val_fraction, seed)
-    train, val = kept[train], kept[val]
+    train, val = _train_and_val(labels, config)
     test = balanced(full.test_labels, config.test_limit, len(classes), seed, TEST_LIMIT)
     train_images = full.train_images[train]
     if sha256 == KNOWN_CIFAR10.sha256:
@@ -271,6 +288,19 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
+def _train_and_val(labels: Labels, config: DataConfig) -> tuple[Indices, Indices]:
+    """Indices into the full training set, ascending, under the limit; a data set's own validation
+    images are under the same limit."""
+    limit, seed, classes = config.train_limit, config.split_seed, labels.classes
+    own = len(labels.train) - labels.val
+    kept = balanced(labels.train[:own], limit, len(classes), seed, TRAIN_LIMIT)
+    if labels.val:
+        val = balanced(labels.train[own:], limit, len(classes), seed, VAL_LIMIT)
+        return kept, own + val
+    train, val = split(labels.train[kept], classes, config.val_fraction, seed)
+    return kept[train], kept[val]
+
+
 def _moments(images: Images) -> tuple[Channels, Channels]:
     """Mean and standard deviation of each channel, from exact counts of the 256 values."""
     levels = np.arange(256) / 255
@@ -284,22 +314,6 @@ def _moments(images: Images) -> tuple[Channels, Channels]:
     return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
 
 
-def _root(config: DataConfig) -> Path | None:
-    if config.root is None:
-        return None
-    if config.name == "digits":
-        raise InputError(
-            f"data.root={config.root}: the digits come with scikit-learn, not from a folder",
-            "drop data.root, or set data.name=cifar10",
-        )
-    return Path(config.root).expanduser().resolve()
-
-
-def _decode(root: Path) -> _Decoded:
-    found, train, test = layouts.decode(root)
-    return _decoded(train, found.train, test, found.test, found.classes)
-
-
 def _decoded(
     train_images: Images,
     train_labels: Indices,
@@ -307,12 +321,10 @@ def _decoded(
     test_labels: Indices,
     classes: Sequence[str],
 ) -> _Decoded:
-    """With the hash; what is CIFAR-10 by content has CIFAR-10's class names."""
+    """With the hash."""
     content = train_images, train_labels, test_images, test_labels
     sha256 = content_sha256(*content)
-    if sha256 == KNOWN_CIFAR10.sha256:
-        classes = CIFAR10
-    return _Decoded(*content, np.array(check_names(classes, "data")), np.array([sha256]))
+    return _Decoded(*content, np.array(class_names(classes, sha256)), np.array([sha256]))
 
 
 def _download(folder: Path) -> _Decoded:

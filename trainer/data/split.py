@@ -7,12 +7,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from local_machine.errors import InputError
-from trainer.data.layouts import Indices
+from trainer.data.labels import Indices
 
 # One random stream for each use of the split's seed, so that none moves another.
-_SPLIT, TRAIN_LIMIT, TEST_LIMIT = 1, 2, 3
+_SPLIT, TRAIN_LIMIT, TEST_LIMIT, _TEST, VAL_LIMIT = 1, 2, 3, 4, 5
+# Of images that come without a test part. Theirs is the same whatever a configuration says.
+_TEST_FRACTION, _TEST_SEED = 0.2, 1797
 
 
 def split(
@@ -26,6 +29,21 @@ def split(
     held_out = count_held_out(np.bincount(labels, minlength=len(classes)), classes, val_fraction)
     is_val = _ranks(labels, len(classes), seed, _SPLIT) < held_out[labels]
     return np.flatnonzero(~is_val), np.flatnonzero(is_val)
+
+
+def held_out_for_test(labels: Indices, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which of a data set's images, of one part alone, are its test images: a fifth of each class,
+    and at least one. Raises InputError where a class has a single image."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if (counts == 1).any():
+        raise InputError(
+            f"data: class {classes[int((counts == 1).argmax())]!r} has 1 image, and images without "
+            "a test part need one to train on and one to test",
+            "add images of it, or leave the class out",
+        )
+    quota = np.maximum(1, np.rint(counts * _TEST_FRACTION).astype(np.int64))
+    is_test: npt.NDArray[np.bool_] = _ranks(labels, len(classes), _TEST_SEED, _TEST) < quota[labels]
+    return is_test
 
 
 def count_held_out(

@@ -38,10 +38,13 @@ def lr_at(config: TrainConfig, epoch: int, step: int = 0, steps_per_epoch: int =
     return peak
 
 
-def side_at(config: TrainConfig, epoch: int) -> int:
-    """Side of the training images in `epoch` (from 0), in pixels: small images first, which take
-    less time (Howard 2018, fast.ai's entry to DAWNBench), and the last part of the epochs at full
-    size, at which the network is evaluated."""
+def side_at(config: TrainConfig, epoch: int, side: int = FULL_SIDE) -> int:
+    """Side of the training images in `epoch` (from 0), in pixels, of images that have `side`: small
+    images first, which take less time (Howard 2018, fast.ai's entry to DAWNBench), and the last
+    part of the epochs at full size, at which the network is evaluated. Only images of FULL_SIDE
+    begin small."""
+    if side != FULL_SIDE:
+        return side
     sides = range(config.augment.first_size, FULL_SIDE + 1, SIDE_STEP)
     return sides[epoch * len(sides) // config.epochs]
 

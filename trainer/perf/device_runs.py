@@ -31,36 +31,38 @@ class DeviceRuns:
     """Whether it is another machine's."""
     known: dict[Any, tuple[float, Source] | None] = field(default_factory=dict)
 
-    def seconds_per_image(self, config: TrainConfig, world: int) -> tuple[float, Source] | None:
-        """Of one device; and what tells it."""
+    def seconds_per_image(
+        self, config: TrainConfig, side: int, world: int
+    ) -> tuple[float, Source] | None:
+        """Of one device, where images have this side (pixels); and what tells it."""
         model, batch = as_fast(config.model), math.ceil(config.batch_size / world)
-        key = (model, batch, config.precision, config.compile, config.deterministic)
+        key = (model, side, batch, config.precision, config.compile, config.deterministic)
         if key not in self.known:
-            self.known[key] = self._find(config, model, batch)
+            self.known[key] = self._find(config, model, side, batch)
         return self.known[key]
 
     def _find(
-        self, config: TrainConfig, model: ModelConfig, batch: int
+        self, config: TrainConfig, model: ModelConfig, side: int, batch: int
     ) -> tuple[float, Source] | None:
         precision = self._precision(config)
         if precision is None:
             return None
         arithmetic = Arithmetic(precision, config.compile, config.deterministic)
         runs = [run for run in self.runs if run.arithmetic == arithmetic]
-        shapes: dict[tuple[ModelConfig, int], list[PastRun]] = {}
+        shapes: dict[tuple[ModelConfig, int, int], list[PastRun]] = {}
         for run in runs:
-            shapes.setdefault((run.model, run.batch), []).append(run)
-        if (alike := shapes.get((model, batch))) is not None:
+            shapes.setdefault((run.model, run.side, run.batch), []).append(run)
+        if (alike := shapes.get((model, side, batch))) is not None:
             return statistics.median(run.seconds_per_image for run in alike), "runs alike"
-        of_model = [shape for shape in shapes if shape[0] == model]
+        of_model = [shape for shape in shapes if shape[:2] == (model, side)]
         source: Source = "runs of the model" if of_model else "runs of other models"
         # The nearest batch size, which fills the device most alike.
-        of_model.sort(key=lambda shape: abs(math.log(shape[1] / batch)))
+        of_model.sort(key=lambda shape: abs(math.log(shape[2] / batch)))
         likest = of_model[:1] or list(shapes)[:SHAPES]
         if not likest:
             if self.peaks is None:
                 return None
-            return self._best(model, batch, precision, captured=False), "roofline alone"
+            return self._best(model, side, batch, precision, captured=False), "roofline alone"
         factors = [
             statistics.median(
                 run.seconds_per_image / self._best(*shape, precision, run.captured)
@@ -69,9 +71,13 @@ class DeviceRuns:
             for shape in likest
         ]
         captured = shapes[likest[0]][0].captured
-        return statistics.median(factors) * self._best(model, batch, precision, captured), source
+        return statistics.median(factors) * self._best(
+            model, side, batch, precision, captured
+        ), source
 
-    def _best(self, model: ModelConfig, batch: int, precision: Precision, captured: bool) -> float:
+    def _best(
+        self, model: ModelConfig, side: int, batch: int, precision: Precision, captured: bool
+    ) -> float:
         """Seconds an image by the roofline. Where the device's peaks are not known, by arithmetic
         alone and in no unit, which is enough to compare two."""
         from trainer.perf import step_cost
@@ -81,12 +87,12 @@ class DeviceRuns:
         unknown = DevicePeaks("", 1.0, 1.0, math.inf, 0.0)
         # Behind an ImageNet stem one image has no variance to normalise by.
         batch = max(2, batch)
-        cost = step_cost.cached(step_cost.Step(model, precision, batch))
+        cost = step_cost.cached(step_cost.Step(model, precision, batch, image_size=side))
         if cost is None:
             # With torch, so only where it must be.
             from trainer.perf.roofline import count
 
-            cost = count(model, precision, batch)
+            cost = count(model, precision, batch, image_size=side)
         return cost.seconds(self.peaks or unknown, captured=captured) / batch
 
     @functools.cached_property

@@ -18,7 +18,7 @@ _MODEL = ("model.name", "model.stem", "model.width", "model.patch", "model.dropo
 _DATA = ("data.name", "data.root", "data.val_fraction", "data.train_limit")
 COLUMNS = (
     "images_per_second", "precision_used", "step_used", "device", "world_size", "slurm_job_id",
-    "device_share", "hard_fraction",
+    "device_share", "hard_fraction", "image_size",
     "train_images", "val_images", "precision", "compile", "deterministic", "batch_size",
     *_MODEL, *_DATA,
 )  # fmt: skip
@@ -39,6 +39,7 @@ class PastRun:
     device: str
     on_slurm: bool
     model: ModelConfig
+    side: int  # of its images, in pixels
     arithmetic: Arithmetic
     asked_precision: str
     captured: bool  # its steps in a graph, so that starting operations took less time
@@ -65,6 +66,8 @@ def run_of(row: Mapping[str, Any]) -> PastRun | None:
         device=row["device"],
         on_slurm=row["slurm_job_id"] is not None,
         model=as_fast(model),
+        # Before it was recorded all images had 32 pixels.
+        side=row.get("image_size") or 32,
         arithmetic=Arithmetic(
             row["precision_used"], row.get("compile") or "auto", bool(row.get("deterministic"))
         ),

@@ -87,6 +87,7 @@ def _identity(data: Dataset) -> Row:
         "split_sha256": data.split_sha256,
         "classes": join(data.classes),
         "num_classes": len(data.classes),
+        "image_size": data.side,
         "data_sha256": data.sha256,
         "data_mean": ",".join(map(str, data.mean)),
         "data_std": ",".join(map(str, data.std)),
@@ -100,7 +101,7 @@ def _pace(config: TrainConfig, data: Dataset, history: History, device: torch.de
 
     trained, alike = trained_by(history.attempts, len(history.rows))
     size = data.train_images.shape[1]
-    whole = [epoch for epoch in alike if side_at(config, epoch) == size]
+    whole = [epoch for epoch in alike if side_at(config, epoch, size) == size]
     pace = statistics.median(history.rows[epoch]["images_per_second"] for epoch in whole or alike)
     here: Mapping[str, Any] = history.attempts[-1]
     # The arithmetic that is counted is that of whole images, each of which is trained on.
