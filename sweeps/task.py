@@ -221,6 +221,15 @@ class Task(ABC):
     def check_registered(self, elsewhere: Values) -> None:  # noqa: B027 - a plain default
         """Raise InputError where `registered` was another in the process that launches."""
 
+    def own_code(self, values: Values) -> Sequence[str]:
+        """References to a person's own code in stored values, beside the task's: it travels in the
+        code snapshot, and its files count as the trial's code."""
+        return ()
+
+    def try_out(self, configs: Iterable[Any]) -> None:  # noqa: B027 - a plain default
+        """Raise InputError where code that the configurations name does not work. A launch asks it
+        of a process of its own, which may import what is heavy; it takes seconds."""
+
     def describe_data(self, folder: Path) -> str:
         """What trials would have of the data in a folder, in words. Raises InputError."""
         raise InputError(f"{self.name} reads no folder of data", "leave the folder out")

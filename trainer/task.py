@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -13,8 +14,8 @@ from local_machine.errors import InputError, need
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
-from trainer.config import DataConfig, TrainConfig
-from trainer.models.registry import MODELS
+from trainer.config import TIMM, DataConfig, TrainConfig, is_own
+from trainer.models.registry import MODELS, check_timm
 from trainer.perf.cost_model import TrainerCosts
 from trainer.scales import scaled
 from trial_records.config import as_before
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from trial_records.trial_files import Cause
 
 # What may differ between two trials of one process without its data, images or code changing.
-_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})
+_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping", "metrics"})
 # Of augmentation; of the second kind it matters only whether they are 0.
 _FREE_AUGMENT, _SWITCHES = frozenset({"flip"}), frozenset({"mixup", "cutmix"})
 # Nothing ends a rehearsal before its time: no early stop, no loss beyond bounds. Images are whole.
@@ -104,6 +105,9 @@ class Trainer(Task):
         from trainer.data.preflight import check
 
         need("trainer", "training by trainer/")
+        configs = list(configs)
+        for name in {one.model.name for one in configs if one.model.name.startswith(TIMM)}:
+            check_timm(name)
         check(configs, ranks)
 
     def prepare(self, configs: Iterable[TrainConfig]) -> None:
@@ -125,6 +129,18 @@ class Trainer(Task):
                     "workers do not import the definition: what it registers belongs into the "
                     "project's code (trainer/models/registry.py), under a name of its own",
                 )
+
+    def own_code(self, values: Values) -> list[str]:
+        """Of the network, the loss, the optimizer and the metrics."""
+        one = functools.partial(self.stored, values)
+        named = [one("model.name"), one("loss"), one("optimizer.name"), *(one("metrics") or ())]
+        return [str(ref) for ref in named if is_own(str(ref)) and not str(ref).startswith(TIMM)]
+
+    def try_out(self, configs: Iterable[TrainConfig]) -> None:
+        if own := [config for config in configs if config.own]:
+            from trainer.own.rehearsal import rehearse
+
+            rehearse(own)
 
     def describe_data(self, folder: Path) -> str:
         from trainer.data.datasets import check
@@ -180,7 +196,12 @@ class Trainer(Task):
 
         # Behind an ImageNet stem one image has no variance to normalise by.
         batch = max(2, config.batch_size)
-        return count(config.model, "fp32", batch).bytes_per_image * batch
+        try:
+            return count(config.model, "fp32", batch).bytes_per_image * batch
+        except InputError:
+            if config.model.is_own:
+                return 0.0  # of a network that cannot be counted nothing is known
+            raise
 
     def rehearse(self, config: TrainConfig, should_stop: Callable[[], bool]) -> int:
         from trainer.alone import train_alone

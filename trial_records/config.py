@@ -31,6 +31,8 @@ ADDED: dict[str, Any] = {
     "compile": "auto",
     "deterministic": False,
     "hard_fraction": 1.0,
+    "loss": "cross_entropy",
+    "metrics": [],
     "optimizer.ema_decay": 0.0,
 }
 
