@@ -7,6 +7,7 @@ whole of a configuration's values are what a trial is. Sweeps import a task by i
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from abc import ABC, abstractmethod
@@ -164,6 +165,14 @@ class Task(ABC):
     def override(self, config: Any, changes: Values) -> Any:
         """A copy with fields changed by their dotted names; a text is parsed by the field's type.
         Raises InputError for an unknown field or a bad value."""
+
+    def judged_by(self, objective: Objective, config: Any) -> Task:
+        """The same task, whose trials are compared by another objective; `config` is one of its
+        configurations. Raises InputError where no trial of it measures that."""
+        other = copy.copy(self)
+        other.__dict__.pop("planned", None)
+        other.objective = objective
+        return other
 
     def to_json(self, config: Any) -> str:
         """What a trial's config.json holds."""

@@ -15,7 +15,7 @@ from local_machine.code.references import whole
 from local_machine.errors import InputError, nearest
 from trainer.models.registry import MODELS, WRN_NAME
 from trial_records.config import Configuration, Section, declare
-from trial_records.metrics import TAKEN
+from trial_records.metrics import NAMED, STEPS
 from trial_records.plan import FIRST_TASK
 
 SCHEMA_VERSION = 1
@@ -27,6 +27,11 @@ WRN_MAX_WIDTH = 64
 TIMM = "timm:"
 CROSS_ENTROPY = "cross_entropy"
 OPTIMIZERS = ("sgd", "adamw", "muon")
+# What each epoch is logged with, and so no metric of a person's own may be called.
+LOGGED = (
+    "lr", "train_loss", "train_accuracy", "val_loss", "val_loss_smoothed", "val_accuracy",
+    "seconds", "images_per_second",
+)  # fmt: skip
 
 # -0.0 equals 0.0 but prints otherwise, which would give one configuration two fingerprints.
 Real = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: value + 0.0)]
@@ -214,9 +219,9 @@ class TrainConfig(Configuration):
     label_smoothing: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.1
     """Label smoothing of the training loss."""
     loss: Named = CROSS_ENTROPY
-    """What is trained on: cross_entropy, or a function of one's own, FILE.py:NAME or MODULE:NAME."""
+    """What is trained on: cross_entropy, or a function of your own, FILE.py:NAME or MODULE:NAME."""
     metrics: tuple[Named, ...] = ()
-    """Functions of one's own that judge each epoch on the validation images, as FILE.py:NAME."""
+    """Functions of your own that judge each epoch on the validation images, as FILE.py:NAME."""
     hard_fraction: Annotated[Real, Field(gt=0.0, le=1.0)] = 1.0
     """Part of each batch that is trained on, the hardest for a narrow network beside; 1: all."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -268,7 +273,7 @@ class TrainConfig(Configuration):
         for one, name in zip(metrics, names, strict=True):
             if not is_own(one) or one.startswith(TIMM):
                 raise ValueError(f"{one!r} is not a reference to code: write FILE.py:NAME")
-            if name.lower() in TAKEN:
+            if name.lower() in (*NAMED, *STEPS, *LOGGED):
                 raise ValueError(
                     f"{one}: the column {name!r} of the results has that name: rename the function"
                 )

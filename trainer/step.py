@@ -281,7 +281,8 @@ class Step:
         shape = (
             config.model, config.data, config.label_smoothing, config.deterministic,
             self._precision, self._group.device, self._group.world, self._sizes[0],
-            config.hard_fraction, config.loss, tuple(self._sides), draws.partner is None, draws.lam is None,
+            config.hard_fraction, config.loss, tuple(self._sides), draws.partner is None,
+            draws.lam is None,
         )  # fmt: skip
         with process_cache.code(shape) as known:
             self._losses = _compiled(self._eager_losses, self._group.device)

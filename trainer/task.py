@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_machine.errors import InputError, need
+from local_machine.errors import InputError, nearest, need
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
-from trainer.config import TIMM, DataConfig, TrainConfig, is_own
+from trainer.config import LOGGED, TIMM, DataConfig, TrainConfig, is_own
 from trainer.models.registry import MODELS, check_timm
 from trainer.perf.cost_model import TrainerCosts
 from trainer.scales import scaled
@@ -56,6 +56,21 @@ class Trainer(Task):
 
     def read(self, path: Path) -> TrainConfig:
         return TrainConfig.from_file(path)
+
+    def judged_by(self, objective: Objective, config: TrainConfig) -> Task:
+        """By a column of its epochs, one's own metrics among them."""
+        names = [*(one.rpartition(":")[2] for one in config.metrics), *LOGGED]
+        if objective.metric not in names:
+            raise InputError(
+                f"objective: no epoch has the metric {objective.metric!r}",
+                f"{nearest(objective.metric, names)}; one of your own is named in metrics",
+            )
+        if objective.reduction == "final":
+            raise InputError(
+                f"objective: {objective.metric} of the test images would choose by them",
+                "choose by the validation images: reduction best or last",
+            )
+        return super().judged_by(objective, config)
 
     def train(self, config: TrainConfig, run: Run) -> dict[str, Any]:
         from trainer.train import train

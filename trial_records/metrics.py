@@ -22,12 +22,6 @@ NAMED = ("task", "sweep", "trial", "fingerprint")
 # What names a row's step, in this order in epochs.parquet.
 STEPS = ("epoch", "step")
 NAME_LENGTH = 200
-# What the project's trainer logs, and so no metric of one's own may be called there.
-TRAINED = (
-    "lr", "train_loss", "train_accuracy", "val_loss", "val_loss_smoothed", "val_accuracy",
-    "seconds", "images_per_second",
-)  # fmt: skip
-TAKEN = frozenset((*NAMED, *STEPS, *TRAINED))
 # The columns of run.parquet that say which objective the trial was run for.
 OBJECTIVE = ("objective_metric", "objective_direction", "objective_reduction")
 # How the columns of what the task returned begin.

@@ -73,7 +73,8 @@ def write_copy(path: Path, table: pa.Table, whose: Mapping[str, str]) -> str:
     is_predictions = path.name == PREDICTIONS
     if is_of_trainer(table):
         # Another tool may have written it again, with other types.
-        rest = conform(path, rest, PREDICTIONS_SCHEMA if is_predictions else EPOCHS_SCHEMA)
+        ours = conform(path, rest, PREDICTIONS_SCHEMA) if is_predictions else None
+        rest = _with_metrics(path, rest) if ours is None else ours
     return _write_values(path, rest, whose, rest.column_names if is_predictions else None)
 
 
@@ -229,14 +230,24 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def read_epochs(folder: Path, digest: str | None = None) -> pa.Table:
     """A trial's epochs.parquet; `digest` is its run's, where it has one. Of the trainer's, the
-    columns of EPOCHS_SCHEMA; of another task's, what it logged. Raises as `read_table` does, also
-    where the trainer's lacks its accuracies or seconds, or a column is of another type."""
+    columns of EPOCHS_SCHEMA and metrics of a person's own; of another task's, what it logged.
+    Raises as `read_table` does, also where the trainer's lacks its accuracies or seconds, or a
+    column is of another type."""
     path = folder / EPOCHS
     table = read_table(path, digest=digest)
     if is_of_trainer(table):
-        return conform(path, table, EPOCHS_SCHEMA, required=("val_accuracy", "seconds"))
+        return _with_metrics(path, table, required=("val_accuracy", "seconds"))
     _check_version(path, table)
     return table.drop_columns([name for name in NAMED if name in table.column_names])
+
+
+def _with_metrics(path: Path, table: pa.Table, required: Collection[str] = ()) -> pa.Table:
+    """As `conform` to EPOCHS_SCHEMA, with the metrics of a person's own, which are floats."""
+    found = conform(path, table, EPOCHS_SCHEMA, required)
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if name not in EPOCHS_SCHEMA.names and pa.types.is_floating(kind):
+            found = found.append_column(name, table[name])
+    return found
 
 
 def is_of_trainer(table: pa.Table) -> bool:

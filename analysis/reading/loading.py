@@ -97,8 +97,9 @@ def _sweep(
 
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
     others = {trial.name for plan in plans if not plan.is_trainers for trial in plan.trials}
+    judged = {name for name, trial in trials.items() if trial.config.get("metrics")} - others
     standing = standings.look(folder, plans, problems)
-    found = record_frames.read(folder, list(trials), parts, problems, others)
+    found = record_frames.read(folder, list(trials), parts, problems, others, judged)
     runs = impossible_values.of_plan(folder, found.runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     foreign = set(found.runs["trial"]) - set(runs["trial"])

@@ -132,9 +132,7 @@ def load_callable(reference: str, called: str) -> Callable[..., Any]:
     return found
 
 
-def _of_file(
-    path: Path, attribute: str, called: str, run: Callable[[Path, str], object]
-) -> object:
+def _of_file(path: Path, attribute: str, called: str, run: Callable[[Path, str], object]) -> object:
     """Of a file that is run once a process, since its classes are others each time."""
     for name in (module_name(path), _name_apart(path)):
         module = sys.modules.get(name)

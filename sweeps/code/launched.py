@@ -100,7 +100,8 @@ def capture(
 ) -> LaunchedCode | None:
     """The code of the tasks, whose packages or files are `places`: its working tree as it is now,
     or as a commit has it; with `more` packages and files that trials run, and what these import, as
-    they are now where they lie outside of it. None where it is all installed, or where there are to be no snapshots.
+    they are now where they lie outside of it. None where it is all installed, or where there are to
+    be no snapshots.
 
     Raises InputError where it is too large or cannot be read.
     """

@@ -60,6 +60,8 @@ class Sweep:
     """What a Slurm job asks for; the command line wins. No part of a trial's identity."""
     task: Task | None = None
     """What trains; not given where the configuration's class says it, as a TrainConfig does."""
+    objective: Objective | None = None
+    """By what trials of a configuration's own task are compared; not given: by that task's."""
 
     def __init__(
         self,
@@ -80,12 +82,15 @@ class Sweep:
         Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
         two, `objective` says what is compared. Raises InputError for what is not a valid sweep."""
         _refuse_options_alone(command, options)
+        task_given = task
         if command is not None:
             base = _values_for(command, first, base, space[0] if space else {})
             task = CommandTask.of(command, base, objective, options)
         else:
             base, task = _trained(first, base, objective, task, "sweep")
-        given = (base, space, seeds, seed_offset, resources, task)
+        # A function's or a command's is its task's.
+        others = objective if task is None or task is task_given else None
+        given = (base, space, seeds, seed_offset, resources, task, others)
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
         self._check()
@@ -114,12 +119,13 @@ class Sweep:
 
     def task_for(self, config: Any) -> Task:
         """What trains a configuration of the sweep. Raises InputError where nobody says."""
-        return _task_for(
+        found = _task_for(
             self.task,
             config,
             'give a TrainConfig, such as reported("resnet18"), or a function of the point; or say '
             "what trains it: task=",
         )
+        return found if self.objective is None else _judged(found, self.objective, config)
 
     def launch(self, name: str, **words: Any) -> OpenedSweeps:
         """Run what is left of it, under this name: `sweeps.launch_sweep`, which has the words."""
@@ -146,8 +152,8 @@ class Search:
     pruner: str = "successive_halving"
     """Who stops bad trials early; one of PRUNERS."""
     objective: str | Objective = "best"
-    """Of our trainer, what is maximised: validation accuracy of the `best` epoch, or of the `last`.
-    Of another task, its own."""
+    """Of our trainer, what is maximised: validation accuracy of the `best` epoch, or of the `last`,
+    or another objective of its epochs, such as minimize("val_loss"). Of another task, its own."""
     seed: int = 0
     """The sampler's; not the trials' own."""
     start: Sequence[Point] = ()
@@ -193,8 +199,11 @@ class Search:
 
     def _objective(self) -> str | Objective:
         """As it was given, or the task's. Raises InputError for another than the task can have."""
-        task, given = self.trained_by, self.objective
-        if self.is_trainers:
+        given = self.objective
+        task = self._task
+        if isinstance(given, Objective) and task.name == FIRST_TASK.name:
+            return _judged(task, given, self.base).objective
+        if task.name == FIRST_TASK.name:
             found = "best" if given is None else given
             if not isinstance(found, str) or found not in OBJECTIVES:
                 raise InputError(
@@ -273,13 +282,18 @@ class Search:
     @property
     def trained_by(self) -> Task:
         """What trains its trials. Raises InputError where nobody says."""
+        task, given = self._task, self.objective
+        return _judged(task, given, self.base) if isinstance(given, Objective) else task
+
+    @property
+    def _task(self) -> Task:
         help_line = 'give a TrainConfig, such as reported("resnet18"), or say what trains it: task='
         return _task_for(self.task, self.base, help_line)
 
     @property
     def is_trainers(self) -> bool:
-        """Whether it is of the project's own trainer, whose metric is validation accuracy."""
-        return self.trained_by.name == FIRST_TASK.name
+        """Whether it is by the validation accuracy of the project's own trainer."""
+        return self.trained_by.planned.is_trainers
 
     @property
     def goal(self) -> Objective:
@@ -288,6 +302,20 @@ class Search:
             return self.objective
         last = self.objective == "last"
         return replace(self.trained_by.objective, reduction="last" if last else "best")
+
+
+def _judged(task: Task, objective: object, config: Any) -> Task:
+    """The task by an objective. Raises InputError where it is none of its."""
+    if not isinstance(objective, Objective):
+        raise InputError(
+            f"objective is {shown(objective)}",
+            'say what is compared: objective=maximize("val_accuracy")',
+        )
+    if objective == task.objective:
+        return task
+    judged = task.judged_by(objective, config)
+    keep(judged)
+    return judged
 
 
 def _trained(

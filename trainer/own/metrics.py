@@ -1,7 +1,8 @@
 """Metrics of a person's own: fn(logits, targets) -> number, of a whole set of images.
 
-Logits are (N, classes) in fp32, targets class indices (N,), int64, both on the CPU. A function whose
-first parameter is called `predictions` gets the predicted classes (N,) in the place of the logits.
+Logits are (N, classes) in fp32, targets class indices (N,), int64, both on the CPU. A function
+whose first parameter is called `predictions` gets the predicted classes (N,) in the place of the
+logits.
 """
 
 from __future__ import annotations

@@ -52,7 +52,5 @@ def _rehearse(config: TrainConfig) -> None:
     references.call(mean.backward, (), {}, f"the gradient of loss={config.loss}")
     references.call(optimizer.step, (), {}, f"a step of optimizer.name={config.optimizer.name}")
     for name, function in metrics.own_metrics(config).items():
-        given = {name: function}
-        references.call(
-            metrics.measured, (given, logits.detach(), label), {}, f"the metric {name}"
-        )
+        seen = {name: function}, logits.detach(), label
+        references.call(metrics.measured, seen, {}, f"the metric {name}")
