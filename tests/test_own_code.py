@@ -20,7 +20,7 @@ from local_machine import origin
 from local_machine.code import references
 from local_machine.errors import InputError
 from local_machine.files import matching
-from sweeps import Search, Sweep, log_uniform, maximize
+from sweeps import Search, Sweep, grid, log_uniform, maximize
 from sweeps.search.outcome import outcome
 from sweeps.spec.expand import expand
 from sweeps.spec.scale import Scale
@@ -107,7 +107,9 @@ def test_what_can_be_known_at_once_is_refused_at_once(
 def test_a_smaller_scale_leaves_an_own_network_as_wide_as_it_is(own: Path) -> None:
     (trial,) = expand(Sweep(all_own(own)), scale=Scale.SMOKE)
     assert trial.config.model.width == 1.0 and trial.config.epochs < 100
-    assert trial.name.startswith("_tmp") or "own.py_Net" in trial.name
+    assert trial.name.startswith("own.Net-seed42-")
+    varied = Sweep(all_own(own), space=grid({"model.name": ["resnet18", f"{own}:Net"]}))
+    assert [one.name.partition("-")[0] for one in expand(varied)] == ["resnet18", "own.Net"]
 
 
 # --- refused by the rehearsal of a launch ------------------------------------------------------
@@ -243,7 +245,7 @@ def test_resume_is_exact(name: str, own: Path, tmp_path: Path) -> None:
     for metric in ("macro_recall", "confidence"):
         assert rows[1][f"last.{metric}"] == last[metric] and 0 < last[metric] <= 1
         assert rows[1][f"final.{metric}"] > 0
-    assert rows[1]["parameters"] == 1_574 and rows[1]["flops_per_image"] > 0
+    assert rows[1]["parameters"] == 1_578 and rows[1]["flops_per_image"] > 0
     assert math.isfinite(last["train_loss"])
 
 
@@ -272,7 +274,7 @@ def test_what_fails_in_training_is_told_by_its_name(tmp_path: Path) -> None:
 def test_what_a_step_costs_is_counted(precision: Any, own: Path) -> None:
     config = all_own(own).model
     cost = roofline.count(config, precision, 4)
-    assert cost.parameters == 1_574
+    assert cost.parameters == 1_578
     # Two convolutions (16x16 and 8x8) and the classifier; backward without the images' gradient.
     forward = 2 * (16 * 16 * 8 * 27 + 8 * 8 * 16 * 72 + 16 * 10)
     assert sum(op.flops for op in cost.forward) == 4 * forward

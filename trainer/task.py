@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local_machine.code.references import short
 from local_machine.errors import InputError, nearest, need
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
@@ -112,7 +114,8 @@ class Trainer(Task):
         return scaled(configs, scale)
 
     def words(self, config: TrainConfig) -> list[str]:
-        return [config.model.name]
+        name = config.model.name
+        return [re.sub(r"[^A-Za-z0-9._]+", "_", short(name)) if is_own(name) else name]
 
     # Before anything is leased or written
 

@@ -25,7 +25,7 @@ PARSERS = (
     "jsonargparse",
 )
 """Libraries that end a program whose options they do not know."""
-TRACEBACK = "fix the definition; --debug shows the whole traceback"
+TRACEBACK = "fix that code; --debug shows the whole traceback"
 
 
 def module_name(path: Path) -> str:

@@ -30,6 +30,12 @@ def place_of(reference: str) -> str:
     return reference.rpartition(":")[0]
 
 
+def short(reference: str) -> str:
+    """The file's or the module's name and its own, such as `mnist.train`."""
+    place, _, name = reference.rpartition(":")
+    return f"{Path(place).stem if place.endswith('.py') else place}.{name}"
+
+
 def whole(reference: str) -> str:
     """The reference as it is written down: a file by its whole path, and so a module that lies in
     no package. A relative path is looked for in the working directory, then where modules are
@@ -121,7 +127,11 @@ def load(
 
 def load_callable(reference: str, called: str) -> Callable[..., Any]:
     """The function or the class that a reference leads to. Raises InputError."""
-    found = load(reference, called)
+    try:
+        found = load(reference, called)
+    except InputError as error:
+        named = error.what if called in error.what else f"{called}: {error.what}"
+        raise InputError(named, error.help) from error
     place, _, name = reference.rpartition(":")
     if found is None:
         raise InputError(f"{called}: {place} has no {name!r}", f"define it there: def {name}(...)")
