@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from local_machine.code.references import whole
 from local_machine.errors import InputError, nearest
-from trainer.models.registry import MODELS, WRN_NAME
+from trainer.models.registry import MODELS, TIMM, WRN_NAME, is_own
 from trial_records.config import Configuration, Section, declare
 from trial_records.metrics import NAMED, STEPS
 from trial_records.plan import FIRST_TASK
@@ -24,7 +24,6 @@ SCHEMA_VERSION = 1
 WRN_MAX_DEPTH = 1000
 WRN_MAX_WIDTH = 64
 
-TIMM = "timm:"
 CROSS_ENTROPY = "cross_entropy"
 OPTIMIZERS = ("sgd", "adamw", "muon")
 # What each epoch is logged with, and so no metric of a person's own may be called.
@@ -40,11 +39,6 @@ Integer = Annotated[int, Field(lt=2**63)]
 Fraction = Annotated[Real, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[Real, Field(ge=0.0)]
 Positive = Annotated[Real, Field(gt=0.0)]
-
-
-def is_own(name: str) -> bool:
-    """Whether it names a person's own code, FILE.py:NAME or MODULE:NAME, or a network of timm."""
-    return ":" in name
 
 
 def _whole(name: str) -> str:

@@ -25,10 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer import process_cache
 from trainer.augment.batch import Augmenter, Draws
-from trainer.config import TrainConfig, is_own
+from trainer.config import TrainConfig
 from trainer.distributed import Group
 from trainer.ema import Ema
 from trainer.hard_examples import HardExamples
+from trainer.models.registry import is_own
 from trainer.optim.schedule import FULL_SIDE
 from trainer.own import loss as own
 from trainer.perf.precision import Precision, autocast
@@ -206,7 +207,7 @@ class Step:
         logits = self._logits(self._network, images)
         targets = own.targets(label, other, lam, logits.shape[1], self._config)
         mean = own.checked(self._own_loss(logits, targets), self._config.loss)
-        return mean * len(images), (logits.argmax(1) == _heavier(label, other, lam)).sum()
+        return mean * len(images), (logits.argmax(1) == own.heavier(label, other, lam)).sum()
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         with autocast(self._precision, self._group.device):
@@ -235,7 +236,7 @@ class Step:
         if other is not None and lam is not None:
             mixed = F.cross_entropy(logits, other, reduction="none", label_smoothing=smoothing)
             losses = lam * losses + (1 - lam) * mixed
-        return losses, logits.argmax(1) == _heavier(label, other, lam)
+        return losses, logits.argmax(1) == own.heavier(label, other, lam)
 
     # --- compiling and recording -----------------------------------------------------------
 
@@ -358,11 +359,6 @@ class Step:
                         tensor.zero_()
             for optimizer in self._optimizers():
                 optimizer.zero_grad(set_to_none=True)
-
-
-def _heavier(label: Tensor, other: Tensor | None, lam: Tensor | None) -> Tensor:
-    """Of images that are mixed, the label of the larger part."""
-    return label if other is None or lam is None else torch.where(lam >= 0.5, label, other)
 
 
 def _states(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -16,8 +16,8 @@ from local_machine.errors import InputError, nearest, need
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
-from trainer.config import LOGGED, TIMM, DataConfig, TrainConfig, is_own
-from trainer.models.registry import MODELS, check_timm
+from trainer.config import LOGGED, DataConfig, TrainConfig
+from trainer.models.registry import MODELS, TIMM, check_timm, is_own
 from trainer.perf.cost_model import TrainerCosts
 from trainer.scales import scaled
 from trial_records.config import as_before

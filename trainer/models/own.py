@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from local_machine.code import references
 from local_machine.errors import InputError
-from trainer.config import TIMM
-from trainer.models.registry import check_timm
+from trainer.models.registry import TIMM, check_timm
 
 CHANNELS = 3
 _TRIED = 2

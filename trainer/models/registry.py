@@ -23,6 +23,14 @@ MODELS: dict[str, str] = {
 # Any Wide ResNet may be asked for by name: wrn_40_2 is depth 40, widening factor 2.
 WRN_NAME = re.compile(r"wrn_([1-9][0-9]*)_([1-9][0-9]*)")
 
+TIMM = "timm:"
+"""How a network of timm begins."""
+
+
+def is_own(name: str) -> bool:
+    """Whether it names a person's own code, FILE.py:NAME or MODULE:NAME, or a network of timm."""
+    return ":" in name
+
 
 def check_timm(name: str) -> None:
     """Raises InputError where timm, of which a network is, is not installed. Does not import it."""

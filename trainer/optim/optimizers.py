@@ -10,7 +10,8 @@ from torch import nn
 
 from local_machine.code import references
 from local_machine.errors import InputError
-from trainer.config import OptimizerConfig, is_own
+from trainer.config import OptimizerConfig
+from trainer.models.registry import is_own
 from trainer.optim.muon import Muon
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -43,6 +44,11 @@ def targets(
         found = part * found + (1 - part) * F.one_hot(other, classes)
     smoothing = config.label_smoothing
     return (1 - smoothing) * found + smoothing / classes
+
+
+def heavier(label: Tensor, other: Tensor | None, lam: Tensor | None) -> Tensor:
+    """Of images that are mixed, the label of the larger part."""
+    return label if other is None or lam is None else torch.where(lam >= 0.5, label, other)
 
 
 def checked(loss: object, reference: str) -> Tensor:
