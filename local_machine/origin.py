@@ -28,7 +28,7 @@ from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
 
-_PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
+PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
 # What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
 _RUNS_A_TRIAL = ("trainer", "sweeps", "slurm", "trial_records", "local_machine")
 _KEYS = ("git_commit", "git_dirty", "code_sha256", "snapshot_sha256", "packages_sha256")
@@ -74,7 +74,7 @@ def command() -> str:
     return shlex.join(masked_words([Path(sys.executable).name, *sys.orig_argv[1:]]))
 
 
-def begin(code: Path = _PACKAGE, *more: Path) -> Look:
+def begin(code: Path = PACKAGE, *more: Path) -> Look:
     """Look at the code of this process, once: to be called as soon as it starts. `code` is the
     package or the file that trains, with `more` that it runs; the attempts that begin from now on
     are by it."""

@@ -232,7 +232,8 @@ class Task(ABC):
 
     def own_code(self, values: Values) -> Sequence[str]:
         """References to a person's own code in stored values, beside the task's: it travels in the
-        code snapshot, and its files count as the trial's code."""
+        code snapshot, and its files count as the trial's code. The project's trainer alone is
+        asked, since `status` imports no other task."""
         return ()
 
     def try_out(self, configs: Iterable[Any]) -> None:  # noqa: B027 - a plain default

@@ -13,9 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from own_code import CODE, DEFINITION, TINY, all_own, written
+from saved_trials import state_of
 
 from analysis.cifar10.explain.grad_cam import grad_cam
 from analysis.cifar10.explain.tested import Images, weights
+from analysis.cifar10.task import load as load_study
+from analysis.interactive import rows
+from analysis.interactive.columns import columns
 from local_machine import origin
 from local_machine.code import references
 from local_machine.errors import InputError
@@ -262,6 +266,57 @@ def test_the_own_loss_is_what_is_trained_on(own: Path, tmp_path: Path) -> None:
             assert found == pytest.approx(expected, rel=1e-4)
 
 
+COMPILED = """
+import torch
+from torch import nn
+
+
+def net(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, num_classes),
+    )
+
+
+def loss(logits, targets):
+    return -(targets * logits.log_softmax(1)).sum(1).mean()
+
+
+class Counts(torch.optim.SGD):
+    def step(self, closure=None):
+        self.param_groups[0]["steps"] = self.param_groups[0].get("steps", 0) + 1
+        super().step(closure)
+
+
+def counts(parameters, lr):
+    return Counts(parameters, lr=lr)
+"""
+
+
+def test_a_compiled_step_is_the_eager_one(tmp_path: Path) -> None:
+    """Also of an optimizer that counts in Python: compiling takes no step of it."""
+    file = written(tmp_path, COMPILED)
+    config = TINY.override(
+        {
+            "compile": "on", "batch_size": 60, "model.name": f"{file}:net", "loss": f"{file}:loss",
+            "optimizer.name": f"{file}:counts",
+        }
+    )  # fmt: skip
+    out, eager = tmp_path / "compiled", tmp_path / "eager"
+    steps = []
+
+    def count(row: dict[str, Any]) -> None:
+        if row["epoch"] == 0:
+            state = state_of(out, config.fingerprint)
+            steps.append(state["optimizer"]["param_groups"][0]["steps"])
+
+    assert train_alone(config, out, count)["step_used"] == "compiled"
+    train_alone(config.override({"compile": "off"}), eager)
+    found, expected = (read_epochs(one)["train_loss"].to_pylist() for one in (out, eager))
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert steps == [3]
+
+
 def test_what_fails_in_training_is_told_by_its_name(tmp_path: Path) -> None:
     code = CODE + "\ncalls = []\ndef late(logits, targets):\n    calls.append(1)\n    return None\n"
     file = written(tmp_path, code)
@@ -391,8 +446,13 @@ def test_from_another_working_directory_in_a_snapshot(
     assert "1 done trial was trained by other code" in said.stdout + said.stderr
     report = program("analysis.report", *at, cwd=elsewhere)
     assert report.returncode == 0, report.stderr
-    page = (results / "report" / "report.md").read_text()
-    assert "Grad-CAM" in page and "last convolutional map" in page
+    page = (results / "report" / "report.md").read_text().replace("\\", "")
+    assert f"last convolutional map (features of {own}:Net)" in page
+    (plan,) = load_study(results, ["mine"]).plans
+    logged = rows.of(plan)
+    (shown,) = (one for one in columns(plan, logged) if one.name == "last macro_recall")
+    assert shown.values.tolist() == [run["last.macro_recall"]]
+    assert logged.values("confidence").tolist() == [run["last.confidence"]]
 
 
 def test_a_launch_refuses_what_does_not_work(

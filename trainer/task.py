@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import re
 import tempfile
@@ -149,10 +148,13 @@ class Trainer(Task):
                 )
 
     def own_code(self, values: Values) -> list[str]:
-        """Of the network, the loss, the optimizer and the metrics."""
-        one = functools.partial(self.stored, values)
-        named = [one("model.name"), one("loss"), one("optimizer.name"), *(one("metrics") or ())]
-        return [str(ref) for ref in named if is_own(str(ref)) and not str(ref).startswith(TIMM)]
+        """Of the network, the loss, the optimizer and the metrics; stored by any version."""
+        # In plain words: it is asked of each of 100,000 trials.
+        sections = (values.get("model"), values.get("optimizer"))
+        named = [one.get("name") for one in sections if isinstance(one, Mapping)]
+        named += [values.get("loss"), *(values.get("metrics") or ())]
+        own = (one for one in named if isinstance(one, str) and is_own(one))
+        return [one for one in own if not one.startswith(TIMM)]
 
     def try_out(self, configs: Iterable[TrainConfig]) -> None:
         if own := [config for config in configs if config.own]:

@@ -14,7 +14,7 @@ import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,6 +96,13 @@ def code_of(reference: str) -> Path | None:
         return snapshot.found(Path(place)).resolve()
     file = _origin(place.partition(".")[0])
     return file.parent if file is not None and file.name == "__init__.py" else file
+
+
+def places_of(named: Iterable[str]) -> tuple[Path, ...]:
+    """The packages and files that references lead to, each once. Not installed ones, whose versions
+    are known, nor those that nobody finds."""
+    found = (code_of(one) for one in named)
+    return tuple(dict.fromkeys(one for one in found if one is not None and not is_installed(one)))
 
 
 def load(

@@ -110,15 +110,10 @@ def code_of(task: PlannedTask) -> Path | None:
 
 
 def own_code_of(task: PlannedTask, values: Values) -> tuple[Path, ...]:
-    """The files and packages, beside the task's own, that stored values name; not installed ones,
-    whose versions are known, and none where the task cannot be loaded."""
-    try:
-        named = load(task).own_code(values)
-    except InputError:
-        return ()
-    places = (references.code_of(one) for one in named)
-    found = (one for one in places if one is not None and not references.is_installed(one))
-    return tuple(dict.fromkeys(found))
+    """The files and packages, beside the task's own, that stored values of the project's trainer
+    name. Of no other task: whoever only shows trials imports none."""
+    is_trainers = task.reference == FIRST_TASK.reference
+    return references.places_of(load(task).own_code(values)) if is_trainers else ()
 
 
 def _import(planned: PlannedTask) -> Task:
