@@ -441,6 +441,12 @@ def test_from_another_working_directory_in_a_snapshot(
     assert run["snapshot_sha256"] and run["final.macro_recall"] > 0
     assert run["code_sha256"] == origin.hash_of(ROOT / "trainer", own)
 
+    by_recall = 'Sweep(base, objective=maximize("macro_recall"))'
+    judged = written(theirs, DEFINITION.replace("Sweep(base)", by_recall), "judged.py")
+    done = program("sweeps.launch", judged, *at, "--on", "local", cwd=elsewhere)
+    assert "1 of them are taken from other sweeps" in done.stderr  # it is the same trial
+    assert f"best macro_recall {run['best.macro_recall']:.4g}" in done.stderr
+
     own.write_text(own.read_text() + "# another hash\n")
     said = program("sweeps.status", "mine", *at, cwd=elsewhere)
     assert "1 done trial was trained by other code" in said.stdout + said.stderr
@@ -448,6 +454,7 @@ def test_from_another_working_directory_in_a_snapshot(
     assert report.returncode == 0, report.stderr
     page = (results / "report" / "report.md").read_text().replace("\\", "")
     assert f"last convolutional map (features of {own}:Net)" in page
+    assert "Compared by macro_recall" in page and page.endswith("Every file was read.\n")
     (plan,) = load_study(results, ["mine"]).plans
     logged = rows.of(plan)
     (shown,) = (one for one in columns(plan, logged) if one.name == "last macro_recall")
