@@ -86,8 +86,8 @@ def _check_logits(network: nn.Module, classes: int, size: int, called: str) -> N
 
 def cam_layer(network: nn.Module, images: Tensor) -> str | None:
     """The layer whose map Grad-CAM looks at: the network's attribute `cam_layer`, where it has one;
-    else the last one, in the order of running, whose output has more than one place, (N, C, H, W).
-    None where there is none. `network` is in evaluation mode.
+    else the last one, in the order of running, whose output is a square map of more than one place,
+    (N, C, H, W), as images are square. None where there is none. `network` is in evaluation mode.
 
     Raises InputError where `cam_layer` names no layer.
     """
@@ -116,7 +116,11 @@ def _inner(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _noted(name: str, found: list[str]) -> Callable[[nn.Module, object, object], None]:
     def note(module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:
+        if (
+            isinstance(output, Tensor)
+            and output.ndim == 4
+            and output.shape[2] == output.shape[3] > 1
+        ):
             found.append(name)
 
     return note

@@ -156,9 +156,28 @@ class _FusedAttention(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            return torch.ops.aten._scaled_dot_product_flash_attention(*args, **(kwargs or {}))[0]
-        return func(*args, **(kwargs or {}))
+            return _fused(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **more: Any,
+) -> Tensor:
+    """With a mask, which no fused kernel takes, in parts."""
+    given = query, key, value
+    if attn_mask is not None or more.pop("enable_gqa", False):
+        return F.scaled_dot_product_attention(*given, attn_mask, dropout_p, is_causal, **more)
+    fused = torch.ops.aten._scaled_dot_product_flash_attention
+    found: Tensor = fused(*given, dropout_p, is_causal, **more)[0]
+    return found
 
 
 def _tensors(tree: Any) -> list[Tensor]:
