@@ -445,7 +445,8 @@ def test_from_another_working_directory_in_a_snapshot(
     judged = written(theirs, DEFINITION.replace("Sweep(base)", by_recall), "judged.py")
     done = program("sweeps.launch", judged, *at, "--on", "local", cwd=elsewhere)
     assert "1 of them are taken from other sweeps" in done.stderr  # it is the same trial
-    assert f"best macro_recall {run['best.macro_recall']:.4g}" in done.stderr
+    said = program("sweeps.status", "judged", *at, cwd=elsewhere)
+    assert f"best macro_recall {run['best.macro_recall']:.4g}" in said.stdout + said.stderr
 
     own.write_text(own.read_text() + "# another hash\n")
     said = program("sweeps.status", "mine", *at, cwd=elsewhere)
