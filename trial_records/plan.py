@@ -94,7 +94,7 @@ class PlannedTask(_Stored):
     @property
     def is_trainers(self) -> bool:
         """Whether it is the project's trainer, compared by its own metric, validation accuracy."""
-        return (self.name, self.metric) == (FIRST_TASK.name, FIRST_TASK.metric)
+        return (self.name, self.metric) == (TRAINER, FIRST_TASK.metric)
 
     @property
     def objective(self) -> tuple[str | None, str, str]:
