@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: setup demo test test-slurm test-simulation check format lock clean
+.PHONY: setup demo test test-long test-slurm test-simulation lint check format lock clean
 
 setup: $(SETUP)
 
@@ -35,7 +35,7 @@ demo: setup
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 16 ? n + 1 : 16)))
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: setup
-	$(PYTEST) -m "not slurm"
+	$(PYTEST) -m "not slurm and not long"
 
 # On a real Slurm, booted for it on this machine: needs root and Debian's packages (see CONTRIBUTING).
 test-slurm: setup
@@ -46,11 +46,16 @@ N ?= 2000
 test-simulation: setup
 	PYTHONPATH=.:tests $(BIN)/python -m simulation --count $(N)
 
-check: setup
+# What takes long: whole programs, killed and started again, and laws that are tried many times.
+test-long: setup
+	$(PYTEST) -m "long and not slurm"
+
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) -m "not slurm"
+
+check: lint test test-long
 
 format: setup
 	$(BIN)/ruff check --fix .

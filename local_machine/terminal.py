@@ -20,9 +20,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
-from local_machine import signals
+from local_machine import clock, signals
 from local_machine.installed import extras, import_owner
 
 EXIT_DONE = 0
@@ -41,6 +41,9 @@ EXIT_INTERRUPTED = _Told(130)
 TYPED = ("sweeps ", "python -m sweeps ")
 # Longer errors hold somebody's whole file.
 LONGEST_LINE = 4000
+SAY_SECONDS = 2.0
+
+_T = TypeVar("_T")
 
 AGAIN = "then run the same command again: it goes on from where it stopped"
 _FULL = f"free some space (`df -h`, `df -i`, `quota -s`), {AGAIN}"
@@ -90,6 +93,17 @@ def one_line(text: str) -> str:
 
 def print_error(what: str, help: str) -> None:
     print(f"error: {one_line(what)}\nhelp: {one_line(help)}", file=sys.stderr, flush=True)
+
+
+def counted(items: Iterable[_T], of: int, words: str) -> Iterator[_T]:
+    """The items; every two seconds stderr says how many of them are done, as in `words`, which has
+    {} for both numbers: "read {} of {} trials"."""
+    said = clock.monotonic()
+    for done, item in enumerate(items):
+        if clock.monotonic() - said > SAY_SECONDS:
+            said = clock.monotonic()
+            print(words.format(f"{done:,}", f"{of:,}"), file=sys.stderr, flush=True)
+        yield item
 
 
 class OutputLostError(BaseException):

@@ -28,14 +28,15 @@ ID = re.compile(r"(\d+)(?:_\d+|\+\d+)?", re.ASCII)
 
 
 def cancel(ids: Iterable[str], *, timeout: float = SECONDS) -> None:
-    """Cancel jobs, tasks or whole arrays; those that have ended already are not an error.
+    """Cancel jobs, tasks or whole arrays; those that have ended already are not an error. However
+    many tasks of an array there are, Slurm's controller is asked once for all of them.
 
     Raises SlurmError as Queue does.
     """
     wanted = list(dict.fromkeys(ids))
     for one in wanted:
         _check_id(one)
-    for batch in _batches(wanted):
+    for batch in _batches(_by_array(wanted)):
         done = run_slurm(["scancel", *batch], timeout)
         words = [line for line in done.stderr.splitlines() if line.strip()]
         ended = ("Invalid job id", "already completing or completed")
@@ -95,6 +96,34 @@ class _MissingError(SlurmError):
 
 def _batches(ids: list[str]) -> Iterator[list[str]]:
     return (ids[at : at + MANY] for at in range(0, len(ids), MANY))
+
+
+def _by_array(ids: list[str]) -> list[str]:
+    """The ids, with several tasks of an array as one: 12_[0,3-7]."""
+    tasks: dict[str, set[int]] = {}
+    for one in ids:
+        base, _, task = one.partition("_")
+        tasks.setdefault(base if task else one, set()).update([int(task)] if task else [])
+    found = []
+    for base, numbers in tasks.items():
+        if base in ids:
+            found.append(base)  # the whole array, or a job that is none
+        elif len(numbers) == 1:
+            found.append(f"{base}_{min(numbers)}")
+        else:
+            found.append(f"{base}_[{_ranges_of(sorted(numbers))}]")
+    return found
+
+
+def _ranges_of(numbers: list[int]) -> str:
+    """Rising numbers as Slurm writes them: 0,3-7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, one)) for one in runs)
 
 
 def _check_id(id: str) -> None:

@@ -49,11 +49,11 @@ class Site:
     gpu_type: str = ""
     """The type in the GPU request, such as "a100"; empty takes any."""
     cpus_per_gpu: int | None = None
-    """CPU cores a GPU, which is a task."""
+    """CPU cores per GPU; each GPU has one task."""
     mem_gb_per_gpu: int | None = None
-    """Memory a GPU in GB."""
+    """Memory per GPU, in GB."""
     minutes: int = 60
-    """The time limit of a job that names none."""
+    """The time limit of a job, unless `--minutes` says another."""
     signal_seconds: int = 90
     """How long before the time limit a job is warned, in seconds."""
     max_array_size: int = 1000
@@ -61,7 +61,7 @@ class Site:
     max_submit: int = 1000
     """Jobs that may be queued at once, tasks of arrays counted one by one."""
     max_running: int | None = None
-    """Tasks of an array that may run at once."""
+    """How many tasks of an array may run at once."""
     query_seconds: int = 15
     """How long a command that watches waits before it asks Slurm again, in seconds."""
     mps: bool = False
@@ -69,7 +69,7 @@ class Site:
     python: str = ""
     """The interpreter on the compute nodes; empty is the one that submits."""
     setup: tuple[str, ...] = ()
-    """Lines of bash that run as they are before the trainer, such as "module load cuda"."""
+    """Lines of bash that run as they are before the trial, such as "module load cuda"."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of a job, exported after the set-up lines; values are quoted, never expanded."""
     slurm: Mapping[str, str | int | bool] = field(default_factory=dict)

@@ -15,7 +15,13 @@ from sweeps import moved_modules
 if TYPE_CHECKING:
     from sweeps.notebook import OpenedSweeps, launch_sweep
     from sweeps.notebook import open as open  # noqa: A004
-    from sweeps.spec.distributions import choice, integers, log_integers, log_uniform, uniform
+    from sweeps.search_space.distributions import (
+        choice,
+        integers,
+        log_integers,
+        log_uniform,
+        uniform,
+    )
     from sweeps.spec.find import find, find_search
     from sweeps.spec.grid import Point, Space, chain, grid, zipped
     from sweeps.spec.scale import Scale
@@ -55,7 +61,13 @@ __all__ = [
 # Loaded when they are asked for: a command that needs none of them starts without.
 _HOMES = {
     "sweeps.notebook": ("OpenedSweeps", "launch_sweep", "open"),
-    "sweeps.spec.distributions": ("choice", "integers", "log_integers", "log_uniform", "uniform"),
+    "sweeps.search_space.distributions": (
+        "choice",
+        "integers",
+        "log_integers",
+        "log_uniform",
+        "uniform",
+    ),
     "sweeps.spec.find": ("find", "find_search"),
     "sweeps.spec.grid": ("Point", "Space", "chain", "grid", "zipped"),
     "sweeps.spec.scale": ("Scale",),

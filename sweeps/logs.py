@@ -1,24 +1,26 @@
 """What a trial's workers said.
 
-python -m sweeps.logs NAME TRIAL
+python -m sweeps.logs NAME TRIAL [--follow]
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from local_machine.errors import EXIT_DONE, EXIT_FLAGGED, InputError, nearest, run_command
-from local_machine.files import matching, read_file
 from sweeps.cli.options import Results
 
 if TYPE_CHECKING:
+    from sweeps.execution.trial_log import TrialLog
+    from sweeps.spec.trial import Trial
     from sweeps.state.trial_store import TrialStore
+
+FOLLOW_SECONDS = 1.0
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,9 +30,13 @@ def main(
     name: Annotated[str, typer.Argument(help="The sweep.")],
     trial: Annotated[str, typer.Argument(help="The trial: its name, or any part of it.")],
     results: Results = Path("results"),
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay until the trial is over; print what comes.")
+    ] = False,
 ) -> int:
     """Print everything that was logged while the trial ran, attempt after attempt."""
-    from sweeps.state.job_log import logs_of
+    from sweeps.execution.trial_log import TrialLog
+    from sweeps.state.liveness import Liveness
     from sweeps.state.plan import LOGS
     from sweeps.state.trial_store import resolve
 
@@ -40,30 +46,22 @@ def main(
         raise problems[0]
     for problem in problems:
         print(f"warning: {problem.what}", file=sys.stderr)
-    names = {one.name for plan in plans for one in plan.trials}
+    trials = [one for plan in plans for one in plan.trials]
+    names = {one.name for one in trials}
     found = [one for one in sorted(names) if one == trial] or [
         one for one in sorted(names) if trial in one
     ]
     if len(found) != 1:
         what = f"{len(found)} trials match {trial!r}" if found else f"no trial matches {trial!r}"
         raise InputError(f"{what} in {name}", nearest(trial, found or names))
-    folder = store.folder / LOGS
-    jobs = _jobs(store, found[0])
-    own = {path for job in jobs for path in logs_of(folder, job)}
-    found_logs = [
-        *matching(folder, "*.log"),
-        *matching(folder, "*_log.out"),
-    ]  # of local workers, and of jobs
-    logs = [path for path in found_logs if path.is_file()]
-    logs.sort(key=lambda path: path.stat().st_mtime)
-    empty = True
-    for log in logs:
-        for line in _lines(log) if log in own else _part(log, found[0]):
-            empty = False
-            print(line)
-    if empty:
+    log = TrialLog(store, found[0])
+    if follow:
+        store.liveness = Liveness.here()
+        _follow(log, store, next(one for one in trials if one.name == found[0]))
+    elif not _print(log.new_lines(whole=True)):
+        jobs = ", ".join(log.jobs())
         why = (
-            f"job {', '.join(jobs)} wrote none: see that its node sees {folder}"
+            f"job {jobs} wrote none: see that its node sees {store.folder / LOGS}"
             if jobs
             else "it has not run under launch, or the log was removed"
         )
@@ -71,42 +69,34 @@ def main(
     return EXIT_FLAGGED if problems else EXIT_DONE
 
 
-def _jobs(store: TrialStore, name: str) -> list[str]:
-    """The jobs that ran, or were to run, this trial and no other: of each launch that sent it."""
-    from sweeps.execution import job_entry
-    from sweeps.state import lease as leases
-    from sweeps.state.lease import WORKER
-    from sweeps.state.plan import LOGS
+def _follow(log: TrialLog, store: TrialStore, trial: Trial) -> None:
+    """Print what comes until the trial is over."""
+    from sweeps.execution.watch import watch
+    from sweeps.state.trial_store import State
 
-    found: list[str] = []
-    for path in matching(store.folder / LOGS, ".*.json"):
-        # Other hidden files are there, and a damaged note must not hide what can be printed.
-        with contextlib.suppress(InputError, OSError):
-            note = job_entry.read_note(path)
-            found += [job for one, job in zip(note.trials, note.jobs, strict=False) if one == name]
-    with contextlib.suppress(InputError, OSError):
-        lease = leases.read(store.folder / name)
-        if lease is not None and lease.job and not lease.submission.startswith(WORKER):
-            found.append(lease.job)
-    return sorted(set(found))
+    told: State | None = None
 
+    def look() -> float | None:
+        nonlocal told
+        state = store.standing(trial).state
+        ended = state.is_over and state == told  # the worker's last line follows its last record
+        _print(log.new_lines(whole=ended))
+        if state != told and state is not State.RUNNING:
+            more = "" if state.is_over else ": waiting for its log; Ctrl-C ends this command alone"
+            print(f"{trial.name} is {state}{more}", file=sys.stderr)
+        told = state
+        return None if ended else FOLLOW_SECONDS
 
-def _lines(log: Path) -> list[str]:
-    return read_file(log).decode(errors="replace").splitlines()
+    watch(look)
 
 
-def _part(log: Path, name: str) -> Iterator[str]:
-    """The lines between the marks that the worker sets around each attempt at the trial."""
-    from sweeps.execution.worker import END, START
-
-    inside = False
-    for line in _lines(log):
-        if START in line:
-            inside = f"{START} {name}," in line
-        if inside:
-            yield line
-        if END in line:
-            inside = False
+def _print(lines: Iterable[str]) -> bool:
+    """Whether there was one."""
+    empty = True
+    for line in lines:
+        print(line, flush=True)
+        empty = False
+    return not empty
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 MOVED = {
     # what a sweep file imports
-    "sweeps.ranges": "sweeps.spec.distributions",
+    "sweeps.ranges": "sweeps.search_space.distributions",
     "sweeps.scale": "sweeps.spec.scale",
     "sweeps.space": "sweeps.spec.grid",
     "sweeps.stage": "sweeps.study.stages",

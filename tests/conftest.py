@@ -58,6 +58,19 @@ def no_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def figures_drawn_once() -> Iterator[None]:
+    """A file's reports mostly have the same figures, which take most of their time: each is drawn
+    once. What is drawn in another process is drawn there."""
+    if "analysis.figures.memory" not in sys.modules:
+        yield
+        return
+    from analysis.figures.memory import Memory
+
+    with Memory().recalled():
+        yield
+
+
 @pytest.fixture(scope="module")
 def forked() -> Iterator[None]:
     """For a whole file: its programs have torch when they start."""

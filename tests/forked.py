@@ -4,7 +4,7 @@ A fresh interpreter takes seconds to import it, which would be most of the time 
 starts ten workers. What the copies do is what `python -m` does, and they can be killed as any
 process. Only their command line is not theirs: `cancel` does not know them for workers.
 
-    REAL_PROCESSES=1 make test    # every program in an interpreter of its own
+    REAL_PROCESSES=1 make check   # every program in an interpreter of its own
 """
 
 from __future__ import annotations

@@ -99,6 +99,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return trained
 
 
+@pytest.mark.long
 def test_a_launch_trains_only_what_no_other_sweep_has(
     folder: Path, no_training: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +202,7 @@ def test_who_holds_a_trial_keeps_it_and_a_partial_one_gives_way(folder: Path) ->
     assert not (store.folder_of(trials[0]) / trial_files.CHECKPOINT).exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("files", [1, 4])
 def test_killed_after_any_file_it_is_not_done_and_adopted_again(folder: Path, files: int) -> None:
     """SIGKILL once so many files were put in place: run.parquet is the last."""

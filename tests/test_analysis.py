@@ -284,6 +284,7 @@ def test_architectures_follow_the_studys_order(tmp_path: Path) -> None:
     assert math.isnan(table["reported"].tolist()[-1])
 
 
+@pytest.mark.long
 def test_two_launches_may_show_the_same_run(tmp_path: Path) -> None:
     for plan_id, seeds in (("00000001", (42, 43)), ("00000002", (43, 44))):
         trials: list[Point] = [({}, TrainConfig().override({"seed": seed})) for seed in seeds]
@@ -430,6 +431,7 @@ def test_escapes_leave_no_character_of_the_formats(text: str) -> None:
     assert not re.search(r"[&%$#_{}~^\\<>|]", bare)
 
 
+@pytest.mark.long
 def test_same_input_same_bytes(results: Path, tmp_path: Path) -> None:
     # One in this process, one in another whose sets and dicts of strings fall in another order.
     here, there = tmp_path / "here", tmp_path / "there"
@@ -445,6 +447,7 @@ def test_same_input_same_bytes(results: Path, tmp_path: Path) -> None:
     assert len(files(here)) > 10
 
 
+@pytest.mark.long
 def test_strict_and_json(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--results", results, "--strict", "--json") == 1
     answer = json.loads(capsys.readouterr().out)

@@ -339,6 +339,7 @@ HARD = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("outcomes", HARD.values(), ids=HARD)
 def test_every_search_has_its_part_and_its_pictures(
     tmp_path: Path, outcomes: list[tuple[Any, Any]]
@@ -356,6 +357,7 @@ def test_every_search_has_its_part_and_its_pictures(
     assert "Launches with optimizer.weight_decay 0 have no place on a logarithmic axis" in page
 
 
+@pytest.mark.long
 def test_the_summary_counts_pruned_trials_and_explains_the_flag(tmp_path: Path) -> None:
     search_in(tmp_path, [(1e-3, 0.95), (1e-5, [0.2])])
     launch_in(tmp_path, {1e-5: {42: [0.2]}}, id="ffffffff")
@@ -374,6 +376,7 @@ def test_the_summary_counts_pruned_trials_and_explains_the_flag(tmp_path: Path) 
     assert pd.read_csv(out / "tables" / "flags.csv")["flag"].tolist() == ["PRUNED"]
 
 
+@pytest.mark.long
 def test_same_search_same_bytes_without_torch_and_without_a_word(tmp_path: Path) -> None:
     search_in(tmp_path, [*grid_of(4), ({"optimizer.lr": 1.0, "augment.cutout": 1}, [0.3])], TWO)
     code = """
@@ -406,3 +409,47 @@ def test_a_plan_as_the_search_writes_it_stays_as_it_is(tmp_path: Path) -> None:
     assert not study.problems
     assert files(tmp_path) == before
     assert "search" in json.loads((tmp_path / "decays" / "plans" / f"{ID}.json").read_bytes())
+
+
+BRANCHES = {
+    "optimizer.name": {"kind": "choice", "values": ["sgd", "adamw"]},
+    "optimizer.lr": {"kind": "float", "low": 1e-4, "high": 1.0, "log": True},
+    "optimizer.momentum": {
+        "kind": "float", "low": 0.0, "high": 0.99, "when": [{"optimizer.name": "sgd"}],
+    },
+    "augment.cutout": {"kind": "int", "low": 0, "high": 16, "when": []},
+}  # fmt: skip
+
+
+def branch(number: int) -> tuple[dict[str, Any], Any]:
+    """Every other trial is of the branch that has a momentum."""
+    rate = 10 ** (-4 + 4 * number / 11)
+    point: dict[str, Any] = {"optimizer.name": "adamw", "optimizer.lr": rate}
+    if number % 2:
+        point = {**point, "optimizer.name": "sgd", "optimizer.momentum": 0.08 * number}
+    if number == 8:
+        point["augment.cutout"] = 8
+    return point, [0.3, 0.4] if number == 2 else 0.9 - 0.1 * abs(math.log10(rate) + 1)
+
+
+@pytest.mark.parametrize("best", ["adamw", "sgd"])
+def test_a_conditional_space_has_blank_cells_and_importances_by_branch(
+    tmp_path: Path, best: str
+) -> None:
+    outcomes = [branch(number) for number in range(12)]
+    outcomes[9 if best == "sgd" else 8] = (outcomes[9 if best == "sgd" else 8][0], 0.97)
+    search_in(tmp_path, outcomes, BRANCHES)
+    parts = drawn(tmp_path)
+    words = "\n".join([*parts[0].notes, *parts[1].notes])
+    assert "optimizer.momentum from 0 to 0.99 (where optimizer.name is sgd)" in words
+    assert "augment.cutout from 0 to 16 (in some trials)" in words
+    lacking = "optimizer.momentum: the best trial does not have it." in words
+    assert lacking == (best == "adamw")
+    assert "nan" not in words
+    assert "over all trials " in words
+    assert "over the 6 trials with optimizer.momentum " in words
+    (table,) = parts[0].tables
+    of = table.frame.set_index("asked")
+    assert of.loc[9, "optimizer.momentum"] == "" and of.loc[8, "optimizer.momentum"] == "0.56"
+    captions = [one.caption for one in parts[1].pictures]
+    assert any("over optimizer.momentum" in one and "6 trials of 12" in one for one in captions)

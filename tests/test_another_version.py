@@ -58,6 +58,7 @@ def run(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_they_are_shown_retried_reported_and_compacted(copy: Path) -> None:
     status = run(copy, "sweeps.status", "sizes")
     assert status.returncode == 0, status.stderr

@@ -232,6 +232,7 @@ def test_every_claim_that_is_not_run_says_what_it_takes(tmp_path: Path) -> None:
 # --- what was reported -----------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", ["full", "cpu"])
 def test_reported_figures_stand_beside_full_scale_alone(tmp_path: Path, scale: str) -> None:
     study = seeds_of(

@@ -55,6 +55,7 @@ ALLOWED = {
     "sweeps": {
         "slurm",
         "slurm.queue",
+        "slurm.waiting",
         "slurm.commands",
         "slurm.job_state",
         "slurm.site",
@@ -150,6 +151,7 @@ EDGES = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_time_signals_and_processes_are_reached_through_one_module_each() -> None:
     for package in PACKAGES:
         for path in files(package):

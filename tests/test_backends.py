@@ -57,6 +57,7 @@ def planned(folder: Path, liveness: Liveness | None = None) -> tuple[TrialStore,
     return store, Plan("two", trials, "full", {}, [], "command")
 
 
+@pytest.mark.long
 def test_what_was_to_be_left_alone_but_ran_here_tells_how_it_ended(tmp_path: Path) -> None:
     """--on debug has nothing that could go on alone."""
     words = [str(written(tmp_path, DEFINITION)), "--results", str(tmp_path / "results")]

@@ -306,6 +306,7 @@ def rate(
     return found, float(stats.binomtest(found, studies).proportion_ci(0.95).high)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_what_is_asserted_where_nothing_differs_is_rare(claim: Callable[..., bool]) -> None:
     # More than this many of 100 studies would assert it once in 1,000 times at a rate of 5 %.

@@ -142,6 +142,7 @@ def test_a_damaged_drivers_claim_keeps_no_trial_from_being_cancelled(
     assert capsys.readouterr().err.count("warning: ") == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [0.0, 0.7, 1.6])
 def test_a_worker_gives_its_trial_back_whenever_it_is_asked(tmp_path: Path, seconds: float) -> None:
     """Also amid the import of torch, which swallows what a signal's handler raises."""

@@ -328,6 +328,7 @@ def standings(study: Study) -> dict[str, str]:
     return {statement: str(answer.standing) for statement, _, _, answer, _ in answered(study)}
 
 
+@pytest.mark.long
 def test_a_study_that_is_as_reported_reproduces_it(whole: Path) -> None:
     found = standings(load(whole, []))
     assert len(found) == len(CLAIMS)
@@ -336,6 +337,7 @@ def test_a_study_that_is_as_reported_reproduces_it(whole: Path) -> None:
     assert not undecided, undecided
 
 
+@pytest.mark.long
 def test_what_goes_the_other_way_is_contradicted(tmp_path: Path) -> None:
     launch(tmp_path, "grid_bs_epoch", grid(), lambda point: 1.4 - grid_as_reported(point), 3)
     launch(tmp_path, "architectures", models(), lambda point: 1.4 - models_as_reported(point), 3)

@@ -95,6 +95,7 @@ def test_what_changes_while_a_trial_trains_changes_no_record(mine: Path, tmp_pat
     assert str(tmp_path / "scratch") not in json.dumps(row)
 
 
+@pytest.mark.long
 def test_the_files_as_they_lie_or_as_a_commit_has_them(mine: Path, tmp_path: Path) -> None:
     first = commit_all(mine)
     (mine / "lib" / "scores.py").write_text("BASE = 7.0\n")
@@ -117,6 +118,7 @@ def test_the_files_as_they_lie_or_as_a_commit_has_them(mine: Path, tmp_path: Pat
         assert "no such commit" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_file_that_the_snapshot_lacks_is_named_with_it(mine: Path) -> None:
     """And one that git ignores is there all the same."""
     path = mine / "experiment.py"
@@ -140,6 +142,7 @@ def test_a_file_that_the_snapshot_lacks_is_named_with_it(mine: Path) -> None:
     assert "beside.txt is not in the code snapshot" in refused.stderr
 
 
+@pytest.mark.long
 def test_what_other_code_has_trained_is_told_and_trained_again(mine: Path) -> None:
     mine.joinpath("experiment.py").write_text(
         (mine / "experiment.py").read_text().replace("[0.01]", "[0.01, 0.02]")
@@ -166,6 +169,7 @@ def test_what_other_code_has_trained_is_told_and_trained_again(mine: Path) -> No
     assert "0 to run" in command("launch", mine, "--stale").stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["", "{here}/"], ids=["relative", "absolute"])
 def test_a_command_runs_the_script_that_was_sent(tmp_path: Path, place: str) -> None:
     """The first trial removes the script from the checkout; the second runs it all the same."""
@@ -193,6 +197,7 @@ def test_a_command_runs_the_script_that_was_sent(tmp_path: Path, place: str) -> 
     assert len({row["code_sha256"] for row in rows} - {None}) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "program", ["import sys; open(sys.argv[1])", "import os, sys; os.execlp('cat', *sys.argv)"],
     ids=["python", "cat"],

@@ -80,6 +80,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.long
 def test_lightning_does_not_requeue_the_job() -> None:
     """It does so where it takes itself for Slurm's. Each of the two defences is enough."""
     plain = dict(os.environ)

@@ -91,6 +91,7 @@ def trial(ended: Path, name: str) -> Path:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["good", "named", "again", "children", "warned", "loud"])
 def test_exit_0_with_metrics_is_done(ended: Path, name: str) -> None:
     folder = trial(ended, name)
@@ -217,6 +218,7 @@ def assert_all_epochs(folder: Path, how: str) -> None:
     assert [(row["epoch"], row["loss"]) for row in rows] == [(n, 1 / (n + 1)) for n in range(30)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["saves", "dies", "ignores"])
 def test_a_stopped_program_goes_on(tmp_path: Path, how: str) -> None:
     definition = defined(tmp_path, how)

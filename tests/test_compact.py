@@ -170,6 +170,7 @@ def test_at_most_five_files_a_trial_before(results: Path) -> None:
         assert len(list(folder_of(results, ({}, config)).iterdir())) == 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("back", [False, True], ids=["compact", "undo"])
 def test_killed_before_any_change_it_loses_nothing(results: Path, back: bool) -> None:
     before, files = seen(results), tree(results)
@@ -413,6 +414,7 @@ def test_a_damaged_part_is_an_error_and_nothing_runs_again(
     assert len(study.problems) == 1
 
 
+@pytest.mark.long
 def test_no_flipped_byte_is_read_as_another_result(results: Path) -> None:
     def read() -> Any:
         study = load(results, [])

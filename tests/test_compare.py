@@ -107,6 +107,7 @@ def text(part: Part) -> str:
     return "\n".join([*part.notes, *part.footnotes])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("axis", ROOMS)
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_sections_render_with_any_number_of_seeds(tmp_path: Path, axis: str, seeds: int) -> None:

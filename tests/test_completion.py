@@ -44,6 +44,7 @@ def offered(home: Path, line: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -86,6 +87,7 @@ def test_bash_completes_by_the_script(home: Path) -> None:
     assert (done.stdout, done.stderr) == ("b-2\n", "")
 
 
+@pytest.mark.long
 def test_every_command_can_be_completed(home: Path) -> None:
     """Each has an application by the name that completion asks for."""
     for name in COMMANDS:

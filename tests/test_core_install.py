@@ -106,6 +106,7 @@ def swept(typed: Type, folder: Path) -> Path:
     return folder / "results"
 
 
+@pytest.mark.long
 def test_a_function_is_swept_and_resumed_as_if_undisturbed(swept: Path) -> None:
     """Each generator goes on where it was when the state was saved."""
     for run in swept.glob("mine/*/run.parquet"):
@@ -126,6 +127,7 @@ def test_a_command_is_swept(typed: Type, folder: Path) -> None:
     assert "2 done" in done.stderr, done.stderr
 
 
+@pytest.mark.long
 def test_a_note_an_export_and_the_archive_need_no_more(typed: Type, swept: Path) -> None:
     assert "broken" in typed("-m", "sweeps.logs", "mine", "lr0.5").stdout
     typed("-m", "sweeps.cancel", "mine")
@@ -142,6 +144,7 @@ def test_the_doctor_misses_no_torch(typed: Type) -> None:
     assert "torch" in said and "not installed; what needs it: pip install" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "extra", "module"),
     [

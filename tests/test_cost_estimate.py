@@ -79,6 +79,7 @@ def command(module: Any, *words: object) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [None, "1"])
 def test_the_device_is_named_as_runs_name_it(
     threads: str | None, monkeypatch: pytest.MonkeyPatch

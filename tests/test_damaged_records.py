@@ -201,6 +201,7 @@ def command(app: Any, results: Path, *words: str) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BAD)
 def test_one_bad_file_is_its_own_trials_problem(
     results: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -233,6 +234,7 @@ def test_one_bad_file_is_its_own_trials_problem(
     assert os.path.lexists(folder / trial_files.RUN)
 
 
+@pytest.mark.long
 def test_a_folder_that_may_not_be_read_is_its_own_trials_problem(results: Path) -> None:
     folder = folder_of(results, POINTS[1])
     folder.chmod(0)

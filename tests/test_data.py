@@ -440,6 +440,7 @@ def _prepare(barrier: Barrier, root: str, answers: multiprocessing.Queue[tuple[i
     answers.put((facts.st_ino, facts.st_mtime_ns))
 
 
+@pytest.mark.long
 def test_processes_that_start_together_decode_once(parquet: Path, cache: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(4), context.Queue()
@@ -456,6 +457,7 @@ def test_processes_that_start_together_decode_once(parquet: Path, cache: Path) -
     assert len(list(cache.glob("*.npz"))) == 1 and not list(cache.glob(".*"))
 
 
+@pytest.mark.long
 def test_a_download_without_network_says_what_to_do(cache: Path) -> None:
     code = (
         "from trainer.config import DataConfig\n"

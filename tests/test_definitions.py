@@ -32,7 +32,7 @@ HEAD = """
 from sweeps.spec.grid import *
 from sweeps.spec.sweep import *
 from sweeps.study.stages import *
-from sweeps.spec.distributions import *
+from sweeps.search_space.distributions import *
 from trainer.recipes import reported
 from local_machine.errors import InputError
 class Odd(BaseException): pass

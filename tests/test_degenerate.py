@@ -92,6 +92,7 @@ WRONG = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("axis", SECTIONS)
 @pytest.mark.parametrize("case", CASES)
 def test_sentences_speak_of_what_is_there(tmp_path: Path, axis: str, case: str) -> None:

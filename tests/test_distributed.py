@@ -66,6 +66,7 @@ def epochs(out: Path) -> list[Row]:
             for row in rows]  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_ranks(tmp_path: Path) -> None:
     """All that one start of torchrun can show: it costs seconds."""
     ranks = tmp_path / "ranks"
@@ -251,6 +252,7 @@ def _every_bad_input(bad: Path, good: Path, missing: Path, out: Path) -> None:
     assert "Traceback" in with_debug.stderr and with_debug.returncode != 0
 
 
+@pytest.mark.long
 def test_interrupted_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "long.json"
     path.write_text(VIT.override({"epochs": 100_000}).to_json())

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Range, choice, integers, log_integers, log_uniform, uniform
+from sweeps.search_space.distributions import (
+    Range,
+    choice,
+    integers,
+    log_integers,
+    log_uniform,
+    uniform,
+)
 from sweeps.spec.find import find_search, names
 from sweeps.spec.sweep import Search
 from trainer.recipes import reported

@@ -22,7 +22,7 @@ from local_machine.errors import InputError
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.search.driver import BEST, LAUNCHES, Driver, drive
 from sweeps.search.optuna_journal import Journal
-from sweeps.spec.distributions import choice, log_uniform
+from sweeps.search_space.distributions import choice, log_uniform
 from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
 from sweeps.spec.sweep import Search, Trial
@@ -156,6 +156,7 @@ def test_a_search_is_asked_run_and_told(tmp_path: Path) -> None:
     assert plan.id == "00000000"
 
 
+@pytest.mark.long
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

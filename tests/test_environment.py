@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_the_block_that_sends_jobs_gives_everything_back(own: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["local", "debug"])
 @pytest.mark.timeout(300)
 def test_leftovers_of_torchrun_hold_no_local_trial_up(tmp_path: Path, where: str) -> None:
@@ -100,5 +102,9 @@ def test_a_worker_says_whose_it_is(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, "sweep")
     (store.folder / LOGS).mkdir(parents=True)
     process, _ = start_worker(store, ["--plan", "0"], 12.5, 0, 1, stays=False)
+    # While a process becomes another program, for an instant it shows no environment.
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
     assert variable(process.pid, "SWEEPS_LAUNCH") == "12.5"
+    process.send_signal(signal.SIGCONT)
     process.wait()

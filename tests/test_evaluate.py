@@ -108,6 +108,7 @@ def main(folder: str) -> None:
             sys.exit(f"a rank of {world} failed")
 
 
+@pytest.mark.long
 def test_any_world_size_finds_the_same(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],

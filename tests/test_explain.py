@@ -147,6 +147,7 @@ def folder(results: Path, sweep: str = "final") -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_trial_has_its_maps_and_its_misclassified_images(trained: Path, dataset: Dataset) -> None:
     maps, gallery, study = parts(trained)
     *_, made = read(trained)

@@ -106,6 +106,7 @@ def compare(tool: str, found: Found, wanted: Found) -> None:
     assert found.results == pytest.approx(wanted.results, **close)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tool", ["tensorboard", "wandb", "mlflow", "trackio"])
 def test_a_tool_reads_the_same_numbers_back_and_gets_only_what_is_new(
     tool: str, results: Path, export: Callable[..., dict[str, Any]], tmp_path: Path,

@@ -251,6 +251,7 @@ def ticks_of(figure: Figure) -> Iterator[tuple[str, float, float, list[str]]]:
             assert axis.get_offset_text().get_text() in ("", "1e\N{MINUS SIGN}2")  # of a rate
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize(
     "values",

@@ -108,6 +108,7 @@ def test_nothing_is_wider_or_higher_than_the_terminal(
         assert "more sweeps" in lines[-1]
 
 
+@pytest.mark.long
 def test_forty_trials_on_a_terminal_of_80_x_24(tmp_path: Path) -> None:
     """A launch and `status --watch` beside it show every trial that failed and each that runs."""
     gate = tmp_path / "gate"

@@ -313,6 +313,7 @@ def every_sweep_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary_cache, "MANY", 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FILES)
 def test_no_flip_shows_another_figure(truths: Callable[[str], Truth], name: str) -> None:
     truth = truths(name)
@@ -334,6 +335,7 @@ PREDICTED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", PREDICTED)
 def test_no_flip_shows_another_prediction_of_any_task(tmp_path: Path, kind: str) -> None:
     """Every byte, of what a report and a rerun read."""

@@ -33,6 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_kill_points(tmp_path_factory.mktemp("library"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
 def test_killed_anywhere_it_loses_nothing(example: Example, library: Path, tmp_path: Path) -> None:
     drill = ForeignDrill(example, tmp_path, library)

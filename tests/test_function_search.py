@@ -15,14 +15,12 @@ from typing import Any
 
 import pytest
 import results_folder
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.study import load_study
 
 import sweeps.search.__main__
 from local_machine.errors import InputError, run_command
 from local_machine.files import matching
 from sweeps import Search, log_uniform, maximize, minimize
-from sweeps.search.optuna_journal import JOURNAL, STUDY, Journal
+from sweeps.search.optuna_journal import JOURNAL, Journal, load
 from sweeps.search.outcome import NoMetricError, outcome
 from sweeps.search.runner import Asked
 from sweeps.spec import task_loader
@@ -131,8 +129,7 @@ def test_killed_and_started_again_it_comes_to_its_end(
     assert len(list(results.glob("mine/*/config.json"))) == 3
     # Steps of its budget are what the pruner counted.
     (journal,) = results.rglob(JOURNAL)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    study = load_study(study_name=STUDY, storage=storage)
+    study = load(journal)
     assert study.direction.name == "MINIMIZE"
     first = study.trials[0].intermediate_values
     assert list(first) == list(range(2, 21, 2)) and first[20] == pytest.approx(0.05)

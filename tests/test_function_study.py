@@ -98,6 +98,7 @@ def define(path: Path, rates: str = 'minimize("loss")') -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_sweep_and_a_search_choose_by_its_objective(forked: None, tmp_path: Path) -> None:
     definition, results = define(tmp_path / "small.py"), tmp_path / "results"
     done = run(definition)

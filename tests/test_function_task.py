@@ -98,6 +98,7 @@ for trial in trials:
     assert done.stdout.splitlines() == [f"{kind} 0.5"] * 4, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("base", BASES)
 def test_a_dry_run_of_a_function(tmp_path: Path, base: str) -> None:
     words = [sys.executable, "-m", "sweeps.launch", str(written(tmp_path, base)), "--dry-run",

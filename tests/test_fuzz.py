@@ -553,6 +553,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield make_template(tmp_path_factory.mktemp("fuzz"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("kind", "numbers"), [("call", range(60)), ("file", range(40))])
 def test_odd_calls_and_files(template: Path, kind: str, numbers: range) -> None:

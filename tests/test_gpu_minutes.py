@@ -66,6 +66,7 @@ def test_benchmarks_say_what_they_would_run(tmp_path: Path) -> None:
             assert words[1] == "-m" or Path(words[1]).exists(), item.name
 
 
+@pytest.mark.long
 def test_trials_run_and_come_back_to_a_report(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return by_content(definition.with_suffix(""))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("cause", NEIGHBOURS)
 def test_a_neighbour_that_fails_changes_no_bit(tmp_path: Path, cause: str, alone: Whole) -> None:
@@ -203,6 +204,7 @@ def test_auto_adds_workers_while_that_pays_and_fits(
     assert sharing.settled("auto", [trial_of(SMALL)]) == best
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_two_copies_say_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -315,11 +317,13 @@ class _Work:
         _die_once(self.folder, number)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     assert ProcessGroup(_Work(tmp_path), 2, replacements=1).run(lambda: False) == [0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1-done", "2-done"]
 
 
+@pytest.mark.long
 def test_one_that_is_killed_again_and_again_is_given_up(tmp_path: Path) -> None:
     assert sorted(ProcessGroup(_Work(tmp_path), 2, replacements=0).run(lambda: False)) == [-9, 0]
 

@@ -487,6 +487,7 @@ def test_nothing_is_wider_than_the_window(tab: Tab, width: int) -> None:
     until(tab, "document.scrollingElement.scrollWidth <= innerWidth")  # charts follow in a moment
 
 
+@pytest.mark.long
 def test_a_page_has_each_script_once(page: Page) -> None:
     text = page.html()
     assert text.count("Bokeh Contributors") == page.sections[0].parts[0].interactive[0].scripts[

@@ -68,6 +68,7 @@ def wait_for_an_epoch(launch: subprocess.Popen[bytes], results: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_killed_and_resumed_is_bit_for_bit_what_was_undisturbed(tmp_path: Path) -> None:
     definition = tmp_path / "killed.py"

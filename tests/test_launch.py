@@ -259,6 +259,7 @@ def test_retry_starts_afresh_and_keeps_the_checkpoint(
     assert (folder / f"{trial_files.CHECKPOINT}.before-retry").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_gives_the_trials_back_and_launching_goes_on(unforked: None, tmp_path: Path) -> None:
     definition, results = tmp_path / "tiny.py", tmp_path / "results"
     definition.write_text(TINY.replace('"epochs": 2', '"epochs": 40'))
@@ -385,6 +386,7 @@ def test_debug_shows_the_traceback() -> None:
         run_command(sweeps.launch.app, ["nope", "--debug"])
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_stops_the_worker_and_harms_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
@@ -414,6 +416,7 @@ def test_a_disk_that_fills_up_stops_the_worker_and_harms_nothing(tmp_path: Path)
         subprocess.run(["umount", str(results)], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shell", ["2>&1 | head -1", ">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
 def test_a_sweep_is_seen_through_whoever_reads(tmp_path: Path, shell: str) -> None:
     definition = tmp_path / "tiny.py"

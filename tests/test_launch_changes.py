@@ -63,6 +63,7 @@ def test_status_says_what_changed(results: Path, capsys: pytest.CaptureFixture[s
     assert f"vanished in {said[1]['id']}: {old} (done)" in shown
 
 
+@pytest.mark.long
 def test_the_report_says_what_changed(results: Path, tmp_path: Path) -> None:
     old, _, new = (name_of(config) for _, config in grid_points((64, 128, 256), (25,)))
     results_folder.run("--results", results, "--out", tmp_path / "out")
@@ -75,6 +76,7 @@ def test_the_report_says_what_changed(results: Path, tmp_path: Path) -> None:
     assert len((tables / "grid-launches.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.long
 def test_a_launch_that_another_one_contains_is_compared_too(tmp_path: Path) -> None:
     points = grid_points(sizes=(64, 128), epochs=(25,))
     write_plan(tmp_path, points[:1], id="00000001", created=EARLY)

@@ -439,6 +439,7 @@ def test_a_module_that_trains_when_it_is_imported_is_named(
     assert lines[0].startswith(f"still importing {home}/trains.py, for {home}/slow.py: 0.1 s")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", ["sweeps", "-m"])
 def test_one_program_for_all_commands(home: Path, program: str) -> None:
     script = home / "bin/sweeps"

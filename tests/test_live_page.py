@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 import live_sweep
+import pytest
 from chromium import chromium
 from live_sweep import EPOCHS, end, start, wait_for, watched
 
 from local_machine.files import matching
 
 
+@pytest.mark.long
 def test_each_epoch_is_soon_on_the_page_and_the_last_page_is_the_report(tmp_path: Path) -> None:
     live_sweep.write(tmp_path, [0.1, 0.2])
     # One trial after the other.

@@ -46,6 +46,7 @@ def page(results: Path) -> str:
     return (results / "report" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_each_change_is_written_and_the_last_report_is_the_one_made_afterwards(
     watched: Watch, results: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_each_change_is_written_and_the_last_report_is_the_one_made_afterwards(
     assert files(results / "report") == files(after.parent)
 
 
+@pytest.mark.long
 def test_only_what_changed_is_drawn_again(watched: Watch, results: Path) -> None:
     drawn: list[Figure] = []
     original = Figure.savefig
@@ -79,6 +81,7 @@ def test_only_what_changed_is_drawn_again(watched: Watch, results: Path) -> None
     assert len(set(drawn)) == 1 and len(drawn) == 3
 
 
+@pytest.mark.long
 def test_only_what_changed_is_read_again(watched: Watch, results: Path) -> None:
     read: list[str] = []
     original = tables.checked
@@ -142,6 +145,7 @@ def test_a_folder_that_vanishes_and_a_damaged_file_leave_the_page_and_are_said_o
     assert "1 unknown" in page(results)
 
 
+@pytest.mark.long
 def test_a_full_disk_keeps_the_old_page_and_is_tried_again(
     watched: Watch,
     results: Path,
@@ -187,6 +191,7 @@ def test_ctrl_c_in_the_middle_of_writing_keeps_the_old_page(
     assert not list(results.glob(".report*"))
 
 
+@pytest.mark.long
 def test_two_watchers_of_one_folder_both_go_on(watched: Watch, results: Path) -> None:
     other = Watch([], results, results / "report", None)
     other.make()
@@ -207,6 +212,7 @@ def ended(*words: object) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.long
 def test_watching_ends_when_all_is_over(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

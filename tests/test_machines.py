@@ -146,6 +146,7 @@ def sane(said: subprocess.CompletedProcess[str], code: int) -> subprocess.Comple
     return said
 
 
+@pytest.mark.long
 @as_root
 def test_two_users_who_do_not_see_each_others_processes_share_a_sweep(shared: Path) -> None:
     definition, results = shared / "sweep.py", shared / "results"
@@ -216,6 +217,7 @@ def held_on(machine: Machine, results: Path) -> Iterator[Lease]:
             holder.kill()
 
 
+@pytest.mark.long
 @as_root
 @pytest.mark.parametrize(
     ("here", "seconds_ago", "state"),
@@ -247,6 +249,7 @@ def test_two_machines_of_one_name(
             assert lease_of(tmp_path) == lease
 
 
+@pytest.mark.long
 @as_root
 def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_it_comes_back(
     tmp_path: Path,
@@ -295,6 +298,7 @@ def test_what_a_machine_that_is_gone_held_goes_on_elsewhere_and_it_does_not_if_i
 # Folders and files that cannot be read
 
 
+@pytest.mark.long
 @as_root
 @pytest.mark.parametrize("what", ["folder", CLAIM, trial_files.FAILURE, trial_files.PRUNED])
 def test_what_cannot_be_read_is_its_own_trials_problem(

@@ -93,6 +93,7 @@ def test_notes_and_tags_are_kept_and_shown(run: Any, results: Path) -> None:
     assert len(list((results / "mine" / marks.FOLDER).iterdir())) == 5
 
 
+@pytest.mark.long
 def test_an_excluded_trial_is_in_no_comparison_and_it_is_said_why(run: Any, results: Path) -> None:
     whole, text = only(results), markdown(run, results)
     assert "The best mean, 1.1 over 3 trials, has lr 0.1." in text and "xcluded" not in text

@@ -140,6 +140,7 @@ def test_one_seed_gives_one_model(stem: str, name: str) -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stem", "name"),
     [

@@ -36,6 +36,7 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_a_sweep_file_of_version_0_1_launches(tmp_path: Path) -> None:
     (tmp_path / "old.py").write_text(OLD)
     words = ["-m", "sweeps.launch", str(tmp_path / "old.py"), "--dry-run", "--on", "local"]
@@ -75,4 +76,4 @@ def test_the_documented_names_load_nothing_that_takes_long() -> None:
     code = "import sys, sweeps; print(sorted(sys.modules.keys() & {'pydantic', 'torch', 'typer'}))"
     assert python("-c", code).stdout == "[]\n"
     code = "import sys; from sweeps import *; print(Sweep.__name__, choice.__module__)"
-    assert python("-c", code).stdout == "Sweep sweeps.spec.distributions\n"
+    assert python("-c", code).stdout == "Sweep sweeps.search_space.distributions\n"

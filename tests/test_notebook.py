@@ -176,6 +176,7 @@ thread.join()
 """
 
 
+@pytest.mark.long
 def test_a_notebook_that_trained_is_its_own_again(tmp_path: Path) -> None:
     """A SIGTERM ends it, its log has no line twice, and its environment has what it had."""
     done = subprocess.run(

@@ -33,6 +33,7 @@ def command(*words: object) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("objective", "status", "report"),
     [

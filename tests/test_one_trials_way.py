@@ -105,6 +105,7 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return launching | traced("job", "sweeps.execution.job_entry", words, **job)
 
 
+@pytest.mark.long
 def test_every_step_was_seen(stacks: dict[str, list[str]]) -> None:
     assert list(stacks) == list(STEPS)
 

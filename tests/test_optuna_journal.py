@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from local_machine.errors import EXIT_IO, InputError
 from sweeps.search.optuna_journal import JOURNAL, Journal, grid_size
-from sweeps.spec.distributions import choice, integers, log_uniform
+from sweeps.search_space.distributions import choice, integers, log_uniform
 from sweeps.spec.sweep import Search
 from trainer.recipes import reported
 

@@ -201,6 +201,7 @@ def started(checkout: Path, out: Path, how: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_commit_made_while_a_trial_trains_is_not_recorded(checkout: Path, tmp_path: Path) -> None:
     """And a trial that goes on from it with that commit says both, and is flagged."""
@@ -448,6 +449,7 @@ def test_a_plan_that_was_written_after_its_trials_end_is_told(tmp_path: Path) ->
     assert "had finished" not in notes_of(tmp_path)
 
 
+@pytest.mark.long
 def test_the_record_of_the_h100_says_what_evaluated_it(tmp_path: Path) -> None:
     results = ROOT / "results" / "h100"
     (plan,) = load(results, []).plans

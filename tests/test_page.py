@@ -549,6 +549,7 @@ def sums(page: Page) -> list[str]:
     return [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in data]
 
 
+@pytest.mark.long
 def test_same_page_same_bytes_in_another_process() -> None:
     # Where sets of strings fall in another order, and objects lie elsewhere in memory.
     code = "import sys; sys.path.insert(0, 'tests'); from test_page import *; print(*sums(PAGE))"

@@ -110,6 +110,7 @@ def shown(report: Path, kind: str) -> str:
     return found[1] if found else ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["logits", "classes"])
 def test_classes_are_reported_of_the_median_run_of_the_best_point(
     results: Path, report: Path, kind: str
@@ -181,6 +182,7 @@ def first_table(results: Path, kind: str) -> list[list[Any]]:
     return rows
 
 
+@pytest.mark.long
 def test_what_is_compacted_is_reported_alike(tmp_path: Path) -> None:
     for kind in ("logits", "classes", "values"):
         own = launched(tmp_path / kind, kind, seeds=2)
@@ -209,6 +211,7 @@ def test_seeds_that_predict_differently_have_no_one_result(results: Path) -> Non
     assert same_results.results(runs, points, equal.assign(metric="loss"), "error").nunique() == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["gone", "another run's", "damaged"])
 def test_what_cannot_be_used_is_named_and_not_shown(tmp_path: Path, change: str) -> None:
     results = launched(tmp_path, "values", seeds=1)
@@ -229,6 +232,7 @@ def test_what_cannot_be_used_is_named_and_not_shown(tmp_path: Path, change: str)
     assert str(path) in problem.what
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [

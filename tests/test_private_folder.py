@@ -124,6 +124,7 @@ def test_whose_folder_it_is_and_who_may_move_it(tmp_path: Path) -> None:
     assert "is not a folder" in (_make_private(tmp_path / "link") or "")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_a_trial_leaves_and_reads_nothing_under_a_name_that_anybody_knows(tmp_path: Path) -> None:
     """torch makes /tmp/torchinductor_USER where it only imports its compiler."""

@@ -80,6 +80,7 @@ def test_the_section_lists_what_is_not_done_and_counts_the_rest(results: Path) -
     assert "is gone" in shown["reason"][1] and "NONFINITE: loss is nan" in shown["reason"][2]
 
 
+@pytest.mark.long
 def test_strict_speaks_of_finished_trials_alone(results: Path) -> None:
     points = grid_points((64, 128, 256), (25, 50))
     assert run("--results", results, "--strict") == 1  # one has failed
@@ -91,6 +92,7 @@ def test_strict_speaks_of_finished_trials_alone(results: Path) -> None:
     assert run("--results", results, "--strict") == 1
 
 
+@pytest.mark.long
 def test_without_a_held_trial_a_later_report_has_the_same_bytes(results: Path) -> None:
     for path in (results / "grid").glob("*/claim.json"):
         path.unlink()

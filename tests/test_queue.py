@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local_machine.errors import SlurmError
-from slurm.commands import available, cancel, config, requeue
+from slurm.commands import _by_array, available, cancel, config, requeue
 from slurm.job_state import OVER, QUEUED, RUNNING, Job, JobState
 from slurm.queue import Queue
 
@@ -444,7 +444,7 @@ def test_cancel(slurm: Slurm) -> None:
     assert not slurm.calls("scancel")
     cancel([f"7_{n}" for n in range(2500)] + ["7_0"])
     asked = [call[0] for call in slurm.calls("scancel")]
-    assert [len(words) for words in asked] == [1000, 1000, 500]
+    assert asked == [["7_[0-2499]"]]
     line = "scancel: error: Kill job error on job id 7: "
     slurm.says("scancel", rc=1, stderr=f"{line}Invalid job id specified\n")
     cancel(["7"])
@@ -454,6 +454,23 @@ def test_cancel(slurm: Slurm) -> None:
     slurm.says("scancel", rc=1)
     with pytest.raises(SlurmError, match="said nothing"):
         cancel(["7"])
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.none() | st.integers(0, 20)), min_size=1))
+def test_tasks_are_gathered_by_array_and_none_is_lost_or_added(
+    given: list[tuple[int, int | None]],
+) -> None:
+    ids = [str(base) if task is None else f"{base}_{task}" for base, task in given]
+    words = _by_array(list(dict.fromkeys(ids)))
+    assert len(words) == len({base for base, _ in given})
+    found = set()
+    for word in words:
+        base, _, tasks = word.partition("_")
+        runs = (run.split("-") for run in tasks.strip("[]").split(",") if run)
+        numbers = {n for run in runs for n in range(int(run[0]), int(run[-1]) + 1)}
+        found |= {f"{base}_{n}" for n in numbers} if tasks else {base}
+    whole = {one for one in ids if "_" not in one}
+    assert found == whole | {one for one in ids if one.partition("_")[0] not in whole}
 
 
 def test_available_needs_sbatch_and_a_cluster_to_send_to(

@@ -137,6 +137,7 @@ def test_what_today_cannot_train_is_shown_as_it_was_stored(
         assert found == value or (value is None and found != found) or found is value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_report_is_drawn_of_what_today_cannot_train(tmp_path: Path, name: str) -> None:
     items: list[Item] = []
@@ -167,6 +168,7 @@ def test_an_axis_that_today_does_not_know_is_an_axis(tmp_path: Path) -> None:
     whole_report.build(study).write(tmp_path / "report")
 
 
+@pytest.mark.long
 def test_a_search_over_a_field_that_today_does_not_know_is_a_search(tmp_path: Path) -> None:
     space = {"temperature": {"kind": "float", "low": 0.1, "high": 1.0, "log": True},
              "value": {"kind": "choice", "values": ["a", "b"]}}  # fmt: skip

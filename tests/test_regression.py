@@ -77,6 +77,7 @@ def test_the_largest_residuals_of_whatever_sign() -> None:
     assert table["residual"].tolist() == [5.0, -5.0, 1.0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", [0.0, 1e-300, 1.0, 1e99], ids=str)
 @pytest.mark.parametrize("n", [1, 2, figures.MOST_POINTS + 1])
 def test_figures_are_drawn_of_any_numbers(n: int, scale: float) -> None:

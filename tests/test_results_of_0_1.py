@@ -83,6 +83,7 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
 
 
+@pytest.mark.long
 def test_a_sweep_is_gone_on_with_and_ends_as_if_nothing_had_been(halfway: Path) -> None:
     assert states(halfway) == {DONE: "done", BEGUN: "pending", PENDING: "pending"}
     before = contents(halfway / "small" / DONE)
@@ -108,6 +109,7 @@ def test_a_report_is_made_of_it(halfway: Path, tmp_path: Path) -> None:
     assert "Every file was read." in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_a_job_that_still_waited_runs_its_trial(tmp_path: Path) -> None:
     shutil.copytree(OLD / "queued", tmp_path / "results")
     folder = tmp_path / "results" / "small"
@@ -134,6 +136,7 @@ def test_the_results_of_this_repository_are_read_without_a_problem(folder: str) 
     assert len(study.trials) == len(shown["trials"])
 
 
+@pytest.mark.long
 def test_a_report_of_them_names_no_problem(tmp_path: Path) -> None:
     results = ROOT / "results" / "h100"
     done = python(

@@ -67,6 +67,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sweep" / "trial"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "ranks", "kill"),
     [

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.study import load_study
 from outcome import still_held
 from saved_trials import epochs_of_all
 
@@ -25,7 +23,7 @@ import sweeps.search.__main__
 import sweeps.status
 from local_machine.errors import run_command
 from local_machine.files import matching
-from sweeps.search.optuna_journal import JOURNAL, STUDY
+from sweeps.search.optuna_journal import JOURNAL, load
 from trainer.config import TrainConfig
 from trial_records import tables, trial_files
 
@@ -71,8 +69,7 @@ def program(*given: str) -> list[str]:
 
 def told(results: Path) -> list[Any]:
     (path,) = results.rglob(JOURNAL)
-    storage = JournalStorage(JournalFileBackend(str(path)))
-    return load_study(study_name=STUDY, storage=storage).trials
+    return load(path).trials
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90) -> None:
@@ -199,6 +196,7 @@ def test_bad_input(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.long
 def test_a_second_driver_is_told_who_the_first_is(
     unforked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +211,7 @@ def test_a_second_driver_is_told_who_the_first_is(
     assert not still_held(tmp_path / "results")
 
 
+@pytest.mark.long
 def test_killed_at_random_instants_it_comes_to_the_same_end(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -251,6 +250,7 @@ def test_interrupted_it_gives_its_trials_back(tmp_path: Path) -> None:
     assert [one.state.name for one in told(tmp_path / "results")] == ["RUNNING"]
 
 
+@pytest.mark.long
 def test_a_trial_that_lags_behind_is_pruned_and_its_epochs_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,7 @@ def write(folder: Path, name: str) -> None:
     (folder / name).write_text(f'raise SystemExit("{WORD}")\n')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_modules_in_the_working_folder_stand_in_for_none_of_ours(
     python: Path, tmp_path: Path, command: str
@@ -100,6 +101,7 @@ def test_modules_in_the_working_folder_stand_in_for_none_of_ours(
     assert_works(run(python, tmp_path, command), command)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_package_of_the_commands_own_name_can_be_passed_by(
     python: Path, tmp_path: Path, command: str
@@ -109,6 +111,7 @@ def test_a_package_of_the_commands_own_name_can_be_passed_by(
     assert_works(run(python, tmp_path, command, "-P"), command)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_folder_of_the_commands_own_name_is_none_of_its_packages(
     python: Path, tmp_path: Path, command: str
@@ -129,6 +132,7 @@ def test_an_empty_package_of_the_commands_own_name(python: Path, tmp_path: Path)
         assert_works(done, "analysis.report")
 
 
+@pytest.mark.long
 def test_modules_of_the_working_folder_are_found_by_a_definition(
     python: Path, tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ run_command(module.app, sys.argv[1:])
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("module", "code"), [("worker", 128 + signal.SIGTERM), ("launch", 130)])
 def test_a_worker_whose_step_blocks_ends_with_the_code_of_a_stop(
     tmp_path: Path, module: str, code: int

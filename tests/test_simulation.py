@@ -36,6 +36,7 @@ def kept(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS), ids=lambda part: f"from{FIRST + part * SEEDS}")
 def test_new_seeds(part: int) -> None:
     first = FIRST + part * SEEDS
@@ -57,6 +58,7 @@ def test_what_is_known_to_fail(line: str) -> None:
     assert play(parsed(line)).violations
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mutation_is_found(name: str) -> None:
     seed = next(line.split()[1] for line in kept("found.txt") if line.split()[0] == name)
@@ -65,6 +67,7 @@ def test_a_mutation_is_found(name: str) -> None:
     assert not play(parsed(seed)).violations
 
 
+@pytest.mark.long
 def test_a_seed_is_played_the_same_each_time() -> None:
     code = (
         "from simulation.scenario import drawn\nfrom simulation.shrink import play\n"

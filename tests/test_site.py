@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shlex
@@ -9,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -336,3 +339,27 @@ def test_variables_are_not_expanded_by_a_real_bash() -> None:
     script = "\n".join([*setup, 'printf %s "$B:$A"'])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == f"2:{hostile}"
+
+
+def test_the_document_has_every_key_with_its_default() -> None:
+    """In the words of the class, whose docstrings follow the fields."""
+    tree = ast.parse((SITES.parent / "site.py").read_text())
+    (body,) = (
+        one.body for one in tree.body if isinstance(one, ast.ClassDef) and one.name == "Site"
+    )
+    words = {
+        one.target.id: " ".join(str(after.value.value).split())
+        for one, after in pairwise(body)
+        if isinstance(one, ast.AnnAssign)
+        and isinstance(one.target, ast.Name)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+    }
+    rows = []
+    for each in fields(Site):
+        if each.name != "name":
+            default = getattr(Site(), each.name)
+            shown = f"`{json.dumps(default)}`" if default or default is False else "-"
+            rows.append(f"| `{each.name}` | {shown} | {words[each.name]} |")
+    document = (SITES.parents[1] / "docs" / "slurm.md").read_text()
+    assert "\n".join(rows) in document

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -263,8 +264,17 @@ def test_five_hundred_queued_trials_cost_one_squeue(
         value = json.loads(drill.command("status", "--json").stdout)
     print(f"status of 500 queued trials: {time.monotonic() - started:.2f} s")
     assert value["counts"]["queued"] == 500
+    assert "you hold it: scontrol release" in value["trials"][0]["note"]
     said = calls.read_text().split()
     assert said.count("squeue") == 1
     assert said.count("sacct") <= 1
+    before = kills(cluster)
     drill.command("cancel", "--yes")
+    assert 1 <= kills(cluster) - before <= 2  # all of an array at once; again for what came late
     empty(cluster)
+
+
+def kills(cluster: Cluster) -> int:
+    """How often the controller was asked to end jobs."""
+    told = re.findall(r"KILL_JOB\s+\(\s*\d+\) count:(\d+)", cluster.command("sdiag"))
+    return sum(map(int, told))

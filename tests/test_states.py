@@ -220,6 +220,7 @@ ALONE: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("enter", "state", "note", "out"), [row[1:] for row in ALONE], ids=[row[0] for row in ALONE]
 )

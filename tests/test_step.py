@@ -115,6 +115,7 @@ def same(one: dict[str, Any], other: dict[str, Any], *, rtol: float, atol: float
         assert mine == pytest.approx(theirs, rel=rtol, abs=atol)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_recorded_step_is_the_eager_one(
     name: str, taped: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -210,6 +211,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrainCo
         yield config, out
 
 
+@pytest.mark.long
 def test_a_compiled_step_is_the_eager_one(
     compiled: tuple[TrainConfig, Path], tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def on_another_machine() -> None:
     socket.sethostname(GONE)
 
 
+@pytest.mark.long
 def test_ten_workers_that_go_on_when_their_trials_are_done_elsewhere_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

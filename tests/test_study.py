@@ -191,6 +191,7 @@ def test_the_cheaper_wins_within_one_error_and_not_beyond() -> None:
 # --- a whole study ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_choices_say_what_was_chosen_from_what(whole: Path) -> None:
     found = choices(whole)
     assert found["schema_version"] == 1
@@ -300,12 +301,14 @@ def test_choices_read_nothing_of_the_test_images(
     assert all(one.isdisjoint({*TEST_COLUMNS, "test_images"}) for one in asked)
 
 
+@pytest.mark.long
 def test_again_runs_nothing_and_chooses_the_same(copied: Path) -> None:
     before, trials = choices(copied), runs(copied)
     assert command(*words(copied, "--until", "last")) == 0
     assert (choices(copied), runs(copied)) == (before, trials)
 
 
+@pytest.mark.long
 def test_a_changed_definition_runs_only_what_it_changes(copied: Path) -> None:
     before = runs(copied)
     definition(copied, cutout="[0, 8]")
@@ -328,6 +331,7 @@ def test_another_choice_before_it_is_another_search(copied: Path) -> None:
     assert all("results/decay/" in one for one in new)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_killed_and_restarted_it_chooses_the_same(whole: Path, tmp_path: Path) -> None:
     definition(tmp_path)
@@ -348,6 +352,7 @@ def test_killed_and_restarted_it_chooses_the_same(whole: Path, tmp_path: Path) -
 # --- parts of it ------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_from_takes_the_choices_that_were_made(copied: Path) -> None:
     """By hand another one is written down, and counts."""
     found = choices(copied)

@@ -268,6 +268,7 @@ def test_past_runs_alike_in_all_but_the_seed_tell_the_cost(tmp_path: Path) -> No
     assert shape_of(first) == shape_of(plan.trials[1]) != shape_of(plan.trials[2])
 
 
+@pytest.mark.long
 def test_finished_trials_are_shown_reported_and_compacted_without_their_task(
     tmp_path: Path,
 ) -> None:

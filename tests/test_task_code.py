@@ -64,6 +64,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+@pytest.mark.long
 def test_it_changes_with_what_is_imported_and_with_nothing_else(project: Path) -> None:
     before = hash_of(project)
     for name in ("alone", "lib/unused"):

@@ -78,6 +78,7 @@ def test_values_that_no_run_can_have_are_named(results: Path) -> None:
     assert "seconds is -1, which must be finite, at least 0" in problem.what
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside the trainer's"])
 def test_a_report_is_made_of_it(results: Path, tmp_path: Path, beside: bool) -> None:
     if beside:

@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import local_machine.terminal
+from local_machine import clock
 from local_machine.errors import InputError, storage_error
+from local_machine.terminal import counted
 
 ROOT = Path(__file__).parent.parent
 # A command of three kinds of words: it says, shows, fails and writes a file that proves its work.
@@ -307,3 +309,12 @@ def test_a_reports_formats_pass_no_control_character_on() -> None:
         shown = str(write(HOSTILE.replace("\udc80", "") + "x"))
         assert shown.replace("\r", "").replace("<br>", "").isprintable(), shown
     assert formats.without_controls(Markup("<b>\x1b")) == "<b>\x1b"
+
+
+def test_progress_is_said_every_two_seconds_and_costs_no_item(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.0, 0.5, 1.0, 2.5, 2.5, 3.0, 4.0, 5.0, 5.0])
+    monkeypatch.setattr(clock, "monotonic", lambda: next(seconds))
+    assert list(counted(iter(range(6)), 1200, "read {} of {} trials")) == list(range(6))
+    assert capsys.readouterr().err == "read 2 of 1,200 trials\nread 5 of 1,200 trials\n"

@@ -215,6 +215,7 @@ def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) 
         assert torch.allclose(test, torch.tensor(stored), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_resume_is_exact_after_any_epoch(
     tmp_path: Path, undisturbed: Callable[[str], Path], name: str
@@ -435,6 +436,7 @@ def test_the_model_learns(tmp_path: Path) -> None:
     assert run["test_accuracy"] > 0.6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_stopped_between_steps_and_resumed_is_exact(
     name: str, undisturbed: Callable[[str], Path], tmp_path: Path

@@ -332,6 +332,7 @@ sweep = Sweep(base=base, space=grid({"optimizer.lr": [0.05]}))
 """
 
 
+@pytest.mark.long
 def test_a_killed_trial_of_the_trainer_is_exact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     return ran
 
 
+@pytest.mark.long
 def test_no_trial_is_looked_at_again_once_it_is_over(
     store: Looks, instant: list[TrainConfig]
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_worker_that_was_asked_to_stop_begins_nothing(
 # What is kept
 
 
+@pytest.mark.long
 def test_a_trial_is_the_same_whether_it_is_a_workers_first_or_a_later_one(tmp_path: Path) -> None:
     mixed = trials(**{
         "augment.mixup": [0.0, 0.3], "augment.crop_padding": [2, 4], "optimizer.lr": [0.1],

@@ -80,6 +80,7 @@ def survive(folder: Path, trials: int) -> str:
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_every_trial_is_done_once_whoever_is_killed(tmp_path: Path) -> None:
     print(survive(tmp_path, 24))

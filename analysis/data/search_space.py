@@ -15,7 +15,25 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class Range(_Part):
+class _Field(_Part):
+    """What a field may be."""
+
+    when: list[dict[str, str | int | float | bool]] | None = None
+    """The choices under which alone a trial has the field, where the plan says them; None: every
+    trial has it."""
+
+    @property
+    def condition(self) -> str:
+        """In words, to stand behind the range; "" where every trial has the field."""
+        if self.when is None:
+            return ""
+        ways = [
+            " and ".join(f"{key} is {value}" for key, value in one.items()) for one in self.when
+        ]
+        return f" (where {' or '.join(ways)})" if ways else " (in some trials)"
+
+
+class Range(_Field):
     """Numbers from `low` to `high`, both included."""
 
     kind: Literal["float", "int"]
@@ -52,7 +70,7 @@ class Range(_Part):
         return number and self.low <= value <= self.high
 
 
-class Choice(_Part):
+class Choice(_Field):
     """One of some values, without an order."""
 
     kind: Literal["choice"]

@@ -12,6 +12,7 @@ from analysis.export.exported import Mark
 from analysis.export.target import Target
 from analysis.export.trial import Point, Trial, by_sweep, read
 from local_machine.errors import InputError
+from local_machine.terminal import counted
 from trial_records.plan import PlannedTask, PlannedTrial
 
 
@@ -77,7 +78,8 @@ class Transfer:
         marks = exported.read(self.dest, sweep, self.tool) if left else {}
         is_written = False
         try:
-            for trial in read(self.results / sweep, left, self.problems):
+            trials = read(self.results / sweep, left, self.problems)
+            for trial in counted(trials, len(left), "exported {} of {} trials"):
                 self.is_over &= trial.is_over
                 try:
                     change = self._change(trial, marks.get(trial.name), counts)

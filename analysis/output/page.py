@@ -23,6 +23,7 @@ from analysis.figures.style import pdf
 from analysis.output.formats import csv_table, latex_table, markdown, without_controls
 from analysis.output.model import Look, Part, Section, Table
 from analysis.output.publish import MANIFEST, put, replacing
+from local_machine.terminal import counted
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _LARGE_CSV = 100_000  # characters
@@ -76,7 +77,7 @@ class Page:
 
     def files(self) -> Iterator[tuple[str, str | bytes]]:
         """Name and content of every file of the report."""
-        for part in self.parts:
+        for part in counted(self.parts, len(self.parts), "wrote {} of {} parts of the report"):
             for table in part.tables:
                 yield f"tables/{table.name}.csv", csv_table(table)
                 yield f"tables/{table.name}.tex", latex_table(table)

@@ -83,8 +83,9 @@ def _search(plan: Plan) -> list[str]:
 
 def _range(one: Range | Choice) -> str:
     if isinstance(one, Choice):
-        return f"among {', '.join(map(str, one.values))}"
-    return f"from {one.low:g} to {one.high:g}{' on a logarithmic scale' if one.log else ''}"
+        return f"among {', '.join(map(str, one.values))}{one.condition}"
+    scale = " on a logarithmic scale" if one.log else ""
+    return f"from {one.low:g} to {one.high:g}{scale}{one.condition}"
 
 
 def points(plan: Plan) -> pd.DataFrame:
@@ -135,7 +136,9 @@ def first(plan: Plan) -> str:
     table = points(plan)
     if table.empty or pd.isna(table["mean"][0]):
         return "No trial has a value of it yet."
-    point: dict[str, Any] = {axis: table[axis][0] for axis in plan.axes}
+    values = {axis: table[axis][0] for axis in plan.axes}
+    # A search's branches have fields of their own.
+    point: dict[str, Any] = {axis: one for axis, one in values.items() if not pd.isna(one)}
     n = int(table["n"][0])
     mean = f"{table['mean'][0]:g} over {count(n, 'trial')}"
     if len(table) == 1:

@@ -4,6 +4,8 @@ noise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 from scipy import stats
 
@@ -31,11 +33,12 @@ def importances(trials: pd.DataFrame, search: Search) -> list[str]:
         return ["Importances cannot be told from fewer than two completed trials."]
     if values.nunique() < 2:
         return ["Importances cannot be told: no two trials differ in their objective."]
-    shares = _shares(known, values.tolist(), search)
     said = "Importances (fANOVA, the part of the objective's variance over the searched space): "
-    said += (
-        ", ".join(f"{field} {percent(share, digits=0)} %" for field, share in shares.items()) + "."
+    said += "; ".join(
+        over + ", ".join(f"{field} {percent(share, digits=0)} %" for field, share in shares.items())
+        for over, shares in _parts(known, values, search)
     )
+    said += "."
     if len(known) > (done := int((known["mark"] == "done").sum())):
         rest = len(known) - done
         said += f" {count(rest, 'non-finite trial')} {plural(rest, 'counts', 'count')} as "
@@ -55,11 +58,13 @@ def association(known: pd.DataFrame, values: pd.Series[float], search: Search) -
     """
     found = []
     for field, space in search.space.items():
-        column = known[field]
+        # Of a field that one branch has, its trials alone.
+        having = known[field].notna().to_numpy()
+        column, of_these = known[field][having], values[having]
         if isinstance(space, Range):
-            column = pd.qcut(column.rank(method="first"), min(3, len(known)), labels=False)
-        groups = [group.to_numpy() for _, group in values.groupby(column.to_numpy())]
-        same = len(groups) < 2 or values.nunique() < 2
+            column = pd.qcut(column.rank(method="first"), min(3, len(column)), labels=False)
+        groups = [group.to_numpy() for _, group in of_these.groupby(column.to_numpy())]
+        same = len(groups) < 2 or of_these.nunique() < 2
         found.append(1.0 if same else float(stats.kruskal(*groups).pvalue))
     return dict(zip(search.space, holm(found), strict=True))
 
@@ -72,6 +77,33 @@ def _told_from_chance(known: pd.DataFrame, values: pd.Series[float], search: Sea
     if not told:
         return f"No parameter's effect is told from chance ({how}): these shares may be noise."
     return f"Told from chance ({how}): {', '.join(told)}."
+
+
+def _parts(
+    known: pd.DataFrame, values: pd.Series[float], search: Search
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """The shares of the parameters that all trials have, over all; then of those of each branch,
+    over its trials; each with words that say over which, "" where that is plain."""
+    present = known[list(search.space)].notna()
+    always = [field for field in search.space if present[field].all()]
+    if len(always) == len(search.space):
+        yield "", _shares(known, values.tolist(), search)
+        return
+    said = []
+    if len(always) > 1:
+        yield "over all trials ", _shares(known, values.tolist(), _only(search, always))
+        said.append(always)
+    for pattern, rows in known.groupby([present[field].to_numpy() for field in search.space]):
+        fields = [field for field, there in zip(search.space, pattern, strict=True) if there]
+        of_these = values[rows.index]
+        if len(fields) > 1 and fields not in said and len(rows) > 1 and of_these.nunique() > 1:
+            of = [field for field in fields if field not in always]
+            over = f"over the {count(len(rows), 'trial')} with {', '.join(of) or 'none of these'} "
+            yield over, _shares(rows, of_these.tolist(), _only(search, fields))
+
+
+def _only(search: Search, fields: list[str]) -> Search:
+    return search.model_copy(update={"space": {key: search.space[key] for key in fields}})
 
 
 def _shares(known: pd.DataFrame, values: list[float], search: Search) -> dict[str, float]:

@@ -24,7 +24,7 @@ from local_machine.errors import (
     run_command,
     seldom_collect,
 )
-from local_machine.terminal import one_line
+from local_machine.terminal import counted, one_line
 from sweeps.cli.options import Results, typed_after
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _read(asked: Asked, glob: str) -> tuple[list[ForeignRun], list[InputError]]:
     problems: list[InputError] = []
     others: list[str] = []
     folders = foreign_files.folders_of(asked.root, glob)
-    for one in folders:
+    for one in counted(folders, len(folders), "read {} of {} folders"):
         try:
             run = foreign_run.read(one, asked)
         except InputError as problem:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from local_machine import clock, seal
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import matching, read_file, set_aside, sync, unreadable, write_atomic
+from local_machine.terminal import counted
 from sweeps.compact import flat_tables
 from sweeps.run import attempt_folder
 from sweeps.spec.sweep import Trial
@@ -126,7 +127,7 @@ def gather(store: TrialStore, trials: Iterable[Trial], folder: Path) -> Gathered
     waiting: list[_Row] = []
     size = 0
     trials = [trial for trial in trials if trial.name not in known]
-    for standing in store.standings(trials):
+    for standing in counted(store.standings(trials), len(trials), "gathered {} of {} trials"):
         path = store.folder_of(standing.trial)
         try:
             if standing.problem is not None:
@@ -356,11 +357,9 @@ def put_back(store: TrialStore) -> int:
                 # A link may lead out of the results folder.
                 folder.mkdir(exist_ok=not folder.is_symlink())
             except FileExistsError:
-                raise InputError(
-                    f"{folder} is not a folder",
-                    f"move it away: {move_away(folder)}",
-                    exit_code=EXIT_IO,
-                ) from None
+                help_line = f"move it away: {move_away(folder)}"
+                what = f"{folder} is not a folder"
+                raise InputError(what, help_line, exit_code=EXIT_IO) from None
             _remove_parts(folder, files)
             # As a trial does it: whoever sees run.parquet sees all.
             for file in sorted(files, key=lambda file: file == trial_files.RUN):

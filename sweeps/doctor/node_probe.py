@@ -32,6 +32,7 @@ from slurm.job_state import Job
 from slurm.queue import Queue
 from slurm.rank_info import Place
 from slurm.site import Resources, Site
+from slurm.waiting import why
 from sweeps.doctor.check import Check, failure, ok, warning
 
 SECONDS = 180
@@ -210,9 +211,8 @@ def _silence(number: str, job: Job | None, folder: Path, seconds: float) -> Chec
         return warning(
             name,
             f"job {number} did not start in {seconds:.0f} s and was cancelled: {job.state}, "
-            f"{job.reason or 'no reason told'}",
-            "try again when the queue is shorter; what the reason means: man squeue, "
-            "JOB REASON CODES",
+            f"{why(job) or 'no reason told'}",
+            "do what the reason says, or try again when the queue is shorter",
         )
     if job is not None and not job.state.is_over:
         found = f"job {number} runs on {job.nodes} and did not answer in {seconds:.0f} s"

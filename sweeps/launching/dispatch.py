@@ -25,6 +25,7 @@ from sweeps.launching.stale import set_aside
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
 from sweeps.spec.task_loader import code_of, own_code_of
+from sweeps.state import lease as leases
 from sweeps.state.adoption import adopt
 from sweeps.state.plan import Plan
 from sweeps.state.progress import Progress, look, summary
@@ -88,9 +89,11 @@ def run(
             work = replace(work, trials=[one for one in work.trials if one.name not in adopted])
             progress = look(store, trials, known)
         if not work.trials:
+            stays = not (request.retry or request.detach)
+            if stays and any(_is_under_way(store, one) for one in progress):
+                return max(flag, _see_others_through(store, plans, trials, request, known))
             # What others have queued or running is not a failure where nobody waits for it.
-            unfinished = request.retry or request.detach
-            return max(flag, ending.ended(store, progress, request.as_json, unfinished=unfinished))
+            return max(flag, ending.ended(store, progress, request.as_json, unfinished=not stays))
         _predict(work, progress, request)
         return max(flag, _see_through(backend, work, trials, request, known))
 
@@ -222,8 +225,29 @@ def _watch(backend: Backend, work: Work, trials: list[Trial], known: dict[str, P
         watch(step)
 
 
-def wait(store: TrialStore, plan: Plan, request: LaunchRequest) -> bool:
-    """Until no trial of the plan is queued or running, whoever runs it; whether one was."""
+def _see_others_through(
+    store: TrialStore,
+    plans: list[Plan],
+    trials: list[Trial],
+    request: LaunchRequest,
+    known: dict[str, Progress],
+) -> int:
+    """Watch what jobs and other launches run; the command's exit code."""
+    what = "jobs or another launch run what is left; Ctrl-C ends this command alone"
+    try:
+        print(f"{store.sweep}: {what}", file=sys.stderr, flush=True)
+        wait(store, plans[0], request, trials)
+    except KeyboardInterrupt:
+        return ending.interrupted(store, goes_on=True)
+    progress = look(store, trials, known)
+    return ending.ended(store, progress, request.as_json, unfinished=False)
+
+
+def wait(
+    store: TrialStore, plan: Plan, request: LaunchRequest, trials: Sequence[Trial] = ()
+) -> bool:
+    """Until none of the trials (not given: the plan's) is queued or running, whoever runs it;
+    whether one was. Of a holder of which nothing is heard any more nobody waits for the end."""
     known: dict[str, Progress] = {}
     waited = False
     seconds = backend_of(store, request).seconds
@@ -231,8 +255,8 @@ def wait(store: TrialStore, plan: Plan, request: LaunchRequest) -> bool:
 
         def step() -> float | None:
             nonlocal waited
-            progress = look(store, plan.trials, known)
-            if not any(one.state in (State.QUEUED, State.RUNNING) for one in progress):
+            progress = look(store, trials or plan.trials, known)
+            if not any(_is_under_way(store, one) for one in progress):
                 return None
             waited = True
             _show(display, plan, progress)
@@ -240,6 +264,13 @@ def wait(store: TrialStore, plan: Plan, request: LaunchRequest) -> bool:
 
         watch(step)
     return waited
+
+
+def _is_under_way(store: TrialStore, one: Progress) -> bool:
+    lease = one.standing.lease
+    if one.state is State.RUNNING and lease is not None and lease.is_elsewhere:
+        return (leases.silence(store.folder_of(one.trial)) or 0.0) <= leases.SILENT_SECONDS
+    return one.state in (State.QUEUED, State.RUNNING)
 
 
 def _show(display: Display, plan: Plan, progress: list[Progress]) -> None:

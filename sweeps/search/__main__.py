@@ -34,6 +34,7 @@ from sweeps.without_file.words import CommandBehindDashes, SearchWords, command_
 
 if TYPE_CHECKING:
     from sweeps.search.driver import Driver
+    from sweeps.search.warm_start import WarmStart
     from sweeps.spec.sweep import Search
     from sweeps.state.trial_store import TrialStore
 
@@ -47,6 +48,15 @@ AtOnce = Annotated[
         max=1000,
         help="Trials at once; if not given, --per-gpu on each GPU, one without a GPU, 8 jobs on "
         "Slurm.",
+    ),
+]
+
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="SWEEP",
+        help="A sweep or search whose finished trials it is told of first; may be repeated.",
     ),
 ]
 
@@ -67,6 +77,7 @@ def main(
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="How many trials in all.")
     ] = None,
+    warm: From = None,
     pruner: Annotated[
         str, typer.Option(help="Instead of the definition's: successive_halving, ..., none.")
     ] = "",
@@ -104,9 +115,10 @@ def main(
         preflight.check_elsewhere(asked.ends)
     if request.on_slurm:
         preflight.check_jobs(request.site, request.resources, store, asked.ends[0].task)
+    told = _told(asked, warm, where.results)
     if dry_run:
-        return _print_search(asked, store, as_json)
-    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job)
+        return _print_search(asked, store, told, as_json)
+    driver = through(asked, store, request, typed_after("python -m sweeps.search"), job, told)
     return EXIT_INTERRUPTED if driver is None else _end(driver, as_json)
 
 
@@ -132,6 +144,15 @@ def _defined(
     return made.name, made.made, made.text
 
 
+def _told(asked: Asked, sweeps: list[str] | None, results: Path) -> WarmStart | None:
+    """What the search is told before it begins. Raises InputError."""
+    if not sweeps:
+        return None
+    from sweeps.search.warm_start import WarmStart
+
+    return WarmStart.of(asked, sweeps, results)
+
+
 def _end(driver: Driver, as_json: bool) -> int:
     from sweeps.search.driver import BEST
     from sweeps.search.summary import SearchSummary
@@ -146,17 +167,20 @@ def _end(driver: Driver, as_json: bool) -> int:
     return EXIT_FLAGGED if finding.causes or not finding.complete else EXIT_DONE
 
 
-def _print_search(asked: Asked, store: TrialStore, as_json: bool) -> int:
+def _print_search(asked: Asked, store: TrialStore, told: WarmStart | None, as_json: bool) -> int:
     from sweeps.cli import table
+    from sweeps.search_space.base import RANGE
     from sweeps.state.plan import SEARCHES
 
     search, folder = asked.search, store.folder / SEARCHES / asked.identity
+    if told is not None:
+        told.say()
     if as_json:
         described = asked.describe()
         value = {"schema_version": 1, "folder": str(folder), "search": described, "trials": []}
         print(json.dumps(value, indent=2))
         return EXIT_DONE
-    rows = [(key, str(values)) for key, values in search.space.items()]
+    rows = [(key.removeprefix(RANGE), text) for key, text in search.searched.described().items()]
     table.show(("field", "range"), rows)
     budget = search.trained_by.budget
     most = f", of at most {asked.epochs} {budget} each" if budget else ""

@@ -23,7 +23,7 @@ from local_machine.files import read_file, write_atomic
 from sweeps.cli.live_view import Display
 from sweeps.execution.backends.backend import Backend, Work
 from sweeps.execution.watch import watch
-from sweeps.search.optuna_journal import CAUSE, Journal, cause_of
+from sweeps.search.optuna_journal import CAUSE, FROM, TRIAL, Journal, cause_of
 from sweeps.search.outcome import NoMetricError, outcome
 from sweeps.spec.expand import trial_at
 from sweeps.spec.scale import Scale
@@ -72,6 +72,7 @@ class Driver:
     """How it stands with the best of what was told before and all that was told since, by name."""
     running: dict[int, tuple[OptunaTrial, Trial]] = field(default_factory=dict)
     """What is asked and not told, by Optuna's number."""
+    _given: dict[str, FrozenTrial] = field(default_factory=dict)  # by fingerprint
     _names: dict[str, str] = field(default_factory=dict)  # that a plan gave, by fingerprint
     _entries: dict[str, str] = field(default_factory=dict)  # of the plan, as JSON, by name
     _reported: dict[int, int] = field(default_factory=dict)  # the last step, by Optuna's number
@@ -90,14 +91,20 @@ class Driver:
             for trial in plan.trials:
                 self._names.setdefault(trial.fingerprint, trial.name)
         asked = []
-        for frozen in self.journal.told():
+        told_before = self.journal.told()
+        elsewhere = [one for one in told_before if FROM in one.user_attrs]
+        for frozen in elsewhere:
+            if (given := self._possible(frozen)) is not None:
+                self._given[given.fingerprint] = frozen
+        for frozen in (one for one in told_before if FROM not in one.user_attrs):
             if (told := self._possible(frozen)) is not None:
                 asked.append(told)
                 # What failed is asked for again, and may run again.
                 if frozen.state is not TrialState.FAIL:
                     self._told.add(told.name)
         # Not all: to read the files of a thousand takes seconds.
-        best = [self._trial_of(frozen.params) for frozen in self.journal.complete()[:SHOWN]]
+        own = [one for one in self.journal.complete() if FROM not in one.user_attrs]
+        best = [self._trial_of(frozen) for frozen in own[:SHOWN]]
         for progress in look(self.store, {one.name: one for one in best}.values(), {}):
             self.known[progress.trial.name] = progress
         for one in self.journal.running():
@@ -117,7 +124,7 @@ class Driver:
     def _possible(self, frozen: FrozenTrial) -> Trial | None:
         """A told trial; None for one whose values go together in no configuration."""
         try:
-            return self._trial_of(frozen.params)
+            return self._trial_of(frozen)
         except InputError:
             return None
 
@@ -181,21 +188,29 @@ class Driver:
     def _take(self, trial: OptunaTrial) -> Trial | None:
         """Note that a trial was asked for; which of the store's it is.
 
-        None where its values go together in no configuration: it is told as failed.
+        None where its values go together in no configuration: it is told as failed; and where it
+        was given with its value.
         """
         try:
-            ours = self._trial_of(trial.params)
+            ours = self._trial_of(trial)
         except InputError as error:
             self._tell_failure(trial, error.what)
+            return None
+        if (known := self._given.get(ours.fingerprint)) is not None:
+            # Trained elsewhere, and so not here.
+            for key in (TRIAL, FROM):
+                trial.set_user_attr(key, known.user_attrs[key])
+            self.journal.study.tell(trial.number, known.value)
             return None
         self.running[trial.number] = (trial, ours)
         reported = self.journal.frozen(trial).intermediate_values
         self._reported[trial.number] = max(reported, default=0)
-        trial.set_user_attr("trial", ours.name)
+        trial.set_user_attr(TRIAL, ours.name)
         return ours
 
-    def _trial_of(self, params: Mapping[str, Any]) -> Trial:
-        trial = trial_at(self.search, params, self.scale, self.overrides)
+    def _trial_of(self, asked: OptunaTrial | FrozenTrial) -> Trial:
+        point = self.journal.point_of(asked)
+        trial = trial_at(self.search, point, self.scale, self.overrides)
         return trial.renamed(self._names.setdefault(trial.fingerprint, trial.name))
 
     def _note(self, trials: Iterable[Trial]) -> None:
@@ -323,7 +338,7 @@ class Driver:
         complete = self.journal.complete()
         if not complete:
             return
-        text = self._trial_of(complete[0].params).to_json()
+        text = self._trial_of(complete[0]).to_json()
         path = self.folder / BEST
         if not path.is_file() or read_file(path) != text.encode():
             write_atomic(path, lambda file: file.write(text.encode()))

@@ -6,11 +6,11 @@ may leave half a last line, or Optuna's lock; its successor, who holds the lease
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +20,26 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from local_machine.errors import EXIT_IO, InputError, move_away
 from local_machine.files import read_file
+from sweeps.search_space.allowed import drawn
 from sweeps.spec.sweep import Search
 
 JOURNAL = "journal.log"
-STUDY = "search"
 DEFINITION = "definition"
 # Of a trial: why it failed or diverged.
 CAUSE = "cause"
 # Numbers of trials that failed and were asked for again.
 RETRIED = "retried"
+# Of a trial: the name of the store's that it is.
+TRIAL = "trial"
+# Of a trial that another sweep has trained: which one of it; and whether it was given by --from, or
+# asked for later.
+FROM, GIVEN = "from", "given"
+# Of a trial: its point, where that is not what Optuna calls its params.
+POINT = "point"
+# The constraint of Optuna's that a refused point breaks.
+WHERE = "where"
+# Refused points of the sampler in a row, after which one is drawn at random.
+REFUSALS = 20
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -38,12 +49,18 @@ class Journal:
     """The study of one search. The caller holds the lease on the folder."""
 
     def __init__(
-        self, folder: Path, search: Search, definition: Mapping[str, Any], epochs: int
+        self,
+        folder: Path,
+        search: Search,
+        definition: Mapping[str, Any],
+        epochs: int,
+        given: Sequence[FrozenTrial] = (),
     ) -> None:
         """Open the study, or make it. `epochs` is how long a trial that is not pruned runs, in
         units of its task's budget.
 
         `definition` is what a journal must agree with: base configuration, space and objective.
+        `given` are finished trials, which it is told of once.
         Raises InputError where the journal is damaged or of another definition, OSError where the
         folder cannot be written.
         """
@@ -58,6 +75,7 @@ class Journal:
             self.study = _open(self.path, search.goal.direction)
             self.study.pruner = _pruner(search.pruner, epochs)
             self._agree(folder, definition)
+            self.added = self._add(given)
             self._enqueue()
         except (OSError, InputError):
             raise
@@ -69,14 +87,23 @@ class Journal:
                 exit_code=EXIT_IO,
             ) from None
 
-    def _enqueue(self) -> None:
-        """Queue the points that come first, and those that failed before, each once."""
+    def _add(self, given: Sequence[FrozenTrial]) -> int:
+        """Tell the study of those that it does not know; how many they are."""
         trials = self.study.get_trials(deepcopy=False)
         known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
         known |= {_word(one.params) for one in trials}
-        for point in _first_points(self.search):
-            if _word(point) not in known:
-                self.study.enqueue_trial(point)
+        new = [one for one in given if _word(one.params) not in known]
+        self.study.add_trials(new)
+        return len(new)
+
+    def _enqueue(self) -> None:
+        """Queue the points that come first, and those that failed before, each once."""
+        trials = [one for one in self.study.get_trials(deepcopy=False) if not is_refused(one)]
+        known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
+        known |= {_word(one.params) for one in trials}
+        for first in self.search.first:
+            if _word(first.params) not in known:
+                self.study.enqueue_trial(first.params)
         # Whoever starts again has fixed what failed, as with a launch.
         failed = [one for one in trials if one.state is TrialState.FAIL]
         retried = self.study.user_attrs.get(RETRIED, [])
@@ -100,15 +127,27 @@ class Journal:
             raise InputError(
                 f"{self.path} is of another search: {'; '.join(differences)}",
                 "go back to that definition, or start over beside it (what is asked again is not "
-                f"trained again): {move_away(folder, 'before')}",
+                f"trained again, and --from {folder.parent.parent} tells it of what fits): "
+                f"{move_away(folder, 'before')}",
             )
 
     def ask(self) -> Trial:
-        """The next trial, its values chosen. One that was begun and not finished comes first."""
-        # A new generator for each trial: a driver that starts again goes on as if it had not
-        # been away, where one generator would repeat its first numbers.
-        self.study.sampler = _sampler(self.search, self._count)
-        return self._suggested(self.study.ask())
+        """The next trial, its values chosen and allowed. One that was begun and not finished comes
+        first. Raises InputError where no point that is allowed is found."""
+        refused = 0
+        while True:
+            count = self._count
+            if refused >= REFUSALS:
+                source = random.Random(_seed(self.search, count))
+                found = drawn(self.search.searched, self.search.allows, source)
+                self.study.enqueue_trial(found.params)
+            # A new generator for each trial: a driver that starts again goes on as if it had not
+            # been away, where one generator would repeat its first numbers.
+            self.study.sampler = _sampler(self.search, count)
+            trial = self.study.ask()
+            if self._is_allowed(trial):
+                return trial
+            refused += 1
 
     def running(self) -> list[Trial]:
         """The trials that were asked and not told, in order, each with all of its values."""
@@ -117,22 +156,47 @@ class Journal:
         for frozen in found:
             self.study.sampler = _sampler(self.search, frozen.number)
             # A driver that was killed while it asked may have left some values unchosen.
-            trials.append(self._suggested(Trial(self.study, frozen._trial_id)))
+            trial = Trial(self.study, frozen._trial_id)
+            if self._is_allowed(trial):
+                trials.append(trial)
         return trials
 
-    def _suggested(self, trial: Trial) -> Trial:
-        for name, values in self.search.space.items():
-            values.suggest(trial, name)
-        return trial
+    def _is_allowed(self, trial: Trial) -> bool:
+        """Have the trial's values chosen; a point that `where` refuses is told as one that breaks a
+        constraint, from which TPE learns."""
+        point = self.search.searched.suggest(trial)
+        known = self.frozen(trial)
+        if known.user_attrs.keys() & {POINT, TRIAL}:  # what was asked stays what it was
+            return True
+        if not self.search.allows(point):
+            if WHERE not in known.constraints:  # by a driver that was killed then
+                trial.set_constraint(WHERE, 1.0)
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+            return False
+        if point != known.params:
+            trial.set_user_attr(POINT, point)
+        return True
+
+    def point_of(self, trial: Trial | FrozenTrial) -> dict[str, Any]:
+        """The values of the fields that a trial is of."""
+        frozen = trial if isinstance(trial, FrozenTrial) else self.frozen(trial)
+        return dict(frozen.user_attrs.get(POINT, frozen.params))
 
     @property
     def _count(self) -> int:
-        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-        return sum(state is not TrialState.WAITING for state in states)
+        return sum(
+            one.state is not TrialState.WAITING for one in self.study.get_trials(deepcopy=False)
+        )
+
+    @property
+    def refused(self) -> int:
+        """How many points `where` has refused."""
+        return sum(map(is_refused, self.study.get_trials(deepcopy=False)))
 
     @property
     def asked(self) -> int:
-        """How many were asked, less those that failed and are asked again.
+        """How many were asked, less those that failed and are asked again. What it was given is
+        not asked.
 
         With sampler grid, how many of its points: another sampler's trials may be among them.
         """
@@ -144,20 +208,31 @@ class Journal:
                 for one in trials
                 if one.state is not TrialState.WAITING and one.number not in retried
             }
-            return len(asked & {_word(point) for point in _first_points(self.search)})
-        return self._count - len(self.study.user_attrs.get(RETRIED, []))
+            return len(asked & {_word(one.params) for one in self.search.first})
+        less = self.refused + self.given + len(self.study.user_attrs.get(RETRIED, []))
+        return self._count - less
+
+    @property
+    def given(self) -> int:
+        """How many it was told of by --from."""
+        return sum(GIVEN in one.user_attrs for one in self.study.get_trials(deepcopy=False))
 
     def told(self) -> list[FrozenTrial]:
-        """The finished trials, in the order of asking."""
+        """The finished trials, in the order of asking; no refused points."""
         over = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return self.study.get_trials(deepcopy=False, states=over)
+        found = self.study.get_trials(deepcopy=False, states=over)
+        return [one for one in found if not is_refused(one)]
 
     def complete(self) -> list[FrozenTrial]:
-        """Those that trained to a value, the best first. A divergence is told as the worst, and has
-        none."""
+        """Those that trained to a value and that today's `where` allows, the best first. A
+        divergence is told as the worst, and has none."""
         sign = -1 if self.search.goal.direction == "maximize" else 1
         found = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        trained = [trial for trial in found if not cause_of(trial)]
+        trained = [
+            trial
+            for trial in found
+            if not cause_of(trial) and self.search.allows(self.point_of(trial))
+        ]
         return sorted(trained, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     def frozen(self, trial: Trial) -> FrozenTrial:
@@ -170,30 +245,32 @@ def cause_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(CAUSE, ""))
 
 
-def _open(path: Path, direction: Literal["maximize", "minimize"]) -> optuna.Study:
+def is_refused(trial: FrozenTrial) -> bool:
+    """Whether its point was refused, so that nothing is trained at it."""
+    return trial.state is TrialState.PRUNED and trial.constraints.get(WHERE, 0.0) > 0
+
+
+def load(path: Path) -> optuna.Study:
+    """The study of a journal, under whatever name: earlier versions called each one "search".
+    Raises LookupError where there is none, and what Optuna raises for a damaged one."""
     storage = JournalStorage(JournalFileBackend(str(path)))
-    try:
-        return optuna.load_study(storage=storage, study_name=STUDY)
-    except KeyError:
-        if path.exists() and path.stat().st_size:
-            raise
-        return optuna.create_study(storage=storage, study_name=STUDY, direction=direction)
+    return optuna.load_study(storage=storage, study_name=optuna.get_all_study_names(storage)[0])
 
 
-def _first_points(search: Search) -> list[dict[str, Any]]:
-    points = [dict(point) for point in search.start]
-    if search.sampler == "grid":
-        keys = list(search.space)
-        product = itertools.product(*(search.space[key].ends for key in keys))
-        points += [dict(zip(keys, values, strict=True)) for values in product]
-    return points
+def _open(path: Path, direction: Literal["maximize", "minimize"]) -> optuna.Study:
+    if path.exists() and path.stat().st_size:
+        return load(path)
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    # results/SWEEP/searches/ID: optuna-dashboard shows several journals by these names.
+    name = f"{path.parents[2].name}-{path.parent.name}"
+    return optuna.create_study(storage=storage, study_name=name, direction=direction)
 
 
 def grid_size(search: Search) -> int | None:
     """How many points sampler grid has, those to start with included; None for another sampler."""
     if search.sampler != "grid":
         return None
-    return len({_word(point) for point in _first_points(search)})
+    return len({_word(one.params) for one in search.first})
 
 
 def _word(point: Mapping[str, Any]) -> str:
@@ -201,18 +278,25 @@ def _word(point: Mapping[str, Any]) -> str:
 
 
 def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    # Numbers far apart, so that seeds 0 and 1 share no trial's generator.
-    seed = (search.seed * 1_000_003 + number) % 2**32
+    seed = _seed(search, number)
     if search.sampler == "tpe":
-        # Parallel trials repel each other; several parameters are modelled together.
+        # Parallel trials repel each other; several parameters are modelled together, those that go
+        # together where not all do.
+        space = search.searched
+        several = len(space.fields) > 1 or not space.is_flat
         return optuna.samplers.TPESampler(
-            seed=seed, multivariate=len(search.space) > 1, constant_liar=True
+            seed=seed, multivariate=several, group=not space.is_flat, constant_liar=True
         )
     if search.sampler == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if search.sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _seed(search: Search, number: int) -> int:
+    # Numbers far apart, so that seeds 0 and 1 share no trial's generator.
+    return (search.seed * 1_000_003 + number) % 2**32
 
 
 def _pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_machine import signals
@@ -18,10 +19,16 @@ from sweeps.spec.backend_name import BackendName
 if TYPE_CHECKING:
     from sweeps.execution.request import LaunchRequest
     from sweeps.search.driver import Driver
+    from sweeps.search.optuna_journal import Journal
+    from sweeps.search.warm_start import WarmStart
     from sweeps.spec.scale import Scale
     from sweeps.spec.sweep import Search, Trial
     from sweeps.state.plan import Plan
     from sweeps.state.trial_store import TrialStore
+
+
+# Trials at the ends of ranges that are looked at before a search begins.
+MAX_ENDS = 100
 
 
 def check_backend(request: LaunchRequest) -> None:
@@ -46,8 +53,9 @@ class Asked:
     overrides: Mapping[str, Any]
     trials: int
     """In all."""
-    ends: tuple[Trial, Trial]
-    """The trials at the lower ends of all ranges, and at the upper ones."""
+    ends: Sequence[Trial]
+    """Trials at the lower ends of all ranges and at the upper ones, of every branch; at most
+    MAX_ENDS."""
     epochs: int
     """The most that a trial has, in units of its task's budget; 1 where it does not say that."""
     identity: str
@@ -63,15 +71,16 @@ class Asked:
         from sweeps.search.optuna_journal import grid_size
         from sweeps.spec.expand import trial_at
 
-        corners = [_corner(search, last) for last in (False, True)]
-        low, high = (trial_at(search, point, scale, overrides) for point in corners)
+        points = [one.point for one in search.examples[:MAX_ENDS]]
+        ends = [trial_at(search, point, scale, overrides) for point in points]
+        budget = ends[0].task.budget
         return cls(
             search,
             scale,
             overrides,
             min(trials or search.trials, grid_size(search) or sys.maxsize),
-            (low, high),
-            max(low.epochs or 1, *map(int, _ends(search, low.task.budget)), high.epochs or 1),
+            ends,
+            max([1, *(one.epochs or 1 for one in ends), *_most(search, budget)]),
             _identity([str(scale), dict(sorted(overrides.items()))]),
         )
 
@@ -86,7 +95,10 @@ class Asked:
         """What an earlier journal must agree with."""
         from trial_records.config import flat_of  # --help needs no pydantic
 
-        fields, space = flat_of(self.ends[0].values), self.search.space
+        space = self.search.searched
+        # A field that only some points have is the base's in others.
+        base = self.ends[0] if space.is_flat else self._base
+        fields = flat_of(base.values)
         head: dict[str, Any] = {"objective": self.search.objective}
         if not self.search.is_trainers:
             # Named as no field can be.
@@ -94,9 +106,15 @@ class Asked:
             head = {"the task": self.ends[0].task.name, "the objective": words}
         return {
             **head,
-            **{f"the range of {key}": str(values) for key, values in space.items()},
-            **{key: value for key, value in fields.items() if key not in space},
+            **space.described(),
+            **{key: value for key, value in fields.items() if key not in space.always},
         }
+
+    @property
+    def _base(self) -> Trial:
+        from sweeps.spec.expand import trial_at
+
+        return trial_at(self.search, {}, self.scale, self.overrides)
 
     def describe(self) -> dict[str, Any]:
         """The search as its plan has it, for the report."""
@@ -106,14 +124,20 @@ class Asked:
             "objective": self.search.goal.reduction,
             "trials": self.trials,
             "seed": self.search.seed,
-            "space": {key: values.to_json() for key, values in self.search.space.items()},
+            "space": {key: one.to_json() for key, one in self.search.searched.fields.items()},
         }
 
 
 def through(
-    asked: Asked, store: TrialStore, request: LaunchRequest, command: str, job: dict[str, Any]
+    asked: Asked,
+    store: TrialStore,
+    request: LaunchRequest,
+    command: str,
+    job: dict[str, Any],
+    warm: WarmStart | None = None,
 ) -> Driver | None:
-    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's.
+    """Drive a search to its end; None where it was interrupted. `job` is driver_lock.leave_job's,
+    `warm` what it is told before it begins.
 
     Only in the main thread: while it runs, it takes SIGTERM and SIGINT. Raises InputError where
     another drives it, where its journal is of another definition, and where all trials fail.
@@ -123,7 +147,6 @@ def through(
     from sweeps.execution.worker import PATIENCE_SECONDS
     from sweeps.launching import dispatch
     from sweeps.search.driver import Driver
-    from sweeps.search.optuna_journal import Journal
     from sweeps.state import driver_lock
     from sweeps.state.plan import SEARCHES
 
@@ -138,9 +161,7 @@ def through(
     ):
         backend.code = dispatch.captured(store, asked.ends, request)
         preparation.prepare(asked.ends)
-        journal = Journal(folder, asked.search, asked.definition, asked.epochs)
-        if journal.repaired:
-            print(f"warning: {journal.repaired}", file=sys.stderr)
+        journal = _journal(asked, folder, warm)
         plan = _plan(asked, store, command)
         room = backend.room(asked.ends)
         stop = Stop(PATIENCE_SECONDS, in_steps=True)
@@ -167,6 +188,19 @@ def through(
         return driver
 
 
+def _journal(asked: Asked, folder: Path, warm: WarmStart | None) -> Journal:
+    """The search's, which is told what it is given. Says what was repaired and told."""
+    from sweeps.search.optuna_journal import Journal
+
+    given = warm.taken if warm is not None else ()
+    journal = Journal(folder, asked.search, asked.definition, asked.epochs, given)
+    if journal.repaired:
+        print(f"warning: {journal.repaired}", file=sys.stderr)
+    if warm is not None:
+        warm.say(journal.added)
+    return journal
+
+
 def _driven(driver: Driver, check_lock: Callable[[], None], stop: Callable[[], bool]) -> bool:
     """Whether the search came to its end before it was to stop."""
     from sweeps.cli.live_view import Display
@@ -190,7 +224,7 @@ def _plan(asked: Asked, store: TrialStore, command: str) -> Plan:
         trials=[],
         scale=str(asked.scale),
         overrides=asked.overrides,
-        axes=list(asked.search.space),
+        axes=asked.search.searched.names,
         command=command,
         search=asked.describe(),
         search_id=asked.identity,
@@ -210,9 +244,7 @@ def _identity(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def _ends(search: Search, key: str | None) -> Sequence[Any]:
-    return search.space[key].ends if key is not None and key in search.space else ()
-
-
-def _corner(search: Search, last: bool) -> dict[str, Any]:
-    return {key: values.ends[-1 if last else 0] for key, values in search.space.items()}
+def _most(search: Search, budget: str | None) -> list[int]:
+    """The upper end of the budget, where the search varies it."""
+    found = search.searched.fields.get(budget) if budget is not None else None
+    return [] if found is None else [int(max(found.range.ends))]

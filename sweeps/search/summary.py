@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sweeps.search.optuna_journal import Journal, cause_of
-from sweeps.spec.distributions import Numbers, Range
+from sweeps.search.optuna_journal import FROM, Journal, cause_of
+from sweeps.search_space.base import Searched
+from sweeps.search_space.distributions import Numbers
 from sweeps.task import Objective
 
 
@@ -24,7 +26,13 @@ class SearchSummary:
     told: list[FrozenTrial]
     complete: list[FrozenTrial]
     """The trials that trained to a value, the best first."""
-    space: dict[str, Range]
+    points: dict[int, dict[str, Any]]
+    """Of the told trials, by number: the values of the fields that each has."""
+    given: int
+    """How many of them it was told of by --from."""
+    refused: int
+    """How many points the search's `where` refused."""
+    space: Mapping[str, Searched]
     config: Path
     """The file that holds the best configuration."""
     goal: Objective
@@ -33,10 +41,11 @@ class SearchSummary:
 
     @classmethod
     def of(cls, search: str, journal: Journal, config: Path) -> SearchSummary:
-        definition = journal.search
+        definition, told = journal.search, journal.told()
         return cls(
-            search, journal.told(), journal.complete(), dict(definition.space), config,
-            definition.goal, definition.is_trainers,
+            search, told, journal.complete(), {one.number: journal.point_of(one) for one in told},
+            journal.given, journal.refused, definition.searched.fields, config, definition.goal,
+            definition.is_trainers,
         )  # fmt: skip
 
     @property
@@ -68,23 +77,29 @@ class SearchSummary:
         best, *others = self.complete
         bar = (best.value or 0.0) - error
         near = [best, *(one for one in others if (one.value or 0.0) >= bar)]
+        points = [self.points[one.number] for one in near]
         return {
             key: (min(found), max(found))
-            for key, values in self.space.items()
-            if isinstance(values, Numbers) and (found := [one.params[key] for one in near])
+            for key, one in self.space.items()
+            if isinstance(one.range, Numbers)
+            and (found := [point[key] for point in points if key in point])
         }
 
     def lines(self) -> list[str]:
         """For a person."""
         words = ", ".join(f"{count} {state}" for state, count in self.states.items())
         lines = [f"{len(self.told)} trials: {words}"]
+        if self.given:
+            lines.append(f"{self.given} of them: given by --from")
+        if self.refused:
+            lines.append(f"{self.refused} points beside them did not satisfy `where`")
         lines += [f"{count} of them: {cause}" for cause, count in self.causes]
         if not self.complete:
             return [*lines, "no trial was complete: nothing is best"]
         best = self.complete[0]
         shown = ", ".join(
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in best.params.items()
+            for key, value in self.points[best.number].items()
         )
         if self.standard_error is None:
             return [*lines, f"best: {shown}: {self.goal.metric} {best.value or 0:.4g}"]
@@ -101,13 +116,15 @@ class SearchSummary:
             "schema_version": 1,
             "search": self.search,
             "counts": self.states,
+            "given": self.given,
+            "refused": self.refused,
             "metric": self.goal.metric,
             "direction": self.goal.direction,
             "best": best
             and {
                 "number": best.number,
                 "value": best.value,
-                "params": best.params,
+                "params": self.points[best.number],
                 "trial": best.user_attrs["trial"],
                 "config": str(self.config),
             },
@@ -118,8 +135,9 @@ class SearchSummary:
                     "number": one.number,
                     "state": one.state.name.lower(),
                     "value": one.value,
-                    "params": one.params,
+                    "params": self.points[one.number],
                     "trial": one.user_attrs.get("trial"),
+                    "from": one.user_attrs.get(FROM),
                     "cause": cause_of(one) or None,
                 }
                 for one in self.told

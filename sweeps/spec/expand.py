@@ -113,7 +113,7 @@ def _name(words: Sequence[str], seed: Any, fingerprint: str) -> str:
 def trial_at(search: Search, point: Point, scale: Scale, overrides: Mapping[str, Any]) -> Trial:
     """The trial of a search at one point. Raises InputError for a bad value."""
     for key in overrides:
-        if key in search.space:
+        if key in search.searched.names or key in point:
             raise InputError(
                 f"--set {key}={overrides[key]}: the search varies {key}",
                 "leave it out, or write a definition of your own without it",

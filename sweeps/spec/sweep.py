@@ -6,8 +6,8 @@ says what it is for.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,17 +15,19 @@ from local_machine.errors import InputError, nearest
 from slurm.site import Resources
 from sweeps.command_task.command import CommandOptions
 from sweeps.command_task.task import CommandTask
-from sweeps.function_task import FunctionTask
-from sweeps.spec.distributions import Choice, Numbers, Range
+from sweeps.search_space.allowed import examples
+from sweeps.search_space.base import Drawn, MissingError, SearchSpace, readable
+from sweeps.search_space.distributions import Range
+from sweeps.search_space.function import SpaceFunction
+from sweeps.search_space.given import space_of
+from sweeps.search_space.tree import RangeTree
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
-from sweeps.spec.loader import shown
-from sweeps.spec.task_loader import keep, task_of
+from sweeps.spec.loader import guarded, shown
+from sweeps.spec.trained_by import judged, refuse_options_alone, task_for, trained, values_for
 from sweeps.spec.trial import Trial as Trial
 from sweeps.spec.trial import by_task as by_task
 from sweeps.task import Objective, Task
-from trial_records.config import flat_of
 from trial_records.plan import FIRST_TASK
-from trial_records.schema import Schema
 
 if TYPE_CHECKING:
     from sweeps import OpenedSweeps
@@ -81,13 +83,13 @@ class Sweep:
         """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains.
         Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
         two, `objective` says what is compared. Raises InputError for what is not a valid sweep."""
-        _refuse_options_alone(command, options)
+        refuse_options_alone(command, options)
         task_given = task
         if command is not None:
-            base = _values_for(command, first, base, space[0] if space else {})
+            base = values_for(command, first, base, space[0] if space else {})
             task = CommandTask.of(command, base, objective, options)
         else:
-            base, task = _trained(first, base, objective, task, "sweep")
+            base, task = trained(first, base, objective, task, "sweep")
         # A function's or a command's is its task's.
         others = objective if task is None or task is task_given else None
         given = (base, space, seeds, seed_offset, resources, task, others)
@@ -119,13 +121,13 @@ class Sweep:
 
     def task_for(self, config: Any) -> Task:
         """What trains a configuration of the sweep. Raises InputError where nobody says."""
-        found = _task_for(
+        found = task_for(
             self.task,
             config,
             'give a TrainConfig, such as reported("resnet18"), or a function of the point; or say '
             "what trains it: task=",
         )
-        return found if self.objective is None else _judged(found, self.objective, config)
+        return found if self.objective is None else judged(found, self.objective, config)
 
     def launch(self, name: str, **words: Any) -> OpenedSweeps:
         """Run what is left of it, under this name: `sweeps.launch_sweep`, which has the words."""
@@ -143,8 +145,9 @@ class Search:
     """
 
     base: Any
-    space: Mapping[str, Range]
-    """The fields that are searched, by dotted key; see sweeps.spec.distributions."""
+    space: Mapping[str, Range] | SpaceFunction
+    """The fields that are searched, by dotted key; see sweeps.search_space. Or a function of an
+    Optuna trial that returns the point: {field: value}."""
     trials: int = 20
     """How many are asked for in all."""
     sampler: str = "tpe"
@@ -162,12 +165,14 @@ class Search:
     """What a Slurm job asks for; the command line wins."""
     task: Task | None = None
     """What trains; not given where the configuration's class says it, as a TrainConfig does."""
+    where: Callable[[Point], bool] | None = None
+    """Which points of the space may be trained; None: all."""
 
     def __init__(
         self,
         first: Any = None,
         /,
-        space: Mapping[str, Range] | None = None,
+        space: Mapping[str, Range] | SpaceFunction | None = None,
         trials: int = 20,
         sampler: str = "tpe",
         pruner: str = "successive_halving",
@@ -177,6 +182,7 @@ class Search:
         resources: Resources = Resources(),  # noqa: B008 - frozen
         task: Task | None = None,
         *,
+        where: Callable[[Point], bool] | None = None,
         base: Any = None,
         command: str | Sequence[str] | None = None,
         **options: Unpack[CommandOptions],
@@ -184,14 +190,18 @@ class Search:
         """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains.
         Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
         two, `objective` says what is best. Raises InputError for what is not a valid search."""
-        _refuse_options_alone(command, options)
+        refuse_options_alone(command, options)
         if command is not None:
-            ends = {key: one.ends[0] for key, one in (space or {}).items() if hasattr(one, "ends")}
-            base = _values_for(command, first, base, ends)
+            ranges = space if isinstance(space, Mapping) else {}
+            ends = {key: one.ends[0] for key, one in ranges.items() if hasattr(one, "ends")}
+            base = values_for(command, first, base, ends)
             task = CommandTask.of(command, base, objective, options, "search")
         else:
-            base, task = _trained(first, base, objective, task, "search")
-        given = (base, space, trials, sampler, pruner, objective, seed, start, resources, task)
+            base, task = trained(first, base, objective, task, "search")
+        given = (
+            base, {} if space is None else space, trials, sampler, pruner, objective, seed, start,
+            resources, task, where,
+        )  # fmt: skip
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
         object.__setattr__(self, "objective", self._objective())
@@ -202,7 +212,7 @@ class Search:
         given = self.objective
         task = self._task
         if isinstance(given, Objective) and task.name == FIRST_TASK.name:
-            return _judged(task, given, self.base).objective
+            return judged(task, given, self.base).objective
         if task.name == FIRST_TASK.name:
             found = "best" if given is None else given
             if not isinstance(found, str) or found not in OBJECTIVES:
@@ -219,11 +229,6 @@ class Search:
         return task.objective
 
     def _check(self) -> None:
-        if not isinstance(self.space, Mapping) or not self.space:
-            raise InputError(
-                "an empty space: the search varies nothing",
-                'give it a field: space={"optimizer.weight_decay": log_uniform(1e-5, 1e-2)}',
-            )
         for word, choices, what in (
             (self.sampler, SAMPLERS, "sampler"),
             (self.pruner, PRUNERS, "pruner"),
@@ -241,24 +246,53 @@ class Search:
         self._check_space(self.trained_by)
         self._check_start(self.trained_by)
 
+    @functools.cached_property
+    def searched(self) -> SearchSpace:
+        """Its space, as what it can say. Raises InputError for what is not a valid one."""
+        given = self.space
+        if not callable(given):
+            return space_of(given)
+        return space_of(lambda trial: guarded(lambda: given(trial), lambda _: "space", ""))
+
+    def allows(self, point: Point) -> bool:
+        """Whether the point satisfies `where`. Raises InputError where that cannot be said."""
+        if self.where is None:
+            return True
+        condition = self.where
+        found = guarded(
+            lambda: condition(dict(point)), lambda _: f"where, at {readable(point)}", ""
+        )
+        if found is None:
+            raise InputError(
+                f"where, at {readable(point)}: it returns None", "return True or False"
+            )
+        return bool(found)
+
+    @functools.cached_property
+    def examples(self) -> Sequence[Drawn]:
+        """Allowed points at the ends of the ranges, of every branch; the lowest one first."""
+        return examples(self.searched, self.allows)
+
     def _check_space(self, task: Task) -> None:
-        for key, values in self.space.items():
-            if not isinstance(key, str):
-                raise InputError(f"{shown(key)} is not a field", 'name it: "optimizer.lr"')
-            if not isinstance(values, (Numbers, Choice)):
-                raise InputError(
-                    f"{key}: {shown(values)} is not a range",
-                    "make it with log_uniform, choice, ...",
-                )
-            if self.sampler == "grid" and not isinstance(values, Choice):
+        space = self.searched
+        if self.where is not None and not callable(self.where):
+            raise InputError(
+                f"where is {shown(self.where)}",
+                'give a function: where=lambda point: point["lr"] < 1',
+            )
+        if self.sampler == "grid":
+            if not isinstance(space, RangeTree):
+                raise InputError("sampler grid takes no function", 'space={"lr": choice([...])}')
+            check_count(space.count() * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
+            for key, values in space.numbers():
                 raise InputError(
                     f"{key}: sampler grid takes no {values}", f'"{key}": choice([...])'
                 )
-            for value in values.ends:
-                task.override(self.base, {key: value})
-        if self.sampler == "grid":
-            product = math.prod(len(values.ends) for values in self.space.values())
-            check_count(product * (MAX_TRIALS // MAX_ASKED), "the points of sampler grid")
+        points = [one.point for one in self.examples]
+        if isinstance(space, RangeTree) and self.where is None:
+            points = [*space.single_ends(), *(() if space.is_flat else points)]
+        for point in points:
+            task.override(self.base, point)
 
     def _check_start(self, task: Task) -> None:
         if isinstance(self.start, Mapping) or not isinstance(self.start, Sequence):
@@ -266,29 +300,47 @@ class Search:
                 f"start is a {type(self.start).__name__}", "give a list of points: start=[{...}]"
             )
         for point in self.start:
-            if not isinstance(point, Mapping) or set(point) != set(self.space):
-                raise InputError(
-                    f"start: {shown(point)}: not the fields of the space",
-                    f"give a value to each of: {', '.join(self.space)}",
-                )
-            for key, value in point.items():
-                if not self.space[key].holds(value):
-                    raise InputError(
-                        f"start: {key}={shown(value)} lies outside of {self.space[key]}",
-                        "widen the range, or start within it",
-                    )
-            task.override(self.base, point)
+            task.override(self.base, self._started(point).point)
+
+    def _started(self, point: Point) -> Drawn:
+        """A point to start with, as the space has it. Raises InputError where it has not."""
+        fields = self.searched.fields
+        what = f"start: {shown(point)}: not the fields of the space"
+        if not isinstance(point, Mapping):
+            raise InputError(what, f"give a value to each of: {', '.join(fields)}")
+        try:
+            one = self.searched.at(point)
+        except MissingError:
+            raise InputError(what, f"give a value to each of: {', '.join(fields)}") from None
+        except InputError as error:
+            raise InputError(f"start: {error.what}", error.help) from None
+        if more := [key for key in point if key not in {*one.point, *one.params}]:
+            raise InputError(
+                f"start: {readable(point)}: the space has no {shown(more[0])} there",
+                f"give a value to each of: {', '.join(one.point)}",
+            )
+        if not self.allows(one.point):
+            raise InputError(f"start: {readable(point)} does not satisfy where", "leave it out")
+        return one
+
+    @functools.cached_property
+    def first(self) -> Sequence[Drawn]:
+        """The points that it begins with, those of sampler grid included."""
+        found = [*map(self._started, self.start)]
+        if self.sampler == "grid" and isinstance(self.searched, RangeTree):
+            found += [one for one in self.searched.every() if self.allows(one.point)]
+        return found
 
     @property
     def trained_by(self) -> Task:
         """What trains its trials. Raises InputError where nobody says."""
         task, given = self._task, self.objective
-        return _judged(task, given, self.base) if isinstance(given, Objective) else task
+        return judged(task, given, self.base) if isinstance(given, Objective) else task
 
     @property
     def _task(self) -> Task:
         help_line = 'give a TrainConfig, such as reported("resnet18"), or say what trains it: task='
-        return _task_for(self.task, self.base, help_line)
+        return task_for(self.task, self.base, help_line)
 
     @property
     def is_trainers(self) -> bool:
@@ -302,67 +354,6 @@ class Search:
             return self.objective
         last = self.objective == "last"
         return replace(self.trained_by.objective, reduction="last" if last else "best")
-
-
-def _judged(task: Task, objective: object, config: Any) -> Task:
-    """The task by an objective. Raises InputError where it is none of its."""
-    if not isinstance(objective, Objective):
-        raise InputError(
-            f"objective is {shown(objective)}",
-            'say what is compared: objective=maximize("val_accuracy")',
-        )
-    if objective == task.objective:
-        return task
-    judged = task.judged_by(objective, config)
-    keep(judged)
-    return judged
-
-
-def _trained(
-    first: Any, base: Any, objective: Any, task: Task | None, what: str
-) -> tuple[Any, Task | None]:
-    """The base and the task of a sweep or search: its first argument is the one, or a function that
-    is the other. Raises InputError where that function can be no task."""
-    if base is None:
-        return first, task
-    return base, task if first is None else FunctionTask.of(first, base, objective, what)
-
-
-def _values_for(command: object, first: Any, base: Any, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a command: the base's, and those that only the space has. Raises InputError."""
-    if first is not None:
-        raise InputError(
-            f"{shown(first)} stands beside the command {shown(command)}",
-            "a command has values by name: base={...}",
-        )
-    values = {} if base is None else Schema.of(base).values(base)
-    known = flat_of(values)
-    for key, value in point.items():
-        if key not in known:
-            if not isinstance(key, str):
-                raise InputError(f"{shown(key)} is not a value's name", 'name it: "lr"')
-            values[key] = list(value) if isinstance(value, tuple) else value
-    return values
-
-
-def _refuse_options_alone(command: object, options: Mapping[str, Any]) -> None:
-    """Raises InputError for what no command can have, or has without one."""
-    known = CommandOptions.__annotations__
-    for name in options:
-        if name not in known:
-            raise InputError(f"unknown argument {name!r}", nearest(name, known))
-        if command is None:
-            raise InputError(f"{name} is given without a command", f'command="...", {name}=...')
-
-
-def _task_for(task: Task | None, config: Any, help_line: str) -> Task:
-    if task is not None:
-        keep(task)
-        return task
-    found = task_of(config)
-    if found is None:
-        raise InputError(f"base is a {type(config).__name__}", help_line)
-    return found
 
 
 def _check_resources(resources: object) -> None:

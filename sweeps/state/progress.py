@@ -13,6 +13,7 @@ from typing import Any
 
 from local_machine.errors import InputError
 from slurm.job_state import JobState
+from slurm.waiting import why
 from sweeps.spec.sweep import Trial
 from sweeps.state import job_log, summary_cache
 from sweeps.state import lease as leases
@@ -125,7 +126,7 @@ class Progress:
             job = self.standing.job
             words = [f"job {lease.job or (job.id if job else '')}".rstrip()]
             if self.state is State.QUEUED:
-                words.append(job.reason if job else self._unseen(lease))
+                words.append(why(job) if job else self._unseen(lease))
             elif lease.started:
                 words.append(f"on {lease.host}{leases.since(self.standing.heard)}")
         if lease.attempt > 1:

@@ -73,7 +73,7 @@ class Stage:
             raise InputError(
                 f"stage {self.name} makes a {type(found).__name__}", "return a Sweep or a Search"
             )
-        axes = list(found.space) if isinstance(found, Search) else axes_of(found.space)
+        axes = found.searched.names if isinstance(found, Search) else axes_of(found.space)
         for key in self.reported:
             if key not in axes or key == "seed":
                 raise InputError(

@@ -15,8 +15,8 @@ from local_machine.errors import InputError, nearest
 from sweeps.command_task.command import OWN_FOLDER, CommandOptions, text_of
 from sweeps.command_task.task import SEED, CommandTask
 from sweeps.command_task.template import OF_ATTEMPT, RESUME, Template
+from sweeps.search_space.distributions import Choice, Numbers, Range, choice
 from sweeps.spec import find
-from sweeps.spec.distributions import Choice, Numbers, Range, choice
 from sweeps.spec.grid import grid
 from sweeps.spec.sweep import Search, Sweep
 from sweeps.state.trial_store import TrialStore

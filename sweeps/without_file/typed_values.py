@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from local_machine.errors import InputError
-from sweeps.spec.distributions import Range, integers, log_integers, log_uniform, uniform
+from sweeps.search_space.distributions import Range, integers, log_integers, log_uniform, uniform
 
 _INT = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)

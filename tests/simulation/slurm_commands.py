@@ -111,7 +111,7 @@ class Commands:
     def _scancel(self, words: list[str]) -> tuple[int, str, str]:
         said = ""
         for one in words:
-            found = self._cluster.find(one)
+            found = [job for each in _ids_of(one) for job in self._cluster.find(each)]
             for job in found:
                 self._cluster.cancel(job)
             said += "" if found else f"scancel: error: Invalid job id {one}\n"
@@ -165,3 +165,12 @@ def in_place(cluster: Cluster | None) -> Iterator[None]:
             put(queue, run_slurm=ours.run)
             put(send.Batch, send=lambda batch: ours.send(batch), script=lambda batch: "")
         yield
+
+
+def _ids_of(word: str) -> list[str]:
+    """Of 12_[0,3-7] each task's."""
+    base, _, tasks = word.partition("_[")
+    if not tasks:
+        return [word]
+    runs = (run.split("-") for run in tasks.rstrip("]").split(","))
+    return [f"{base}_{n}" for run in runs for n in range(int(run[0]), int(run[-1]) + 1)]

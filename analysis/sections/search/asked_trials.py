@@ -70,6 +70,11 @@ def chosen(trials: pd.DataFrame) -> pd.Series[Any] | None:
     return None if done.empty else done.iloc[int(done["value"].argmax())]
 
 
+def has(trial: pd.Series[Any], search: Search) -> list[str]:
+    """The searched fields that the trial has."""
+    return [field for field in search.space if not pd.isna(trial[field])]
+
+
 def standard_error(plan: Plan, best: pd.Series[Any] | None) -> tuple[float | None, int]:
     """The chosen accuracy's standard error, and the number of validation images behind it."""
     images = None if best is None else plan.runs["val_images"].iloc[best["order"] - 1]
@@ -79,7 +84,9 @@ def standard_error(plan: Plan, best: pd.Series[Any] | None) -> tuple[float | Non
 
 
 def number(value: Any) -> str:
-    """A value of a parameter: a float to four digits, anything else as it is."""
+    """A value of a parameter: a float to four digits, anything else as it is; "" for none."""
+    if value is None or pd.isna(value):
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.data.search_space import EDGE, Choice, Range, Search
-from analysis.sections.search.asked_trials import asked, chosen, number, standard_error
+from analysis.sections.search.asked_trials import asked, chosen, has, number, standard_error
 from analysis.sections.search.other_launches import seeds
 from analysis.stats.importance import importances
 from analysis.text.numbers import count, percent, plural
@@ -27,7 +27,8 @@ def judgement(plan: Plan, search: Search, others: list[Plan], reported: Reported
     if best is None:
         return []
     error, images = standard_error(plan, best)
-    values = {field: reported.values(field) for field in search.space}
+    mine = has(best, search)
+    values = {field: reported.values(field) for field in mine}
     comparisons = sum(
         value != best[field] for field, named in values.items() for value in named.values()
     )
@@ -35,11 +36,13 @@ def judgement(plan: Plan, search: Search, others: list[Plan], reported: Reported
         _error_words(best, error, images),
         *(
             flat(trials, best, error, field, space, values[field])
+            if field in mine
+            else f"{field}: the best trial does not have it."
             for field, space in search.space.items()
         ),
         *(
             seeds(plan, search, best, others, field, label, value, comparisons)
-            for field in search.space
+            for field in mine
             for label, value in values[field].items()
         ),
         *importances(trials, search),
@@ -76,7 +79,7 @@ def flat(
     """Which values of the field are as good as the best, within one standard error; whether each
     reported value is among them; and whether the best is at an edge of its range.
     """
-    done = trials[trials["mark"] == "done"]
+    done = trials[(trials["mark"] == "done") & trials[field].notna()]
     value = number(best[field])
     said = [f"the best value is {value}."]
     if error is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.data.search_space import Range, Search
-from analysis.sections.search.asked_trials import OBJECTIVES, as_float, asked, chosen, number
+from analysis.sections.search.asked_trials import OBJECTIVES, as_float, asked, chosen, has, number
 from analysis.text.numbers import count, fixed, percent
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _asked_for(search: Search) -> str:
             spaces.append(f"{field} from {number(values.low)} to {number(values.high)}{scale}")
         else:
             spaces.append(f"{field} among {', '.join(map(number, values.values))}")
+        spaces[-1] += values.condition
     return (
         f"Sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}. The search "
         f"maximises the {OBJECTIVES[search.objective][1]} over {'; '.join(spaces)}."
@@ -75,7 +76,7 @@ def _effort(plan: Plan, trials: pd.DataFrame) -> str:
 def _choice(plan: Plan, search: Search, trials: pd.DataFrame, best: pd.Series[Any] | None) -> str:
     if best is None:
         return "No trial was completed, so that nothing is chosen."
-    point = ", ".join(f"{field} {number(best[field])}" for field in search.space)
+    point = ", ".join(f"{field} {number(best[field])}" for field in has(best, search))
     done = trials[trials["mark"] == "done"]
     said = (
         f"The {'best ' * (len(done) > 1)}{OBJECTIVES[search.objective][1]}, "

@@ -23,6 +23,7 @@ from analysis.sections.search.outcome import account
 from analysis.stats import selection_bias
 from analysis.stats.intervals import POWER_NOTE
 from analysis.text import words
+from analysis.text.numbers import count
 
 if TYPE_CHECKING:
     from analysis.data.study import Plan, Study
@@ -54,7 +55,13 @@ def parts(plan: Plan, study: Study) -> list[Part]:
         caption = f"The {what} of {which} over {field}"
         caption += "; the band is one standard error under the best" if error else ""
         lines = _lines(field, space, best, reported.values(field))
-        figure = figures.parameter(trials, field, space, means, lines, error, _pruned_label(search))
+        having = trials[trials[field].notna()].reset_index(drop=True)
+        if len(having) < len(trials):
+            caption += f"; {count(len(having), 'trial')} of {len(trials)} that have it"
+        if having.empty:
+            continue
+        shown = error if having["value"].notna().any() else None
+        figure = figures.parameter(having, field, space, means, lines, shown, _pruned_label(search))
         pictures.append(Picture(f"{name}-{words.file_name(field)}", caption, figure))
     if len(search.space) > 1 and best is not None:
         footnotes.append("A parameter's values are counted whatever the other parameters are.")
@@ -122,7 +129,7 @@ def _lines(
 ) -> dict[str, Any]:
     """Labels and places of the vertical lines."""
     lines: dict[str, Any] = {}
-    if best is not None and best[field] not in reported.values():
+    if best is not None and not pd.isna(best[field]) and best[field] not in reported.values():
         lines[f"chosen: {number(best[field])}"] = best[field]
     for label, value in reported.items():
         if space.holds(value):

@@ -1,15 +1,16 @@
 """Ranges: what a search may choose a field's value from.
 
 log_uniform(1e-5, 1e-2)    uniform(0.0, 0.3)    integers(0, 16)    choice([64, 128, 256])
+choice(sgd={"lr": log_uniform(1e-3, 1)}, adamw={})    # with ranges that only one value has
 """
 
 from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from local_machine.errors import InputError
 
@@ -65,6 +66,8 @@ class Choice:
     """One of some values, without an order."""
 
     values: tuple[Value, ...]
+    branches: Mapping[Value, Mapping[str, Range]] = field(default_factory=dict)
+    """By value, the ranges of the fields that are searched only where it is chosen."""
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -85,7 +88,7 @@ class Choice:
         return {"kind": "choice", "values": list(self.values)}
 
 
-Range = Numbers | Choice
+Range: TypeAlias = Numbers | Choice
 
 
 def _short(number: float) -> str:
@@ -114,26 +117,60 @@ def log_integers(low: int, high: int) -> Numbers:
     return _numbers("int", low, high, log=True)
 
 
-def choice(values: Sequence[Value]) -> Choice:
-    """Raises InputError where there are no values, one twice, or one that is not a plain value."""
-    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+def choice(
+    values: Sequence[Value] | Mapping[Value, Mapping[str, Range]] = (),
+    /,
+    **branches: Mapping[str, Range],
+) -> Choice:
+    """One of the values. With a mapping, or by keyword, each value has ranges of its own for other
+    fields: choice(sgd={"momentum": uniform(0, 1)}, adamw={}), choice({64: {...}, 128: {}}).
+
+    Raises InputError where there are no values, one twice, or one that is not a plain value, and
+    where a branch holds something else than ranges.
+    """
+    if isinstance(values, Mapping):
+        branches = {**values, **branches}  # type: ignore[dict-item] # of any plain value
+        values = ()
+    elif branches and values:
         raise InputError(
-            f"choice({reprlib.repr(values)}): no values", "give a list: choice([64, 128])"
+            f"choice({reprlib.repr(values)}, ...): values beside branches",
+            "give each value as a branch: choice(sgd={...}, adamw={})",
         )
-    if len(values[: MAX_VALUES + 1]) > MAX_VALUES:  # of a range, len() may not say
+    found = list(branches) if branches else values
+    if isinstance(found, str) or not isinstance(found, Sequence) or not found:
         raise InputError(
-            f"choice({reprlib.repr(values)}): more than {MAX_VALUES} values",
+            f"choice({reprlib.repr(found)}): no values", "give a list: choice([64, 128])"
+        )
+    if len(found[: MAX_VALUES + 1]) > MAX_VALUES:  # of a range, len() may not say
+        raise InputError(
+            f"choice({reprlib.repr(found)}): more than {MAX_VALUES} values",
             "search numbers with integers(LOW, HIGH), or list a few: choice([64, 128])",
         )
-    for value in values:
+    for value in found:
         if not isinstance(value, (str, int, float, bool)):
             raise InputError(
                 f"choice: {reprlib.repr(value)} is a {type(value).__name__}",
                 "give texts, numbers or bools",
             )
-    if len(set(values)) < len(values):
-        raise InputError(f"choice({reprlib.repr(values)}) has a value twice", "give each once")
-    return Choice(tuple(values))
+    if len(set(found)) < len(found):
+        raise InputError(f"choice({reprlib.repr(found)}) has a value twice", "give each once")
+    for value, ranges in branches.items():
+        _check_branch(value, ranges)
+    return Choice(tuple(found), {value: dict(ranges) for value, ranges in branches.items()})
+
+
+def _check_branch(value: Value, ranges: object) -> None:
+    if not isinstance(ranges, Mapping):
+        raise InputError(
+            f"choice: the branch {value!r} is a {type(ranges).__name__}",
+            f'give the ranges of its fields, or none: {value}={{"lr": log_uniform(1e-4, 1)}}',
+        )
+    for key, one in ranges.items():
+        if not isinstance(key, str) or not isinstance(one, (Numbers, Choice)):
+            raise InputError(
+                f"choice: in the branch {value!r}, {key!r}: {reprlib.repr(one)} is not a range",
+                "make it with log_uniform, choice, ...",
+            )
 
 
 def _numbers(kind: str, low: float, high: float, *, log: bool) -> Numbers:
