@@ -28,7 +28,7 @@ from local_machine.secrets import masked_words
 
 log = logging.getLogger("trainer")
 
-_PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
+PACKAGE = Path(__file__).resolve().parents[1] / "trainer"
 # What runs a trial. A change elsewhere, in the report or in a document, is none of this code.
 _RUNS_A_TRIAL = ("trainer", "sweeps", "slurm", "trial_records", "local_machine")
 _KEYS = ("git_commit", "git_dirty", "code_sha256", "snapshot_sha256", "packages_sha256")
@@ -74,24 +74,31 @@ def command() -> str:
     return shlex.join(masked_words([Path(sys.executable).name, *sys.orig_argv[1:]]))
 
 
-def begin(code: Path = _PACKAGE) -> Look:
+def begin(code: Path = PACKAGE, *more: Path) -> Look:
     """Look at the code of this process, once: to be called as soon as it starts. `code` is the
-    package or the file that trains; the attempts that begin from now on are by it."""
+    package or the file that trains, with `more` that it runs; the attempts that begin from now on
+    are by it."""
     global _last
-    _last = _look(code)
+    _last = _look(code, *more)
     return _last
 
 
+def begin_once() -> None:
+    """Where the process has not begun."""
+    if _last is None:
+        begin()
+
+
 @functools.cache
-def _look(code: Path) -> Look:
-    return Look(code)
+def _look(*places: Path) -> Look:
+    return Look(*places)
 
 
 class Look:
     """One look at the code, in a thread, so that no process waits for it to start."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, place: Path, *more: Path) -> None:
+        self._place, self._more = place, more
         self._code: dict[str, Any] = dict.fromkeys(_KEYS)
         self._thread = threading.Thread(target=self._look, name="origin", daemon=True)
         self._thread.start()
@@ -99,7 +106,7 @@ class Look:
         os.register_at_fork(before=self._thread.join)
 
     def _look(self) -> None:
-        self._code["code_sha256"] = hash_of(self._place)
+        self._code["code_sha256"] = hash_of(self._place, *self._more)
         self._code["packages_sha256"] = packages.digest()
         copy = snapshot.here()
         self._code["snapshot_sha256"] = None if copy is None else copy.sha256
@@ -116,12 +123,16 @@ class Look:
         return dict(self._code)
 
 
-def hash_of(package: Path) -> str | None:
+def hash_of(package: Path, *more: Path) -> str | None:
     """SHA-256 over the paths and contents of a package's source files, or of a file and of what it
-    imports of its project, the same wherever it lies.
+    imports of its project, the same wherever it lies; of several places, over their hashes.
 
     None where they cannot be read, as in a zip file.
     """
+    if more:
+        each = [hash_of(one) for one in (package, *more)]
+        told = [one for one in each if one is not None]
+        return hashlib.sha256(" ".join(told).encode()).hexdigest() if told == each else None
     digest = hashlib.sha256()
     files = {path.relative_to(package).as_posix(): path for path in matching(package, "**/*.py")}
     if _is_file(package):
@@ -154,7 +165,8 @@ def _imported(file: Path) -> list[Path]:
     """A file and what it imports of its project."""
     copy = snapshot.here()
     if copy is not None and file.is_relative_to(copy.tree):
-        return imports.closure(file, copy.tree)
+        outside = copy.tree / snapshot.OUTSIDE
+        return imports.closure(file, outside if file.is_relative_to(outside) else copy.tree)
     return imports.closure(file, git.top_of(file.parent) or file.parent)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from local_machine.code import snapshot
+from local_machine.code import references, snapshot
 from local_machine.errors import InputError
 from sweeps.task import Objective, Task, Values
 from trial_records.plan import PlannedTask
@@ -57,7 +57,7 @@ class FunctionTask(Task):
         values = schema.values(base)
         budget = next((key for key in BUDGETS if type(values.get(key)) is int), None)
         planned = PlannedTask(
-            name=_name_of(function),
+            name=references.short(reference_of(function)),
             reference=reference_of(function),
             budget=budget,
             seed=SEED if type(values.get(SEED)) is int else None,
@@ -117,9 +117,3 @@ def reference_of(defined: Callable[..., Any]) -> str:
     if "." in module.__name__:
         return f"{module.__name__}:{name}"
     return f"{snapshot.named(Path(file).resolve())}:{name}"
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    """The file's or the module's name and the function's, such as `mnist.train`."""
-    place, _, name = reference_of(function).rpartition(":")
-    return f"{Path(place).stem if place.endswith('.py') else place}.{name}"

@@ -7,6 +7,7 @@ whole of a configuration's values are what a trial is. Sweeps import a task by i
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from abc import ABC, abstractmethod
@@ -165,6 +166,14 @@ class Task(ABC):
         """A copy with fields changed by their dotted names; a text is parsed by the field's type.
         Raises InputError for an unknown field or a bad value."""
 
+    def judged_by(self, objective: Objective, config: Any) -> Task:
+        """The same task, whose trials are compared by another objective; `config` is one of its
+        configurations. Raises InputError where no trial of it measures that."""
+        other = copy.copy(self)
+        other.__dict__.pop("planned", None)
+        other.objective = objective
+        return other
+
     def to_json(self, config: Any) -> str:
         """What a trial's config.json holds."""
         content = self.planned.content(self.values(config))
@@ -220,6 +229,16 @@ class Task(ABC):
 
     def check_registered(self, elsewhere: Values) -> None:  # noqa: B027 - a plain default
         """Raise InputError where `registered` was another in the process that launches."""
+
+    def own_code(self, values: Values) -> Sequence[str]:
+        """References to a person's own code in stored values, beside the task's: it travels in the
+        code snapshot, and its files count as the trial's code. The project's trainer alone is
+        asked, since `status` imports no other task."""
+        return ()
+
+    def try_out(self, configs: Iterable[Any]) -> None:  # noqa: B027 - a plain default
+        """Raise InputError where code that the configurations name does not work. A launch asks it
+        of a process of its own, which may import what is heavy; it takes seconds."""
 
     def describe_data(self, folder: Path) -> str:
         """What trials would have of the data in a folder, in words. Raises InputError."""

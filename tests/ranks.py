@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from own_code import CODE, all_own, written
+
 from local_machine.errors import InputError, run_command
 from trainer.__main__ import app
 from trainer.alone import train_alone as train
@@ -71,6 +73,9 @@ def rank_main(folder: Path) -> None:
     seen["hard"] = train(HARD, folder / "hard", copy_hard)
     seen["hard-resumed"] = train(HARD, folder / "hard-resumed")
     seen["hard-uneven"] = train(UNEVEN_HARD, folder / "hard-uneven")
+    # Each rank writes the same.
+    own = all_own(written(folder / f"of-{rank}", CODE).replace(folder / "own.py"))
+    seen["own"] = train(own, folder / "own")
     seen["other"] = said(lambda: train(VIT, folder / "uneven"))
     seen["file"] = said(lambda: train(VIT, Path(__file__)))
     # A checkpoint that only rank 0 sees, as on a disk that is not shared.

@@ -82,7 +82,11 @@ EXTRA = {
         "trainer.data.datasets",
         "trainer.records.saved_weights",
     },
-    "analysis/cifar10/explain/grad_cam.py": {"trainer.models", "trainer.augment.batch"},
+    "analysis/cifar10/explain/grad_cam.py": {
+        "trainer.models",
+        "trainer.models.own",
+        "trainer.augment.batch",
+    },
 }
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from local_machine.errors import EXIT_USAGE, InputError
 from trainer.config import SCHEMA_VERSION, OptimizerConfig, TrainConfig, describe, field_types
 from trainer.recipes import ARCHITECTURES, reported, strong, vit_strong, vit_trained
-from trial_records.config import ADDED
+from trial_records.config import ADDED, flat_of
 
 BASE = TrainConfig()
 FIELDS = [name for name in field_types() if name != "schema_version"]
@@ -35,6 +35,8 @@ OTHER: dict[str, Any] = {
     "epochs": 99,
     "batch_size": 128,
     "label_smoothing": 0.0,
+    "loss": "torch.nn.functional:cross_entropy",
+    "metrics": ["torch:numel"],
     "hard_fraction": 0.5,
     "precision": "fp32",
     "compile": "off",
@@ -101,6 +103,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "epochs": wholes(10),
     "batch_size": wholes(2),
     "label_smoothing": below_one,
+    "loss": st.sampled_from(["cross_entropy", "torch.nn.functional:cross_entropy"]),
+    "metrics": st.sampled_from([[], ["torch:numel"], ["a.b:c", "/d/e.py:f"]]),
     "hard_fraction": reals(0.0, 1.0, exclude_min=True),
     "precision": st.sampled_from(["auto", "bf16", "fp32"]),
     "compile": st.sampled_from(["auto", "on", "off"]),
@@ -221,7 +225,8 @@ def test_golden_fingerprint() -> None:
 
 @pytest.mark.parametrize("name", ADDED)
 def test_a_field_that_was_added_leaves_the_trials_before_it_what_they_were(name: str) -> None:
-    assert BASE.flat()[name] == ADDED[name]  # a default that changes makes another trial
+    as_stored = flat_of({name: ADDED[name]})[name]
+    assert BASE.flat()[name] == as_stored  # a default that changes makes another trial
     text = json.loads(BASE.to_json())
     *path, leaf = name.split(".")
     section = text[path[0]] if path else text

@@ -93,7 +93,7 @@ def test_two_ranks(tmp_path: Path) -> None:
         close(epochs(ranks / name), epochs(tmp_path / name))
 
     # Every rank returns the same outcome.
-    for name in ("wrn", "resumed", "uneven", "again", "muon", "hard", "hard-uneven"):
+    for name in ("wrn", "resumed", "uneven", "again", "muon", "hard", "hard-uneven", "own"):
         mine = {
             "seconds", "images_per_second", "flops_per_second", "peak_flops_per_second",
             "peak_memory_bytes", "finished_at", "command", "attempts",
@@ -102,6 +102,8 @@ def test_two_ranks(tmp_path: Path) -> None:
             assert first[name][key] == second[name][key], key
         assert first[name]["world_size"] == 2
     assert first["again"] == read_table(ranks / "uneven" / trial_files.RUN).to_pylist()[0]
+
+    assert first["own"]["last.macro_recall"] > 0
 
     # Resume is exact.
     assert epochs(ranks / "resumed") == epochs(ranks / "wrn")

@@ -27,7 +27,7 @@ from sweeps.state.trial_store import State, TrialStore
 from trainer.config import TrainConfig
 from trial_records import plan as plan_files
 from trial_records import trial_files
-from trial_records.config import ADDED, fingerprint_of
+from trial_records.config import ADDED, fingerprint_of, flat_of
 
 Values = dict[str, Any]
 Item = tuple[dict[str, Any], Values]
@@ -192,7 +192,7 @@ def test_a_field_that_came_later_has_the_value_of_before(tmp_path: Path) -> None
     (trial,) = write_stored(tmp_path, [({}, values)])
     assert trial["fingerprint"] == TrainConfig().fingerprint
     runs = only(tmp_path).runs
-    assert {name: runs[name].tolist()[0] for name in ADDED} == ADDED
+    assert {name: runs[name].tolist()[0] for name in ADDED} == flat_of(ADDED)
     (planned,) = TrialStore(tmp_path, "other").plans()[0].trials
     assert planned.config == TrainConfig()
 

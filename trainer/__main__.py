@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from local_machine import origin
+from local_machine.code import references
 from local_machine.errors import (
     EXIT_DONE,
     EXIT_FLAGGED,
@@ -47,6 +48,8 @@ def main(
     from trainer.config import TrainConfig
 
     settings = TrainConfig.from_file(config)
+    if own := references.places_of(settings.own.values()):
+        origin.begin(origin.PACKAGE, *own)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     from trainer import process_cache
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from local_machine.errors import nearest
-from trainer.models.registry import MODELS, WRN_NAME
+from local_machine.code.references import whole
+from local_machine.errors import InputError, nearest
+from trainer.models.registry import MODELS, TIMM, WRN_NAME, is_own
 from trial_records.config import Configuration, Section, declare
+from trial_records.metrics import NAMED, STEPS
 from trial_records.plan import FIRST_TASK
 
 SCHEMA_VERSION = 1
@@ -22,6 +24,14 @@ SCHEMA_VERSION = 1
 WRN_MAX_DEPTH = 1000
 WRN_MAX_WIDTH = 64
 
+CROSS_ENTROPY = "cross_entropy"
+OPTIMIZERS = ("sgd", "adamw", "muon")
+# What each epoch is logged with, and so no metric of a person's own may be called.
+LOGGED = (
+    "lr", "train_loss", "train_accuracy", "val_loss", "val_loss_smoothed", "val_accuracy",
+    "seconds", "images_per_second",
+)  # fmt: skip
+
 # -0.0 equals 0.0 but prints otherwise, which would give one configuration two fingerprints.
 Real = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: value + 0.0)]
 # Stored in int64 columns.
@@ -29,6 +39,20 @@ Integer = Annotated[int, Field(lt=2**63)]
 Fraction = Annotated[Real, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[Real, Field(ge=0.0)]
 Positive = Annotated[Real, Field(gt=0.0)]
+
+
+def _whole(name: str) -> str:
+    """A file by its whole path, so that it is the same from any working directory."""
+    if not is_own(name) or name.startswith(TIMM):
+        return name
+    try:
+        return whole(name)
+    except InputError as error:
+        raise ValueError(f"{error.what}; {error.help}") from None
+
+
+# Of our own by its name, or a reference to a person's.
+Named = Annotated[str, AfterValidator(_whole)]
 Milestones = tuple[Annotated[Real, Field(gt=0.0, lt=1.0)], ...]
 
 
@@ -85,8 +109,8 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    name: str = "resnet18"
-    """An architecture of the table MODELS, or wrn_DEPTH_WIDTH with any depth 6n + 4."""
+    name: Named = "resnet18"
+    """An architecture of MODELS, wrn_DEPTH_WIDTH, FILE.py:NAME or MODULE:NAME, or timm:NAME."""
     stem: Literal["cifar", "imagenet"] = "cifar"
     """First layers: 3x3 at full resolution, or ImageNet's, which shrink the image by 4 or more."""
     width: Annotated[Real, Field(gt=0.0, le=4.0)] = 1.0
@@ -96,8 +120,24 @@ class ModelConfig(Section):
     patch: Literal[2, 4, 8, 16] = 4
     """Side of a ViT's patches, in pixels."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a person's own network, or one of timm."""
+        return is_own(self.name)
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.is_own:
+            for field in ("stem", "width", "dropout", "patch"):
+                value, plain = getattr(self, field), type(self).model_fields[field].default
+                if value != plain:
+                    raise ValueError(
+                        f"model.{field}={value} is for this project's networks, not for "
+                        f"{self.name}: leave it at {plain}, and change the network's own code"
+                    )
+            if self.name == TIMM:
+                raise ValueError("timm: names no network of timm: write timm:resnet18")
+            return self
         if self.name not in MODELS and not WRN_NAME.fullmatch(self.name):
             raise ValueError(f"unknown architecture {self.name!r}: {nearest(self.name, MODELS)}")
         if wrn := WRN_NAME.fullmatch(self.name):
@@ -117,8 +157,8 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    name: Literal["sgd", "adamw", "muon"] = "sgd"
-    """SGD with momentum, AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024)."""
+    name: Named = "sgd"
+    """SGD, AdamW (Loshchilov and Hutter 2019), Muon (Jordan et al. 2024), or FILE.py:NAME."""
     lr: Positive = 0.1
     """Peak learning rate."""
     momentum: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.9
@@ -131,6 +171,15 @@ class OptimizerConfig(Section):
     """Whether weight decay also acts on biases and normalisation parameters."""
     ema_decay: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.0
     """Per step, of the moving average of the weights, which is then what is evaluated; 0: none."""
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in OPTIMIZERS and (not is_own(name) or name.startswith(TIMM)):
+            raise ValueError(
+                "input should be 'sgd', 'adamw' or 'muon', or name your own code, FILE.py:NAME"
+            )
+        return name
 
 
 class ScheduleConfig(Section):
@@ -183,6 +232,10 @@ class TrainConfig(Configuration):
     """Images in one optimizer step, over all ranks together."""
     label_smoothing: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.1
     """Label smoothing of the training loss."""
+    loss: Named = CROSS_ENTROPY
+    """What is trained on: cross_entropy, or a function of your own, FILE.py:NAME or MODULE:NAME."""
+    metrics: tuple[Named, ...] = ()
+    """Functions of your own that judge each epoch on the validation images, as FILE.py:NAME."""
     hard_fraction: Annotated[Real, Field(gt=0.0, le=1.0)] = 1.0
     """Part of each batch that is trained on, the hardest for a narrow network beside; 1: all."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -204,10 +257,52 @@ class TrainConfig(Configuration):
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """Early stopping on validation accuracy."""
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The references to a person's own code, by what they are for."""
+        fields = {
+            "model.name": self.model.name,
+            "loss": self.loss,
+            "optimizer.name": self.optimizer.name,
+            **{f"metrics: {one}": one for one in self.metrics},
+        }
+        return {what: one for what, one in fields.items() if is_own(one)}
+
     def trained_on(self, images: int) -> int:
         """Of so many images of a batch on one rank, how many `hard_fraction` leaves, rounded up."""
         # In floats 0.1 * 30 is more than 3.
         return min(images, math.ceil(round(self.hard_fraction * images, 6)))
+
+    @field_validator("loss", mode="after")
+    @classmethod
+    def _is_a_loss(cls, loss: str) -> str:
+        if loss != CROSS_ENTROPY and (not is_own(loss) or loss.startswith(TIMM)):
+            raise ValueError("input should be 'cross_entropy', or name your own code, FILE.py:NAME")
+        return loss
+
+    @field_validator("metrics", mode="after")
+    @classmethod
+    def _have_names(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        names = [one.rpartition(":")[2] for one in metrics]
+        for one, name in zip(metrics, names, strict=True):
+            if not is_own(one) or one.startswith(TIMM):
+                raise ValueError(f"{one!r} is not a reference to code: write FILE.py:NAME")
+            if name.lower() in (*NAMED, *STEPS, *LOGGED):
+                raise ValueError(
+                    f"{one}: the column {name!r} of the results has that name: rename the function"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"two metrics are called {name!r}: rename one of the functions")
+        return metrics
+
+    @model_validator(mode="after")
+    def _chooses_by_a_narrow_network(self) -> Self:
+        if self.model.is_own and self.hard_fraction < 1:
+            raise ValueError(
+                f"hard_fraction={self.hard_fraction:g} needs a narrower network to choose by, "
+                f"which nobody can make of {self.model.name}: hard_fraction=1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:

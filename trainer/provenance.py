@@ -12,7 +12,7 @@ from local_machine import origin
 from trainer.perf.device import device_share
 
 # As early as a program that calls `train` allows; our own commands do it first of all.
-origin.begin()
+origin.begin_once()
 
 # What of a machine changes what is computed there, by the name that it has in an attempt.
 MACHINE = ("device", "precision", "world_size")

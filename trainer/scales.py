@@ -66,7 +66,9 @@ def _changes(config: TrainConfig, size: Size, epochs: int) -> dict[str, Any]:
         "early_stopping.patience": patience,
         "data.train_limit": _at_most(size.train_images, config.data.train_limit),
         "data.test_limit": _at_most(size.test_images, config.data.test_limit),
-        "model.width": config.model.width * size.narrower.get(config.model.name, size.width),
+        # A person's own network is as wide as it is.
+        "model.width": config.model.width
+        * (1 if config.model.is_own else size.narrower.get(config.model.name, size.width)),
     }
 
 

@@ -29,7 +29,9 @@ from trainer.config import TrainConfig
 from trainer.distributed import Group
 from trainer.ema import Ema
 from trainer.hard_examples import HardExamples
+from trainer.models.registry import is_own
 from trainer.optim.schedule import FULL_SIDE
+from trainer.own import loss as own
 from trainer.perf.precision import Precision, autocast
 
 log = logging.getLogger("trainer")
@@ -43,7 +45,9 @@ def choose(config: TrainConfig, group: Group) -> StepKind:
     cuda = group.device.type == "cuda"
     if config.compile == "off" or (config.compile == "auto" and not cuda):
         return "eager"
-    return "graph" if cuda and group.world == 1 else "compiled"
+    # A graph would keep the numbers that a person's own optimizer counts in Python as they were.
+    can_record = cuda and group.world == 1 and not is_own(config.optimizer.name)
+    return "graph" if can_record else "compiled"
 
 
 class CudaGraph:
@@ -107,6 +111,8 @@ class Step:
         self._losses: Callable[..., tuple[Tensor, Tensor]] = self._eager_losses
         self._difficulty: Callable[..., Tensor] = self._eager_difficulty
         self._graphs: dict[Shape, tuple[Tensor, CudaGraph]] = {}
+        self._own_loss = own.own_loss(config)
+        self._is_rehearsing = False
         self._lr = torch.zeros((), device=group.device)  # the graphs' own
         self.loss = torch.zeros((), dtype=torch.float64, device=group.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=group.device)
@@ -182,7 +188,9 @@ class Step:
         losses = self._losses if is_compiled else self._eager_losses
         loss, correct = losses(images, *targets)
         torch.autograd.backward(loss * (weight * scale))
-        self._optimizer.step()
+        # What a person's own optimizer keeps cannot be set back.
+        if not (self._is_rehearsing and is_own(self._config.optimizer.name)):
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if self._average is not None:
             self._average.update()
@@ -193,8 +201,18 @@ class Step:
         self, images: Tensor, label: Tensor, other: Tensor | None, lam: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The images' summed loss, and how many are right."""
-        losses, right = self._each(self._network, images, label, other, lam)
-        return losses.sum(), right.sum()
+        if self._own_loss is None:
+            losses, right = self._each(self._network, images, label, other, lam)
+            return losses.sum(), right.sum()
+        logits = self._logits(self._network, images)
+        targets = own.targets(label, other, lam, logits.shape[1], self._config)
+        mean = own.checked(self._own_loss(logits, targets), self._config.loss)
+        return mean * len(images), (logits.argmax(1) == own.heavier(label, other, lam)).sum()
+
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        with autocast(self._precision, self._group.device):
+            logits: Tensor = network(images).float()
+        return logits
 
     def _eager_difficulty(
         self, images: Tensor, label: Tensor, other: Tensor | None, lam: Tensor | None
@@ -213,14 +231,12 @@ class Step:
     ) -> tuple[Tensor, Tensor]:
         """Each image's loss, and whether it is right."""
         smoothing = self._config.label_smoothing
-        with autocast(self._precision, self._group.device):
-            logits = network(images).float()
+        logits = self._logits(network, images)
         losses = F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
         if other is not None and lam is not None:
             mixed = F.cross_entropy(logits, other, reduction="none", label_smoothing=smoothing)
             losses = lam * losses + (1 - lam) * mixed
-            label = torch.where(lam >= 0.5, label, other)
-        return losses, logits.argmax(1) == label
+        return losses, logits.argmax(1) == own.heavier(label, other, lam)
 
     # --- compiling and recording -----------------------------------------------------------
 
@@ -266,7 +282,8 @@ class Step:
         shape = (
             config.model, config.data, config.label_smoothing, config.deterministic,
             self._precision, self._group.device, self._group.world, self._sizes[0],
-            config.hard_fraction, tuple(self._sides), draws.partner is None, draws.lam is None,
+            config.hard_fraction, config.loss, tuple(self._sides), draws.partner is None,
+            draws.lam is None,
         )  # fmt: skip
         with process_cache.code(shape) as known:
             self._losses = _compiled(self._eager_losses, self._group.device)
@@ -328,9 +345,11 @@ class Step:
             tensors += _states(optimizer)
         kept = [tensor.detach().clone() for tensor in tensors]
         known = {id(tensor) for tensor in tensors}
+        self._is_rehearsing = True
         try:
             yield
         finally:
+            self._is_rehearsing = False
             with torch.no_grad():
                 for tensor, value in zip(tensors, kept, strict=True):
                     tensor.copy_(value)

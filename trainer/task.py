@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_machine.errors import InputError, need
+from local_machine.code.references import short
+from local_machine.errors import InputError, nearest, need
 from sweeps.run.ends import StoppedError
 from sweeps.run.handle import Run
 from sweeps.task import Objective, Task, Values
-from trainer.config import DataConfig, TrainConfig
-from trainer.models.registry import MODELS
+from trainer.config import LOGGED, DataConfig, TrainConfig
+from trainer.models.registry import MODELS, TIMM, check_timm, is_own
 from trainer.perf.cost_model import TrainerCosts, side
 from trainer.scales import scaled
 from trial_records.config import as_before
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from trial_records.trial_files import Cause
 
 # What may differ between two trials of one process without its data, images or code changing.
-_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping"})
+_FREE = frozenset({"seed", "epochs", "optimizer", "schedule", "early_stopping", "metrics"})
 # Of augmentation; of the second kind it matters only whether they are 0.
 _FREE_AUGMENT, _SWITCHES = frozenset({"flip"}), frozenset({"mixup", "cutmix"})
 # Nothing ends a rehearsal before its time: no early stop, no loss beyond bounds. Images are whole.
@@ -55,6 +57,21 @@ class Trainer(Task):
 
     def read(self, path: Path) -> TrainConfig:
         return TrainConfig.from_file(path)
+
+    def judged_by(self, objective: Objective, config: TrainConfig) -> Task:
+        """By a column of its epochs, one's own metrics among them."""
+        names = [*(one.rpartition(":")[2] for one in config.metrics), *LOGGED]
+        if objective.metric not in names:
+            raise InputError(
+                f"objective: no epoch has the metric {objective.metric!r}",
+                f"{nearest(objective.metric, names)}; one of your own is named in metrics",
+            )
+        if objective.reduction == "final":
+            raise InputError(
+                f"objective: {objective.metric} of the test images would choose by them",
+                "choose by the validation images: reduction best or last",
+            )
+        return super().judged_by(objective, config)
 
     def train(self, config: TrainConfig, run: Run) -> dict[str, Any]:
         from trainer.train import train
@@ -96,7 +113,8 @@ class Trainer(Task):
         return scaled(configs, scale)
 
     def words(self, config: TrainConfig) -> list[str]:
-        return [config.model.name]
+        name = config.model.name
+        return [re.sub(r"[^A-Za-z0-9._]+", "_", short(name)) if is_own(name) else name]
 
     # Before anything is leased or written
 
@@ -104,6 +122,9 @@ class Trainer(Task):
         from trainer.data.preflight import check
 
         need("trainer", "training by trainer/")
+        configs = list(configs)
+        for name in {one.model.name for one in configs if one.model.name.startswith(TIMM)}:
+            check_timm(name)
         check(configs, ranks)
 
     def prepare(self, configs: Iterable[TrainConfig]) -> None:
@@ -125,6 +146,21 @@ class Trainer(Task):
                     "workers do not import the definition: what it registers belongs into the "
                     "project's code (trainer/models/registry.py), under a name of its own",
                 )
+
+    def own_code(self, values: Values) -> list[str]:
+        """Of the network, the loss, the optimizer and the metrics; stored by any version."""
+        # In plain words: it is asked of each of 100,000 trials.
+        sections = (values.get("model"), values.get("optimizer"))
+        named = [one.get("name") for one in sections if isinstance(one, Mapping)]
+        named += [values.get("loss"), *(values.get("metrics") or ())]
+        own = (one for one in named if isinstance(one, str) and is_own(one))
+        return [one for one in own if not one.startswith(TIMM)]
+
+    def try_out(self, configs: Iterable[TrainConfig]) -> None:
+        if own := [config for config in configs if config.own]:
+            from trainer.own.rehearsal import rehearse
+
+            rehearse(own)
 
     def describe_data(self, folder: Path) -> str:
         from trainer.data.datasets import check
@@ -182,7 +218,12 @@ class Trainer(Task):
 
         # Behind an ImageNet stem one image has no variance to normalise by.
         batch = max(2, config.batch_size)
-        cost = count(config.model, "fp32", batch, image_size=side(config.data))
+        try:
+            cost = count(config.model, "fp32", batch, image_size=side(config.data))
+        except InputError:
+            if config.model.is_own:
+                return 0.0  # of a network that cannot be counted nothing is known
+            raise
         return cost.bytes_per_image * batch
 
     def rehearse(self, config: TrainConfig, should_stop: Callable[[], bool]) -> int:

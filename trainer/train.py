@@ -35,6 +35,7 @@ from trainer.evaluate import Evaluation, evaluate
 from trainer.hard_examples import HardExamples
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedule import EarlyStopping, lr_at, side_at
+from trainer.own.metrics import Metrics, measured, own_metrics
 from trainer.perf.device import device_name, forget_peak_memory
 from trainer.perf.precision import Precision, resolve
 from trainer.records.history import History, Partial, Row
@@ -114,6 +115,7 @@ class _Training:
     stopper: EarlyStopping
     history: History
     step: Step
+    metrics: Metrics
 
     @property
     def steps(self) -> int:
@@ -131,6 +133,13 @@ class _Training:
         return evaluate(
             model, images, labels, normalise, classes, self.precision, self.group, **how
         )
+
+    def measured(self, evaluation: Evaluation, labels: Any) -> Row:
+        """By the metrics of a person's own, where there are some."""
+        logits = evaluation.logits
+        if logits is None:
+            return {}
+        return measured(self.metrics, logits, torch.as_tensor(labels).long())
 
     def state(self) -> dict[str, Any]:
         """What to save."""
@@ -191,7 +200,7 @@ def _begin(config: TrainConfig, run: Run, group: Group) -> _Training:
     )  # fmt: skip
     return _Training(
         config, data, group, precision, resident, model, optimizer, average, hard, stopper,
-        history, step,
+        history, step, own_metrics(config),
     )  # fmt: skip
 
 
@@ -221,8 +230,9 @@ def _train_epoch(training: _Training, run: Run) -> Row | None:
     evaluated = training.model if averaged is None else averaged
     resident, smoothing = training.resident, config.label_smoothing
     val = training.evaluate(
-        evaluated, resident.val_images, resident.val_labels, label_smoothing=smoothing
-    )
+        evaluated, resident.val_images, resident.val_labels, label_smoothing=smoothing,
+        keep_logits=bool(training.metrics),
+    )  # fmt: skip
     # The validation loss, too: it is the first to see what the epoch's last step did.
     if not math.isfinite(seen.loss + val.loss):
         raise NonFiniteLossError(epoch)
@@ -239,6 +249,7 @@ def _train_epoch(training: _Training, run: Run) -> Row | None:
         "val_accuracy": val.top(1),
         "seconds": before.seconds + clock.perf_counter() - started,
         "images_per_second": images / train_seconds,
+        **training.measured(val, training.data.val_labels),
     }
     stopper = training.stopper
     stop = stopper.update(val.correct[0])
@@ -273,7 +284,8 @@ def _take_steps(training: _Training, epoch: int, run: Run) -> Partial:
     done = partial.step
     while done < len(batches) and not run.should_stop():
         batch = batches[done]
-        if config.model.dropout:
+        # A person's own network may have dropout, too.
+        if config.model.dropout or config.own:
             seed_dropout(config.seed, epoch, done, group.rank)
         # Fewer images than ranks: this one still takes part in DDP's sum, with nothing.
         part, weight = group.shard(batch), 1
@@ -324,6 +336,7 @@ def _finish(training: _Training, run: Run) -> Row:
     row = outcome(
         training.config, data, history, clean, test, device=device, step_used=training.step.kind,
         parameters=sum(p.numel() for p in model.parameters()),
+        final=training.measured(test, data.test_labels) if training.metrics else {},
     )  # fmt: skip
     logits = test.logits
     assert logits is not None

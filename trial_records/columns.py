@@ -19,9 +19,8 @@ from trial_records.trial_files import SCHEMA_VERSION
 
 VERSION = {b"schema_version": str(SCHEMA_VERSION).encode()}
 
-# Epochs count from 0, as in the learning rate's formula. Accuracies are fractions in 0..1, losses
-# are nats an image. Loss and accuracy in training are running means over the epoch's augmented
-# images; val_loss is plain cross-entropy, val_loss_smoothed the loss that is trained on.
+# Epochs count from 0. Accuracies are fractions, losses nats an image; in training both are running
+# means over augmented images. val_loss is plain cross-entropy, val_loss_smoothed is smoothed.
 EPOCHS_SCHEMA = pa.schema(
     [
         pa.field("epoch", pa.int32(), nullable=False),

@@ -34,6 +34,8 @@ ADDED: dict[str, Any] = {
     "data.size": None,
     "deterministic": False,
     "hard_fraction": 1.0,
+    "loss": "cross_entropy",
+    "metrics": [],
     "optimizer.ema_decay": 0.0,
 }
 

@@ -92,6 +92,11 @@ class PlannedTask(_Stored):
     """Whether its trials were made elsewhere and adopted, so that nothing can train them."""
 
     @property
+    def is_trainers(self) -> bool:
+        """Whether it is the project's trainer, compared by its own metric, validation accuracy."""
+        return (self.name, self.metric) == (TRAINER, FIRST_TASK.metric)
+
+    @property
     def objective(self) -> tuple[str | None, str, str]:
         """Metric, direction and reduction: no part of what a trial is."""
         return self.metric, self.direction, self.reduction

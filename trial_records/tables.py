@@ -73,7 +73,7 @@ def write_copy(path: Path, table: pa.Table, whose: Mapping[str, str]) -> str:
     is_predictions = path.name == PREDICTIONS
     if is_of_trainer(table):
         # Another tool may have written it again, with other types.
-        rest = conform(path, rest, PREDICTIONS_SCHEMA if is_predictions else EPOCHS_SCHEMA)
+        rest = conform(path, rest, PREDICTIONS_SCHEMA) if is_predictions else _epochs(path, rest)
     return _write_values(path, rest, whose, rest.column_names if is_predictions else None)
 
 
@@ -229,14 +229,21 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def read_epochs(folder: Path, digest: str | None = None) -> pa.Table:
     """A trial's epochs.parquet; `digest` is its run's, where it has one. Of the trainer's, the
-    columns of EPOCHS_SCHEMA; of another task's, what it logged. Raises as `read_table` does, also
-    where the trainer's lacks its accuracies or seconds, or a column is of another type."""
+    columns of EPOCHS_SCHEMA and its user's metrics; of another task's, what it logged. Raises as
+    `read_table` does, also where the trainer's lacks accuracies or seconds, or has other types."""
     path = folder / EPOCHS
     table = read_table(path, digest=digest)
     if is_of_trainer(table):
-        return conform(path, table, EPOCHS_SCHEMA, required=("val_accuracy", "seconds"))
+        return _epochs(path, table, required=("val_accuracy", "seconds"))
     _check_version(path, table)
     return table.drop_columns([name for name in NAMED if name in table.column_names])
+
+
+def _epochs(path: Path, table: pa.Table, required: Collection[str] = ()) -> pa.Table:
+    """As `conform` to EPOCHS_SCHEMA, with the metrics of a person's own, which are floats."""
+    more = [one for one in table.schema if pa.types.is_floating(one.type)]
+    ours = [*EPOCHS_SCHEMA, *(one for one in more if one.name not in EPOCHS_SCHEMA.names)]
+    return conform(path, table, pa.schema(ours, VERSION), required)
 
 
 def is_of_trainer(table: pa.Table) -> bool:

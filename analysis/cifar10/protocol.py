@@ -257,7 +257,7 @@ FACTS = (
     Fact("cutout, place", f"{_AUGMENT}.cutout.place", always="last, on the normalised tensor"),
     Fact("augmentation at evaluation", f"{_AUGMENT}.at_evaluation",
          always="none beyond normalisation"),
-    Fact("loss", "protocol.loss.name", always="cross_entropy"),
+    Fact("loss", "protocol.loss.name", _field("loss")),
     Fact("label smoothing", "protocol.loss.label_smoothing", _field("label_smoothing")),
     Fact("optimizer", f"{_OPTIMIZER}.name", _field("optimizer.name")),
     Fact("learning rate", f"{_OPTIMIZER}.lr", _field(_LR)),

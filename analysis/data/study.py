@@ -81,9 +81,9 @@ class Plan:
 
     @property
     def is_trainers(self) -> bool:
-        """Whether its trials are of the task that comes with the project: only these have its
-        columns, accuracies among them."""
-        return self.task.name == FIRST_TASK.name
+        """Whether its trials are of the trainer that comes with the project, which has columns of
+        its own, and are compared by its validation accuracy."""
+        return self.task.is_trainers
 
 
 @dataclass(frozen=True)

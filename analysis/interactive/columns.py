@@ -100,6 +100,8 @@ def _metrics(plan: Plan, rows: LoggedRows) -> Iterator[Column]:
         for name in _OUTCOMES:
             if plan.runs[name].notna().any():
                 yield _metric(name, "metric", plan.runs[name].astype(float))
+        for name in dict.fromkeys(plan.logged["metric"] if len(plan.logged) else ()):
+            yield _metric(f"last {name}", "metric", rows.last(name, list(plan.runs["trial"])))
         return
     is_last = plan.task.reduction == "last"
     for name in rows.metrics[:_MOST_LAST]:

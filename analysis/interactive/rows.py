@@ -53,6 +53,9 @@ def _of_trainer(plan: Plan) -> LoggedRows:
     frame = pd.DataFrame({"trial": epochs["trial"].astype(object), "at": epochs["epoch"] + 1.0})
     frame = pd.concat([frame, values.add_prefix(_METRIC)], axis=1)
     names = list(dict.fromkeys([*(name for name in _FIRST if name in values), *values.columns]))
+    if (own := _of_any(plan)).metrics:
+        frame = frame.merge(own.frame, on=["trial", "at"], how="left")
+        names = [*names[:1], *own.metrics, *names[1:]]
     return LoggedRows(_sorted(frame), "epoch", names)
 
 

@@ -60,7 +60,8 @@ class Records:
 
     Of a trial of another task than the trainer there are no `epochs` but `logged`: a row for each
     number in a row that it logged, with `trial`, `at` (the row's step, epoch or place from 0),
-    `by` (which of the three `at` is), `metric` and `value`."""
+    `by` (which of the three `at` is), `metric` and `value`. Of one of the trainer they are of the
+    metrics of a person's own."""
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
@@ -75,9 +76,11 @@ def read(
     parts: list[Path],
     problems: list[InputError],
     others: Container[str] = frozenset(),
+    judged: Container[str] = frozenset(),
 ) -> Records:
-    """The records of the trials of a sweep's folder, `parts` being its compact files and `others`
-    the trials of other tasks than the trainer. What is damaged of a trial's own files is added to
+    """The records of the trials of a sweep's folder, `parts` being its compact files, `others`
+    the trials of other tasks than the trainer and `judged` those of the trainer that log metrics of
+    a person's own, too. What is damaged of a trial's own files is added to
     the problems.
 
     Raises InputError where a compact file is damaged, FileNotFoundError where one is gone.
@@ -91,8 +94,9 @@ def read(
     logged = [
         one
         for name in trials
-        if name in others
+        if name in others or name in judged
         for one in _logged(folder / name, said.get(name), problems)
+        if name in others or one.metric not in EPOCHS_SCHEMA.names
     ]
     return Records(
         _stack(runs.frame.drop(columns=DIGESTS[EPOCHS]), packed.runs, trials),

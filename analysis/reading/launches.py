@@ -12,7 +12,6 @@ from analysis.data.search_space import Search
 from local_machine.errors import EXIT_IO, InputError
 from local_machine.secrets import masked_values
 from trial_records import plan as plan_files
-from trial_records.config import TRAINER
 from trial_records.history.launch_changes import LaunchedTrials
 from trial_records.plan import PlanFile, PlannedTrial
 
@@ -34,8 +33,9 @@ class Launch:
 
     @property
     def is_trainers(self) -> bool:
-        """Whether its trials are of the task that comes with the project."""
-        return self.file.task.name == TRAINER
+        """Whether its trials are of the trainer that comes with the project, and compared by its
+        own metric; else they are shown as those of any task."""
+        return self.file.task.is_trainers
 
 
 def paths(results: Path, problems: list[InputError]) -> dict[str, list[Path]]:

@@ -25,7 +25,7 @@ from analysis.reading.standings import Standings, progress
 from local_machine.errors import InputError, nearest
 from trial_records import archive, verified
 from trial_records.history import marks
-from trial_records.plan import PlanFile
+from trial_records.plan import PlanFile, PlannedTrial
 from trial_records.verified import Exactness, Verification
 
 
@@ -98,7 +98,7 @@ def _sweep(
     trials = {trial.name: trial for plan in plans for trial in plan.trials}
     others = {trial.name for plan in plans if not plan.is_trainers for trial in plan.trials}
     standing = standings.look(folder, plans, problems)
-    found = record_frames.read(folder, list(trials), parts, problems, others)
+    found = record_frames.read(folder, list(trials), parts, problems, others, _judged(trials))
     runs = impossible_values.of_plan(folder, found.runs, trials, problems)
     # The epochs beside a run that is another configuration's are no more this trial's than it is.
     foreign = set(found.runs["trial"]) - set(runs["trial"])
@@ -198,3 +198,8 @@ def _seconds(stamp: object, unknown: float) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return unknown
+
+
+def _judged(trials: Mapping[str, PlannedTrial]) -> set[str]:
+    """Those of the trainer that log metrics of a person's own."""
+    return {name for name, trial in trials.items() if trial.config.get("metrics")}

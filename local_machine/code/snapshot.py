@@ -21,6 +21,8 @@ from local_machine.errors import EXIT_IO, InputError
 from local_machine.files import read_file
 
 VARIABLE = "SWEEPS_SNAPSHOT"
+OUTSIDE = ".outside"
+"""The folder of a snapshot with captured files that lie outside of the project, by whole paths."""
 # How programs say that they miss something: as Python does, as the interpreter does of its script,
 # and as a shell and C do.
 _MISSED_FILE = re.compile(
@@ -96,9 +98,18 @@ def _read(folder: Path) -> CodeSnapshot:
 def found(path: Path) -> Path:
     """Where a file of the project is for this process: in the snapshot, where that has it."""
     snapshot = here()
-    if snapshot is None or not snapshot.holds(path):
+    if snapshot is None or not path.is_absolute():
+        return path
+    if (copy := snapshot.tree / outside(path)).is_file():
+        return copy
+    if not snapshot.holds(path):
         return path
     return snapshot.tree / path.relative_to(snapshot.root)
+
+
+def outside(path: Path) -> str:
+    """The name in a snapshot of a file that lies outside of the project."""
+    return f"{OUTSIDE}{path.as_posix()}"
 
 
 def named(path: Path) -> Path:
@@ -106,13 +117,18 @@ def named(path: Path) -> Path:
     snapshot = here()
     if snapshot is None or not path.is_relative_to(snapshot.tree):
         return path
+    if path.is_relative_to(snapshot.tree / OUTSIDE):
+        return Path("/", path.relative_to(snapshot.tree / OUTSIDE))
     return snapshot.root / path.relative_to(snapshot.tree)
 
 
 def in_project(text: str) -> str:
     """A text, such as a traceback, that names files of the snapshot as the project does."""
     snapshot = here()
-    return text if snapshot is None else text.replace(str(snapshot.tree), str(snapshot.root))
+    if snapshot is None:
+        return text
+    text = text.replace(str(snapshot.tree / OUTSIDE), "")
+    return text.replace(str(snapshot.tree), str(snapshot.root))
 
 
 def written() -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_machine.code import packages
+from local_machine.code import git, imports, packages, snapshot
 from local_machine.files import write_atomic
 from sweeps.code import pack, project, revision
 
@@ -87,11 +88,20 @@ def _project(places: Sequence[Path | None], results: Path) -> project.Project | 
     return next((one for place in places if (one := project.find(place, here, known))), None)
 
 
+def _top(place: Path) -> Path:
+    return git.top_of(place.parent) or place.parent
+
+
 def capture(
-    places: Sequence[Path | None], results: Path, at: str | None = None
+    places: Sequence[Path | None],
+    results: Path,
+    at: str | None = None,
+    more: Iterable[Path] = (),
 ) -> LaunchedCode | None:
     """The code of the tasks, whose packages or files are `places`: its working tree as it is now,
-    or as a commit has it. None where it is all installed, or where there are to be no snapshots.
+    or as a commit has it; with `more` packages and files that trials run, and what these import, as
+    they are now where they lie outside of it. None where it is all installed, or where there are to
+    be no snapshots.
 
     Raises InputError where it is too large or cannot be read.
     """
@@ -104,6 +114,13 @@ def capture(
     else:
         found, entries = revision.at(found, at)
         pack.check_size(((one.name, len(one.content)) for one in entries), found.root)
+    known = {one.name for one in entries}
+    for path in dict.fromkeys(one for place in more for one in imports.closure(place, _top(place))):
+        inside = path.is_relative_to(found.root)
+        name = path.relative_to(found.root).as_posix() if inside else snapshot.outside(path)
+        if name not in known and not (inside and at is not None):
+            with contextlib.suppress(FileNotFoundError):  # whoever runs it says so
+                entries.append(pack.entry(name, path))
     if found.note:
         print(f"note: {found.note}", file=sys.stderr, flush=True)
     packed = pack.packed(entries)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from local_machine import origin
-from sweeps.spec.task_loader import code_of
+from sweeps.spec.task_loader import code_of, own_code_of
 from sweeps.state.progress import Progress
 from sweeps.state.trial_store import State
 from trial_records.plan import PlannedTask
@@ -22,12 +22,18 @@ def trained_by_other(progress: Iterable[Progress]) -> list[Progress]:
     Not those whose record, or whose task, does not tell it."""
 
     @functools.cache
-    def now(task: PlannedTask) -> str | None:
+    def now(task: PlannedTask, more: tuple[Path, ...]) -> str | None:
         place = code_of(task)
-        return None if place is None or not Path(place).exists() else origin.hash_of(place)
+        is_here = place is not None and all(one.exists() for one in (place, *more))
+        return origin.hash_of(place, *more) if place is not None and is_here else None
 
     done = (one for one in progress if one.state is State.DONE and one.code is not None)
-    return [one for one in done if now(one.trial.task) not in (None, one.code)]
+    return [
+        one
+        for one in done
+        if now(one.trial.task, own_code_of(one.trial.task, one.trial.values))
+        not in (None, one.code)
+    ]
 
 
 def in_words(count: int) -> str:

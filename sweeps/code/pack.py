@@ -98,15 +98,30 @@ def read(project: Project) -> list[Entry]:
             if stat.S_ISLNK(facts.st_mode):
                 entries.append(Entry(name, os.fsencode(_target(path, root)), is_link=True))
             else:
-                entries.append(Entry(name, path.read_bytes(), bool(facts.st_mode & 0o100)))
+                entries.append(entry(name, path, is_program=bool(facts.st_mode & 0o100)))
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise InputError(
-                f"the code snapshot cannot hold {path}: {error.strerror}",
-                "correct its permissions, have git ignore it, or launch with --no-snapshot",
-            ) from None
+            raise _unreadable(path, error) from None
     return entries
+
+
+def entry(name: str, path: Path, *, is_program: bool = False) -> Entry:
+    """A file as it is now, under a name. Raises FileNotFoundError, and InputError where it cannot
+    be read."""
+    try:
+        return Entry(name, path.read_bytes(), is_program)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"the code snapshot cannot hold {path}: {error.strerror}",
+        "correct its permissions, have git ignore it, or launch with --no-snapshot",
+    )
 
 
 def _target(path: Path, root: Path) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_machine.code import git, imports
+from local_machine.code.references import is_installed
 
 # How a results folder is known by the plans in it, and the files that a run of Python leaves.
 _PLAN = re.compile(r"(?P<results>.*/)?(?P<sweep>[^/]+)/plans/[0-9a-f]{8}\.json")
@@ -42,14 +42,6 @@ class Project:
     """The files that differ from the commit."""
     note: str = ""
     """What is left out that a person may miss."""
-
-
-def is_installed(place: Path) -> bool:
-    """Whether a module's place is one of installed packages, or of Python's own modules."""
-    own = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    return bool({"site-packages", "dist-packages"} & set(place.parts)) or any(
-        place.is_relative_to(one) for one in own
-    )
 
 
 def find(code: Path | None, here: Path, results: Path) -> Project | None:

@@ -43,7 +43,7 @@ from sweeps.run.attempt import Attempt
 from sweeps.run.ends import LostTrialError, StoppedError
 from sweeps.run.handle import Run
 from sweeps.spec.sweep import Trial
-from sweeps.spec.task_loader import code_of, load, loaded
+from sweeps.spec.task_loader import code_of, load, loaded, own_code_of
 from sweeps.state import lease as leases
 from sweeps.state.lease import Lease
 from sweeps.state.lease_watch import Watch
@@ -298,7 +298,7 @@ def begin_origin(trial: Trial, sweep: Path) -> None:
     """Have the attempt that begins say which code it is by: its task's. The packages that it finds
     are listed in the sweep's folder."""
     if (code := code_of(trial.task)) is not None:
-        origin.begin(code)
+        origin.begin(code, *own_code_of(trial.task, trial.values))
     with contextlib.suppress(OSError):  # the disk is full: what the attempt writes will say so
         packages.keep(sweep / CODE)
 

@@ -24,7 +24,7 @@ from sweeps.launching import ending, preflight
 from sweeps.launching.stale import set_aside
 from sweeps.spec.backend_name import BackendName
 from sweeps.spec.sweep import Trial
-from sweeps.spec.task_loader import code_of
+from sweeps.spec.task_loader import code_of, own_code_of
 from sweeps.state import lease as leases
 from sweeps.state.adoption import adopt
 from sweeps.state.plan import Plan
@@ -58,7 +58,10 @@ def captured(
     tasks = dict.fromkeys([trial.task for trial in trials] or [plan.task for plan in plans])
     places = [code_of(task) for task in tasks]
     if trials:
-        return capture(places, store.folder.parent, request.revision)
+        more = dict.fromkeys(
+            place for trial in trials for place in own_code_of(trial.task, trial.values)
+        )
+        return capture([*places, *more], store.folder.parent, request.revision, more)
     if request.revision is not None:
         check_revision(places, store.folder.parent, request.revision)
     return None

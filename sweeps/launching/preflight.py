@@ -150,8 +150,7 @@ def main() -> int:
         for one in json.load(sys.stdin):
             task = load(PlannedTask(**one["task"]))
             task.check_registered(one["registered"])
-            for values in one["values"]:
-                _parse(task, values)
+            task.try_out([_parse(task, values) for values in one["values"]])
     except InputError as error:
         said = snapshot.missing(error)
         print_error(f"{error.what}; {said}" if said else error.what, error.help)
@@ -159,15 +158,17 @@ def main() -> int:
     return EXIT_DONE
 
 
-def _parse(task: Task, values: Values) -> None:
-    """Raises InputError where the task would not train just these values."""
+def _parse(task: Task, values: Values) -> Any:
+    """The configuration. Raises InputError where the task would not train just these values."""
     content = task.planned.content
     try:
-        again = task.values(task.parse(values))
+        config = task.parse(values)
+        again = task.values(config)
     except InputError as error:
         raise InputError(error.what, f"{error.help}; {ELSEWHERE}") from None
     if fingerprint_of(content(again)) != fingerprint_of(content(values)):
         raise InputError(f"{task.name} makes other values of those of a trial", ELSEWHERE)
+    return config
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from local_machine.code import references
 from local_machine.errors import InputError
 from sweeps.spec.grid import Point, axes_of, check_count
 from sweeps.spec.loader import guarded, shown
@@ -144,4 +145,6 @@ def _word(key: str, value: Any) -> str:
     """A piece of a folder's name: `batch_size64`, or the value alone where the key is a `name`."""
     leaf = key.rpartition(".")[2]
     shown = f"{value:g}" if isinstance(value, float) else str(value)
+    if ".py:" in shown:  # code in a file, which would begin with its folders
+        shown = references.short(shown)
     return re.sub(r"[^A-Za-z0-9._]+", "_", shown if leaf == "name" else f"{leaf}{shown}")

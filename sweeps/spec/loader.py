@@ -12,36 +12,23 @@ import contextlib
 import reprlib
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from local_machine.errors import InputError, in_words
+from local_machine.code.own_code import guarded as guarded
+from local_machine.code.own_code import line_of, module_name, siblings
+from local_machine.errors import InputError
 from local_machine.files import read_file
 from sweeps.spec.program import example
 from sweeps.spec.slow_import import said_while_running
 
 Definition = TypeVar("Definition")
-Result = TypeVar("Result")
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 COMMANDS = {"sweep": "sweeps.launch", "search": "sweeps.search", "study": "sweeps.study"}
 """Which command is for what a definition may hold."""
-PARSERS = (
-    "argparse",
-    "optparse",
-    "click",
-    "typer",
-    "fire",
-    "absl",
-    "docopt",
-    "tyro",
-    "jsonargparse",
-)
-"""Libraries that end a program whose options they do not know."""
-TRACEBACK = "fix the definition; --debug shows the whole traceback"
 
 
 def load(path: Path, name: str, kind: type[Definition]) -> Definition:
@@ -60,13 +47,13 @@ def load(path: Path, name: str, kind: type[Definition]) -> Definition:
         # Dataclasses look their module up there.
         sys.modules[module.__name__] = module
         # What a definition prints is not the command's data.
-        with contextlib.redirect_stdout(sys.stderr), _siblings(path), said_while_running(path):
+        with contextlib.redirect_stdout(sys.stderr), siblings(path), said_while_running(path):
             exec(compile(tree, str(path), "exec", dont_inherit=True), module.__dict__)
             found: object = getattr(module, name, None)
             return found, isinstance(found, kind)
 
     def where(error: BaseException) -> str:
-        return f"{path}{_line(error, path)}"
+        return f"{path}{line_of(error, path)}"
 
     tree, may_be_there = guarded(parse, where, "")
     if not may_be_there:
@@ -85,7 +72,7 @@ def may_hold(path: Path, name: str) -> bool:
     source = read_file(path)
     return guarded(
         lambda: _may_hold(ast.parse(source, str(path)), name),
-        lambda error: f"{path}{_line(error, path)}",
+        lambda error: f"{path}{line_of(error, path)}",
         "",
     )
 
@@ -106,59 +93,6 @@ def _instead(path: Path, tree: ast.Module, name: str) -> str | None:
     )
 
 
-def module_name(path: Path) -> str:
-    """Under which a definition file is in sys.modules."""
-    return f"definition_of_{path.stem}"
-
-
-@contextlib.contextmanager
-def _siblings(path: Path) -> Iterator[None]:
-    """Modules beside the definition are found as those beside a script are, though never in the
-    place of Python's own; afterwards behind all others, for what it imports later."""
-    folder = str(path.resolve().parent)
-    packages = (
-        place
-        for place, entry in enumerate(sys.path)
-        if entry.endswith(("site-packages", "dist-packages"))
-    )
-    sys.path.insert(next(packages, len(sys.path)), folder)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # it has changed the list itself
-            sys.path.remove(folder)
-        if folder not in sys.path:
-            sys.path.append(folder)
-
-
-def guarded(act: Callable[[], Result], where: Callable[[BaseException], str], what: str) -> Result:
-    """What code of a definition returns. Raises InputError, which begins with `where`, for whatever
-    else comes of it, sys.exit included; and KeyboardInterrupt, where that is Ctrl-C's own."""
-    try:
-        return act()
-    except BaseException as error:
-        if type(error) is KeyboardInterrupt:
-            raise
-        if hasattr(error, "what") and hasattr(error, "help"):  # ours, or the slurm package's
-            raise InputError(f"{where(error)}: {error.what}", error.help) from None
-        if isinstance(error, SystemExit) and (parser := _parser_in(error)) is not None:
-            raise InputError(
-                f"{where(error)}: it reads a command line by {parser} when it is imported, and "
-                "that one is the launch's",
-                'put what reads its options under `if __name__ == "__main__":`, or into the task',
-            ) from error
-        raise InputError(f"{where(error)}: {what}{_said(error)}", _advice(error)) from error
-
-
-def _parser_in(error: BaseException) -> str | None:
-    """The library that was reading options when it ended the program; None where none was."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package in PARSERS:
-            return package
-    return None
-
-
 def shown(value: object) -> str:
     """The value in an error: short, and also where its own __repr__ fails or has no end."""
     try:
@@ -167,30 +101,6 @@ def shown(value: object) -> str:
         if type(error) is KeyboardInterrupt:
             raise
         return f"a {type(value).__name__}"
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return in_words(error)
-    except BaseException:
-        return f"{type(error).__name__}: it cannot say why"
-
-
-def _advice(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return (
-            f"install what has the module {error.name.partition('.')[0]} for {sys.executable}, or "
-            "correct the import; --debug shows the whole traceback"
-        )
-    return TRACEBACK
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """`:LINE`, the last line of the definition that the error passed through."""
-    if isinstance(error, SyntaxError):
-        return f":{error.lineno}" if error.lineno else ""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""
 
 
 def _may_hold(tree: ast.Module, name: str) -> bool:

@@ -15,7 +15,6 @@ from local_machine.errors import InputError, nearest
 from slurm.site import Resources
 from sweeps.command_task.command import CommandOptions
 from sweeps.command_task.task import CommandTask
-from sweeps.function_task import FunctionTask
 from sweeps.search_space.allowed import examples
 from sweeps.search_space.base import Drawn, MissingError, SearchSpace, readable
 from sweeps.search_space.distributions import Range
@@ -24,13 +23,11 @@ from sweeps.search_space.given import space_of
 from sweeps.search_space.tree import RangeTree
 from sweeps.spec.grid import MAX_TRIALS, Point, Space, axes_of, check_count
 from sweeps.spec.loader import guarded, shown
-from sweeps.spec.task_loader import keep, task_of
+from sweeps.spec.trained_by import judged, refuse_options_alone, task_for, trained, values_for
 from sweeps.spec.trial import Trial as Trial
 from sweeps.spec.trial import by_task as by_task
 from sweeps.task import Objective, Task
-from trial_records.config import flat_of
 from trial_records.plan import FIRST_TASK
-from trial_records.schema import Schema
 
 if TYPE_CHECKING:
     from sweeps import OpenedSweeps
@@ -65,6 +62,8 @@ class Sweep:
     """What a Slurm job asks for; the command line wins. No part of a trial's identity."""
     task: Task | None = None
     """What trains; not given where the configuration's class says it, as a TrainConfig does."""
+    objective: Objective | None = None
+    """By what trials of a configuration's own task are compared; not given: by that task's."""
 
     def __init__(
         self,
@@ -84,13 +83,16 @@ class Sweep:
         """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains.
         Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
         two, `objective` says what is compared. Raises InputError for what is not a valid sweep."""
-        _refuse_options_alone(command, options)
+        refuse_options_alone(command, options)
+        task_given = task
         if command is not None:
-            base = _values_for(command, first, base, space[0] if space else {})
+            base = values_for(command, first, base, space[0] if space else {})
             task = CommandTask.of(command, base, objective, options)
         else:
-            base, task = _trained(first, base, objective, task, "sweep")
-        given = (base, space, seeds, seed_offset, resources, task)
+            base, task = trained(first, base, objective, task, "sweep")
+        # A function's or a command's is its task's.
+        others = objective if task is None or task is task_given else None
+        given = (base, space, seeds, seed_offset, resources, task, others)
         for one, value in zip(fields(self), given, strict=True):
             object.__setattr__(self, one.name, value)
         self._check()
@@ -119,12 +121,13 @@ class Sweep:
 
     def task_for(self, config: Any) -> Task:
         """What trains a configuration of the sweep. Raises InputError where nobody says."""
-        return _task_for(
+        found = task_for(
             self.task,
             config,
             'give a TrainConfig, such as reported("resnet18"), or a function of the point; or say '
             "what trains it: task=",
         )
+        return found if self.objective is None else judged(found, self.objective, config)
 
     def launch(self, name: str, **words: Any) -> OpenedSweeps:
         """Run what is left of it, under this name: `sweeps.launch_sweep`, which has the words."""
@@ -152,8 +155,8 @@ class Search:
     pruner: str = "successive_halving"
     """Who stops bad trials early; one of PRUNERS."""
     objective: str | Objective = "best"
-    """Of our trainer, what is maximised: validation accuracy of the `best` epoch, or of the `last`.
-    Of another task, its own."""
+    """Of our trainer, what is maximised: validation accuracy of the `best` epoch, or of the `last`,
+    or another objective of its epochs, such as minimize("val_loss"). Of another task, its own."""
     seed: int = 0
     """The sampler's; not the trials' own."""
     start: Sequence[Point] = ()
@@ -187,14 +190,14 @@ class Search:
         """`first` is the base; or, beside a `base`, the function `train(config, run)` that trains.
         Or a `command` trains, with the values of `base` and `space` for its placeholders. Of these
         two, `objective` says what is best. Raises InputError for what is not a valid search."""
-        _refuse_options_alone(command, options)
+        refuse_options_alone(command, options)
         if command is not None:
             ranges = space if isinstance(space, Mapping) else {}
             ends = {key: one.ends[0] for key, one in ranges.items() if hasattr(one, "ends")}
-            base = _values_for(command, first, base, ends)
+            base = values_for(command, first, base, ends)
             task = CommandTask.of(command, base, objective, options, "search")
         else:
-            base, task = _trained(first, base, objective, task, "search")
+            base, task = trained(first, base, objective, task, "search")
         given = (
             base, {} if space is None else space, trials, sampler, pruner, objective, seed, start,
             resources, task, where,
@@ -206,8 +209,11 @@ class Search:
 
     def _objective(self) -> str | Objective:
         """As it was given, or the task's. Raises InputError for another than the task can have."""
-        task, given = self.trained_by, self.objective
-        if self.is_trainers:
+        given = self.objective
+        task = self._task
+        if isinstance(given, Objective) and task.name == FIRST_TASK.name:
+            return judged(task, given, self.base).objective
+        if task.name == FIRST_TASK.name:
             found = "best" if given is None else given
             if not isinstance(found, str) or found not in OBJECTIVES:
                 raise InputError(
@@ -328,13 +334,18 @@ class Search:
     @property
     def trained_by(self) -> Task:
         """What trains its trials. Raises InputError where nobody says."""
+        task, given = self._task, self.objective
+        return judged(task, given, self.base) if isinstance(given, Objective) else task
+
+    @property
+    def _task(self) -> Task:
         help_line = 'give a TrainConfig, such as reported("resnet18"), or say what trains it: task='
-        return _task_for(self.task, self.base, help_line)
+        return task_for(self.task, self.base, help_line)
 
     @property
     def is_trainers(self) -> bool:
-        """Whether it is of the project's own trainer, whose metric is validation accuracy."""
-        return self.trained_by.name == FIRST_TASK.name
+        """Whether it is by the validation accuracy of the project's own trainer."""
+        return self.trained_by.planned.is_trainers
 
     @property
     def goal(self) -> Objective:
@@ -343,53 +354,6 @@ class Search:
             return self.objective
         last = self.objective == "last"
         return replace(self.trained_by.objective, reduction="last" if last else "best")
-
-
-def _trained(
-    first: Any, base: Any, objective: Any, task: Task | None, what: str
-) -> tuple[Any, Task | None]:
-    """The base and the task of a sweep or search: its first argument is the one, or a function that
-    is the other. Raises InputError where that function can be no task."""
-    if base is None:
-        return first, task
-    return base, task if first is None else FunctionTask.of(first, base, objective, what)
-
-
-def _values_for(command: object, first: Any, base: Any, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a command: the base's, and those that only the space has. Raises InputError."""
-    if first is not None:
-        raise InputError(
-            f"{shown(first)} stands beside the command {shown(command)}",
-            "a command has values by name: base={...}",
-        )
-    values = {} if base is None else Schema.of(base).values(base)
-    known = flat_of(values)
-    for key, value in point.items():
-        if key not in known:
-            if not isinstance(key, str):
-                raise InputError(f"{shown(key)} is not a value's name", 'name it: "lr"')
-            values[key] = list(value) if isinstance(value, tuple) else value
-    return values
-
-
-def _refuse_options_alone(command: object, options: Mapping[str, Any]) -> None:
-    """Raises InputError for what no command can have, or has without one."""
-    known = CommandOptions.__annotations__
-    for name in options:
-        if name not in known:
-            raise InputError(f"unknown argument {name!r}", nearest(name, known))
-        if command is None:
-            raise InputError(f"{name} is given without a command", f'command="...", {name}=...')
-
-
-def _task_for(task: Task | None, config: Any, help_line: str) -> Task:
-    if task is not None:
-        keep(task)
-        return task
-    found = task_of(config)
-    if found is None:
-        raise InputError(f"base is a {type(config).__name__}", help_line)
-    return found
 
 
 def _check_resources(resources: object) -> None:

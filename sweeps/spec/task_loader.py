@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from pathlib import Path
 from types import FunctionType
 
-from local_machine.code import snapshot
+from local_machine.code import references, snapshot
+from local_machine.code.references import place_of
 from local_machine.errors import InputError
 from sweeps.command_task.task import CommandTask
 from sweeps.function_task import FunctionTask
 from sweeps.spec import loader
-from sweeps.spec.loader import guarded
-from sweeps.task import Task
+from sweeps.task import Task, Values
 from trial_records.plan import FIRST_TASK, PlannedTask
 from trial_records.schema import Schema
 
@@ -104,27 +101,19 @@ def _same_place(one: str, other: str) -> bool:
         return True
 
 
-def place_of(reference: str) -> str:
-    """The module or the file of a reference."""
-    return reference.rpartition(":")[0]
-
-
 def code_of(task: PlannedTask) -> Path | None:
     """The package or the file that a task is in; None where nobody finds it."""
-    place = place_of(task.reference)
     if task.command is not None:
-        file = snapshot.found(Path(place))
+        file = snapshot.found(Path(place_of(task.reference)))
         return file.resolve() if file.is_file() else None
-    if place.endswith(".py"):
-        return snapshot.found(Path(place)).resolve()
-    try:
-        spec = importlib.util.find_spec(place.partition(".")[0])
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    file = Path(spec.origin).resolve()
-    return file.parent if file.name == "__init__.py" else file
+    return references.code_of(task.reference)
+
+
+def own_code_of(task: PlannedTask, values: Values) -> tuple[Path, ...]:
+    """The files and packages, beside the task's own, that stored values of the project's trainer
+    name. Of no other task: whoever only shows trials imports none."""
+    is_trainers = task.reference == FIRST_TASK.reference
+    return references.places_of(load(task).own_code(values)) if is_trainers else ()
 
 
 def _import(planned: PlannedTask) -> Task:
@@ -137,9 +126,11 @@ def _import(planned: PlannedTask) -> Task:
     if planned.command is not None:
         return CommandTask(planned)
     called = f"the task {planned.name!r}" if planned.name else "the task"
-    found = _attribute(planned.reference, called)
+    found = references.load(planned.reference, called, _of_file)
     if isinstance(found, FunctionType) and planned.metric is not None:
-        kind = planned.config and _attribute(planned.config, f"the configuration of {called}")
+        kind = planned.config and references.load(
+            planned.config, f"the configuration of {called}", _of_file
+        )
         task: object = FunctionTask(found, Schema.of_class(kind) if kind else None, planned)
     else:
         # A sweep or a search stands for its task.
@@ -158,37 +149,5 @@ def _import(planned: PlannedTask) -> Task:
     return task
 
 
-def _attribute(reference: str, called: str) -> object:
-    """What a reference leads to. Raises InputError."""
-    place, colon, attribute = reference.rpartition(":")
-    if not colon or not place or not attribute.isidentifier():
-        raise InputError(
-            f"{called} is named by {reference!r}",
-            "name it by module:attribute or FILE.py:attribute",
-        )
-    if place.endswith(".py"):
-        return _of_file(snapshot.found(Path(place)), attribute, called)
-    try:
-        module = guarded(lambda: importlib.import_module(place), lambda _: called, "")
-    except InputError as error:
-        raise InputError(
-            f"{called} cannot be imported from {place}: {error.what}",
-            f"install what has the module {place.partition('.')[0]}, or add its folder to "
-            "PYTHONPATH; workers import it as this process does",
-        ) from error
-    return getattr(module, attribute, None)
-
-
-def _of_file(path: Path, attribute: str, called: str) -> object:
-    """Of a file that is run once a process, since its classes are others each time."""
-    module = sys.modules.get(loader.module_name(path))
-    file = getattr(module, "__file__", None) or ""
-    if path.is_file() and file and Path(file).resolve() == path.resolve():
-        return getattr(module, attribute, None)
-    try:
-        return loader.load(path, attribute, object)
-    except FileNotFoundError:
-        raise InputError(
-            f"{called} is in {path}, which is not there",
-            "put the file back, or launch the sweep again from where its file is now",
-        ) from None
+def _of_file(path: Path, attribute: str) -> object:
+    return loader.load(path, attribute, object)

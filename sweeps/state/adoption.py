@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COPIED = (trial_files.EPOCHS, trial_files.PREDICTIONS)
+# How the columns of a person's own metrics begin.
+_OWN = ("best.", "last.", metrics.FINAL)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def _read(folder: Path, trial: Trial, content: Callable[[Trial], str | None]) ->
     path = folder / trial_files.RUN
     try:
         found = tables.checked(path, trial_files.content(path))
-        if not found.by_digest or not {*found.table.column_names} <= {*tables.run_schema().names}:
+        more = {*found.table.column_names} - {*tables.run_schema().names}
+        if not found.by_digest or not all(name.startswith(_OWN) for name in more):
             return None  # of a later version, of which something would be lost
         run = tables.read_run(folder, trial.fingerprint)
         if run["status"] != "done" or run["data_sha256"] != content(trial):

@@ -74,8 +74,8 @@ class Progress:
 
     @property
     def is_trainers(self) -> bool:
-        """Whether it is of the project's own trainer, whose metric is validation accuracy."""
-        return self.trial.task.name == FIRST_TASK.name
+        """Whether it is compared by the validation accuracy of the project's own trainer."""
+        return self.trial.task.is_trainers
 
     @property
     def what(self) -> str:

@@ -60,7 +60,7 @@ class Measure:
     @property
     def is_trainers(self) -> bool:
         """Whether values are accuracies on validation images, and FLOPs are known."""
-        return self.task == FIRST_TASK.name
+        return (self.task, self.goal.metric) == (FIRST_TASK.name, FIRST_TASK.metric)
 
     @property
     def column(self) -> str:

@@ -14,7 +14,13 @@ if typing.TYPE_CHECKING:
 
 
 def build(config: ModelConfig, num_classes: int, image_size: int = 32) -> nn.Module:
-    """The model, initialised from torch's global generator; maps (B, 3, H, W) to (B, classes)."""
+    """The model, initialised from torch's global generator; maps (B, 3, H, W) to (B, classes).
+
+    Raises InputError where a person's own network cannot be built."""
+    if config.is_own:
+        from trainer.models import own
+
+        return own.build(config.name, num_classes, image_size)
     entry = MODELS.get(config.name) or MODELS["wrn_28_10"]
     module, function = entry.split(":")
     make = getattr(importlib.import_module(module), function)

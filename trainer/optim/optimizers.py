@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from local_machine.code import references
+from local_machine.errors import InputError
 from trainer.config import OptimizerConfig
+from trainer.models.registry import is_own
 from trainer.optim.muon import Muon
 
 
@@ -58,6 +61,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     """SGD with L2 decay, or AdamW, fused into one kernel a step on a CPU and on CUDA alike; or
     Muon."""
     groups = parameter_groups(model, config)
+    if is_own(config.name):
+        return _own(groups, config)
     if config.name == "adamw":
         return _AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
     if config.name == "muon":
@@ -65,3 +70,22 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     return _SGD(
         groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True
     )
+
+
+def _own(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """A person's own, made by a function or a class of the parameter groups. Of its other
+    parameters those called as a field of the section get the field's value, such as lr, momentum
+    and weight_decay; `section` gets all of it. The groups have their weight_decay.
+
+    Raises InputError where it cannot be made, and for what is not an optimizer.
+    """
+    called = f"optimizer.name={config.name}"
+    offered = {**config.model_dump(exclude={"name"}), "section": config}
+    make = references.load_callable(config.name, called)
+    found = references.call(make, (groups,), offered, called)
+    if not isinstance(found, torch.optim.Optimizer):
+        raise InputError(
+            f"{called} returned a {type(found).__name__}, not an optimizer",
+            "return a torch.optim.Optimizer of the parameters from it",
+        )
+    return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from local_machine.devices import visible_gpus
+from local_machine.errors import InputError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.perf.past_run import Arithmetic, PastRun, as_fast
 
@@ -59,6 +60,8 @@ class DeviceRuns:
         # The nearest batch size, which fills the device most alike.
         of_model.sort(key=lambda shape: abs(math.log(shape[2] / batch)))
         likest = of_model[:1] or list(shapes)[:SHAPES]
+        if model.is_own and not self._can_count(model, side, batch, precision):
+            return None
         if not likest:
             if self.peaks is None:
                 return None
@@ -74,6 +77,12 @@ class DeviceRuns:
         return statistics.median(factors) * self._best(
             model, side, batch, precision, captured
         ), source
+
+    def _can_count(self, model: ModelConfig, side: int, batch: int, precision: Precision) -> bool:
+        try:
+            return self._best(model, side, batch, precision, captured=False) > 0
+        except InputError:
+            return False
 
     def _best(
         self, model: ModelConfig, side: int, batch: int, precision: Precision, captured: bool

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from local_machine import clock
+from local_machine.code.own_code import guarded
 from local_machine.private_folder import use_private_caches
 from trainer import models
 from trainer.config import ModelConfig, OptimizerConfig
@@ -42,6 +43,8 @@ _UNTOUCHED = {"aten::empty", "aten::empty_like", "aten::new_empty", "aten::_unsa
 # Float32 numbers that a fused optimizer reads and writes for each parameter.
 # Of Muon's matrices without their products, which cost arithmetic too.
 _OPTIMIZER_NUMBERS = {"sgd": 5, "adamw": 7, "muon": 9}
+# Of a person's own as much as of AdamW: nobody knows.
+_OWN_NUMBERS = 7
 _EMA_NUMBERS = 3
 # A measurement's sizes grow until one call takes so long, in seconds: bf16 may be emulated.
 _LONG_ENOUGH = {"cpu": 0.02, "cuda": 0.003}
@@ -61,16 +64,21 @@ def count(
     """One training step of the model, counted: some seconds, whatever the batch, where this code
     did not count it before.
 
-    Raises InputError as building the model does.
+    Raises InputError as building the model does, and where a person's own network computes what no
+    shapes tell.
     """
     step = Step(model, precision, batch, optimizer, classes, image_size)
     cost = step_cost.cached(step)
     if cost is None:
         # To count imports torch's compiler.
         use_private_caches()
-        cost = _count(step)
+        cost = _count(step) if not model.is_own else _count_own(step)
         step_cost.store(step, cost)
     return cost
+
+
+def _count_own(step: Step) -> Cost:
+    return guarded(lambda: _count(step), lambda _: f"{step.model.name} cannot be counted", "")
 
 
 def _count(step: Step) -> Cost:
@@ -100,7 +108,7 @@ def _count(step: Step) -> Cost:
         )
         forward, backward = casts + forward, backward + casts
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    numbers = _OPTIMIZER_NUMBERS[step.optimizer.name] + _EMA_NUMBERS * (
+    numbers = _OPTIMIZER_NUMBERS.get(step.optimizer.name, _OWN_NUMBERS) + _EMA_NUMBERS * (
         step.optimizer.ema_decay > 0
     )
     return Cost(step.batch, forward, backward, parameters, 4 * numbers * parameters)
@@ -148,9 +156,28 @@ class _FusedAttention(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            return torch.ops.aten._scaled_dot_product_flash_attention(*args, **(kwargs or {}))[0]
-        return func(*args, **(kwargs or {}))
+            return _fused(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **more: Any,
+) -> Tensor:
+    """With a mask, which no fused kernel takes, in parts."""
+    given = query, key, value
+    if attn_mask is not None or more.pop("enable_gqa", False):
+        return F.scaled_dot_product_attention(*given, attn_mask, dropout_p, is_causal, **more)
+    fused = torch.ops.aten._scaled_dot_product_flash_attention
+    found: Tensor = fused(*given, dropout_p, is_causal, **more)[0]
+    return found
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from local_machine import json_files
+from local_machine import json_files, origin
+from local_machine.code import packages, references
 from local_machine.errors import InputError
 from local_machine.files import matching
 from local_machine.private_folder import cache_file
@@ -116,7 +117,19 @@ def _file(step: Step) -> Path:
         "model": step.model.model_dump(mode="json"),
         "optimizer": step.optimizer.model_dump(mode="json"),
     }
-    return cache_file("cost", [what, metadata.version("torch"), _code()])
+    code: list[str | None] = [metadata.version("torch"), _code()]
+    if step.model.is_own:
+        code.append(_own_code(step.model.name))
+    return cache_file("cost", [what, *code])
+
+
+@functools.cache
+def _own_code(name: str) -> str | None:
+    """Changes with a person's own network, or with the version of what has it."""
+    place = references.code_of(name)
+    if place is None or references.is_installed(place):
+        return packages.digest()
+    return origin.hash_of(place)
 
 
 @functools.cache

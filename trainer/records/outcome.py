@@ -35,16 +35,19 @@ def outcome(
     *,
     step_used: StepKind,
     parameters: int,
+    final: Row,
     device: torch.device,
 ) -> Row:
     """`clean` is of the plain training images, `test` of the test images, both by the best weights;
-    the history's last attempt is this one. The digests of the other files are still to come."""
+    `final` are the test images' values by metrics of a person's own; the history's last attempt is
+    this one. The digests of the other files are still to come."""
     return {
         "objective": history.rows[history.best_epoch]["val_accuracy"],
         "objective_metric": "val_accuracy",
         "objective_direction": "maximize",
         "objective_reduction": "best",
         **_accuracies(config, history, clean, test, len(data.classes)),
+        **_own_metrics(history, final),
         **_identity(data),
         "parameters": parameters,
         "peak_memory_bytes": peak_memory_bytes(device),
@@ -76,6 +79,13 @@ def _accuracies(
         "top_3": test.top(3) if classes > 3 else None,
         "top_5": test.top(5) if classes > 5 else None,
     }
+
+
+def _own_metrics(history: History, final: Row) -> Row:
+    """As a task of a person's own has them: of the epoch that was tested, of the last, and what the
+    trial ended with."""
+    rows = {"best": history.rows[history.best_epoch], "last": history.rows[-1], "final": final}
+    return {f"{when}.{name}": row[name] for when, row in rows.items() for name in final}
 
 
 def _identity(data: Dataset) -> Row:

@@ -5,6 +5,8 @@ torch, captum and the trainer's models are imported by the functions that need t
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.cifar10.explain.samples import Places
 from analysis.cifar10.explain.tested import Images
+from local_machine.code import references
 from local_machine.errors import EXIT_IO, InputError
 from trainer.config import TrainConfig
 
@@ -39,12 +42,13 @@ def grad_cam(
     targets: Places,
 ) -> Look | None:
     """Grad-CAM (Selvaraju et al. 2017) of the images in `rows` (n,), each for its class of
-    `targets` (n,), on the model's `cam_layer`; None for an architecture that has none.
+    `targets` (n,), on the model's `cam_layer`, or the last one with a map of a person's own
+    network; None for an architecture that has none.
 
     The channels of the layer's map are weighted by the mean gradient of the target's logit and
     summed; what is negative becomes 0; the sum is brought to the image's size bilinearly and
     divided by its maximum. In evaluation mode, fp32, on the CPU. Raises InputError where the
-    weights do not fit the model.
+    weights do not fit the model, and where a person's own network is not to be run here.
     """
     from local_machine.private_folder import use_private_caches
 
@@ -53,10 +57,12 @@ def grad_cam(
     from captum.attr import LayerAttribution, LayerGradCam
 
     from trainer.augment.batch import plain
+    from trainer.models.own import cam_layer
 
     images = data.images[rows]
     model = _model(config, weights, len(data.classes), images.shape[1])
-    name: str | None = model.cam_layer  # type: ignore[assignment]
+    first = plain(torch.from_numpy(images[:1]), data.mean, data.std)
+    name = cam_layer(model, first)
     if name is None:
         return None
     layer = model.get_submodule(name)
@@ -88,8 +94,12 @@ def _model(config: TrainConfig, weights: dict[str, Tensor], classes: int, size: 
 
     from trainer import models
 
+    if config.model.is_own:
+        _refuse_others_code(config.model.name)
+    # A person's own network may keep in it what no weights hold, so it is made as for training.
+    place = "cpu" if config.model.is_own else "meta"
     # Without storage, so that nothing is initialised for nothing, and no random number drawn.
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device(place):
         model = models.build(config.model, classes, size)
     try:
         model.load_state_dict(weights, assign=True)
@@ -102,3 +112,17 @@ def _model(config: TrainConfig, weights: dict[str, Tensor], classes: int, size: 
         ) from None
     model.requires_grad_(False)
     return model.to(memory_format=torch.channels_last).eval()
+
+
+def _refuse_others_code(name: str) -> None:
+    """A results folder that others may write names a file: it is run where it is this user's own.
+    Raises InputError where it is not."""
+    place = references.code_of(name)
+    if place is None or not place.exists() or references.is_installed(place):
+        return  # who builds it says so
+    facts = place.stat()
+    if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & stat.S_IWOTH:
+        raise InputError(
+            f"{place}, which has the network, is a file that others may write, so it is not run",
+            "copy it from where the trial ran into the place that its results name, as your own",
+        )
