@@ -235,7 +235,7 @@ def test_no_circles_between_folders() -> None:
 
 
 # Files of a folder beside __init__.py; lines of a file, a function, a test file, all records.
-FILES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 3_150
+FILES, FILE, FUNCTION, TEST_FILE, RECORDS = 14, 400, 60, 600, 3_200
 
 
 def length(path: Path) -> int:
