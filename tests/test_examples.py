@@ -34,6 +34,7 @@ SMALL = {
     "gan/gan_digits": ("epochs=2", 4),
     "reinforcement/cart_pole": ("steps=6", 6),
     "own_images/own_images": ("epochs=1", 2),
+    "own_network/own_network": ("epochs=1", 2),
 }
 """A length, and the number of trials."""
 CHANGED = {"lightning": 3, "hugging_face": 3, "hydra": 0}

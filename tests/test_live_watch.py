@@ -243,6 +243,11 @@ def test_serve_takes_a_port_or_none() -> None:
     assert report._with_port(["--serve=80", "--watch"]) == ["--serve=80", "--watch"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def figures_drawn_once() -> None:
+    """Not in this file, which is about what is drawn when."""
+
+
 def test_a_memory_recalls_equal_figures_and_forgets_the_rest() -> None:
     made: list[int] = []
 

@@ -294,7 +294,7 @@ BRANCH = {"optimizer": choice(sgd={"lr": uniform(0.1, 1)}, adamw={"momentum": un
         (lambda: search(lambda trial: 3), "returns 3, not a point", "suggest_float"),
         (lambda: search(lambda trial: {"lr": 1.0}), "no value that the trial suggests", "lr"),
         (lambda: search(lambda trial: {"lr": [trial.suggest_float("lr", 0, 1)]}), "is a list", "t"),
-        (lambda: search(lambda trial: {"lr": 1 / 0}), "ZeroDivisionError", "definition"),
+        (lambda: search(lambda trial: {"lr": 1 / 0}), "ZeroDivisionError", "--debug"),
         (lambda: search(lambda trial: {"lrr": trial.suggest_float("x", 0, 1)}), "lrr", "'lr'"),
         (lambda: search(lambda trial: {"lr": trial.suggest_float("x", 1, 0)}), "inverted", "lower"),
         (lambda: search(BRANCH, where=3), "where is 3", "lambda"),

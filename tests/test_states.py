@@ -272,7 +272,7 @@ QUEUED: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
     (
         "queued",
         lambda scene: (scene.hold(**JOB), scene.job("PENDING", reason="Priority"))[0],
-        State.QUEUED, r"job 7, Priority", "cancel",
+        State.QUEUED, r"job 7, jobs of a higher priority go first \(Priority\)", "cancel",
     ),
     (
         "running",

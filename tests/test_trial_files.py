@@ -95,7 +95,8 @@ def test_run_has_a_column_for_every_field() -> None:
     # that may be none are seen with a value.
     flats = [
         TrainConfig().override(
-            {"data.root": "x", "data.train_limit": 100, "data.test_limit": 100}
+            {"data.root": "x", "data.train_limit": 100, "data.test_limit": 100, "data.size": 64,
+             "data.image_column": "img", "data.label_column": "label"}
         ).flat(),
         vit_trained().flat(),
     ]  # fmt: skip
