@@ -190,6 +190,7 @@ def test_a_call_that_was_killed_goes_on(
     assert not list((tmp_path / "results").rglob("claim.json"))
 
 
+@pytest.mark.long
 def test_a_call_that_is_killed_for_good(
     runs: Path, tmp_path: Path, adopt: Callable[..., Said]
 ) -> None:
@@ -518,6 +519,7 @@ def test_fields_that_are_ignored(runs: Path, tmp_path: Path, adopt: Callable[...
     assert "config.net.depth" not in rows_of(tmp_path / "results")[0]
 
 
+@pytest.mark.long
 def test_two_calls_at_once_enter_each_run_once(runs: Path, tmp_path: Path) -> None:
     words = [
         sys.executable, "-m", "sweeps.adopt", str(runs), *WORDS,

@@ -347,6 +347,7 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
+@pytest.mark.long
 def test_the_command_writes_its_files_and_prints_the_page(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,6 +372,7 @@ def test_the_command_writes_its_files_and_prints_the_page(
         assert html.escape(FLAGS[code]) in page
 
 
+@pytest.mark.long
 def test_the_page_stands_alone_under_its_policy(results: Path) -> None:
     run("--results", results)
     page = (results / "report" / "report.html").read_text()
@@ -482,6 +484,7 @@ def test_errors_are_two_lines(results: Path, capsys: pytest.CaptureFixture[str])
     assert in_the_way.read_text() == "mine"
 
 
+@pytest.mark.long
 def test_a_smoke_report_says_that_it_is_no_evidence(tmp_path: Path) -> None:
     points = [
         (point, config.override({"epochs": 2, "data.name": "digits"}))

@@ -182,6 +182,7 @@ def test_leads_over_all_launches() -> None:
 TEXT = st.text(min_size=1, max_size=300).filter(lambda text: text.strip())
 
 
+@pytest.mark.long
 @given(st.lists(TEXT, min_size=2, max_size=2, unique=True), TEXT, TEXT, TEXT, st.integers(1, 4))
 def test_whatever_names_are_a_sentence_has_less_than_twenty_words(
     points: list[str], axis: str, sweep: str, metric: str, seeds: int

@@ -280,6 +280,7 @@ def test_importing_a_command_loads_no_torch() -> None:
     assert not loaded_by(code) & {"torch", "torchvision", "pandas", "matplotlib", "sklearn"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     [

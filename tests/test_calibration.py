@@ -314,12 +314,14 @@ def test_what_is_asserted_where_nothing_differs_is_rare(claim: Callable[..., boo
     assert found <= stats.binom.ppf(0.999, 100, 0.05)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("claim", CLEAR)
 def test_what_is_called_clear_where_nothing_differs_is_rarer(claim: Callable[..., bool]) -> None:
     found, _ = rate(claim, 1.0, 3, 200)
     assert found <= stats.binom.ppf(0.999, 200, 0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_flag_where_nothing_is_out_of_line_is_rare(flag: Callable[..., bool]) -> None:
     found, _ = rate(flag, 1.0, 3, 200)

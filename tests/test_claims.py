@@ -277,6 +277,7 @@ def page(once: Path) -> tuple[set[Leaf], str]:
         return read, says(patch, once, tracked(reported(), (), read))
 
 
+@pytest.mark.long
 def test_every_reported_figure_is_read_and_stands_in_the_report(
     page: tuple[set[Leaf], str],
 ) -> None:
@@ -296,6 +297,7 @@ def is_figure(path: Leaf) -> bool:
     return path[0] == "wrn_final" and path[-1] not in ("support", "number")
 
 
+@pytest.mark.long
 def test_what_is_shown_follows_from_the_file(
     once: Path, page: tuple[set[Leaf], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,6 +479,7 @@ def test_the_readme_says_of_each_claim_what_the_results_say(script: dict[str, An
     assert script["written"](page) == page, "run: python docs/write_scorecard.py"
 
 
+@pytest.mark.long
 def test_the_table_of_claims_follows_from_all_folders_of_results(
     whole: Path, once: Path, tmp_path: Path, script: dict[str, Any]
 ) -> None:

@@ -58,6 +58,7 @@ WAIT = """    import time
 """
 
 
+@pytest.mark.long
 def test_what_changes_while_a_trial_trains_changes_no_record(mine: Path, tmp_path: Path) -> None:
     """It waits in the middle, and imports a module only afterwards; meanwhile the checkout is
     edited, committed and removed."""
@@ -220,6 +221,7 @@ def test_a_command_that_misses_a_file_is_told_of_the_snapshot(tmp_path: Path, pr
     assert f"of {project}" in told and "--no-snapshot" in told
 
 
+@pytest.mark.long
 def test_what_is_written_beside_the_code_is_told(tmp_path: Path) -> None:
     """It lands in the copy, where nobody would look for it."""
     project = tmp_path / "project"

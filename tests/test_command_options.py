@@ -56,6 +56,7 @@ SECOND = (
 )
 
 
+@pytest.mark.long
 def test_a_command_line_has_every_option_of_a_command(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()

@@ -68,6 +68,7 @@ def test_it_is_shortened_when_the_trial_is_done(printed: Path) -> None:
     assert printed.read_bytes() == once
 
 
+@pytest.mark.long
 def test_a_trial_that_prints_much_keeps_little_and_loses_no_row(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(PRINTS)
     words = ["--name", "much", "--metrics", "output: step {step} loss {loss}", "--minimize", "loss"]

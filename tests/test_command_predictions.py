@@ -39,6 +39,7 @@ sweep = Sweep(command="{python} {program} {{case}} {{folder}}", base={{"case": "
 """
 
 
+@pytest.mark.long
 def test_a_program_is_done_once_its_predictions_are_stored(tmp_path: Path) -> None:
     program, definition = tmp_path / "program.py", tmp_path / "mine.py"
     program.write_text(PROGRAM)

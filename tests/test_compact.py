@@ -217,6 +217,7 @@ def test_past_runs_are_all_found_while_they_are_moved(
     assert not acts
 
 
+@pytest.mark.long
 def test_readers_beside_it_see_the_same_at_every_instant(results: Path) -> None:
     """Another process compacts, or puts back, once in each reading: somewhere in it."""
     before = seen(results)

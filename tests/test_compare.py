@@ -176,6 +176,7 @@ def test_the_lowest_seed_that_both_have_predictions_of_is_tested(tmp_path: Path)
     assert pair["on seed"].tolist() == [44]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["none", "other images", "damaged"])
 def test_without_predictions_of_the_same_images_there_is_no_test(
     tmp_path: Path, damage: str
@@ -205,6 +206,7 @@ def test_without_predictions_of_the_same_images_there_is_no_test(
     assert len(study.problems) == (3 if damage == "damaged" else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("axis", ROOMS)
 def test_missing_and_failed_trials_are_named(tmp_path: Path, axis: str) -> None:
     first, second, third = VALUES[axis]

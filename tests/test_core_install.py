@@ -121,6 +121,7 @@ def test_a_function_is_swept_and_resumed_as_if_undisturbed(swept: Path) -> None:
         assert row["final.epochs_seen"] == 4
 
 
+@pytest.mark.long
 def test_a_command_is_swept(typed: Type, folder: Path) -> None:
     (folder / "command.py").write_text(COMMAND)
     done = typed("-m", "sweeps.launch", "command.py", "--on", "local")

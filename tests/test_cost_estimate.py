@@ -257,6 +257,7 @@ def test_a_budget_holds_or_is_refused(hours: list[float | None], budget: float) 
         assert refused.value.exit_code == 2
 
 
+@pytest.mark.long
 def test_the_command_shows_the_price_and_keeps_to_the_budget(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ def floats(path: Path) -> None:
     pq.write_table(table.cast(pa.schema(numbers)), path, compression="zstd")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", [rewritten, categories, wide, indexed, floats])
 def test_equal_values_verify_however_they_are_stored(results: Path, store: Change) -> None:
     before = shown(results)

@@ -268,6 +268,7 @@ def test_a_damaged_parquet_file_is_named(parquet: Path) -> None:
     assert str(path) in caught.value.what and caught.value.exit_code == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("images", "labels", "names", "says"),
     [

@@ -79,6 +79,7 @@ def test_two_hundred_classes_of_four_images(
     assert not list((tmp_path / "results").rglob("config.json"))
 
 
+@pytest.mark.long
 def test_a_last_batch_of_one_is_refused_by_the_dry_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +150,7 @@ def test_no_choice_between_trials_of_different_images(tmp_path: Path) -> None:
         candidates(store, finish(["a" * 64, "b" * 64]))
 
 
+@pytest.mark.long
 def test_trained_on_own_images_and_recorded_as_what_they_are(tmp_path: Path) -> None:
     """Four classes, one with a comma: what a trial trains on is what it records."""
     from analysis.data.class_names import parse

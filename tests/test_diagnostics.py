@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_images")
 # --- the section -------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("validations", "seed", "said"),
     [
@@ -197,6 +198,7 @@ def spread(classes: int, images: int = 400, names: str = "class {}") -> Predicti
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("classes", [2, 10, 101])
 def test_figures_hold_any_number_of_classes(classes: int) -> None:
     found = spread(classes)

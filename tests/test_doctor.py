@@ -474,6 +474,7 @@ def parsed(done: subprocess.CompletedProcess[str]) -> dict[str, Check]:
     return by_name(Check(**one | {"state": State(one["state"])}) for one in value["checks"])
 
 
+@pytest.mark.long
 def test_a_machine_without_slurm(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     done = run("--json", "--results", str(tmp_path / "results"), SWEEPS_CACHE=cache)

@@ -156,6 +156,7 @@ def failed(home: Path) -> Path:
     return home / "results" / "done"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("failed")
 @pytest.mark.parametrize(("command", "line", "where"), CASES, ids=lambda text: str(text)[:40])
 def test_each_error_says_what_and_where_and_what_to_type_next(

@@ -183,6 +183,7 @@ def test_the_loaded_weights_give_the_recorded_logits(trained: Path) -> None:
     np.testing.assert_allclose(look.logits, made.logits, atol=1e-3)
 
 
+@pytest.mark.long
 def test_the_same_trial_gives_the_same_bytes(trained: Path) -> None:
     def content() -> list[bytes]:
         maps, gallery, _ = parts(trained)
@@ -337,6 +338,7 @@ def test_a_gallery_of_many_keeps_the_most_confident(trained: Path) -> None:
 # --- figures -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_class_names_with_markup_are_only_text(tmp_path: Path, trained: Path) -> None:
     study, plan, run, made = read(trained)
     names = (HOSTILE, "$x_1$\n\\frac", "W" * 300, "", *made.classes[4:])

@@ -96,6 +96,7 @@ def test_many_failures_hide_no_trial_that_runs(plan: tuple[Plan, list[Progress]]
     assert states.count("running") == 2 and states.count("failed") == len(states) - 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [30, 80, 200])
 @pytest.mark.parametrize("count", [1, 2, 4, 40])
 @pytest.mark.parametrize("height", [6, 24])

@@ -197,6 +197,7 @@ def test_an_unreadable_column_is_named_by_a_process_of_its_own(
 # --- what no trial can have written ----------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [

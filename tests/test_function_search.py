@@ -100,6 +100,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_comes_to_its_end(
     forked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +162,7 @@ def report_knows_it(results: Path, out: Path, pruned: int) -> None:
     assert text.count("| 0 | pruned |") == pruned
 
 
+@pytest.mark.long
 def test_an_objective_that_nothing_measured(forked: None, tmp_path: Path) -> None:
     path = definition(tmp_path, ('"loss")', '"los")'))
     for _ in range(2):  # and again, before anything is trained

@@ -42,6 +42,7 @@ def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_sweep_and_a_search_of_a_function_are_stages(forked: None, definition: Path) -> None:
     results = definition.parent / "results"
     words = [sys.executable, "-m", "sweeps.study", str(definition), "--on", "local",
@@ -132,6 +133,7 @@ def test_a_sweep_and_a_search_choose_by_its_objective(forked: None, tmp_path: Pa
     assert again.returncode == 0 and "0 to run" in again.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("objective", "chosen"),
     [('maximize("loss", "last")', "lr=0.4"), ('maximize("slow", "final")', "lr=0.4")],

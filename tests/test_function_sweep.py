@@ -129,6 +129,7 @@ def test_past_runs_tell_the_cost(folder: Path) -> None:
     assert "2 pending" in said.stderr and "by runs alike" in said.stderr, said
 
 
+@pytest.mark.long
 def test_it_is_compacted_and_reported_on(folder: Path) -> None:
     results, out = folder / "results", folder / "report"
     said = command("sweeps.compact", "mine", "--results", results)

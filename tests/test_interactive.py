@@ -193,6 +193,7 @@ def ends(tab: Tab, name: str) -> tuple[float, float]:
 # --- by mouse --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_hovering_shows_the_stored_value(tab: Tab, name: str, studies: tuple[Study, Study]) -> None:
     x, y, value = spot(tab, name, 2)
     tab.mouse.move(x - 30, y - 60)

@@ -87,6 +87,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, P
     yield definition, folder / "results"
 
 
+@pytest.mark.long
 def test_a_finished_trial_has_its_five_files(finished: tuple[Path, Path]) -> None:
     folders = [path.parent for path in finished[1].rglob(trial_files.RUN)]
     assert len(folders) == 2
@@ -202,6 +203,7 @@ def test_damaged_files_are_named_and_left(
     assert tree(copy[1]) == before
 
 
+@pytest.mark.long
 def test_a_failed_trial_is_told_apart_and_tried_again(tmp_path: Path) -> None:
     """In this process, so that one import of torch serves all of it."""
     definition, results = tmp_path / "tiny.py", tmp_path / "results"

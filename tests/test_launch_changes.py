@@ -89,6 +89,7 @@ def test_a_launch_that_another_one_contains_is_compared_too(tmp_path: Path) -> N
     assert [row.split(",")[-3:] for row in rows[1:]] == [["", "", ""], ["1", "1", "0"]]
 
 
+@pytest.mark.long
 def test_one_launch_is_compared_with_nothing(tmp_path: Path) -> None:
     points = grid_points(sizes=(64,), epochs=(25,))
     write_plan(tmp_path, points)

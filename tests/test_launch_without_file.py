@@ -72,6 +72,7 @@ def told(home: Path, name: str) -> list[list[Any]]:
     )
 
 
+@pytest.mark.long
 def test_a_command_line_is_a_sweep(home: Path) -> None:
     line = "--name one --grid lr=0.1,1e-2 --set opt=sgd --metrics m.jsonl --minimize loss"
     behind = ("python", "train.py", "--lr", "{lr}", "a b {opt}")
@@ -102,6 +103,7 @@ def test_a_command_line_is_a_sweep(home: Path) -> None:
     assert "2 done; 0 to run" in launch(home, "one").stderr
 
 
+@pytest.mark.long
 def test_other_values_under_the_same_name_are_another_plan(home: Path) -> None:
     line = "--name one --metrics m.jsonl --minimize loss --grid lr="
     assert launch(home, f"{line}1,2", "python", "train.py", "{lr}").returncode == 0
@@ -136,6 +138,7 @@ def test_options_of_the_command_are_its_own(home: Path) -> None:
     assert typed == f"python -m sweeps.launch {line} --on local --workers 1 -- {' '.join(behind)}"
 
 
+@pytest.mark.long
 def test_args_follow_as_options(home: Path) -> None:
     line = "--name one --metrics m.jsonl --maximize loss:last --args"
     axes = "--grid model.lr=1,2 --set flag=true"
@@ -151,6 +154,7 @@ def test_args_follow_as_options(home: Path) -> None:
     assert told(home, "two")[0] == ["--model.lr", "1", "--flag", "--seed", "0", "0"]
 
 
+@pytest.mark.long
 def test_a_command_line_is_a_search(home: Path) -> None:
     words = shlex.split(
         "--name s --float lr=1e-3..1:log --int n=1..4 --choice opt=sgd,adam --trials 3 "
@@ -177,6 +181,7 @@ def test_a_command_line_is_a_search(home: Path) -> None:
     assert "s is not a sweep" in other.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("line", "behind", "what", "advice"),
     [
@@ -348,6 +353,7 @@ def test_the_file_is_the_same_sweep(
         assert place[leaf] == text
 
 
+@pytest.mark.long
 @settings(max_examples=50, deadline=None)
 @given(
     low=st.floats(1e-300, 1e300), high=st.floats(1e-300, 1e300), log=st.booleans(),
@@ -471,6 +477,7 @@ def test_one_program_for_all_commands(home: Path, program: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_each_launch_is_shown_by_its_own_objective(home: Path) -> None:
     """A trial that both have is compared by each."""
     behind = ("python", "train.py", "{lr}", "{folder}")

@@ -107,6 +107,7 @@ def tab() -> Iterator[Tab]:
         yield browser.new_page(viewport={"width": 900, "height": 400})
 
 
+@pytest.mark.long
 def test_what_changed_is_swapped_and_what_a_reader_did_stays(server: Server, tab: Tab) -> None:
     wrong: list[str] = []
     tab.on("console", lambda message: wrong.append(message.text))

@@ -105,6 +105,7 @@ def test_only_what_changed_is_read_again(watched: Watch, results: Path) -> None:
     assert "50.00" in page(results)
 
 
+@pytest.mark.long
 def test_leases_checkpoints_logs_and_reports_are_no_change(results: Path) -> None:
     before = stamps(results)
     folder = folder_of(results, POINTS[0])
@@ -122,6 +123,7 @@ def test_leases_checkpoints_logs_and_reports_are_no_change(results: Path) -> Non
     assert set(stamps(results)) - set(before) == {str(rows)}
 
 
+@pytest.mark.long
 def test_a_folder_that_vanishes_and_a_damaged_file_leave_the_page_and_are_said_once(
     watched: Watch,
     results: Path,
@@ -175,6 +177,7 @@ def test_a_full_disk_keeps_the_old_page_and_is_tried_again(
     assert "3 of 25" in page(results)
 
 
+@pytest.mark.long
 def test_ctrl_c_in_the_middle_of_writing_keeps_the_old_page(
     watched: Watch, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def test_an_excluded_trial_is_in_no_comparison_and_it_is_said_why(run: Any, resu
     assert markdown(run, results).replace("\n", "") == text.replace("\n", "")
 
 
+@pytest.mark.long
 def test_a_trainers_trial_is_in_no_comparison_either(tmp_path: Path) -> None:
     points = results_folder.grid_points(epochs=(25,))
     results_folder.write_plan(tmp_path, points)

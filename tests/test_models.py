@@ -70,6 +70,7 @@ def test_parameters_at_full_width(name: str, stem: Any, classes: int, parameters
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_resnet_with_imagenet_stem_is_torchvisions(name: str) -> None:
     models = pytest.importorskip("torchvision.models")

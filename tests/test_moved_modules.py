@@ -45,6 +45,7 @@ def test_a_sweep_file_of_version_0_1_launches(tmp_path: Path) -> None:
     assert "2 trials" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("old", sorted(MOVED))
 def test_an_old_name_is_the_module_itself(old: str) -> None:
     code = f"import importlib, {old}; new = importlib.import_module({MOVED[old]!r}); import sys; "
@@ -58,6 +59,7 @@ def test_every_old_name_is_free_and_every_new_one_there() -> None:
         assert find_spec(new) is not None
 
 
+@pytest.mark.long
 def test_a_queued_job_of_version_0_1_is_understood() -> None:
     """Its script says `-m sweeps.sent WORDS`; an earlier one unpickles `sweeps.job.TrialJob`."""
     done = python("-m", "sweeps.sent", '{"kind": "trial"}')

@@ -64,6 +64,7 @@ def opened(results: Path) -> OpenedSweeps:
     return sweeps.open(results)
 
 
+@pytest.mark.long
 def test_every_trial_stands_somewhere(opened: OpenedSweeps, results: Path) -> None:
     assert opened.names == ["two"]
     states = opened.states()

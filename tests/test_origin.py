@@ -347,6 +347,7 @@ def test_what_makes_two_attempts_differ() -> None:
     assert not outliers.differ(None, outliers.CODE)
 
 
+@pytest.mark.long
 def test_the_version_of_torch_is_the_same_before_it_is_imported() -> None:
     """A program that imports it late, and after a kill early, is not other code."""
     code = """
@@ -361,6 +362,7 @@ print(early == origin.attempt()["torch_version"] == torch.__version__)
     assert done.stdout == "True\n", done
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone counts a process's peak again")
 def test_the_peak_of_memory_is_the_trials_and_not_of_one_before_it() -> None:
     code = """

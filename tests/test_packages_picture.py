@@ -18,6 +18,7 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "draw_packages.py"))
 
 
+@pytest.mark.long
 def test_the_picture_is_of_todays_imports(script: dict[str, Any]) -> None:
     drawn = script["draw"]()
     ElementTree.fromstring(drawn)
@@ -35,6 +36,7 @@ def test_what_leads_upwards_is_drawn_so_and_what_is_implied_is_not(script: dict[
     assert script["upwards"](edges, order) == [("c", "a")]
 
 
+@pytest.mark.long
 def test_the_lowest_folders_import_nothing_of_ours(script: dict[str, Any]) -> None:
     edges = script["imports_of_folders"]()
     for node, other in edges:

@@ -33,6 +33,7 @@ def launch(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mine", "resnet34"])
 def test_a_model_that_only_the_definition_knows(tmp_path: Path, name: str) -> None:
     """No worker imports the definition: one would fail, or train another model of that name."""

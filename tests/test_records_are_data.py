@@ -153,6 +153,7 @@ def test_a_report_is_drawn_of_what_today_cannot_train(tmp_path: Path, name: str)
     assert "87.65" in page.read_text()
 
 
+@pytest.mark.long
 def test_an_axis_that_today_does_not_know_is_an_axis(tmp_path: Path) -> None:
     # One that is called as a column of the tables, and as an outcome.
     points = [{"temperature": t, "n": t, "device": "x"} for t in (0.5, 1.0)]

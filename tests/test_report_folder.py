@@ -245,6 +245,7 @@ def steps_to_write(page: Page, out: Path, dies_at: int = 0) -> int | None:
     return int(found) if found else None
 
 
+@pytest.mark.long
 def test_killed_at_any_step_one_report_is_whole_and_the_next_mends_the_rest(
     tmp_path: Path,
 ) -> None:

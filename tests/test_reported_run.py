@@ -202,6 +202,7 @@ def beside_figures(results: Path) -> list[beside.Figure]:
     return beside.figures(plan, study, median(plan.runs))
 
 
+@pytest.mark.long
 def test_the_final_model_and_the_chosen_one_have_sections_of_their_own(tmp_path: Path) -> None:
     results = tmp_path / "results"
     (folder,) = launch(results, [protocol("resnet18")])

@@ -102,6 +102,7 @@ def test_a_sweep_is_gone_on_with_and_ends_as_if_nothing_had_been(halfway: Path) 
     assert resumed.equals(tables.read_epochs(OLD / "halfway" / "small" / BEGUN))
 
 
+@pytest.mark.long
 def test_a_report_is_made_of_it(halfway: Path, tmp_path: Path) -> None:
     words = ["--results", halfway, "--out", tmp_path / "report", "--json"]
     done = python("-m", "analysis.report", "small", *words)

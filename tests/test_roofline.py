@@ -50,6 +50,7 @@ def test_a_training_step_of_wrn_28_10_is_31_5_gflop() -> None:
     assert cost.parameters == 36_479_194
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_three_forward_passes_in_products(name: str) -> None:
     """But the first layer, whose images need no gradient; attention computes its scores again."""

@@ -116,6 +116,7 @@ HANGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hang", HANGS)
 def test_one_that_was_stopped_until_its_trial_was_done_changes_nothing(
     folder: Path, trials: dict[str, Trial], whole: Whole, hang: str

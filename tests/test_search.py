@@ -94,6 +94,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return path, json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_a_search_finds_the_best_of_what_it_trained(
     finished: tuple[Path, dict[str, Any]],
 ) -> None:

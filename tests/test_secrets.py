@@ -288,6 +288,7 @@ def grid_trials() -> list[Any]:
     return expand(Sweep(base=reported("resnet18"), space=grid({"optimizer.lr": [0.1, 0.2]})))
 
 
+@pytest.mark.long
 def test_a_report_on_old_records_shows_no_secret(tmp_path: Path) -> None:
     results = tmp_path / "results"
     points = grid_points()[:2]

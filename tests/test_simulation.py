@@ -46,6 +46,7 @@ def test_new_seeds(part: int) -> None:
             pytest.fail(failure(str(seed)), pytrace=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", kept("seeds.txt"))
 def test_what_once_failed(line: str) -> None:
     outcome = play(parsed(line))

@@ -317,6 +317,7 @@ QUEUED: list[tuple[str, Callable[[Scene], None], State, str, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("enter", "state", "note", "out"), [row[1:] for row in QUEUED],
                          ids=[row[0] for row in QUEUED])  # fmt: skip
 def test_each_state_of_a_job_has_a_way_in_and_a_way_out(

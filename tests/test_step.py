@@ -142,10 +142,12 @@ def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
         assert bf16 != fp32
 
 
+@pytest.mark.long
 def test_a_recorded_step_resumes_exactly(taped: None, tmp_path: Path) -> None:
     resumes_exactly(TINY.override(VARIANTS["dropout, mixup, average"]), tmp_path)
 
 
+@pytest.mark.long
 def test_an_epoch_written_aside_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +270,7 @@ def test_without_a_compiler_it_runs_eagerly_and_says_so_once(
     )
 
 
+@pytest.mark.long
 def test_a_step_that_cannot_be_recorded_runs_compiled(
     taped: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,6 +356,7 @@ def test_an_averaged_run_resumes_exactly(tmp_path: Path) -> None:
     resumes_exactly(TINY.override({"optimizer.ema_decay": 0.9}), tmp_path)
 
 
+@pytest.mark.long
 def test_a_trial_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Path) -> None:
     """A third of a worker's start."""
     code = (

@@ -226,6 +226,7 @@ def test_the_report_has_every_stage(whole: Path) -> None:
     assert "## What was chosen" in report
 
 
+@pytest.mark.long
 def test_a_report_shows_the_choices_that_the_records_bear_out(copied: Path) -> None:
     path = copied / "results" / "tiny" / "choices.json"
     found = choices(copied)
@@ -415,6 +416,7 @@ def test_a_dry_run_touches_nothing(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.long
 def test_a_dry_run_prices_equal_trials_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ def test_it_is_the_same_wherever_and_by_whatever_process(project: Path) -> None:
     assert hash_of(moved) == before
 
 
+@pytest.mark.long
 def test_it_covers_the_repository_and_says_what_differs(project: Path) -> None:
     def git(*words: str) -> None:
         line = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b", *words]

@@ -155,6 +155,7 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
     assert array.to_pylist() == [2.0**70]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [EPOCHS, RUN])
 def test_each_changed_byte_is_noticed(tmp_path: Path, name: str) -> None:
     folder = trial_in(tmp_path)

@@ -66,6 +66,7 @@ def clean(text: str) -> bool:
     return not any(word in text for word in ("Traceback", "Exception ignored", "this is a bug"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "shell",
     ["2>/dev/full", "2>&-", "2> >(head -1 >/dev/null)", "2>&1 | head -2", "</dev/null 2>&- <&-"],
@@ -77,6 +78,7 @@ def test_no_reader_of_the_progress_ends_the_work(tmp_path: Path, shell: str) -> 
     assert clean(done.stderr)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shell", "code", "said"),
     [

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("forked")
 CORE_PEAKS = DevicePeaks("", 1.5e11, 7.5e10, 2e10, 1e-5)
 
 
+@pytest.mark.long
 def test_at_cpu_scale_cifar10_takes_a_day_of_one_core_at_most(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +49,7 @@ def test_at_cpu_scale_cifar10_takes_a_day_of_one_core_at_most(
     assert f"at most about {found['predicted_core_hours']:.3g} core-hours on " in told.err
 
 
+@pytest.mark.long
 def test_stop_after_ends_a_sitting_and_the_same_command_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -185,6 +185,7 @@ def test_a_finished_trial(tmp_path: Path) -> None:
     assert run["test_loss"] == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_best_epochs_weights_are_tested(undisturbed: Callable[[str], Path]) -> None:
     """From the weights in the checkpoint alone, everything that the run says of them."""
     for name, config in VARIANTS.items():
@@ -236,6 +237,7 @@ def test_resume_is_exact_after_any_epoch(
         assert names_in(out) == FILES
 
 
+@pytest.mark.long
 def test_resume_is_exact_after_every_epoch(
     tmp_path: Path, undisturbed: Callable[[str], Path]
 ) -> None:
@@ -248,6 +250,7 @@ def test_resume_is_exact_after_every_epoch(
     assert what_was_computed(config, tmp_path) == what_was_computed(config, undisturbed("vit"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moved", range(4))
 def test_resume_between_the_last_checkpoint_and_the_run(
     tmp_path: Path,
@@ -284,6 +287,7 @@ def test_a_finished_trial_is_not_trained_again(undisturbed: Callable[[str], Path
     assert contents(out) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keep", [0.0, 0.99])
 def test_a_damaged_checkpoint_is_set_aside(
     tmp_path: Path,
@@ -355,6 +359,7 @@ def test_test_images_decide_nothing(tmp_path: Path, undisturbed: Callable[[str],
         assert after["run"][name] == before["run"][name]
 
 
+@pytest.mark.long
 def test_a_seed_decides_everything(tmp_path: Path, undisturbed: Callable[[str], Path]) -> None:
     config = VARIANTS["resnet"]
     torch.manual_seed(5)
@@ -425,6 +430,7 @@ def test_a_last_batch_of_one(tmp_path: Path) -> None:
     train(imagenet.override({"batch_size": 178}), tmp_path / "two")
 
 
+@pytest.mark.long
 def test_the_model_learns(tmp_path: Path) -> None:
     config = TINY.override(
         {"data.train_limit": 500, "epochs": 5, "batch_size": 16, "augment.flip": 0.0,

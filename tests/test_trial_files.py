@@ -206,6 +206,7 @@ for count in itertools.count(first + 1):
 """
 
 
+@pytest.mark.long
 def test_a_reader_never_sees_half_a_file_and_sigkill_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / trial_files.EPOCHS
     moments = random.Random(0)

@@ -135,6 +135,7 @@ def trial_of(folder: Path, lr: float) -> Trial:
     return next(trial for trial in plan.trials if trial.point["lr"] == lr)
 
 
+@pytest.mark.long
 def test_what_is_equal_and_what_differs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(folder / "results" / "mine")
     assert {one["exactness"] for one in status(capsys, folder).values()} == {"unverified"}
@@ -173,6 +174,7 @@ def test_what_is_equal_and_what_differs(folder: Path, capsys: pytest.CaptureFixt
     )
 
 
+@pytest.mark.long
 def test_the_report_flags_what_differs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verify(capsys, folder)
     out = folder / "report"
@@ -296,6 +298,7 @@ def test_a_record_of_several_ranks_is_refused(
     assert said.code == 1 and "it was trained on 4 ranks" in said.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     (folder / "waits").touch()

@@ -178,6 +178,7 @@ def test_a_trial_is_the_same_whether_it_is_a_workers_first_or_a_later_one(tmp_pa
     assert outcome(tmp_path / "back") == found
 
 
+@pytest.mark.long
 def test_the_second_trial_reads_no_data_and_the_next_data_set_takes_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
