@@ -396,7 +396,8 @@ print("torch" in sys.modules)
         env=os.environ | {"PYTHONHASHSEED": "7"},
     )
     assert done.stdout == "False\n"
-    assert done.stderr == ""
+    # Nothing but how far it is, where that takes long.
+    assert all(line.endswith(" parts of the report") for line in done.stderr.splitlines())
     assert run("--results", tmp_path, "--out", tmp_path / "here") == 0
     assert files(tmp_path / "here") == files(tmp_path / "there")
     assert "whatever the other parameters are" in (tmp_path / "here" / "report.md").read_text()

@@ -106,7 +106,7 @@ def test_a_sweep_and_a_search_choose_by_its_objective(forked: None, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "rates: chose lr=0.2, the best of 3: loss 0.0" in done.stderr
     assert "(seeds)" in done.stderr and "%" not in done.stderr
-    assert "widths: chose width=3, the best of 3: score 2, best 2; 1 seed a point" in done.stderr
+    assert "widths: chose width=3.0, the best of 3: score 2, best 2; 1 seed a point" in done.stderr
     found = json.loads((results / "small" / "choices.json").read_text())
     assert found["rule"] == (
         "lowest mean loss (best), then by name; highest mean score (best), then by name"
