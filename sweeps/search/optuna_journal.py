@@ -90,8 +90,7 @@ class Journal:
     def _add(self, given: Sequence[FrozenTrial]) -> int:
         """Tell the study of those that it does not know; how many they are."""
         trials = self.study.get_trials(deepcopy=False)
-        known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
-        known |= {_word(one.params) for one in trials}
+        known = _words_of(trials)
         new = [one for one in given if _word(one.params) not in known]
         self.study.add_trials(new)
         return len(new)
@@ -99,8 +98,7 @@ class Journal:
     def _enqueue(self) -> None:
         """Queue the points that come first, and those that failed before, each once."""
         trials = [one for one in self.study.get_trials(deepcopy=False) if not is_refused(one)]
-        known = {_word(one.system_attrs.get("fixed_params", one.params)) for one in trials}
-        known |= {_word(one.params) for one in trials}
+        known = _words_of(trials)
         for first in self.search.first:
             if _word(first.params) not in known:
                 self.study.enqueue_trial(first.params)
@@ -271,6 +269,12 @@ def grid_size(search: Search) -> int | None:
     if search.sampler != "grid":
         return None
     return len({_word(one.params) for one in search.first})
+
+
+def _words_of(trials: Sequence[FrozenTrial]) -> set[str]:
+    """What they were asked at: as it was queued, and as Optuna has it."""
+    queued = (one.system_attrs.get("fixed_params", one.params) for one in trials)
+    return {_word(point) for point in (*queued, *(one.params for one in trials))}
 
 
 def _word(point: Mapping[str, Any]) -> str:
